@@ -1,0 +1,118 @@
+/* The C ABI of the engine. This text is parsed by cffi as it stands and included by engine.cc inside extern "C";
+ * so it has declarations only, no #include and no #if.
+ *
+ * Rules: fixed-width types; every pointer comes with its length; the caller allocates the outputs; a model is
+ * immutable and may be used by any number of threads; scratch memory belongs to the call; no exception crosses.
+ * Functions return a status; sub3_last_error() has the sentence of the calling thread's last failure. */
+
+#define SUB3_OK 0
+#define SUB3_INVALID_MODEL 1
+#define SUB3_INVALID_REQUEST 2
+#define SUB3_CANCELLED 3
+#define SUB3_OUT_OF_MEMORY 4
+#define SUB3_INTERNAL 5
+
+#define SUB3_FLOAT32 1
+#define SUB3_FLOAT16 2
+#define SUB3_UINT32 3
+
+#define SUB3_RELU 1
+#define SUB3_SWISH 2
+#define SUB3_GELU 3
+
+typedef struct sub3_model sub3_model;
+
+typedef struct {
+  const char* name;
+  uint32_t dtype;
+  uint32_t num_dims;
+  uint64_t shape[3];
+  const void* data;
+  uint64_t bytes;
+} sub3_tensor;
+
+/* Rows [begin, end) of a matrix use the first `planes` planes and the tensor "<matrix>.scales.<planes>", whose
+ * first row is `scale_begin`. */
+typedef struct {
+  const char* matrix;
+  uint64_t begin;
+  uint64_t end;
+  uint32_t planes;
+  uint64_t scale_begin;
+} sub3_segment;
+
+typedef struct {
+  uint32_t d_model;
+  uint32_t source_vocab_size;
+  uint32_t target_vocab_size;
+  uint32_t encoder_layers;
+  uint32_t encoder_heads;
+  uint32_t encoder_ffn_dim;
+  uint32_t decoder_layers;
+  uint32_t decoder_heads;
+  uint32_t decoder_ffn_dim;
+  uint32_t activation;
+  uint32_t pre_norm;
+  float norm_epsilon;
+  uint32_t scale_embedding;
+  uint32_t max_positions;
+  uint32_t shared_vocabulary;
+  uint32_t tied_output;
+  int32_t eos;
+  int32_t decoder_start;
+  const int32_t* suppressed;
+  uint64_t num_suppressed;
+} sub3_config;
+
+/* Sources are tokens[offsets[i] .. offsets[i + 1]), each ended by eos; offsets has num_sources + 1 entries.
+ * max_lengths[i] bounds the target tokens of source i, its eos included. *cancel is read before each step. */
+typedef struct {
+  const int32_t* tokens;
+  uint64_t num_tokens;
+  const uint64_t* offsets;
+  uint64_t num_sources;
+  const uint32_t* max_lengths;
+  uint32_t min_length;
+  uint32_t beam_size;
+  uint32_t num_hypotheses;
+  float length_penalty;
+  const int32_t* cancel;
+} sub3_request;
+
+/* Hypothesis h of source i: tokens[(i * num_hypotheses + h) * max_length ..], without eos, best first.
+ * lengths is -1 for a hypothesis that was not found. The three arrays belong to the caller. */
+typedef struct {
+  int32_t* tokens;
+  uint64_t num_tokens;
+  uint32_t max_length;
+  int32_t* lengths;
+  float* scores;
+  uint64_t num_slots;
+  double encode_seconds;
+  double decode_seconds;
+  uint64_t workspace_peak_bytes;
+  uint64_t kv_cache_peak_bytes;
+} sub3_result;
+
+const char* sub3_last_error(void);
+
+/* Name of the instruction set in use, chosen once: the best that the CPU has, or SUB3_FORCE_ISA. NULL if that asks for
+ * one that is unknown or that this CPU lacks. */
+const char* sub3_isa(void);
+
+int32_t sub3_model_create(const sub3_config* config, const sub3_tensor* tensors, uint64_t num_tensors,
+                          const sub3_segment* segments, uint64_t num_segments, sub3_model** model);
+void sub3_model_destroy(sub3_model* model);
+uint64_t sub3_model_weight_bytes(const sub3_model* model);
+
+int32_t sub3_translate(const sub3_model* model, const sub3_request* request, sub3_result* result);
+
+/* Teacher forcing: logits[t * target_vocab_size ..] after the decoder has read target[0 .. t]. */
+int32_t sub3_logits(const sub3_model* model, const int32_t* source, uint64_t source_length, const int32_t* target,
+                    uint64_t target_length, float* logits, uint64_t num_logits);
+
+/* One product y[n, rows] = x[n, columns] W^T with codes as in docs/design.md, for tests and benchmarks. Tensors are
+ * named "m.plane.1" .. and "m.scales.k", segments "m". isa NULL means the one in use. */
+int32_t sub3_bcq_matmul(const char* isa, const sub3_tensor* tensors, uint64_t num_tensors,
+                        const sub3_segment* segments, uint64_t num_segments, uint64_t rows, uint64_t columns,
+                        const float* x, uint64_t n, float* y);
