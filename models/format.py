@@ -1,0 +1,905 @@
+"""The model directory: write it, open it, check it. numpy, the standard library and safetensors only.
+
+`docs/design.md` describes the format. Whatever a directory holds that this file does not expect is a `ModelError`, one
+sentence that names the file and the fault; what passes may be handed to the engine without another look.
+"""
+
+import contextlib
+import fnmatch
+import hashlib
+import json
+import math
+import mmap
+import os
+import re
+import shutil
+import tempfile
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+
+FORMAT_VERSION = 1
+MAX_PLANES = 8
+BLOCK_ROWS = 16  # rows whose words lie side by side: one 64-byte load
+WORD_COLUMNS = 32  # columns in a word
+ALIGNMENT = 64
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+VOCABULARY_FILE = "vocab.json"
+SENTENCEPIECE_FILES = ("source.spm", "target.spm")
+CHECKED_FILES = (WEIGHTS_FILE, VOCABULARY_FILE, *SENTENCEPIECE_FILES)
+
+# A hostile config.json must not make us list a billion tensors or fill the memory with JSON.
+MAX_JSON_BYTES = 16 << 20
+MAX_LAYERS = 128
+MAX_WIDTH = 1 << 20
+MAX_VOCABULARY = 1 << 24
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_DTYPES = {"U32": np.dtype("<u4"), "F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+
+Array = npt.NDArray[Any]
+
+
+class ModelError(ValueError):
+    """A model directory that can't be used. One sentence: the file and the fault."""
+
+
+class UnavailableConfiguration(ValueError):
+    """A configuration that this directory can't serve. One sentence: the reason."""
+
+
+class Segment(NamedTuple):
+    """Rows [begin, end) of a matrix use `planes` planes."""
+
+    begin: int
+    end: int
+    planes: int
+
+
+Allocation = Mapping[str, tuple[Segment, ...]]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The shape of the Transformer. `norm` says whether layer norm stands before or after each sub-layer."""
+
+    d_model: int
+    source_vocab_size: int
+    target_vocab_size: int
+    encoder_layers: int
+    encoder_heads: int
+    encoder_ffn_dim: int
+    decoder_layers: int
+    decoder_heads: int
+    decoder_ffn_dim: int
+    activation: Literal["relu", "swish", "gelu"]
+    norm: Literal["post", "pre"]
+    norm_epsilon: float
+    scale_embedding: bool
+    max_positions: int
+    shared_vocabulary: bool
+    tied_output: bool
+
+
+@dataclass(frozen=True)
+class Ids:
+    """Rows of the sorted vocabulary. The search never predicts `suppressed`."""
+
+    eos: int
+    pad: int
+    unk_source: int
+    unk_target: int
+    decoder_start: int
+    suppressed: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Codes:
+    """How the weights are coded, for the whole file. `group_size` None: one scale for a row and plane."""
+
+    kind: Literal["progressive", "specialised"]
+    depth: int
+    group_size: int | None
+    solver: str
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One coded matrix; `error` is |W - W^|^2 / |W|^2 by planes (progressive) or as stored (specialised, one entry)."""
+
+    rows: int
+    columns: int
+    error: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """An allocation with its cost, and its quality by test set where measured."""
+
+    allocation: Allocation
+    bits_per_weight: float
+    bytes: int
+    quality: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """config.json. `dataclasses.asdict` of its parts gives the mappings that the engine takes."""
+
+    format_version: int
+    name: str
+    source_languages: tuple[str, ...]
+    target_languages: tuple[str, ...]
+    target_tokens: Mapping[str, str]
+    architecture: Architecture
+    ids: Ids
+    length_penalty: float
+    codes: Codes
+    matrices: Mapping[str, Matrix]
+    configurations: Mapping[str, Configuration]
+    default_configuration: str
+    checksums: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Pieces with their counts, entry i is row i. `target` is None where the two sides share one vocabulary."""
+
+    source: tuple[tuple[str, int], ...]
+    target: tuple[tuple[str, int], ...] | None
+
+    @property
+    def target_entries(self) -> tuple[tuple[str, int], ...]:
+        """The pieces of the target side, shared or not."""
+        return self.source if self.target is None else self.target
+
+
+class TensorSpec(NamedTuple):
+    """Data type (as safetensors names it) and shape of a stored tensor."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+# --- what an architecture holds ---------------------------------------------------------------------------------------
+
+
+def sub_layers(architecture: Architecture) -> dict[str, tuple[str, int]]:
+    """Name of each sub-layer -> ("attention" | "ffn", its ffn_dim or 0), in the order of the computation."""
+    result = {}
+    for layer in range(architecture.encoder_layers):
+        result[f"encoder.{layer}.self_attention"] = ("attention", 0)
+        result[f"encoder.{layer}.ffn"] = ("ffn", architecture.encoder_ffn_dim)
+    for layer in range(architecture.decoder_layers):
+        result[f"decoder.{layer}.self_attention"] = ("attention", 0)
+        result[f"decoder.{layer}.encoder_attention"] = ("attention", 0)
+        result[f"decoder.{layer}.ffn"] = ("ffn", architecture.decoder_ffn_dim)
+    return result
+
+
+def matrix_shapes(architecture: Architecture) -> dict[str, tuple[int, int]]:
+    """Name -> (rows, columns) of every coded matrix; rows are outputs."""
+    width = architecture.d_model
+    if architecture.shared_vocabulary:
+        shapes = {"embedding": (architecture.target_vocab_size, width)}
+    else:
+        shapes = {
+            "source_embedding": (architecture.source_vocab_size, width),
+            "target_embedding": (architecture.target_vocab_size, width),
+        }
+    if not architecture.tied_output:
+        shapes["output"] = (architecture.target_vocab_size, width)
+    for name, (kind, ffn_dim) in sub_layers(architecture).items():
+        if kind == "attention":
+            shapes |= {f"{name}.{part}": (width, width) for part in ("query", "key", "value", "output")}
+        else:
+            shapes |= {f"{name}.inner": (ffn_dim, width), f"{name}.outer": (width, ffn_dim)}
+    return shapes
+
+
+def vector_sizes(architecture: Architecture, *, output_bias: bool) -> dict[str, int]:
+    """Name -> size of every float32 vector: biases and layer norms."""
+    sizes = {
+        f"{name}.bias": rows
+        for name, (rows, _) in matrix_shapes(architecture).items()
+        if name.startswith(("encoder.", "decoder."))
+    }
+    normed = list(sub_layers(architecture))
+    if architecture.norm == "pre":
+        normed += ["encoder", "decoder"]
+    sizes |= {f"{name}.norm.{part}": architecture.d_model for name in normed for part in ("gain", "bias")}
+    if output_bias:
+        sizes["output.bias"] = architecture.target_vocab_size
+    return sizes
+
+
+def _ceil_div(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def num_groups(columns: int, group_size: int | None) -> int:
+    """Runs of columns with scales of their own."""
+    return 1 if group_size is None else _ceil_div(columns, group_size)
+
+
+def plane_rows(segments: Sequence[Segment], plane: int) -> int:
+    """Rows that have the plane (from 1): a prefix, as planes never grow from one segment to the next."""
+    return max((s.end for s in segments if s.planes >= plane), default=0)
+
+
+def block_range(segment: Segment) -> tuple[int, int]:
+    """The segment's rows widened to whole blocks of 16."""
+    return segment.begin // BLOCK_ROWS * BLOCK_ROWS, _ceil_div(segment.end, BLOCK_ROWS) * BLOCK_ROWS
+
+
+def tensor_specs(
+    architecture: Architecture, codes: Codes, stored: Allocation | None, *, output_bias: bool
+) -> dict[str, TensorSpec]:
+    """Every tensor of the file with its data type and shape, in the order of the file.
+
+    Args:
+        stored: the allocation of a specialised file; None for a progressive one, which stores every depth for all rows.
+    """
+    planes: dict[tuple[int, str], TensorSpec] = {}
+    scales: dict[tuple[int, str], TensorSpec] = {}
+    for name, (rows, columns) in matrix_shapes(architecture).items():
+        words = _ceil_div(columns, WORD_COLUMNS)
+        groups = num_groups(columns, codes.group_size)
+        if stored is None:
+            segments: tuple[Segment, ...] = tuple(Segment(0, rows, k) for k in range(codes.depth, 0, -1))
+        else:
+            segments = stored[name]
+        for i in range(1, segments[0].planes + 1):
+            blocks = _ceil_div(plane_rows(segments, i), BLOCK_ROWS)
+            planes[i, f"{name}.plane.{i}"] = TensorSpec("U32", (blocks, words, BLOCK_ROWS))
+        for segment in segments:
+            first, last = block_range(segment)
+            k = segment.planes
+            scales[k, f"{name}.scales.{k}"] = TensorSpec("F16", (k, groups, last - first))
+    vectors = vector_sizes(architecture, output_bias=output_bias)
+    specs = {name: planes[rank, name] for rank, name in sorted(planes)}
+    specs |= {name: scales[rank, name] for rank, name in sorted(scales)}
+    return specs | {name: TensorSpec("F32", (vectors[name],)) for name in sorted(vectors)}
+
+
+def plane_bytes(architecture: Architecture, allocation: Allocation) -> int:
+    """Bytes of the planes that the allocation touches."""
+    total = 0
+    for name, (_, columns) in matrix_shapes(architecture).items():
+        segments = allocation[name]
+        blocks = sum(_ceil_div(plane_rows(segments, i), BLOCK_ROWS) for i in range(1, segments[0].planes + 1))
+        total += blocks * _ceil_div(columns, WORD_COLUMNS) * 4 * BLOCK_ROWS
+    return total
+
+
+def scale_bytes(architecture: Architecture, group_size: int | None, allocation: Allocation) -> int:
+    """Bytes of the scales that the allocation touches."""
+    total = 0
+    for name, (_, columns) in matrix_shapes(architecture).items():
+        for segment in allocation[name]:
+            first, last = block_range(segment)
+            total += 2 * segment.planes * num_groups(columns, group_size) * (last - first)
+    return total
+
+
+def model_bytes(
+    architecture: Architecture, group_size: int | None, allocation: Allocation, *, output_bias: bool
+) -> int:
+    """Every byte needed to translate, tokenizer aside."""
+    vectors = vector_sizes(architecture, output_bias=output_bias)
+    return (
+        plane_bytes(architecture, allocation)
+        + scale_bytes(architecture, group_size, allocation)
+        + 4 * sum(vectors.values())
+    )
+
+
+def bits_per_weight(architecture: Architecture, allocation: Allocation) -> float:
+    """Bits of planes for each weight of the coded matrices."""
+    weights = sum(rows * columns for rows, columns in matrix_shapes(architecture).values())
+    return 8 * plane_bytes(architecture, allocation) / weights
+
+
+def allocation_fault(architecture: Architecture, depth: int, allocation: Allocation) -> str | None:
+    """What is wrong with an allocation for this architecture, as a sentence without its full stop; None if nothing."""
+    shapes = matrix_shapes(architecture)
+    if missing := sorted(shapes.keys() - allocation.keys()):
+        return f"the allocation has no planes for the matrix {missing[0]!r}"
+    if unknown := sorted(allocation.keys() - shapes.keys()):
+        return f"the allocation names the matrix {unknown[0]!r}, which this model does not have"
+    for name, segments in allocation.items():
+        row, planes = 0, MAX_PLANES + 1
+        for segment in segments:
+            if segment.begin != row or segment.end <= segment.begin:
+                return (
+                    f"the segments of {name!r} must follow one another from row 0 without gap, overlap or empty range"
+                )
+            if segment.planes < 1:
+                return f"{name!r} is to have {segment.planes} planes; the least is 1"
+            if segment.planes > depth:
+                return f"{name!r} is to have {segment.planes} planes, but the codes are only {depth} planes deep"
+            if segment.planes >= planes:
+                return f"the planes of {name!r} must fall from one segment to the next"
+            row, planes = segment.end, segment.planes
+        if row != shapes[name][0]:
+            return f"the segments of {name!r} cover {row} rows of {shapes[name][0]}"
+    return None
+
+
+def matching(pattern: str, matrices: Iterable[str]) -> list[str]:
+    """Matrices that a glob names, in full (`decoder.*.ffn.inner`) or by a block they belong to (`decoder.*.ffn`)."""
+    result = []
+    for name in matrices:
+        parts = name.split(".")
+        if any(fnmatch.fnmatchcase(".".join(parts[: n + 1]), pattern) for n in range(len(parts))):
+            result.append(name)
+    return result
+
+
+# --- an open directory ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ModelDirectory:
+    """An opened and checked model directory; `tensors` are read-only views of the mapped file."""
+
+    path: Path
+    config: ModelConfig
+    vocabulary: Vocabulary
+    tensors: Mapping[str, Array]
+
+    def allocation(self, configuration: str) -> Allocation:
+        """The allocation of a configuration that config.json names."""
+        if configuration not in self.config.configurations:
+            known = ", ".join(sorted(self.config.configurations))
+            raise UnavailableConfiguration(f"There is no configuration {configuration!r}; this model has {known}.")
+        return self.config.configurations[configuration].allocation
+
+    def resolve(self, planes: Mapping[str, int]) -> Allocation:
+        """An allocation from ordered globs over matrix names or blocks, last match wins.
+
+        What no glob matches keeps the planes of the default configuration. A glob that matches nothing is an error.
+        """
+        allocation = dict(self.allocation(self.config.default_configuration))
+        for pattern, count in planes.items():
+            matched = matching(pattern, self.config.matrices)
+            if not matched:
+                raise UnavailableConfiguration(f"{pattern!r} matches no matrix of this model.")
+            if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_PLANES:
+                raise UnavailableConfiguration(
+                    f"{pattern!r} must have a whole number of planes from 1 to {MAX_PLANES}, not {count!r}."
+                )
+            for name in matched:
+                allocation[name] = (Segment(0, self.config.matrices[name].rows, count),)
+        self.check(allocation)
+        return allocation
+
+    def check(self, allocation: Allocation) -> None:
+        """Raises UnavailableConfiguration unless this directory can serve the allocation."""
+        codes = self.config.codes
+        if fault := allocation_fault(self.config.architecture, codes.depth, allocation):
+            raise UnavailableConfiguration(f"{fault[0].upper()}{fault[1:]}.")
+        if codes.kind == "specialised":
+            stored = self.config.default_configuration
+            if dict(allocation) != dict(self.allocation(stored)):
+                raise UnavailableConfiguration(
+                    f"This model's codes are specialised to the configuration {stored!r} and serve no other; "
+                    "a file with progressive codes serves every narrower configuration."
+                )
+
+    def engine_inputs(self, allocation: Allocation) -> tuple[dict[str, Array], list[tuple[str, int, int, int, int]]]:
+        """What the engine takes: the tensors used, and segments (matrix, begin, end, planes, scale_begin).
+
+        `scale_begin` is the row that the first entry of the segment's scales tensor belongs to.
+        """
+        self.check(allocation)
+        progressive = self.config.codes.kind == "progressive"
+        used, segments = [], []
+        for name in self.config.matrices:
+            used += [f"{name}.plane.{i}" for i in range(1, allocation[name][0].planes + 1)]
+            for segment in allocation[name]:
+                used.append(f"{name}.scales.{segment.planes}")
+                segments.append((name, *segment, 0 if progressive else block_range(segment)[0]))
+        used += [name for name in self.tensors if not _is_code(name)]
+        return {name: self.tensors[name] for name in used}, segments
+
+    def model_bytes(self, allocation: Allocation) -> int:
+        """Every byte needed to translate, tokenizer aside."""
+        return model_bytes(
+            self.config.architecture,
+            self.config.codes.group_size,
+            allocation,
+            output_bias="output.bias" in self.tensors,
+        )
+
+    def bits_per_weight(self, allocation: Allocation) -> float:
+        """Bits of planes for each weight of the coded matrices."""
+        return bits_per_weight(self.config.architecture, allocation)
+
+
+def _is_code(tensor: str) -> bool:
+    return ".plane." in tensor or ".scales." in tensor
+
+
+def open_model(path: str | os.PathLike[str], *, verify: bool = True) -> ModelDirectory:
+    """Opens a model directory.
+
+    Args:
+        verify: also compare the checksums and look for numbers that are not finite, which reads every byte.
+
+    Raises:
+        ModelError: with a sentence, whatever is wrong.
+    """
+    directory = Path(path)
+    if not directory.is_dir():
+        raise ModelError(f"{directory}: there is no such directory.")
+    config_path = directory / CONFIG_FILE
+    config = _decode_config(config_path)
+    if verify:
+        for name in CHECKED_FILES:
+            if _sha256(directory / name) != config.checksums[name]:
+                raise ModelError(f"{directory / name}: the sha256 differs from the one that {CONFIG_FILE} states.")
+    else:
+        for name in CHECKED_FILES:
+            _require_file(directory / name)
+    vocabulary = _read_vocabulary(directory / VOCABULARY_FILE, config.architecture)
+    weights_path = directory / WEIGHTS_FILE
+    header, data_begin, mapped = _map_safetensors(weights_path)
+    output_bias = "output.bias" in header
+    stored = _stored_allocation(config)
+    specs = tensor_specs(config.architecture, config.codes, stored, output_bias=output_bias)
+    tensors = _tensor_views(weights_path, header, data_begin, mapped, specs)
+    for name, configuration in config.configurations.items():
+        expected = model_bytes(
+            config.architecture, config.codes.group_size, configuration.allocation, output_bias=output_bias
+        )
+        if configuration.bytes != expected:
+            raise ModelError(
+                f"{config_path}: configurations.{name}.bytes is {configuration.bytes}, but its allocation makes {expected}."
+            )
+    if verify:
+        for name, tensor in tensors.items():
+            if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+                raise ModelError(f"{weights_path}: the tensor {name!r} holds numbers that are not finite.")
+    return ModelDirectory(directory, config, vocabulary, types.MappingProxyType(tensors))
+
+
+def _stored_allocation(config: ModelConfig) -> Allocation | None:
+    """The one allocation of a specialised file; None for a progressive one."""
+    if config.codes.kind == "progressive":
+        return None
+    return config.configurations[config.default_configuration].allocation
+
+
+# --- reading config.json and vocab.json -------------------------------------------------------------------------------
+
+
+def _require_file(path: Path) -> None:
+    if not path.exists():
+        raise ModelError(f"{path}: the file is missing.")
+    if not path.is_file():
+        raise ModelError(f"{path}: this is not a regular file.")
+
+
+def _sha256(path: Path) -> str:
+    _require_file(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _parse_json(path: Path, text: bytes) -> Any:
+    """JSON without the liberties of Python's reader: no duplicate keys, no NaN."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) != len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise ModelError(f"{path}: the key {twice!r} occurs twice in one object.")
+        return result
+
+    def refuse(constant: str) -> Any:
+        raise ModelError(f"{path}: {constant} is not JSON.")
+
+    try:
+        return json.loads(text.decode("utf-8"), object_pairs_hook=unique, parse_constant=refuse)
+    except ModelError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: this is not valid JSON ({error}).") from None
+
+
+def _read_json(path: Path) -> Any:
+    _require_file(path)
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise ModelError(f"{path}: the file is larger than {MAX_JSON_BYTES} bytes.")
+    return _parse_json(path, path.read_bytes())
+
+
+def _decode(kind: Any, value: Any, where: str) -> Any:
+    """A JSON value as the annotated type `kind`. Raises ValueError with a sentence that names the field.
+
+    Args:
+        kind: a dataclass, int, float, str, bool, Literal, X | None, tuple[X, ...], Mapping[str, X] or a NamedTuple.
+        where: path of the value in the document, for the sentence.
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise ValueError(f"{where} must be an object")
+        hints = typing.get_type_hints(kind)
+        prefix = "" if where == "the document" else f"{where}."
+        for field in fields(kind):
+            if field.name not in value:
+                raise ValueError(f"the field {prefix}{field.name} is missing")
+        for name in value:
+            if name not in hints:
+                raise ValueError(f"the field {prefix}{name} is unknown")
+        return typing.cast(Any, kind)(**{name: _decode(hints[name], value[name], f"{prefix}{name}") for name in value})
+    if origin is types.UnionType:
+        return None if value is None else _decode(next(a for a in arguments if a is not types.NoneType), value, where)
+    if origin is Literal:
+        if value not in arguments:
+            raise ValueError(f"{where} must be one of {', '.join(map(repr, arguments))}, not {value!r}")
+        return value
+    if origin is tuple and arguments[-1] is Ellipsis:
+        if not isinstance(value, list):
+            raise ValueError(f"{where} must be a list")
+        return tuple(_decode(arguments[0], item, f"{where}[{n}]") for n, item in enumerate(value))
+    if origin is tuple or (isinstance(kind, type) and issubclass(kind, tuple)):
+        types_of = arguments or tuple(typing.get_type_hints(kind).values())
+        if not isinstance(value, list) or len(value) != len(types_of):
+            raise ValueError(f"{where} must be a list of {len(types_of)} values")
+        items = [_decode(t, item, f"{where}[{n}]") for n, (t, item) in enumerate(zip(types_of, value, strict=True))]
+        return tuple(items) if origin is tuple else kind(*items)
+    if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(value, dict):
+            raise ValueError(f"{where} must be an object")
+        return {key: _decode(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value) if abs(value) < 1 << 53 else math.inf
+    if type(value) is not kind:
+        noun = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}[kind]
+        raise ValueError(f"{where} must be {noun}, not {value!r}")
+    if kind is float and not math.isfinite(value):
+        raise ValueError(f"{where} must be finite")
+    return value
+
+
+def _decode_config(path: Path) -> ModelConfig:
+    document = _read_json(path)
+    if isinstance(document, dict) and document.get("format_version", FORMAT_VERSION) != FORMAT_VERSION:
+        raise ModelError(
+            f"{path}: format_version is {document['format_version']!r} and this program reads {FORMAT_VERSION}; "
+            "write the directory again with `python -m models quantize`."
+        )
+    try:
+        config: ModelConfig = _decode(ModelConfig, document, "the document")
+    except ValueError as error:
+        raise ModelError(f"{path}: {error}.") from None
+    if fault := config_fault(config):
+        raise ModelError(f"{path}: {fault}.")
+    return config
+
+
+def config_fault(config: ModelConfig) -> str | None:
+    """What is inconsistent in a configuration of the right types, as a sentence without its full stop; None if nothing."""
+    return (
+        _architecture_fault(config.architecture)
+        or _names_fault(config)
+        or _ids_fault(config)
+        or _codes_fault(config)
+        or next(filter(None, (_configuration_fault(config, name) for name in config.configurations)), None)
+    )
+
+
+def _architecture_fault(architecture: Architecture) -> str | None:
+    limits = {
+        "source_vocab_size": MAX_VOCABULARY,
+        "target_vocab_size": MAX_VOCABULARY,
+        "encoder_layers": MAX_LAYERS,
+        "decoder_layers": MAX_LAYERS,
+    }
+    for name, value in asdict(architecture).items():
+        limit = limits.get(name, MAX_WIDTH)
+        if type(value) is int and not 1 <= value <= limit:
+            return f"architecture.{name} is {value}, outside 1 to {limit}"
+    for heads in ("encoder_heads", "decoder_heads"):
+        if architecture.d_model % getattr(architecture, heads):
+            return f"architecture.d_model is {architecture.d_model}, which {heads} must divide"
+    if architecture.d_model % 2:
+        return "architecture.d_model must be even, half sines and half cosines of the positions"
+    if not 0 < architecture.norm_epsilon < 1:
+        return "architecture.norm_epsilon must lie between 0 and 1"
+    if architecture.shared_vocabulary and architecture.source_vocab_size != architecture.target_vocab_size:
+        return "a shared vocabulary has one size, but source_vocab_size and target_vocab_size differ"
+    return None
+
+
+def _names_fault(config: ModelConfig) -> str | None:
+    for name in (config.name, *config.configurations):
+        if not _NAME.fullmatch(name):
+            return f"{name!r} is not a name: letters, digits, '.', '_' and '-' make one"
+    if not config.source_languages or not config.target_languages:
+        return "source_languages and target_languages must each name a language"
+    if unknown := sorted(config.target_tokens.keys() - set(config.target_languages)):
+        return f"target_tokens has {unknown[0]!r}, which is not one of target_languages"
+    if config.checksums.keys() != set(CHECKED_FILES):
+        return f"checksums must state {', '.join(CHECKED_FILES)} and nothing else"
+    return None
+
+
+def _ids_fault(config: ModelConfig) -> str | None:
+    source, target = config.architecture.source_vocab_size, config.architecture.target_vocab_size
+    ids = config.ids
+    limits = [("eos", ids.eos, min(source, target)), ("pad", ids.pad, target), ("unk_source", ids.unk_source, source)]
+    limits += [("unk_target", ids.unk_target, target), ("decoder_start", ids.decoder_start, target)]
+    limits += [("suppressed", token, target) for token in ids.suppressed]
+    for name, token, size in limits:
+        if not 0 <= token < size:
+            return f"ids.{name} is {token}, outside the vocabulary of {size}"
+    if ids.eos in ids.suppressed:
+        return "ids.suppressed holds eos, so that no translation could end"
+    return None
+
+
+def _codes_fault(config: ModelConfig) -> str | None:
+    codes = config.codes
+    if not 1 <= codes.depth <= MAX_PLANES:
+        return f"codes.depth is {codes.depth}, outside 1 to {MAX_PLANES}"
+    if codes.group_size is not None and (codes.group_size < 1 or codes.group_size % WORD_COLUMNS):
+        return f"codes.group_size is {codes.group_size}, not a multiple of {WORD_COLUMNS}"
+    shapes = matrix_shapes(config.architecture)
+    if unexpected := sorted(shapes.keys() ^ config.matrices.keys()):
+        state = "missing" if unexpected[0] in shapes else "unknown"
+        return f"the field matrices.{unexpected[0]} is {state}"
+    errors = codes.depth if codes.kind == "progressive" else 1
+    for name, matrix in config.matrices.items():
+        if (matrix.rows, matrix.columns) != shapes[name]:
+            return f"matrices.{name} is {matrix.rows} x {matrix.columns}, but the architecture makes it {shapes[name]}"
+        if len(matrix.error) != errors:
+            return f"matrices.{name}.error has {len(matrix.error)} entries instead of {errors}"
+    if config.default_configuration not in config.configurations:
+        return f"default_configuration is {config.default_configuration!r}, which configurations does not have"
+    if codes.kind == "specialised" and len(config.configurations) != 1:
+        return "specialised codes serve one configuration, but configurations has several"
+    return None
+
+
+def _configuration_fault(config: ModelConfig, name: str) -> str | None:
+    configuration = config.configurations[name]
+    if fault := allocation_fault(config.architecture, config.codes.depth, configuration.allocation):
+        return f"configurations.{name}: {fault}"
+    deepest = max(segments[0].planes for segments in configuration.allocation.values())
+    if config.codes.kind == "specialised" and deepest != config.codes.depth:
+        return f"codes.depth is {config.codes.depth}, but the stored allocation has {deepest} planes at most"
+    bits = bits_per_weight(config.architecture, configuration.allocation)
+    if not math.isclose(configuration.bits_per_weight, bits, abs_tol=1e-6):
+        return (
+            f"configurations.{name}.bits_per_weight is {configuration.bits_per_weight}, but its allocation makes {bits}"
+        )
+    return None
+
+
+def _read_vocabulary(path: Path, architecture: Architecture) -> Vocabulary:
+    try:
+        vocabulary: Vocabulary = _decode(Vocabulary, _read_json(path), "the document")
+    except ModelError:
+        raise
+    except ValueError as error:
+        raise ModelError(f"{path}: {error}.") from None
+    if (vocabulary.target is None) != architecture.shared_vocabulary:
+        raise ModelError(f"{path}: target must be null if and only if the vocabulary is shared.")
+    sides = [("source", vocabulary.source, architecture.source_vocab_size)]
+    if vocabulary.target is not None:
+        sides.append(("target", vocabulary.target, architecture.target_vocab_size))
+    for side, entries, size in sides:
+        if len(entries) != size:
+            raise ModelError(f"{path}: {side} has {len(entries)} pieces, but the model has {size} rows.")
+        if len({piece for piece, _ in entries}) != size:
+            raise ModelError(f"{path}: a piece of {side} occurs twice.")
+        if any(count < 0 for _, count in entries):
+            raise ModelError(f"{path}: a count of {side} is negative.")
+    return vocabulary
+
+
+# --- reading model.safetensors ----------------------------------------------------------------------------------------
+
+
+def _map_safetensors(path: Path) -> tuple[dict[str, Any], int, mmap.mmap]:
+    """Header, offset of the data and the mapped file. The official reader judges the structure first."""
+    _require_file(path)
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > size - 8:
+            raise ModelError(f"{path}: the file is truncated within its header.")
+        if length > MAX_JSON_BYTES:
+            raise ModelError(f"{path}: the header is larger than {MAX_JSON_BYTES} bytes.")
+        try:
+            with safetensors.safe_open(path, framework="numpy"):
+                pass
+        except (safetensors.SafetensorError, OSError, ValueError) as error:
+            raise ModelError(f"{path}: not a safetensors file ({error}).") from None
+        header = _parse_json(path, file.read(length))
+        header.pop("__metadata__", None)
+        return header, 8 + length, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _tensor_views(
+    path: Path, header: Mapping[str, Any], data_begin: int, mapped: mmap.mmap, specs: Mapping[str, TensorSpec]
+) -> dict[str, Array]:
+    """Views of the mapped file, each exactly as the specification has it."""
+    if data_begin % ALIGNMENT:
+        raise ModelError(f"{path}: the data must start at a multiple of {ALIGNMENT} bytes, not at {data_begin}.")
+    if missing := [name for name in specs if name not in header]:
+        raise ModelError(f"{path}: the tensor {missing[0]!r} is missing.")
+    if unknown := [name for name in header if name not in specs]:
+        raise ModelError(f"{path}: the tensor {unknown[0]!r} is not part of this model.")
+    tensors = {}
+    for name, (dtype, shape) in specs.items():
+        entry = header[name]
+        if entry["dtype"] != dtype or tuple(entry["shape"]) != shape:
+            raise ModelError(
+                f"{path}: the tensor {name!r} is {entry['dtype']} {entry['shape']}; the model needs {dtype} {list(shape)}."
+            )
+        begin, end = entry["data_offsets"]
+        count = math.prod(shape)
+        numpy_type = _DTYPES[dtype]
+        if end - begin != count * numpy_type.itemsize or not 0 <= begin <= end <= len(mapped) - data_begin:
+            raise ModelError(f"{path}: the tensor {name!r} has bytes {begin} to {end}, which does not fit its shape.")
+        alignment = {"U32": ALIGNMENT, "F16": 32, "F32": 4}[dtype]
+        if begin % alignment:
+            raise ModelError(
+                f"{path}: the tensor {name!r} must start at a multiple of {alignment} bytes, not at {begin}."
+            )
+        tensors[name] = np.frombuffer(mapped, numpy_type, count, data_begin + begin).reshape(shape)
+    return tensors
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def safetensors_bytes(tensors: Mapping[str, Array]) -> tuple[bytes, list[Array]]:
+    """Header (padded with spaces, so that the data starts at a multiple of 64) and the arrays to write after it."""
+    names = {dtype: name for name, dtype in _DTYPES.items()}
+    header, arrays, offset = {}, [], 0
+    for name, tensor in tensors.items():
+        array = np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("<"))
+        header[name] = {
+            "dtype": names[array.dtype],
+            "shape": list(array.shape),
+            "data_offsets": [offset, offset + array.nbytes],
+        }
+        arrays.append(array)
+        offset += array.nbytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-(8 + len(text)) % ALIGNMENT)
+    return len(text).to_bytes(8, "little") + text, arrays
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Array]) -> None:
+    """Writes a safetensors file with its tensors in the order given and its data at a multiple of 64 bytes."""
+    header, arrays = safetensors_bytes(tensors)
+    with path.open("wb") as file:
+        file.write(header)
+        for array in arrays:
+            file.write(array.data)
+        _sync(file.fileno())
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        _sync(file.fileno())
+
+
+def _sync(descriptor: int) -> None:
+    os.fsync(descriptor)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _config_bytes(config: ModelConfig) -> bytes:
+    """One line a field, matrix and allocated matrix: small, and a diff of two versions reads well."""
+    text = json.dumps(asdict(config), indent=1, ensure_ascii=False)
+    # Lists of numbers on one line.
+    text = re.sub(r"\[\s+([^\[\]{}\"]*?)\s+\]", lambda m: "[" + re.sub(r"\s+", " ", m.group(1)) + "]", text)
+    return (text + "\n").encode()
+
+
+def write_model(
+    path: str | os.PathLike[str],
+    config: ModelConfig,
+    tensors: Mapping[str, Array],
+    vocabulary: Vocabulary,
+    files: Mapping[str, bytes],
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Writes a model directory under a new name, checks it, and renames it to `path`.
+
+    A reader never sees half a directory, and one that has the old files mapped keeps them.
+
+    Args:
+        config: its checksums are filled in here.
+        tensors: name -> array, in any order.
+        files: name -> content of the SentencePiece models and README.md.
+        overwrite: replace a directory that exists.
+    """
+    target = Path(path)
+    if target.is_symlink() or (target.exists() and not (overwrite and target.is_dir())):
+        raise ModelError(f"{target}: this exists already.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    new = Path(tempfile.mkdtemp(prefix=f".{target.name}.new-", dir=target.parent))
+    try:
+        new.chmod(0o755)
+        specs = tensor_specs(
+            config.architecture, config.codes, _stored_allocation(config), output_bias="output.bias" in tensors
+        )
+        rank = {name: n for n, name in enumerate(specs)}
+        ordered = dict(sorted(tensors.items(), key=lambda item: rank.get(item[0], len(rank))))
+        write_safetensors(new / WEIGHTS_FILE, ordered)
+        text = json.dumps(asdict(vocabulary), ensure_ascii=False, separators=(",", ":"))
+        _write_file(new / VOCABULARY_FILE, text.encode())
+        for name, content in files.items():
+            _write_file(new / name, content)
+        checksums = {name: _sha256(new / name) for name in CHECKED_FILES}
+        _write_file(new / CONFIG_FILE, _config_bytes(replace(config, checksums=checksums)))
+        open_model(new)
+        _sync_directory(new)
+        _move_into_place(new, target)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+
+
+def _move_into_place(new: Path, target: Path) -> None:
+    """Renames `new` to `target`; an old directory goes out of the way first, and back if that fails."""
+    old = None
+    if target.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old-", dir=target.parent))
+        target.replace(old)
+    try:
+        new.rename(target)
+    except OSError:
+        if old is not None:
+            old.rename(target)
+        raise
+    _sync_directory(target.parent)
+    if old is not None:
+        shutil.rmtree(old)
+
+
+def write_config(path: str | os.PathLike[str], config: ModelConfig) -> None:
+    """Replaces config.json of an existing directory at once, for facts measured later; the weights stay untouched."""
+    if fault := config_fault(config):
+        raise ModelError(f"{Path(path) / CONFIG_FILE}: {fault}.")
+    descriptor, name = tempfile.mkstemp(prefix=f".{CONFIG_FILE}.", dir=path)
+    os.close(descriptor)
+    new = Path(name)
+    try:
+        _write_file(new, _config_bytes(config))
+        new.chmod(0o644)
+        new.replace(Path(path) / CONFIG_FILE)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            new.unlink()
+        raise
+    _sync_directory(Path(path))
