@@ -44,7 +44,7 @@ MAX_WIDTH = 1 << 20
 MAX_VOCABULARY = 1 << 24
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_DTYPES = {"U32": np.dtype("<u4"), "F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+_DTYPES: dict[str, np.dtype[Any]] = {"U32": np.dtype("<u4"), "F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 
 Array = npt.NDArray[Any]
 
@@ -53,7 +53,7 @@ class ModelError(ValueError):
     """A model directory that can't be used. One sentence: the file and the fault."""
 
 
-class UnavailableConfiguration(ValueError):
+class UnavailableConfiguration(ValueError):  # noqa: N818 - says what is wrong, not that something is
     """A configuration that this directory can't serve. One sentence: the reason."""
 
 
@@ -246,8 +246,7 @@ def tensor_specs(
 ) -> dict[str, TensorSpec]:
     """Every tensor of the file with its data type and shape, in the order of the file.
 
-    Args:
-        stored: the allocation of a specialised file; None for a progressive one, which stores every depth for all rows.
+    `stored` is the allocation of a specialised file; None for a progressive one, which stores every depth for all rows.
     """
     planes: dict[tuple[int, str], TensorSpec] = {}
     scales: dict[tuple[int, str], TensorSpec] = {}
@@ -320,9 +319,7 @@ def allocation_fault(architecture: Architecture, depth: int, allocation: Allocat
         row, planes = 0, MAX_PLANES + 1
         for segment in segments:
             if segment.begin != row or segment.end <= segment.begin:
-                return (
-                    f"the segments of {name!r} must follow one another from row 0 without gap, overlap or empty range"
-                )
+                return f"the segments of {name!r} must follow one another from row 0 without gap or overlap"
             if segment.planes < 1:
                 return f"{name!r} is to have {segment.planes} planes; the least is 1"
             if segment.planes > depth:
@@ -396,19 +393,22 @@ class ModelDirectory:
                     "a file with progressive codes serves every narrower configuration."
                 )
 
-    def engine_inputs(self, allocation: Allocation) -> tuple[dict[str, Array], list[tuple[str, int, int, int, int]]]:
-        """What the engine takes: the tensors used, and segments (matrix, begin, end, planes, scale_begin).
+    def engine_inputs(
+        self, allocation: Allocation
+    ) -> tuple[dict[str, Array], list[tuple[str, int, int, int, int, int]]]:
+        """What the engine takes: the tensors used, and segments (matrix, begin, end, planes, scale_begin, group_size).
 
-        `scale_begin` is the row that the first entry of the segment's scales tensor belongs to.
+        `scale_begin` is the row that the first entry of the segment's scales tensor belongs to; group_size 0 = the row.
         """
         self.check(allocation)
         progressive = self.config.codes.kind == "progressive"
+        group_size = self.config.codes.group_size or 0
         used, segments = [], []
         for name in self.config.matrices:
             used += [f"{name}.plane.{i}" for i in range(1, allocation[name][0].planes + 1)]
             for segment in allocation[name]:
                 used.append(f"{name}.scales.{segment.planes}")
-                segments.append((name, *segment, 0 if progressive else block_range(segment)[0]))
+                segments.append((name, *segment, 0 if progressive else block_range(segment)[0], group_size))
         used += [name for name in self.tensors if not _is_code(name)]
         return {name: self.tensors[name] for name in used}, segments
 
@@ -434,6 +434,7 @@ def open_model(path: str | os.PathLike[str], *, verify: bool = True) -> ModelDir
     """Opens a model directory.
 
     Args:
+        path: the directory.
         verify: also compare the checksums and look for numbers that are not finite, which reads every byte.
 
     Raises:
@@ -464,7 +465,8 @@ def open_model(path: str | os.PathLike[str], *, verify: bool = True) -> ModelDir
         )
         if configuration.bytes != expected:
             raise ModelError(
-                f"{config_path}: configurations.{name}.bytes is {configuration.bytes}, but its allocation makes {expected}."
+                f"{config_path}: configurations.{name}.bytes is {configuration.bytes}, "
+                f"but its allocation makes {expected}."
             )
     if verify:
         for name, tensor in tensors.items():
@@ -529,6 +531,7 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
     """A JSON value as the annotated type `kind`. Raises ValueError with a sentence that names the field.
 
     Args:
+        value: what the JSON reader made.
         kind: a dataclass, int, float, str, bool, Literal, X | None, tuple[X, ...], Mapping[str, X] or a NamedTuple.
         where: path of the value in the document, for the sentence.
     """
@@ -592,7 +595,7 @@ def _decode_config(path: Path) -> ModelConfig:
 
 
 def config_fault(config: ModelConfig) -> str | None:
-    """What is inconsistent in a configuration of the right types, as a sentence without its full stop; None if nothing."""
+    """What contradicts itself in a config.json of the right types: a sentence without its full stop, or None."""
     return (
         _architecture_fault(config.architecture)
         or _names_fault(config)
@@ -750,7 +753,8 @@ def _tensor_views(
         entry = header[name]
         if entry["dtype"] != dtype or tuple(entry["shape"]) != shape:
             raise ModelError(
-                f"{path}: the tensor {name!r} is {entry['dtype']} {entry['shape']}; the model needs {dtype} {list(shape)}."
+                f"{path}: the tensor {name!r} is {entry['dtype']} {entry['shape']}, "
+                f"but the model needs {dtype} {list(shape)}."
             )
         begin, end = entry["data_offsets"]
         count = math.prod(shape)
@@ -838,8 +842,10 @@ def write_model(
     A reader never sees half a directory, and one that has the old files mapped keeps them.
 
     Args:
+        path: the directory to be.
         config: its checksums are filled in here.
         tensors: name -> array, in any order.
+        vocabulary: the pieces, row by row.
         files: name -> content of the SentencePiece models and README.md.
         overwrite: replace a directory that exists.
     """
