@@ -32,13 +32,14 @@ typedef struct {
 } sub3_tensor;
 
 /* Rows [begin, end) of a matrix use the first `planes` planes and the tensor "<matrix>.scales.<planes>", whose
- * first row is `scale_begin`. */
+ * first row is `scale_begin`. Each run of `group_size` columns (a multiple of 32; 0 = the whole row) has its own. */
 typedef struct {
   const char* matrix;
   uint64_t begin;
   uint64_t end;
   uint32_t planes;
   uint64_t scale_begin;
+  uint64_t group_size;
 } sub3_segment;
 
 typedef struct {

@@ -1,0 +1,92 @@
+// The product with binary codes: Y[n, rows] = X[n, columns] W^T + bias, where row r of W is
+//
+//     W[r, c] = sum_{i < planes} alpha[i, group(c), r] * B_i[r, c],      B_i in {-1, +1}.
+//
+// Who is what: B_i are the planes and alpha the scales of docs/design.md, "Codes"; X are activations in float32.
+//
+// Contract, the same for every instruction set. A column x of X is quantised once: s = max|x| / 8191,
+// xq[c] = rint(x[c] * (8191 / max|x|)), all zeros if max|x| < 1e-30. Then, in float32 and without fused multiply-add,
+//
+//     t = 0;  for each group g, for each plane i:  t = t + alpha[i, g, r] * float(sum_{c in g} B_i[r, c] * xq[c])
+//     y[r] = t * s + bias[r]
+//
+// The inner sum is an integer, so its order is free, and every implementation returns the same bits. |xq| <= 8191
+// makes every signed sum of four inputs an int16; int32 sums hold for columns <= 2^17.
+//
+// Error against exact arithmetic: |dy[r]| <= s / 2 * columns * sum_i |alpha[i, r]| + float32 rounding, in practice
+// 0.01 to 0.03 % of |y| for random codes.
+//
+// Shapes and alignment: X is row-major with any stride, Y likewise; codes and scales need the alignment of their type
+// only (unaligned loads cost nothing measurable here). X and Y do not overlap.
+
+#ifndef SUB3_KERNELS_BCQ_MATMUL_H_
+#define SUB3_KERNELS_BCQ_MATMUL_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace sub3 {
+
+constexpr int kMaxPlanes = 8;
+constexpr size_t kBlockRows = 16;      // rows that lie interleaved in a plane
+constexpr size_t kChunkColumns = 32;   // columns in a code word
+constexpr float kMaxQuantized = 8191;  // four of them make an int16
+constexpr float kSmallestMaximum = 1e-30f;
+constexpr size_t kMaxColumns = size_t{1} << 17;
+
+// Rows [begin, end) that use the same number of planes. scales is float16 [planes, groups, scale_rows], its first row
+// being scale_begin, a multiple of 16.
+struct BcqSegment {
+  size_t begin;
+  size_t end;
+  int planes;
+  const uint16_t* scales;
+  size_t scale_begin;
+  size_t scale_rows;
+};
+
+// A view of a coded matrix; owns no weights. planes[i] is uint32 [blocks, chunks, 16].
+struct BcqMatrix {
+  size_t rows = 0;
+  size_t columns = 0;
+  size_t chunks = 0;            // ceil(columns / 32)
+  size_t groups = 1;            // scale groups along the columns
+  size_t chunks_per_group = 0;  // chunks when groups == 1
+  const uint32_t* planes[kMaxPlanes] = {};
+  std::vector<BcqSegment> segments;
+};
+
+// One of several products of the same X: Q, K and V share the quantised column and its tables.
+struct Product {
+  const BcqMatrix* weight;
+  const float* bias;  // [rows] or null
+  float* y;           // [n, rows] with rows y_stride apart
+  size_t y_stride;
+};
+
+// Bytes of scratch memory for any number of products of `columns` inputs.
+size_t BcqMatmulScratchBytes(size_t columns);
+
+// All products of x, n rows x_stride apart, `columns` each. scratch: 64-byte aligned.
+using BcqMatmulFunction = void (*)(const Product* products, size_t num_products, const float* x, size_t x_stride,
+                                   size_t columns, size_t n, void* scratch);
+
+namespace scalar {
+void BcqMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
+}
+namespace avx2 {
+void BcqMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
+}
+namespace avx512 {
+void BcqMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
+}
+
+// Row `row` of the matrix as float32 [columns]: sum_i alpha_i * B_i, plane by plane. The embedding look-up.
+void DequantizeRow(const BcqMatrix& matrix, size_t row, float* out);
+
+float HalfToFloat(uint16_t half);
+
+}  // namespace sub3
+
+#endif  // SUB3_KERNELS_BCQ_MATMUL_H_

@@ -1,0 +1,309 @@
+"""Engine: ids in, ids out. The only Python that sees the C ABI.
+
+It turns statuses into exceptions and keeps the arrays alive that the C++ model points into.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels._engine import ffi, lib
+
+_DTYPES: Final = {"float32": lib.SUB3_FLOAT32, "float16": lib.SUB3_FLOAT16, "uint32": lib.SUB3_UINT32}
+_ACTIVATIONS: Final = {"relu": lib.SUB3_RELU, "swish": lib.SUB3_SWISH, "gelu": lib.SUB3_GELU}
+
+
+class EngineError(Exception):
+    """The engine refused or failed; the message is a sentence that says what to do."""
+
+
+class InvalidModel(EngineError):
+    """The tensors, segments or architecture do not make a model."""
+
+
+class InvalidRequest(EngineError):
+    """The ids or options of a call are outside what the model takes."""
+
+
+class Cancelled(EngineError):
+    """The call's CancelFlag was set."""
+
+
+_EXCEPTIONS: Final = {
+    lib.SUB3_INVALID_MODEL: InvalidModel,
+    lib.SUB3_INVALID_REQUEST: InvalidRequest,
+    lib.SUB3_CANCELLED: Cancelled,
+}
+
+
+def _check(status: int) -> None:
+    if status != lib.SUB3_OK:
+        raise _EXCEPTIONS.get(status, EngineError)(ffi.string(lib.sub3_last_error()).decode())
+
+
+class Segment(NamedTuple):
+    """Rows [begin, end) of a matrix that use `planes` planes (docs/design.md, "Codes")."""
+
+    matrix: str
+    begin: int
+    end: int
+    planes: int
+    scale_begin: int  # first row that the scales tensor stores
+    group_size: int  # columns that share a scale; 0 = the whole row
+
+
+class Hypothesis(NamedTuple):
+    """One translation: ids without eos; score = sum of log probabilities / length ** length_penalty."""
+
+    ids: list[int]
+    score: float
+
+
+class BatchResult(NamedTuple):
+    """Translations of a batch and what they cost."""
+
+    hypotheses: list[list[Hypothesis]]  # for each source, best first
+    encode_ms: float
+    decode_ms: float
+    workspace_peak_bytes: int
+    kv_cache_peak_bytes: int
+
+
+class CancelFlag:
+    """Set from any thread; the engine reads it before each layer and step."""
+
+    def __init__(self) -> None:
+        self._value = ffi.new("int32_t *", 0)
+
+    def set(self) -> None:
+        self._value[0] = 1
+
+
+class _Tables:
+    """Tensors and segments as the C ABI wants them, with everything they point to."""
+
+    def __init__(self, tensors: Mapping[str, NDArray[Any]], segments: Sequence[Segment]) -> None:
+        self._alive: list[Any] = []
+        self.tensors = ffi.new("sub3_tensor[]", max(len(tensors), 1))
+        self.num_tensors = len(tensors)
+        for entry, (name, array) in zip(self.tensors, tensors.items(), strict=False):
+            if array.dtype.name not in _DTYPES:
+                raise InvalidModel(f'Tensor "{name}" has type {array.dtype.name}; use float32, float16 or uint32.')
+            if not array.flags.c_contiguous or not 1 <= array.ndim <= 3:
+                raise InvalidModel(f'Tensor "{name}" must be contiguous and have 1 to 3 dimensions.')
+            entry.name = self._text(name)
+            entry.dtype = _DTYPES[array.dtype.name]
+            entry.num_dims = array.ndim
+            entry.shape[0 : array.ndim] = array.shape
+            data = ffi.from_buffer(array)
+            self._alive.append(data)
+            entry.data = data
+            entry.bytes = array.nbytes
+        self.segments = ffi.new("sub3_segment[]", max(len(segments), 1))
+        self.num_segments = len(segments)
+        for entry, segment in zip(self.segments, segments, strict=False):
+            entry.matrix = self._text(segment.matrix)
+            entry.begin, entry.end, entry.planes = segment.begin, segment.end, segment.planes
+            entry.scale_begin, entry.group_size = segment.scale_begin, segment.group_size
+
+    def _text(self, text: str) -> Any:
+        value = ffi.new("char[]", text.encode())
+        self._alive.append(value)
+        return value
+
+
+class Engine:
+    """A loaded model of one configuration: immutable, thread-safe, the GIL is released while it computes."""
+
+    def __init__(
+        self,
+        architecture: Mapping[str, int | float | str | bool],
+        ids: Mapping[str, int | Sequence[int]],
+        tensors: Mapping[str, NDArray[Any]],
+        segments: Sequence[Segment],
+    ) -> None:
+        """Build the model over `tensors`, which are used in place and kept alive.
+
+        `architecture` and `ids` are those objects of config.json; other keys in them are ignored.
+        Raises InvalidModel with a sentence that names the tensor or field at fault.
+        """
+        self._tables = _Tables(tensors, segments)
+        config = ffi.new("sub3_config *")
+        try:
+            for field in ("d_model", "source_vocab_size", "target_vocab_size", "max_positions"):
+                setattr(config, field, architecture[field])
+            for side in ("encoder", "decoder"):
+                for field in ("layers", "heads", "ffn_dim"):
+                    setattr(config, f"{side}_{field}", architecture[f"{side}_{field}"])
+            config.activation = _ACTIVATIONS[architecture["activation"]]
+            config.pre_norm = architecture["norm"] == "pre"
+            config.norm_epsilon = architecture["norm_epsilon"]
+            for field in ("scale_embedding", "shared_vocabulary", "tied_output"):
+                setattr(config, field, bool(architecture[field]))
+            config.eos, config.decoder_start = ids["eos"], ids["decoder_start"]
+            suppressed = ffi.new("int32_t[]", ids["suppressed"])
+        except KeyError as error:
+            raise InvalidModel(f"The architecture or the ids lack or do not know {error}.") from None
+        except (TypeError, OverflowError) as error:
+            raise InvalidModel(f"The architecture or the ids hold a wrong value: {error}.") from None
+        config.suppressed, config.num_suppressed = suppressed, len(suppressed)
+        model = ffi.new("sub3_model **")
+        tables = self._tables
+        _check(
+            lib.sub3_model_create(
+                config, tables.tensors, tables.num_tensors, tables.segments, tables.num_segments, model
+            )
+        )
+        self._model = ffi.gc(model[0], lib.sub3_model_destroy)
+        self._target_vocab_size = int(config.target_vocab_size)
+        self.weight_bytes = int(lib.sub3_model_weight_bytes(self._model))
+
+    def translate(
+        self,
+        sources: Sequence[Sequence[int]],
+        *,
+        max_lengths: Sequence[int],
+        beam_size: int = 1,
+        num_hypotheses: int = 1,
+        length_penalty: float = 1.0,
+        min_length: int = 0,
+        cancel: CancelFlag | None = None,
+    ) -> BatchResult:
+        """Translate a batch of sources of any lengths, each ended by eos.
+
+        `max_lengths` bounds the target tokens of each source, eos included; eos is not chosen within the first
+        `min_length` tokens. Raises InvalidRequest, Cancelled, or EngineError when memory runs out.
+        """
+        if len(max_lengths) != len(sources):
+            raise InvalidRequest("Give one maximum length for each source.")
+        try:
+            tokens = ffi.new("int32_t[]", [token for source in sources for token in source])
+            offsets = ffi.new("uint64_t[]", [0, *accumulate(len(source) for source in sources)])
+            lengths = ffi.new("uint32_t[]", list(max_lengths))
+            request = ffi.new(
+                "sub3_request *",
+                {
+                    "tokens": tokens,
+                    "num_tokens": len(tokens),
+                    "offsets": offsets,
+                    "num_sources": len(sources),
+                    "max_lengths": lengths,
+                    "min_length": min_length,
+                    "beam_size": beam_size,
+                    "num_hypotheses": num_hypotheses,
+                    "length_penalty": length_penalty,
+                    "cancel": cancel._value if cancel is not None else ffi.NULL,
+                },
+            )
+        except (OverflowError, TypeError) as error:
+            raise InvalidRequest(f"A number of the request is out of range: {error}.") from None
+        slots, longest = len(sources) * num_hypotheses, max(max_lengths, default=0)
+        out_tokens = ffi.new("int32_t[]", slots * longest)
+        out_lengths = ffi.new("int32_t[]", slots)
+        out_scores = ffi.new("float[]", slots)
+        result = ffi.new(
+            "sub3_result *",
+            {
+                "tokens": out_tokens,
+                "num_tokens": slots * longest,
+                "max_length": longest,
+                "lengths": out_lengths,
+                "scores": out_scores,
+                "num_slots": slots,
+            },
+        )
+        _check(lib.sub3_translate(self._live_model(), request, result))
+        hypotheses = [
+            [
+                Hypothesis(ffi.unpack(out_tokens + slot * longest, out_lengths[slot]), out_scores[slot])
+                for slot in range(source * num_hypotheses, (source + 1) * num_hypotheses)
+                if out_lengths[slot] >= 0
+            ]
+            for source in range(len(sources))
+        ]
+        return BatchResult(
+            hypotheses,
+            result.encode_seconds * 1e3,
+            result.decode_seconds * 1e3,
+            result.workspace_peak_bytes,
+            result.kv_cache_peak_bytes,
+        )
+
+    def logits(self, source: Sequence[int], target: Sequence[int]) -> NDArray[np.float32]:
+        """Teacher forcing: [len(target), target_vocab_size], row t after the decoder has read target[0..t].
+
+        `target` starts with decoder_start. Raises InvalidRequest.
+        """
+        out = np.empty((len(target), self._target_vocab_size), np.float32)
+        _check(
+            lib.sub3_logits(
+                self._live_model(),
+                ffi.new("int32_t[]", list(source)),
+                len(source),
+                ffi.new("int32_t[]", list(target)),
+                len(target),
+                ffi.from_buffer("float[]", out, require_writable=True),
+                out.size,
+            )
+        )
+        return out
+
+    def close(self) -> None:
+        """Free the model and let go of its tensors; no call may be running. Later calls raise EngineError."""
+        if self._model is not None:
+            ffi.release(self._model)
+            self._model = None
+            self._tables = None
+
+    def _live_model(self) -> Any:
+        if self._model is None:
+            raise EngineError("The engine is closed.")
+        return self._model
+
+
+def isa() -> str:
+    """The instruction set in use: "avx512", "avx2", "neon" or "scalar"; SUB3_FORCE_ISA chooses.
+
+    Raises EngineError if SUB3_FORCE_ISA asks for one that is unknown or that this CPU lacks.
+    """
+    name = lib.sub3_isa()
+    if name == ffi.NULL:
+        raise EngineError(ffi.string(lib.sub3_last_error()).decode())
+    return ffi.string(name).decode()
+
+
+def bcq_matmul(
+    tensors: Mapping[str, NDArray[Any]],
+    segments: Sequence[Segment],
+    rows: int,
+    x: NDArray[np.float32],
+    isa_name: str | None = None,
+) -> NDArray[np.float32]:
+    """One product with the coded matrix "m": x [n, columns] -> [n, rows]. For tests and benchmarks.
+
+    Raises InvalidModel for tables that do not fit and InvalidRequest for an instruction set that is not there.
+    """
+    x = np.ascontiguousarray(x, np.float32)
+    n, columns = x.shape
+    out = np.empty((n, rows), np.float32)
+    tables = _Tables(tensors, segments)
+    _check(
+        lib.sub3_bcq_matmul(
+            isa_name.encode() if isa_name is not None else ffi.NULL,
+            tables.tensors,
+            tables.num_tensors,
+            tables.segments,
+            tables.num_segments,
+            rows,
+            columns,
+            ffi.from_buffer("float[]", x),
+            n,
+            ffi.from_buffer("float[]", out, require_writable=True),
+        )
+    )
+    return out

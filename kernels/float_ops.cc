@@ -1,0 +1,201 @@
+#include "kernels/float_ops.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+// Compiled once for each instruction set, which CMake names.
+namespace sub3 {
+namespace SUB3_ISA_NAMESPACE {
+
+namespace {
+
+constexpr size_t kLanes = 16;
+typedef float Floats __attribute__((vector_size(kLanes * sizeof(float))));
+typedef int32_t Ints __attribute__((vector_size(kLanes * sizeof(int32_t))));
+
+inline Floats Load(const float* p) {
+  Floats v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+// The first n < 16 lanes; the rest are `fill`.
+inline Floats LoadPart(const float* p, size_t n, float fill) {
+  Floats v = Floats{} + fill;
+  std::memcpy(&v, p, n * sizeof(float));
+  return v;
+}
+
+inline void Store(float* p, Floats v) { std::memcpy(p, &v, sizeof v); }
+inline void StorePart(float* p, Floats v, size_t n) { std::memcpy(p, &v, n * sizeof(float)); }
+
+inline Floats Select(Ints condition, Floats yes, Floats no) {
+  return reinterpret_cast<Floats>((condition & reinterpret_cast<Ints>(yes)) |
+                                  (~condition & reinterpret_cast<Ints>(no)));
+}
+
+inline Floats Max(Floats a, Floats b) { return Select(a > b, a, b); }
+
+inline float Sum(Floats v) {
+  for (size_t width = kLanes / 2; width > 0; width /= 2)
+    for (size_t i = 0; i < width; ++i) v[i] = v[i] + v[i + width];
+  return v[0];
+}
+
+inline float Largest(Floats v) {
+  for (size_t width = kLanes / 2; width > 0; width /= 2)
+    for (size_t i = 0; i < width; ++i) v[i] = std::max(v[i], v[i + width]);
+  return v[0];
+}
+
+// e^x: x = n ln 2 + r, |r| <= ln 2 / 2, e^r by a polynomial of degree 6; relative error below 2e-7 on [-87, 88],
+// and 0 below -87.
+inline Floats Exp(Floats x) {
+  const Floats clamped = Max(x, Floats{} - 87.0f);
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  const Floats shifted = clamped * 1.44269504f + kRound;
+  const Floats n = shifted - kRound;
+  const Floats r = (clamped - n * 0.693359375f) - n * -2.12194440e-4f;
+  Floats p = Floats{} + 1.0f / 720;
+  p = p * r + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  const Ints exponent = (reinterpret_cast<Ints>(shifted) - reinterpret_cast<Ints>(Floats{} + kRound)) << 23;
+  const Floats result = reinterpret_cast<Floats>(reinterpret_cast<Ints>(p) + exponent);
+  return Select(x < -87.0f, Floats{}, result);
+}
+
+// f(vector, number of valid lanes) over x[0 .. n), the missing lanes of the last vector being `fill`.
+template <typename F>
+inline void ForEach(const float* x, size_t n, float fill, F f) {
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) f(i, Load(x + i), kLanes);
+  if (i < n) f(i, LoadPart(x + i, n - i, fill), n - i);
+}
+
+// The same, the results being written to out.
+template <typename F>
+inline void Map(const float* x, size_t n, float* out, F f) {
+  ForEach(x, n, 0.0f, [&](size_t i, Floats v, size_t valid) {
+    const Floats result = f(i, v, valid);
+    if (valid == kLanes) {
+      Store(out + i, result);
+    } else {
+      StorePart(out + i, result, valid);
+    }
+  });
+}
+
+inline Floats LoadUpTo(const float* p, size_t valid) { return valid == kLanes ? Load(p) : LoadPart(p, valid, 0.0f); }
+
+void Add(float* x, const float* y, size_t n) {
+  Map(x, n, x, [&](size_t i, Floats v, size_t valid) { return v + LoadUpTo(y + i, valid); });
+}
+
+void LayerNorm(const float* x, const float* gain, const float* bias, float epsilon, size_t n, float* out) {
+  Floats sums{};
+  ForEach(x, n, 0.0f, [&](size_t, Floats v, size_t) { sums += v; });
+  const float mean = Sum(sums) / static_cast<float>(n);
+  Floats squares{};
+  ForEach(x, n, mean, [&](size_t, Floats v, size_t) { squares += (v - mean) * (v - mean); });
+  const float inverse = 1.0f / std::sqrt(Sum(squares) / static_cast<float>(n) + epsilon);
+  Map(x, n, out, [&](size_t i, Floats v, size_t valid) {
+    return (v - mean) * inverse * LoadUpTo(gain + i, valid) + LoadUpTo(bias + i, valid);
+  });
+}
+
+void Activate(Activation activation, float* x, size_t n) {
+  switch (activation) {
+    case Activation::kRelu:
+      return Map(x, n, x, [](size_t, Floats v, size_t) { return Max(v, Floats{}); });
+    case Activation::kSwish:
+      return Map(x, n, x, [](size_t, Floats v, size_t) { return v / (Exp(-v) + 1.0f); });
+    case Activation::kGelu:
+      for (size_t i = 0; i < n; ++i) x[i] = 0.5f * x[i] * (1.0f + std::erf(x[i] * 0.70710678f));
+      return;
+  }
+}
+
+float LogSumExp(const float* x, size_t n) {
+  constexpr float kLowest = -std::numeric_limits<float>::infinity();
+  Floats largest = Floats{} + kLowest;
+  ForEach(x, n, kLowest, [&](size_t, Floats v, size_t) { largest = Max(largest, v); });
+  const float maximum = Largest(largest);
+  Floats sums{};
+  ForEach(x, n, kLowest, [&](size_t, Floats v, size_t) { sums += Exp(v - maximum); });
+  return maximum + std::log(Sum(sums));
+}
+
+void Softmax(float* x, size_t n) {
+  constexpr float kLowest = -std::numeric_limits<float>::infinity();
+  Floats largest = Floats{} + kLowest;
+  ForEach(x, n, kLowest, [&](size_t, Floats v, size_t) { largest = Max(largest, v); });
+  const float maximum = Largest(largest);
+  Floats sums{};
+  ForEach(x, n, kLowest, [&](size_t i, Floats v, size_t valid) {
+    const Floats e = Exp(v - maximum);
+    sums += e;
+    StorePart(x + i, e, valid);
+  });
+  const float inverse = 1.0f / Sum(sums);
+  Map(x, n, x, [&](size_t, Floats v, size_t) { return v * inverse; });
+}
+
+float Dot(const float* a, const float* b, size_t n) {
+  Floats sums{};
+  ForEach(a, n, 0.0f, [&](size_t i, Floats v, size_t valid) { sums += v * LoadUpTo(b + i, valid); });
+  return Sum(sums);
+}
+
+void Attend(const float* q, const float* const* keys, const float* const* values, size_t length, size_t heads,
+            size_t head_dim, float scale, float* scratch, float* out) {
+  for (size_t t = 0; t < length; ++t) {
+    for (size_t h = 0; h < heads; ++h) {
+      scratch[h * length + t] = Dot(q + h * head_dim, keys[t] + h * head_dim, head_dim) * scale;
+    }
+  }
+  for (size_t h = 0; h < heads; ++h) Softmax(scratch + h * length, length);
+  for (size_t h = 0; h < heads; ++h) {
+    const float* weights = scratch + h * length;
+    for (size_t i = 0; i < head_dim; i += kLanes) {
+      const size_t valid = std::min(kLanes, head_dim - i);
+      Floats sums{};
+      for (size_t t = 0; t < length; ++t) sums += LoadUpTo(values[t] + h * head_dim + i, valid) * weights[t];
+      StorePart(out + h * head_dim + i, sums, valid);
+    }
+  }
+}
+
+void TopK(const float* x, size_t n, size_t k, int32_t* indices, float* values) {
+  // A short sorted list; a vector without a value above its last entry is passed over at once.
+  size_t found = 0;
+  float threshold = -std::numeric_limits<float>::infinity();
+  ForEach(x, n, -std::numeric_limits<float>::infinity(), [&](size_t first, Floats v, size_t valid) {
+    if (found == k && !(Largest(v) > threshold)) return;
+    for (size_t lane = 0; lane < valid; ++lane) {
+      const float value = v[lane];
+      if (found == k && !(value > threshold)) continue;
+      size_t place = found < k ? found++ : k - 1;
+      for (; place > 0 && value > values[place - 1]; --place) {
+        values[place] = values[place - 1];
+        indices[place] = indices[place - 1];
+      }
+      values[place] = value;
+      indices[place] = static_cast<int32_t>(first + lane);
+      threshold = values[found - 1];
+    }
+  });
+}
+
+}  // namespace
+
+extern const FloatOps kFloatOps;
+const FloatOps kFloatOps = {Add, LayerNorm, Activate, Attend, LogSumExp, TopK};
+
+}  // namespace SUB3_ISA_NAMESPACE
+}  // namespace sub3

@@ -1,0 +1,47 @@
+// The float32 part of the network: layer norm, softmax, activations, attention products, arg max.
+//
+// Written once over 16-lane vectors and compiled for each instruction set. Every reduction adds into 16 lanes (lane =
+// index modulo 16) and then halves them in a fixed order, and nothing is fused, so all builds return the same bits.
+
+#ifndef SUB3_KERNELS_FLOAT_OPS_H_
+#define SUB3_KERNELS_FLOAT_OPS_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace sub3 {
+
+enum class Activation { kRelu, kSwish, kGelu };
+
+// One attention head's worth of keys or values is found by row pointer, so that the same code reads a contiguous
+// encoder output and a cache whose rows are scattered.
+struct FloatOps {
+  // x[i] += y[i].
+  void (*add)(float* x, const float* y, size_t n);
+  // out = (x - mean) / sqrt(variance + epsilon) * gain + bias; out may be x.
+  void (*layer_norm)(const float* x, const float* gain, const float* bias, float epsilon, size_t n, float* out);
+  // In place: relu(x) = max(x, 0); swish(x) = x / (1 + e^-x); gelu(x) = x (1 + erf(x / sqrt 2)) / 2.
+  void (*activate)(Activation activation, float* x, size_t n);
+  // out[h * d + i] = sum_t softmax_t(scale * q_h . keys[t]_h) * values[t][h * d + i], h < heads, d = head_dim.
+  // scratch: [heads, length].
+  void (*attend)(const float* q, const float* const* keys, const float* const* values, size_t length, size_t heads,
+                 size_t head_dim, float scale, float* scratch, float* out);
+  // log sum_i e^x[i].
+  float (*log_sum_exp)(const float* x, size_t n);
+  // The k largest x, largest first, ties by the lower index. indices and values: [k]; k <= n.
+  void (*top_k)(const float* x, size_t n, size_t k, int32_t* indices, float* values);
+};
+
+namespace scalar {
+extern const FloatOps kFloatOps;
+}
+namespace avx2 {
+extern const FloatOps kFloatOps;
+}
+namespace avx512 {
+extern const FloatOps kFloatOps;
+}
+
+}  // namespace sub3
+
+#endif  // SUB3_KERNELS_FLOAT_OPS_H_

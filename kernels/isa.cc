@@ -1,0 +1,59 @@
+#include "kernels/isa.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+namespace sub3 {
+
+namespace {
+
+struct Candidate {
+  Isa isa;
+  bool (*supported)();
+};
+
+// Best first.
+const Candidate kCandidates[] = {
+#if defined(__x86_64__)
+    {{"avx512", avx512::BcqMatmul, &avx512::kFloatOps},
+     [] {
+       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+              __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+              __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
+     }},
+    {{"avx2", avx2::BcqMatmul, &avx2::kFloatOps},
+     [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
+#endif
+    {{"scalar", scalar::BcqMatmul, &scalar::kFloatOps}, [] { return true; }},
+};
+
+const Isa& Choose() {
+  const char* forced = std::getenv("SUB3_FORCE_ISA");
+  if (forced != nullptr && *forced != '\0') return IsaByName(forced);
+  for (const Candidate& candidate : kCandidates) {
+    if (candidate.supported()) return candidate.isa;
+  }
+  throw std::logic_error("the scalar kernels are always there");
+}
+
+}  // namespace
+
+const Isa& IsaByName(const char* name) {
+  std::string usable;
+  for (const Candidate& candidate : kCandidates) {
+    if (!candidate.supported()) continue;
+    if (std::strcmp(candidate.isa.name, name) == 0) return candidate.isa;
+    usable += usable.empty() ? candidate.isa.name : std::string(", ") + candidate.isa.name;
+  }
+  throw std::invalid_argument("Instruction set \"" + std::string(name) + "\" is unknown or not on this CPU; usable are " +
+                              usable + ".");
+}
+
+const Isa& ActiveIsa() {
+  static const Isa& isa = Choose();
+  return isa;
+}
+
+}  // namespace sub3

@@ -1,0 +1,25 @@
+// The instruction sets, and the choice of one: the best that the CPU has, or what SUB3_FORCE_ISA says.
+
+#ifndef SUB3_KERNELS_ISA_H_
+#define SUB3_KERNELS_ISA_H_
+
+#include "kernels/bcq_matmul.h"
+#include "kernels/float_ops.h"
+
+namespace sub3 {
+
+struct Isa {
+  const char* name;
+  BcqMatmulFunction bcq_matmul;
+  const FloatOps* float_ops;
+};
+
+// Throws std::invalid_argument for a name that is unknown here or that this CPU can't run.
+const Isa& IsaByName(const char* name);
+
+// Chosen at the first call. Throws as IsaByName does if SUB3_FORCE_ISA can't be had.
+const Isa& ActiveIsa();
+
+}  // namespace sub3
+
+#endif  // SUB3_KERNELS_ISA_H_
