@@ -1,0 +1,55 @@
+"""The whole service on one screen."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from models.format import open_model
+from service import errors
+from service.api import admin, native
+from service.body_limit import BodyLimit
+from service.configurations import by_name
+from service.metrics import Metrics
+from service.registry import Registry
+from service.scheduler import Scheduler
+from service.settings import Settings
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """An app over the settings' model; many may live in one process.
+
+    Raises:
+        ModelError: the directory is bad. It is opened here, so that a bad one never gets as far as a port.
+        UnavailableConfiguration: the directory has no such configuration.
+    """
+    directory = open_model(settings.model_directory)
+    by_name(directory, settings.configuration or directory.config.default_configuration)
+    registry = Registry([directory], settings.max_batch_tokens)
+    scheduler = Scheduler(settings.threads, settings.queue_size)
+    metrics = Metrics(registry.facts, lambda: scheduler.waiting, lambda: scheduler.running)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(registry.start, settings.configuration)
+        scheduler.start()
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(scheduler.close)
+            registry.close()
+
+    app = FastAPI(
+        title="sub3",
+        description="Translation with weights of one to eight binary planes, and what each request cost.",
+        lifespan=lifespan,
+    )
+    app.state.registry, app.state.scheduler = registry, scheduler
+    app.include_router(native.router(settings, registry, scheduler, metrics))
+    if settings.admin_token is not None:
+        app.include_router(admin.router(settings.admin_token.get_secret_value(), registry, metrics))
+    errors.install(app)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(metrics.count)  # outermost: it sees the refusals of the others
+    return app

@@ -1,0 +1,43 @@
+"""Middleware that refuses large and compressed request bodies before anything parses them."""
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import refusal
+
+
+class BodyLimit:
+    """413 above `max_bytes`, by Content-Length and by what really arrives; 415 for an encoded body."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        """`max_bytes`: the largest body that passes."""
+        self._app, self._max_bytes = app, max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, with its body counted."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            # decompressing would need a limit of its own against bodies that inflate a thousandfold
+            await refusal(415, "Send the body without Content-Encoding.")(scope, receive, send)
+            return
+        too_large = f"The body is larger than {self._max_bytes:,} bytes; send less text in a request."
+        declared = headers.get("content-length", "")
+        if declared.isdecimal() and int(declared[:20]) > self._max_bytes:
+            await refusal(413, too_large)(scope, receive, send)
+            return
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            if message["type"] == "http.request":
+                received += len(message.get("body", b""))
+                if received > self._max_bytes:
+                    raise HTTPException(413, too_large)
+            return message
+
+        await self._app(scope, counted, send)

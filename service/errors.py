@@ -1,0 +1,94 @@
+"""Every refusal is `{"error": "one sentence"}`. Which exception is which status stands here and nowhere else."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from kernels.engine import Cancelled
+from models.format import UnavailableConfiguration
+from service.registry import NotReady, SelfTestFailed, SwapInProgress, UnknownModel, UnsupportedPair
+from service.scheduler import QueueFull, SchedulerClosed
+from service.schemas import Error
+
+STATUS: dict[type[Exception], int] = {
+    UnsupportedPair: 422,
+    UnavailableConfiguration: 422,
+    UnknownModel: 404,
+    SwapInProgress: 409,
+    QueueFull: 429,
+    SelfTestFailed: 500,
+    NotReady: 503,
+    SchedulerClosed: 503,
+    Cancelled: 503,  # by the shutdown: a client that went reads no status
+}
+MEANING = {
+    400: "The body is not valid JSON in UTF-8.",
+    401: "The bearer token is missing or wrong.",
+    404: "There is no model of that name.",
+    409: "Another swap is running.",
+    413: "The body is too large.",
+    415: "The body is not application/json, or it is compressed.",
+    422: "The body is JSON, but its content is refused: the sentence says which field and why.",
+    429: "The queue is full; Retry-After says when to come back.",
+    503: "No model is ready.",
+}
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route, for the OpenAPI."""
+    return {status: {"model": Error, "description": MEANING[status]} for status in statuses}
+
+
+def refusal(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
+    """An error as the client reads it."""
+    return Response(Error(error=sentence).model_dump_json(), status, dict(headers or {}), media_type="application/json")
+
+
+def install(app: FastAPI) -> None:
+    """Map exceptions to refusals."""
+
+    async def known(_: Request, error: Exception) -> Response:
+        status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+        return refusal(status, str(error), _retry_after(error))
+
+    async def http(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return refusal(error.status_code, str(error.detail), error.headers)
+
+    async def invalid(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return refusal(*_validation_sentence(error))
+
+    async def unexpected(request: Request, error: Exception) -> Response:
+        logging.getLogger("sub3").error("%s %r failed", request.method, request.url.path, exc_info=error)
+        return refusal(500, "The server failed; its log says why.")
+
+    for kind in STATUS:
+        app.add_exception_handler(kind, known)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(Exception, unexpected)
+
+
+def _retry_after(error: Exception) -> dict[str, str]:
+    if isinstance(error, QueueFull):
+        return {"Retry-After": str(error.retry_after_s)}
+    return {"Retry-After": "1"} if isinstance(error, NotReady | SchedulerClosed) else {}
+
+
+def _validation_sentence(error: RequestValidationError) -> tuple[int, str]:
+    """Status and sentence of the first problem; the rest would only repeat it. The input itself is never quoted."""
+    problem = error.errors()[0]
+    place = [str(part) for part in problem["loc"][1:] if part not in ("string", "list", "[key]")]
+    message = str(problem["msg"]).removeprefix("Value error, ").rstrip(".")
+    if problem["type"] == "missing" and not place:
+        return 422, "The body is missing; send a JSON object."
+    if problem["type"] == "extra_forbidden":
+        return 422, f"The field {place[-1][:100]!r} is unknown; leave it out."
+    if not place:
+        return 422, f"The body is refused: {message}."
+    return 422, f"The field {'.'.join(place)[:200]} is refused: {message}."

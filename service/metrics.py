@@ -1,0 +1,186 @@
+"""What a request cost, in one record that feeds the reply, its headers and Prometheus; and the service's own gauges."""
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """Which weights answered: `version` is 12 hex digits of their checksum, `config` their allocation of planes."""
+
+    name: str
+    config: str
+    version: str
+    bits_per_weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Milliseconds by stage; `total` runs from the accepted request to its reply and holds all the others."""
+
+    queue: float
+    tokenize: float
+    encode: float
+    decode: float
+    detokenize: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes: the weights that the configuration can touch, this request's scratch, and the whole process."""
+
+    model_bytes: int
+    workspace_peak_bytes: int
+    kv_cache_peak_bytes: int
+    process_rss_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """The record of one request."""
+
+    model: ModelFacts
+    latency_ms: Timings
+    memory: Memory
+
+    def headers(self) -> dict[str, str]:
+        """The same figures as X-Sub3-* headers."""
+        model = self.model
+        headers = {
+            "X-Sub3-Model": model.name,
+            "X-Sub3-Config": model.config,
+            "X-Sub3-Version": model.version,
+            "X-Sub3-Bits-Per-Weight": repr(model.bits_per_weight),
+        }
+        for stage in fields(Timings):
+            headers[f"X-Sub3-{stage.name.title()}-Ms"] = repr(getattr(self.latency_ms, stage.name))
+        for figure in fields(Memory):
+            headers[f"X-Sub3-{figure.name.title().replace('_', '-')}"] = repr(getattr(self.memory, figure.name))
+        return headers
+
+
+def process_rss_bytes() -> int:
+    """Resident bytes of this process now (of its peak where there is no /proc)."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+class Metrics:
+    """The Prometheus side of one app; labels are routes, statuses, stages and configurations, so they are few."""
+
+    def __init__(
+        self,
+        models: Callable[[], Iterable[tuple[ModelFacts, int]]],
+        waiting: Callable[[], int],
+        running: Callable[[], int],
+    ) -> None:
+        """Counters at zero.
+
+        Args:
+            models: the live models and their bytes; read, like the two others, when /metrics is.
+            waiting: requests in the queue.
+            running: requests in a worker thread.
+        """
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "sub3_requests", "HTTP requests by route and status.", ["route", "status"], registry=self._registry
+        )
+        self._stages = Histogram(
+            "sub3_stage_seconds",
+            "Time of a translation request by stage, in seconds.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._texts = Counter("sub3_texts", "Texts translated.", registry=self._registry)
+        self._swaps = Counter("sub3_swaps", "Configuration swaps by result.", ["result"], registry=self._registry)
+        self._registry.register(_Gauges(models, waiting, running))
+
+    def translated(self, texts: int, timings: Timings) -> None:
+        """Count a finished request."""
+        self._texts.inc(texts)
+        for stage in fields(Timings):
+            self._stages.labels(stage.name).observe(1e-3 * getattr(timings, stage.name))
+
+    def swapped(self, result: str) -> None:
+        """Count a swap; `result` is "ok", "refused" or "failed"."""
+        self._swaps.labels(result).inc()
+
+    def render(self) -> bytes:
+        """The text that Prometheus scrapes."""
+        return generate_latest(self._registry)
+
+    def count(self, app: ASGIApp) -> ASGIApp:
+        """Middleware: every HTTP request by route template and status, the refused ones too."""
+
+        async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] != "http":
+                await app(scope, receive, send)
+                return
+            status = 500  # what the client gets when nothing was sent
+
+            async def watch(message: Message) -> None:
+                nonlocal status
+                if message["type"] == "http.response.start":
+                    status = message["status"]
+                await send(message)
+
+            try:
+                await app(scope, receive, watch)
+            finally:
+                route = getattr(scope.get("route"), "path", "none")  # never the raw path: its values are unbounded
+                self._requests.labels(route, str(status)).inc()
+
+        return counted
+
+
+class _Gauges(Collector):
+    """Figures that are read when they are asked for, so that nothing has to keep them up to date."""
+
+    def __init__(
+        self,
+        models: Callable[[], Iterable[tuple[ModelFacts, int]]],
+        waiting: Callable[[], int],
+        running: Callable[[], int],
+    ) -> None:
+        self._models, self._waiting, self._running = models, waiting, running
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        info = GaugeMetricFamily(
+            "sub3_model_info",
+            "1 for the configuration that a model serves.",
+            labels=["model", "config", "version", "bits_per_weight"],
+        )
+        size = GaugeMetricFamily(
+            "sub3_model_bytes", "Bytes of weights that the configuration can touch.", labels=["model", "config"]
+        )
+        for facts, model_bytes in self._models():
+            info.add_metric([facts.name, facts.config, facts.version, str(facts.bits_per_weight)], 1)
+            size.add_metric([facts.name, facts.config], model_bytes)
+        yield info
+        yield size
+        yield GaugeMetricFamily("sub3_queue_depth", "Requests that wait for a thread.", self._waiting())
+        yield GaugeMetricFamily("sub3_running", "Requests that have a thread.", self._running())
+        yield GaugeMetricFamily("sub3_process_resident_bytes", "Resident bytes of the process.", process_rss_bytes())
+
+
+def milliseconds_since(started: float) -> float:
+    """Milliseconds since a time of time.perf_counter, to the microsecond."""
+    return round(1e3 * (time.perf_counter() - started), 3)

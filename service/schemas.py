@@ -1,0 +1,174 @@
+"""Bodies of requests and replies. Unknown fields are refused, so that a typing error never passes in silence.
+
+The limits of the settings (characters, texts, alternatives, beam) are held by the routes; those here never change.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+
+from service.metrics import Memory, ModelFacts, Timings
+
+Language = Annotated[str, Field(min_length=1, max_length=35, description="Code such as `en`; case is ignored.")]
+Planes = Annotated[int, Field(ge=1, le=8)]
+Glob = Annotated[str, Field(min_length=1, max_length=200)]
+Quality = dict[str, dict[str, float]]
+
+
+class Body(BaseModel):
+    """What every request and reply has in common: no unknown field, no silent conversion."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+
+
+class Error(Body):
+    """The body of every 4xx and 5xx."""
+
+    error: str = Field(description="One sentence that says what is wrong and what to do.")
+
+
+def _shape(text: Any) -> str | None:
+    return "string" if isinstance(text, str) else "list" if isinstance(text, list) else None
+
+
+class TranslateRequest(Body):
+    """Texts and the languages to translate them between."""
+
+    text: Annotated[
+        Annotated[str, Tag("string")] | Annotated[list[str], Tag("list")],
+        Discriminator(
+            _shape, custom_error_type="text_shape", custom_error_message="Input should be a string or a list of strings"
+        ),
+    ] = Field(description="One text or a list; by default up to 128 texts of up to 10,000 characters.")
+    source: Language = Field(examples=["en"])
+    target: Language = Field(examples=["de"])
+    beam_size: int = Field(1, ge=1, description="Hypotheses kept at each step; 1 is greedy. By default up to 8.")
+    alternatives: int = Field(
+        0,
+        ge=0,
+        description="Next best translations to return, by default up to 4; the beam is at least alternatives + 1 wide.",
+    )
+
+    @field_validator("source", "target")
+    @classmethod
+    def _lower(cls, code: str) -> str:
+        return code.lower()
+
+
+class Alternative(Body):
+    """A next best translation. Of a text of several sentences: their hypotheses of the same rank, joined."""
+
+    text: str
+    score: float
+
+
+class Translation(Body):
+    """A translation; what holds no letter (emoji, numbers, spaces) comes back as it is, with the score 0."""
+
+    text: str
+    score: float = Field(description="Mean over the sentences of the log probability by Marian's length norm; <= 0.")
+    alternatives: list[Alternative]
+
+
+class TranslateReply(Body):
+    """Translations in the order of the texts, the weights that made them, and what they cost."""
+
+    translations: list[Translation]
+    model: ModelFacts
+    latency_ms: Timings
+    memory: Memory
+
+
+class ConfigurationInfo(Body):
+    """A configuration with its cost and its measured quality."""
+
+    name: str
+    bits_per_weight: float
+    bytes: int = Field(description="All bytes needed to translate, tokenizer aside.")
+    quality: Quality = Field(description="BLEU and chrF by test set; empty if unmeasured.")
+    available: bool
+    reason: str | None = Field(description="Why it can't be served; null if it can.")
+
+
+class ModelInfo(Body):
+    """A model and all its configurations."""
+
+    name: str
+    source_languages: list[str]
+    target_languages: list[str]
+    version: str
+    active: str
+    default: str
+    configurations: list[ConfigurationInfo]
+
+
+class ModelsReply(Body):
+    """The live models."""
+
+    models: list[ModelInfo]
+
+
+class Health(Body):
+    """Answer of the health checks."""
+
+    status: Literal["live", "ready"]
+
+
+class LayerInfo(Body):
+    """One layer's part of a block."""
+
+    layer: int
+    planes: list[int]
+    bytes: int
+
+
+class BlockInfo(Body):
+    """A block of the model: embedding, encoder.self_attention, encoder.ffn and so on."""
+
+    block: str
+    planes: list[int] = Field(description="Plane counts in use; several where frequent words have more.")
+    bytes: int = Field(description="Planes, scales, biases and layer norms.")
+    layers: list[LayerInfo]
+
+
+class AdminModelReply(Body):
+    """What serves, block by block, and what could."""
+
+    name: str
+    active: ModelFacts
+    model_bytes: int
+    blocks: list[BlockInfo]
+    configurations: list[ConfigurationInfo]
+
+
+class ConfigRequest(Body):
+    """Exactly one of the three."""
+
+    config: str | None = Field(None, min_length=1, max_length=200, description="Name of a configuration.")
+    planes: Annotated[dict[Glob, Planes], Field(min_length=1, max_length=1000)] | None = Field(
+        None,
+        description="Planes by glob over blocks or matrices, the last match wins; the rest is as in the default one.",
+        examples=[{"decoder.*.ffn": 1}],
+    )
+    memory_budget_bytes: int | None = Field(
+        None, ge=1, description="Serve the configuration of the best measured BLEU whose bytes fit."
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> "ConfigRequest":
+        if sum(choice is not None for choice in (self.config, self.planes, self.memory_budget_bytes)) != 1:
+            raise ValueError("give exactly one of config, planes and memory_budget_bytes")
+        return self
+
+
+class ConfigReply(Body):
+    """A finished swap."""
+
+    before: ModelFacts
+    after: ModelFacts
+    bytes_before: int
+    bytes_after: int
+    blocks: list[BlockInfo]
+    milliseconds: float
+    quality: Quality
+    warning: str | None = Field(description="A sentence if the configuration translates badly or is unmeasured.")

@@ -1,0 +1,75 @@
+"""Settings of the service, read from the environment once at start. `python -m service --help` prints this list."""
+
+import os
+from pathlib import Path
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ADMIN_TOKEN_CHARACTERS = 16
+
+
+class Settings(BaseSettings):
+    """One documented field a setting; the environment variable is SUB3_ and the field's name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="SUB3_", populate_by_name=True, protected_namespaces=())
+
+    model_directory: Path = Field(
+        Path("models/store/en-de"), description="Directory of the model to serve, in the format of docs/design.md."
+    )
+    configuration: str | None = Field(
+        None, description="Configuration to serve at start; the directory's default_configuration if unset."
+    )
+    host: str = Field(
+        "127.0.0.1",
+        description="Address to listen on. HOST is read too.",
+        validation_alias=AliasChoices("SUB3_HOST", "HOST"),
+    )
+    port: int = Field(
+        8080,
+        ge=0,
+        le=65535,
+        description="TCP port to listen on; 0 takes a free one. PORT is read too.",
+        validation_alias=AliasChoices("SUB3_PORT", "PORT"),
+    )
+    threads: int = Field(
+        os.cpu_count() or 1, ge=1, le=1024, description="Requests translated at the same time; one core each."
+    )
+    queue_size: int = Field(
+        128, ge=1, description="Requests that may wait for a thread; one more is answered 429 with Retry-After."
+    )
+    max_batch_tokens: int = Field(
+        4096,
+        ge=1,
+        description="Source tokens times beam size decoded together for one request; bounds the key/value cache.",
+    )
+    max_text_characters: int = Field(10_000, ge=1, description="Longest text in Unicode characters; longer is 422.")
+    max_texts: int = Field(128, ge=1, description="Most texts in one request; more is 422.")
+    max_body_bytes: int = Field(1 << 20, ge=1, description="Largest request body in bytes; larger is 413.")
+    max_alternatives: int = Field(4, ge=0, description="Most alternatives to a translation; more is 422.")
+    max_beam_size: int = Field(8, ge=1, description="Widest beam; wider is 422.")
+    shutdown_seconds: int = Field(
+        30, ge=1, description="Time that requests in flight have to finish after SIGTERM, in seconds."
+    )
+    admin_token: SecretStr | None = Field(
+        None,
+        description="Bearer token of /admin, at least 16 characters; unset or empty turns /admin off (404).",
+    )
+
+    @field_validator("admin_token")
+    @classmethod
+    def _long_enough(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is None or token.get_secret_value() == "":
+            return None  # compose files pass an unset variable on as an empty one
+        if len(token.get_secret_value()) < ADMIN_TOKEN_CHARACTERS:
+            raise ValueError(f"SUB3_ADMIN_TOKEN needs at least {ADMIN_TOKEN_CHARACTERS} characters; it was refused.")
+        return token
+
+
+def describe() -> str:
+    """The settings as a text: variable, default and meaning, one paragraph each."""
+    lines = []
+    for name, field in Settings.model_fields.items():
+        default = "unset" if field.default is None else field.default
+        lines.append(f"  SUB3_{name.upper()} (default {default})\n      {field.description}")
+    return "\n".join(lines)

@@ -1,0 +1,51 @@
+"""SentencePiece: text <-> ids, nothing else. An id is a row of the model's vocabulary."""
+
+from collections.abc import Sequence
+
+import sentencepiece
+
+from models.format import ModelDirectory, ModelError
+
+
+class Tokenizer:
+    """The two SentencePiece models of a directory and its vocabulary; immutable, so threads share it."""
+
+    def __init__(self, directory: ModelDirectory) -> None:
+        """Load source.spm and target.spm.
+
+        Raises:
+            ModelError: a file is no SentencePiece model, or a target language's token is no row.
+        """
+        vocabulary, ids = directory.vocabulary, directory.config.ids
+        self._source = _load(directory, "source.spm")
+        self._target = _load(directory, "target.spm")
+        self._ids = {piece: row for row, (piece, _) in enumerate(vocabulary.source)}
+        self._pieces = [piece for piece, _ in (vocabulary.target or vocabulary.source)]
+        self._eos, self._unknown = ids.eos, ids.unk_source
+        self._silent = frozenset({ids.eos, ids.pad, ids.unk_target, ids.decoder_start})
+        self._prefixes: dict[str, list[int]] = {}
+        for language, token in directory.config.target_tokens.items():
+            if token not in self._ids:
+                raise ModelError(f"{directory.path}/vocab.json: no row for {token}, the token of language {language}.")
+            self._prefixes[language] = [self._ids[token]]
+
+    def encode(self, text: str, target: str) -> list[int]:
+        """Ids of one sentence: the target language's token where the model has one, the pieces, eos."""
+        pieces = self._source.encode(text, out_type=str)
+        ids = [self._ids.get(piece, self._unknown) for piece in pieces]
+        return [*self._prefixes.get(target, ()), *ids, self._eos]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of the ids; special tokens and the unknown piece say nothing."""
+        text: str = self._target.decode([self._pieces[row] for row in ids if row not in self._silent])
+        return text
+
+
+def _load(directory: ModelDirectory, name: str) -> sentencepiece.SentencePieceProcessor:
+    processor = sentencepiece.SentencePieceProcessor()
+    try:
+        # from bytes: the library reports a file that it can't read on stderr only
+        processor.LoadFromSerializedProto((directory.path / name).read_bytes())
+    except (OSError, RuntimeError) as error:
+        raise ModelError(f"{directory.path}/{name}: not a SentencePiece model ({error}).") from None
+    return processor
