@@ -59,8 +59,7 @@ struct Isa {
     const float s = Quantize(x, columns, chunks, xq);
     const __m256i bytes_apart = _mm256_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15,  //
                                                  0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
-    const __m256i sign[4] = {_mm256_set1_epi32(0x0001ffff),
-                             _mm256_set1_epi64x(0x00010001ffffffff),
+    const __m256i sign[4] = {_mm256_set1_epi32(0x0001ffff), _mm256_set1_epi64x(0x00010001ffffffff),
                              _mm256_setr_epi32(-1, -1, 0x00010001, 0x00010001, -1, -1, 0x00010001, 0x00010001),
                              _mm256_setr_epi32(-1, -1, -1, -1, 0x00010001, 0x00010001, 0x00010001, 0x00010001)};
     for (size_t table = 0; table < chunks * 8; ++table) {  // one table of 16 entries at a time

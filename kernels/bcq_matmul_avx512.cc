@@ -85,10 +85,14 @@ struct Isa {
   static void Segment(const Product& product, const BcqSegment& segment, const uint8_t* tables, size_t table_stride,
                       const float* s, float* const* y) {
     switch (segment.planes) {
-      case 1: return Blocks<1, 4, C>(product, segment, tables, table_stride, s, y);
-      case 2: return Blocks<2, 2, C>(product, segment, tables, table_stride, s, y);
-      case 3: return Blocks<3, 1, C>(product, segment, tables, table_stride, s, y);
-      default: return Blocks<4, 1, C>(product, segment, tables, table_stride, s, y);
+      case 1:
+        return Blocks<1, 4, C>(product, segment, tables, table_stride, s, y);
+      case 2:
+        return Blocks<2, 2, C>(product, segment, tables, table_stride, s, y);
+      case 3:
+        return Blocks<3, 1, C>(product, segment, tables, table_stride, s, y);
+      default:
+        return Blocks<4, 1, C>(product, segment, tables, table_stride, s, y);
     }
   }
 

@@ -146,8 +146,7 @@ void Translate(const sub3::Model& model, const sub3_request& request, sub3_resul
     }
   }
   result->decode_seconds = SecondsSince(decode_start);
-  result->workspace_peak_bytes =
-      std::max(result->workspace_peak_bytes, workspace.bytes() + decoder.workspace_bytes());
+  result->workspace_peak_bytes = std::max(result->workspace_peak_bytes, workspace.bytes() + decoder.workspace_bytes());
   result->kv_cache_peak_bytes = decoder.kv_cache_bytes();
 }
 

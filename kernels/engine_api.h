@@ -114,6 +114,5 @@ int32_t sub3_logits(const sub3_model* model, const int32_t* source, uint64_t sou
 
 /* One product y[n, rows] = x[n, columns] W^T with codes as in docs/design.md, for tests and benchmarks. Tensors are
  * named "m.plane.1" .. and "m.scales.k", segments "m". isa NULL means the one in use. */
-int32_t sub3_bcq_matmul(const char* isa, const sub3_tensor* tensors, uint64_t num_tensors,
-                        const sub3_segment* segments, uint64_t num_segments, uint64_t rows, uint64_t columns,
-                        const float* x, uint64_t n, float* y);
+int32_t sub3_bcq_matmul(const char* isa, const sub3_tensor* tensors, uint64_t num_tensors, const sub3_segment* segments,
+                        uint64_t num_segments, uint64_t rows, uint64_t columns, const float* x, uint64_t n, float* y);

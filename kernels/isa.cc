@@ -47,8 +47,8 @@ const Isa& IsaByName(const char* name) {
     if (std::strcmp(candidate.isa.name, name) == 0) return candidate.isa;
     usable += usable.empty() ? candidate.isa.name : std::string(", ") + candidate.isa.name;
   }
-  throw std::invalid_argument("Instruction set \"" + std::string(name) + "\" is unknown or not on this CPU; usable are " +
-                              usable + ".");
+  throw std::invalid_argument("Instruction set \"" + std::string(name) +
+                              "\" is unknown or not on this CPU; usable are " + usable + ".");
 }
 
 const Isa& ActiveIsa() {

@@ -18,10 +18,14 @@ std::string Quote(const std::string& name) { return "\"" + name + "\""; }
 
 uint64_t ElementBytes(uint32_t dtype) {
   switch (dtype) {
-    case SUB3_FLOAT32: return 4;
-    case SUB3_FLOAT16: return 2;
-    case SUB3_UINT32: return 4;
-    default: return 0;
+    case SUB3_FLOAT32:
+      return 4;
+    case SUB3_FLOAT16:
+      return 2;
+    case SUB3_UINT32:
+      return 4;
+    default:
+      return 0;
   }
 }
 
@@ -152,8 +156,8 @@ const float* TensorTable::Vector(const std::string& name, size_t n, bool optiona
   if (optional && tensors_.find(name) == tensors_.end()) return nullptr;
   const sub3_tensor& tensor = Find(name, SUB3_FLOAT32, 1);
   if (tensor.shape[0] != n) {
-    Refuse("Tensor " + Quote(name) + " has " + std::to_string(tensor.shape[0]) + " entries where the architecture has " +
-           std::to_string(n) + ".");
+    Refuse("Tensor " + Quote(name) + " has " + std::to_string(tensor.shape[0]) +
+           " entries where the architecture has " + std::to_string(n) + ".");
   }
   bytes_used_ += tensor.bytes;
   return static_cast<const float*>(tensor.data);
@@ -170,12 +174,9 @@ BcqSegment TensorTable::Segment(const sub3_segment& segment, const BcqMatrix& ma
     Refuse("Tensor " + Quote(name) + " does not cover the rows and groups of its segment.");
   }
   bytes_used_ += segment.planes * matrix.groups * (last_block - first_block) * sizeof(uint16_t);
-  return {segment.begin,
-          segment.end,
-          static_cast<int>(segment.planes),
-          static_cast<const uint16_t*>(scales.data),
-          segment.scale_begin,
-          scales.shape[2]};
+  return {
+      segment.begin,       segment.end,    static_cast<int>(segment.planes), static_cast<const uint16_t*>(scales.data),
+      segment.scale_begin, scales.shape[2]};
 }
 
 BcqMatrix TensorTable::Matrix(const std::string& name, size_t rows, size_t columns) {
@@ -197,8 +198,8 @@ BcqMatrix TensorTable::Matrix(const std::string& name, size_t rows, size_t colum
   uint64_t covered = 0;
   uint64_t plane_rows[kMaxPlanes] = {};
   for (const sub3_segment* segment : segments) {
-    if (segment->begin != covered || segment->end <= segment->begin || segment->end > rows ||
-        segment->planes < 1 || segment->planes > kMaxPlanes || segment->group_size != segments[0]->group_size) {
+    if (segment->begin != covered || segment->end <= segment->begin || segment->end > rows || segment->planes < 1 ||
+        segment->planes > kMaxPlanes || segment->group_size != segments[0]->group_size) {
       Refuse("The segments of matrix " + Quote(name) + " must cover its " + std::to_string(rows) +
              " rows in order, each with 1 to 8 planes and the same group size.");
     }
@@ -215,8 +216,8 @@ BcqMatrix TensorTable::Matrix(const std::string& name, size_t rows, size_t colum
     const sub3_tensor& plane = Find(plane_name, SUB3_UINT32, 3);
     const uint64_t blocks = RoundUp(plane_rows[i], kBlockRows) / kBlockRows;
     if (plane.shape[0] < blocks || plane.shape[1] != matrix.chunks || plane.shape[2] != kBlockRows) {
-      Refuse("Tensor " + Quote(plane_name) + " does not have the shape of " + std::to_string(plane_rows[i]) + " rows of " +
-             std::to_string(columns) + " columns.");
+      Refuse("Tensor " + Quote(plane_name) + " does not have the shape of " + std::to_string(plane_rows[i]) +
+             " rows of " + std::to_string(columns) + " columns.");
     }
     matrix.planes[i] = static_cast<const uint32_t*>(plane.data);
     bytes_used_ += blocks * matrix.chunks * kBlockRows * sizeof(uint32_t);
@@ -238,8 +239,8 @@ class Builder {
   }
 
   FeedForward ReadFeedForward(const std::string& name, size_t ffn_dim) {
-    return {ReadLinear(name + ".inner", ffn_dim, config_.d_model), ReadLinear(name + ".outer", config_.d_model, ffn_dim),
-            ReadNorm(name + ".norm")};
+    return {ReadLinear(name + ".inner", ffn_dim, config_.d_model),
+            ReadLinear(name + ".outer", config_.d_model, ffn_dim), ReadNorm(name + ".norm")};
   }
 
   LayerNorm ReadNorm(const std::string& name) {

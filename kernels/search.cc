@@ -62,7 +62,8 @@ class BeamSearch {
       std::vector<Sentence> still_active;
       for (Sentence& sentence : active) {
         const size_t num_rows = sentence.rows.size();
-        const std::vector<Candidate> candidates = Candidates(sentence, length, logits + first_row * options_.vocab_size);
+        const std::vector<Candidate> candidates =
+            Candidates(sentence, length, logits + first_row * options_.vocab_size);
         const bool done = Advance(&sentence, candidates, length, first_row, &rows);
         first_row += num_rows;
         if (done) {

@@ -127,8 +127,7 @@ Encoded Encode(const Model& model, const Context& context, const int32_t* tokens
   return {x, std::move(offsets)};
 }
 
-Decoder::Decoder(const Model& model, const Context& context, const Encoded& encoded, size_t max_rows,
-                 size_t max_length)
+Decoder::Decoder(const Model& model, const Context& context, const Encoded& encoded, size_t max_rows, size_t max_length)
     : model_(model), context_(context), encoded_(encoded), max_rows_(max_rows), max_length_(max_length) {
   const Config& config = model.config;
   const size_t d = config.d_model;

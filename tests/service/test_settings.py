@@ -2,11 +2,15 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+import service
 from service.settings import Settings, describe
+
+ROOT = Path(service.__file__).parent.parent
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
@@ -53,7 +57,13 @@ def test_the_token_is_not_shown() -> None:
 )
 def test_a_refused_start_says_why_and_ends_with_2(environment: dict[str, str], sentence: str) -> None:
     finished = subprocess.run(
-        [sys.executable, "-m", "service"], env=environment, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "service"],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert finished.returncode == 2
     assert sentence in finished.stderr
@@ -63,7 +73,7 @@ def test_a_refused_start_says_why_and_ends_with_2(environment: dict[str, str], s
 
 def test_help_lists_the_settings() -> None:
     finished = subprocess.run(
-        [sys.executable, "-m", "service", "--help"], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "service", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
     assert finished.returncode == 0
     assert "SUB3_QUEUE_SIZE (default 128)" in finished.stdout

@@ -1,0 +1,57 @@
+# Everything starts here. `make serve` and `make test` need Python 3.11, make and a C++ compiler, nothing else.
+
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 8080
+export HOST PORT
+
+VENV := .venv
+BIN := $(VENV)/bin
+ENGINE_SOURCES := CMakeLists.txt pyproject.toml $(wildcard kernels/*.cc kernels/*.h kernels/build_ffi.py)
+
+.PHONY: serve install test lint format test-native report clean
+
+serve: install
+	$(BIN)/python -m service
+
+install: $(VENV)/installed
+
+# The engine is built into the environment; it is built again when its sources change.
+$(VENV)/installed: $(ENGINE_SOURCES)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(VENV)/installed-extras: $(VENV)/installed pyproject.toml
+	$(BIN)/pip install --quiet --editable '.[train,test,lint]'
+	touch $@
+
+test: lint test-native
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-extras
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(wildcard kernels/*.cc kernels/*.h tests/kernels/*.cc)
+
+format: $(VENV)/installed-extras
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(wildcard kernels/*.cc kernels/*.h tests/kernels/*.cc)
+
+# SANITIZE=1 builds with AddressSanitizer and UndefinedBehaviorSanitizer.
+SANITIZE ?= 0
+NATIVE_BUILD := build/native$(if $(filter 1,$(SANITIZE)),-sanitize)
+test-native: $(VENV)/installed-extras
+	$(BIN)/cmake -S . -B $(NATIVE_BUILD) -DCMAKE_BUILD_TYPE=Release -DSUB3_NATIVE_TESTS=ON \
+	  $(if $(filter 1,$(SANITIZE)),-DSUB3_SANITIZE=ON) > /dev/null
+	$(BIN)/cmake --build $(NATIVE_BUILD) --parallel 2 > /dev/null
+	$(NATIVE_BUILD)/native_test
+
+# Measures every configuration on the corpus test sets; needs ../shared, takes about half an hour.
+report: $(VENV)/installed-extras
+	$(BIN)/python -m models report
+
+clean:
+	rm -rf build $(VENV)

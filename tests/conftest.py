@@ -1,0 +1,36 @@
+"""What every test may use: the corpus and the checkpoint, where they are, and the default model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = Path(os.environ.get("SUB3_SHARED", ROOT.parent / "shared"))
+DEFAULT_MODEL = ROOT / "models" / "store" / "en-de"
+
+
+@pytest.fixture(scope="session")
+def corpus_dir() -> Path:
+    """Parallel text; skips where it is absent (it is not part of the repository)."""
+    directory = SHARED / "corpus"
+    if not directory.is_dir():
+        pytest.skip(f"no corpus at {directory}; set SUB3_SHARED to the folder that holds corpus/ and checkpoint/")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def checkpoint_dir() -> Path:
+    """The trained Marian checkpoint; skips where it is absent."""
+    directory = SHARED / "checkpoint" / "en-de-small"
+    if not directory.is_dir():
+        pytest.skip(f"no checkpoint at {directory}; set SUB3_SHARED to the folder that holds corpus/ and checkpoint/")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def default_model_dir() -> Path:
+    """The model directory that ships."""
+    return DEFAULT_MODEL

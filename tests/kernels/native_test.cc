@@ -1,0 +1,303 @@
+// The engine through its C ABI, without Python, so that sanitizers see all of it: a tiny random model is built,
+// translated with, cancelled and broken in every field. Exits non-zero at the first failure.
+
+#include <stdint.h>
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+extern "C" {
+#include "kernels/engine_api.h"
+}
+
+namespace {
+
+int checks = 0;
+
+#define CHECK(condition)                                                                 \
+  do {                                                                                   \
+    ++checks;                                                                            \
+    if (!(condition)) {                                                                  \
+      std::printf("%s:%d: %s\n%s\n", __FILE__, __LINE__, #condition, sub3_last_error()); \
+      std::exit(1);                                                                      \
+    }                                                                                    \
+  } while (false)
+
+constexpr uint32_t kDim = 48, kFfn = 80, kVocab = 70, kLayers = 2, kPositions = 40;
+constexpr int32_t kEos = 0, kPad = 69;
+
+// A model's tables with the memory behind them.
+struct Tables {
+  std::map<std::string, std::vector<char>> data;
+  std::vector<std::string> matrices;
+  std::vector<sub3_tensor> tensors;
+  std::vector<sub3_segment> segments;
+  sub3_config config{};
+  int32_t suppressed[1] = {kPad};
+  std::mt19937 random{7};
+
+  template <typename T>
+  void Add(const std::string& name, uint32_t dtype, std::vector<uint64_t> shape, const std::vector<T>& values) {
+    std::vector<char>& bytes = data[name];
+    bytes.resize(values.size() * sizeof(T));
+    std::memcpy(bytes.data(), values.data(), bytes.size());
+    sub3_tensor tensor{
+        data.find(name)->first.c_str(), dtype, static_cast<uint32_t>(shape.size()), {}, bytes.data(), bytes.size()};
+    std::copy(shape.begin(), shape.end(), tensor.shape);
+    tensors.push_back(tensor);
+  }
+
+  void AddFloats(const std::string& name, uint64_t n, float mean) {
+    std::normal_distribution<float> normal(mean, 0.05f);
+    std::vector<float> values(n);
+    for (float& value : values) value = normal(random);
+    Add(name, SUB3_FLOAT32, {n}, values);
+  }
+
+  void AddMatrix(const std::string& name, uint64_t rows, uint64_t columns, uint32_t planes) {
+    const uint64_t blocks = (rows + 15) / 16, chunks = (columns + 31) / 32;
+    for (uint32_t i = 1; i <= planes; ++i) {
+      std::vector<uint32_t> words(blocks * chunks * 16);
+      for (uint32_t& word : words) word = random();
+      Add(name + ".plane." + std::to_string(i), SUB3_UINT32, {blocks, chunks, 16}, words);
+    }
+    std::vector<uint16_t> scales(planes * blocks * 16);
+    for (uint16_t& scale : scales) scale = static_cast<uint16_t>(0x2800 + random() % 0x800);  // 0.03 to 0.12
+    Add(name + ".scales." + std::to_string(planes), SUB3_FLOAT16, {planes, 1, blocks * 16}, scales);
+    segments.push_back({(data.find(name + ".plane.1")->first).c_str(), 0, rows, planes, 0, 0});
+    matrices.push_back(name);
+  }
+
+  void AddLinear(const std::string& name, uint64_t rows, uint64_t columns, uint32_t planes) {
+    AddMatrix(name, rows, columns, planes);
+    AddFloats(name + ".bias", rows, 0);
+  }
+
+  void AddBlock(const std::string& name) {
+    AddFloats(name + ".norm.gain", kDim, 1);
+    AddFloats(name + ".norm.bias", kDim, 0);
+  }
+
+  Tables() {
+    config = {kDim, kVocab, kVocab, kLayers,    4, kFfn, kLayers, 4,    kFfn,       SUB3_SWISH,
+              0,    1e-5f,  1,      kPositions, 1, 1,    kEos,    kPad, suppressed, 1};
+    AddMatrix("embedding", kVocab, kDim, 3);
+    for (const char* side : {"encoder", "decoder"}) {
+      for (uint32_t l = 0; l < kLayers; ++l) {
+        const std::string layer = std::string(side) + "." + std::to_string(l);
+        for (const char* kind : {".self_attention", ".encoder_attention"}) {
+          if (side[0] == 'e' && kind[1] == 'e') continue;
+          for (const char* part : {".query", ".key", ".value", ".output"})
+            AddLinear(layer + kind + part, kDim, kDim, 2);
+          AddBlock(layer + kind);
+        }
+        AddLinear(layer + ".ffn.inner", kFfn, kDim, 4);
+        AddLinear(layer + ".ffn.outer", kDim, kFfn, 8);
+        AddBlock(layer + ".ffn");
+      }
+    }
+    for (size_t i = 0; i < segments.size(); ++i) segments[i].matrix = matrices[i].c_str();
+  }
+
+  sub3_tensor& operator[](const std::string& name) {
+    for (sub3_tensor& tensor : tensors) {
+      if (name == tensor.name) return tensor;
+    }
+    std::abort();
+  }
+
+  int32_t Create(sub3_model** model) {
+    return sub3_model_create(&config, tensors.data(), tensors.size(), segments.data(), segments.size(), model);
+  }
+};
+
+struct Call {
+  std::vector<int32_t> tokens{5, 9, 31, kEos, 7, kEos, 11, 12, 13, 14, 15, 16, kEos};
+  std::vector<uint64_t> offsets{0, 4, 6, 13};
+  std::vector<uint32_t> max_lengths{12, 5, 20};
+  std::vector<int32_t> out_tokens, lengths;
+  std::vector<float> scores;
+  int32_t cancel = 0;
+  sub3_request request{};
+  sub3_result result{};
+
+  explicit Call(uint32_t beam_size = 1, uint32_t num_hypotheses = 1) {
+    const size_t slots = 3 * num_hypotheses;
+    out_tokens.resize(slots * 20);
+    lengths.resize(slots);
+    scores.resize(slots);
+    request = {tokens.data(), tokens.size(),  offsets.data(), 3,      max_lengths.data(), 0,
+               beam_size,     num_hypotheses, 1.0f,           &cancel};
+    result = {out_tokens.data(), out_tokens.size(), 20, lengths.data(), scores.data(), slots, 0, 0, 0, 0};
+  }
+};
+
+void TestTranslates() {
+  Tables tables;
+  sub3_model* model = nullptr;
+  CHECK(tables.Create(&model) == SUB3_OK);
+  uint64_t bytes = 0;
+  for (const sub3_tensor& tensor : tables.tensors) bytes += tensor.bytes;
+  CHECK(sub3_model_weight_bytes(model) == bytes);
+  for (uint32_t beam : {1u, 2u, 5u}) {
+    Call call(beam, beam);
+    CHECK(sub3_translate(model, &call.request, &call.result) == SUB3_OK);
+    for (size_t slot = 0; slot < call.lengths.size(); ++slot) {
+      const uint32_t limit = call.max_lengths[slot / beam];
+      CHECK(call.lengths[slot] >= -1 && call.lengths[slot] <= static_cast<int32_t>(limit));
+      CHECK(std::isfinite(call.scores[slot]) && call.scores[slot] <= 0);
+      if (slot % beam != 0 && call.lengths[slot] >= 0) CHECK(call.scores[slot] <= call.scores[slot - 1]);
+      for (int32_t i = 0; i < call.lengths[slot]; ++i) CHECK(call.out_tokens[slot * 20 + i] != kPad);
+    }
+    CHECK(call.result.workspace_peak_bytes > 0 && call.result.kv_cache_peak_bytes > 0);
+  }
+  sub3_model_destroy(model);
+}
+
+void TestThreadsShareAModel() {
+  Tables tables;
+  sub3_model* model = nullptr;
+  CHECK(tables.Create(&model) == SUB3_OK);
+  Call expected(3, 2);
+  CHECK(sub3_translate(model, &expected.request, &expected.result) == SUB3_OK);
+  std::vector<Call> calls;
+  calls.reserve(4);
+  for (int i = 0; i < 4; ++i) calls.emplace_back(3, 2);
+  std::vector<std::thread> threads;
+  for (Call& call : calls) {
+    threads.emplace_back([&] { sub3_translate(model, &call.request, &call.result); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const Call& call : calls) CHECK(call.lengths == expected.lengths && call.scores == expected.scores);
+  sub3_model_destroy(model);
+}
+
+void TestMinimumLengthAndCancel() {
+  Tables tables;
+  sub3_model* model = nullptr;
+  CHECK(tables.Create(&model) == SUB3_OK);
+  Call call;
+  call.request.min_length = 5;
+  CHECK(sub3_translate(model, &call.request, &call.result) == SUB3_OK);
+  for (int32_t length : call.lengths) CHECK(length >= 5);
+  call.cancel = 1;
+  CHECK(sub3_translate(model, &call.request, &call.result) == SUB3_CANCELLED);
+  sub3_model_destroy(model);
+}
+
+template <typename Change>
+void Refused(int32_t status, Change change) {
+  Tables tables;
+  sub3_model* model = nullptr;
+  change(tables);
+  CHECK(tables.Create(&model) == status);
+  CHECK(model == nullptr && std::strlen(sub3_last_error()) > 10);
+}
+
+void TestBadModels() {
+  const int32_t bad = SUB3_INVALID_MODEL;
+  Refused(bad, [](Tables& t) { t.config.d_model = 0; });
+  Refused(bad, [](Tables& t) { t.config.d_model = 47; });
+  Refused(bad, [](Tables& t) { t.config.d_model = 0xffffffff; });
+  Refused(bad, [](Tables& t) { t.config.decoder_heads = 5; });
+  Refused(bad, [](Tables& t) { t.config.encoder_layers = 3; });
+  Refused(bad, [](Tables& t) { t.config.decoder_layers = 1u << 30; });
+  Refused(bad, [](Tables& t) { t.config.target_vocab_size = 71; });
+  Refused(bad, [](Tables& t) { t.config.activation = 9; });
+  Refused(bad, [](Tables& t) { t.config.norm_epsilon = NAN; });
+  Refused(bad, [](Tables& t) { t.config.max_positions = 1u << 31; });
+  Refused(bad, [](Tables& t) { t.config.eos = -1; });
+  Refused(bad, [](Tables& t) { t.config.decoder_start = 70; });
+  Refused(bad, [](Tables& t) { t.suppressed[0] = 70; });
+  Refused(bad, [](Tables& t) { t.suppressed[0] = kEos; });
+  Refused(bad, [](Tables& t) { t.config.suppressed = nullptr; });
+  Refused(bad, [](Tables& t) { t.config.tied_output = 0; });
+  Refused(bad, [](Tables& t) { t.config.pre_norm = 1; });
+  Refused(bad, [](Tables& t) { t["embedding.plane.1"].data = nullptr; });
+  Refused(bad,
+          [](Tables& t) { t["embedding.plane.1"].data = static_cast<const char*>(t["embedding.plane.1"].data) + 1; });
+  Refused(bad, [](Tables& t) { t["embedding.plane.1"].bytes -= 1; });
+  Refused(bad, [](Tables& t) { t["embedding.plane.1"].name = nullptr; });
+  Refused(bad, [](Tables& t) { t["embedding.plane.1"].name = "embedding.plane.2"; });
+  Refused(bad, [](Tables& t) { t["embedding.plane.1"].dtype = SUB3_FLOAT32; });
+  Refused(bad, [](Tables& t) { t["embedding.plane.1"].dtype = 77; });
+  Refused(bad, [](Tables& t) { t["embedding.plane.1"].num_dims = 4; });
+  Refused(bad, [](Tables& t) { t["embedding.plane.1"].num_dims = 0; });
+  for (uint64_t huge : {uint64_t{0}, uint64_t{1} << 32, uint64_t{1} << 62, ~uint64_t{0}}) {
+    for (int d = 0; d < 3; ++d) {
+      Refused(bad, [&](Tables& t) { t["encoder.0.ffn.inner.plane.1"].shape[d] = huge; });
+      Refused(bad, [&](Tables& t) { t["encoder.0.ffn.inner.scales.4"].shape[d] = huge; });
+    }
+    Refused(bad, [&](Tables& t) { t["encoder.0.ffn.inner.bias"].shape[0] = huge; });
+    Refused(bad, [&](Tables& t) { t.segments[0].end = huge; });
+    if (huge != 0) Refused(bad, [&](Tables& t) { t.segments[0].begin = huge; });
+    if (huge != 0) Refused(bad, [&](Tables& t) { t.segments[0].scale_begin = huge; });
+    if (huge != 0) Refused(bad, [&](Tables& t) { t.segments[0].group_size = huge; });
+  }
+  Refused(bad, [](Tables& t) { t.segments[0].planes = 0; });
+  Refused(bad, [](Tables& t) { t.segments[0].planes = 4; });
+  Refused(bad, [](Tables& t) { t.segments[0].planes = 0xffffffff; });
+  Refused(bad, [](Tables& t) { t.segments[0].matrix = nullptr; });
+  Refused(bad, [](Tables& t) { t.segments.pop_back(); });
+  Refused(bad, [](Tables& t) { t.tensors.pop_back(); });
+}
+
+template <typename Change>
+void RefusedCall(const sub3_model* model, Change change) {
+  Call call(2, 2);
+  change(call);
+  CHECK(sub3_translate(model, &call.request, &call.result) == SUB3_INVALID_REQUEST);
+}
+
+void TestBadRequests() {
+  Tables tables;
+  sub3_model* model = nullptr;
+  CHECK(tables.Create(&model) == SUB3_OK);
+  RefusedCall(model, [](Call& c) { c.tokens[0] = -1; });
+  RefusedCall(model, [](Call& c) { c.tokens[0] = static_cast<int32_t>(kVocab); });
+  RefusedCall(model, [](Call& c) { c.offsets[1] = 0; });
+  RefusedCall(model, [](Call& c) { c.offsets[1] = ~uint64_t{0}; });
+  RefusedCall(model, [](Call& c) { c.offsets[3] = 14; });
+  RefusedCall(model, [](Call& c) { c.offsets[0] = 1; });
+  RefusedCall(model, [](Call& c) { c.max_lengths[1] = 0; });
+  RefusedCall(model, [](Call& c) { c.max_lengths[1] = 21; });
+  RefusedCall(model, [](Call& c) { c.max_lengths[1] = kPositions + 1; });
+  RefusedCall(model, [](Call& c) { c.request.num_sources = 0; });
+  RefusedCall(model, [](Call& c) { c.request.beam_size = 0; });
+  RefusedCall(model, [](Call& c) { c.request.beam_size = 65; });
+  RefusedCall(model, [](Call& c) { c.request.num_hypotheses = 3; });
+  RefusedCall(model, [](Call& c) { c.request.length_penalty = NAN; });
+  RefusedCall(model, [](Call& c) { c.request.tokens = nullptr; });
+  RefusedCall(model, [](Call& c) { c.result.tokens = nullptr; });
+  RefusedCall(model, [](Call& c) { c.result.num_slots = 5; });
+  RefusedCall(model, [](Call& c) { c.result.num_tokens = 119; });
+  Call call;
+  CHECK(sub3_translate(nullptr, &call.request, &call.result) == SUB3_INVALID_REQUEST);
+  CHECK(sub3_translate(model, nullptr, &call.result) == SUB3_INVALID_REQUEST);
+  std::vector<float> logits(2 * kVocab);
+  const int32_t target[] = {kPad, 4};
+  CHECK(sub3_logits(model, call.tokens.data(), 4, target, 2, logits.data(), logits.size()) == SUB3_OK);
+  CHECK(sub3_logits(model, call.tokens.data(), 4, target, 2, logits.data(), 1) == SUB3_INVALID_REQUEST);
+  CHECK(sub3_logits(model, call.tokens.data(), 0, target, 2, logits.data(), logits.size()) == SUB3_INVALID_REQUEST);
+  sub3_model_destroy(model);
+}
+
+}  // namespace
+
+int main() {
+  std::printf("native test on %s\n", sub3_isa());
+  TestTranslates();
+  TestThreadsShareAModel();
+  TestMinimumLengthAndCancel();
+  TestBadModels();
+  TestBadRequests();
+  std::printf("native test: %d checks hold\n", checks);
+  return 0;
+}

@@ -1,0 +1,145 @@
+"""The product with binary codes: each instruction set against the contract in numpy, bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernels.engine import InvalidModel, InvalidRequest, Segment, bcq_matmul
+
+BLOCK, CHUNK = 16, 32
+
+
+def usable_isas() -> list[str]:
+    """The names that this CPU can run: asking for an unknown one lists them."""
+    with pytest.raises(InvalidRequest) as refusal:
+        bcq_matmul(*random_matrix(np.random.default_rng(0), 1, 1, [(0, 1, 1)], 0), 1, np.ones((1, 1), np.float32), "?")
+    return str(refusal.value).split("usable are ")[1].rstrip(".").split(", ")
+
+
+def random_matrix(rng, rows, columns, clusters, group_size):
+    """Tensors and segments of a random coded matrix; clusters: (begin, end, planes)."""
+    chunks = -(-columns // CHUNK)
+    groups = 1 if group_size == 0 else -(-columns // group_size)
+    tensors, segments = {}, []
+    for plane in range(1, max(planes for *_, planes in clusters) + 1):
+        blocks = -(-max(end for _, end, planes in clusters if planes >= plane) // BLOCK)
+        tensors[f"m.plane.{plane}"] = rng.integers(0, 2**32, (blocks, chunks, BLOCK), np.uint32)
+    for begin, end, planes in clusters:
+        first, last = begin // BLOCK * BLOCK, -(-end // BLOCK) * BLOCK
+        tensors[f"m.scales.{planes}"] = rng.normal(size=(planes, groups, last - first)).astype(np.float16)
+        segments.append(Segment("m", begin, end, planes, first, group_size))
+    return tensors, segments
+
+
+def dense_signs(plane, rows, columns):
+    """[rows, columns] of -1 and +1 from the packed words of the first `rows` rows."""
+    bits = (plane[..., None] >> np.arange(CHUNK, dtype=np.uint32)) & 1  # [blocks, chunks, 16, 32]
+    dense = bits.transpose(0, 2, 1, 3).reshape(-1, plane.shape[1] * CHUNK)
+    return dense[:rows, :columns].astype(np.int64) * 2 - 1
+
+
+def contract(tensors, segments, rows, x):
+    """bcq_matmul.h in numpy: integers inside, float32 plane by plane outside."""
+    columns = x.shape[1]
+    out = np.zeros((len(x), rows), np.float32)
+    for j, column in enumerate(x):
+        maximum = np.abs(column).max()
+        inverse = np.float32(8191) / maximum if maximum >= 1e-30 else np.float32(0)
+        quantized = np.rint(column * inverse).astype(np.int64)
+        scale = maximum / np.float32(8191) if inverse else np.float32(0)
+        for segment in segments:
+            group_size = segment.group_size or columns
+            scales = tensors[f"m.scales.{segment.planes}"].astype(np.float32)
+            total = np.zeros(segment.end - segment.begin, np.float32)
+            for group in range(scales.shape[1]):
+                part = slice(group * group_size, (group + 1) * group_size)
+                for plane in range(segment.planes):
+                    signs = dense_signs(tensors[f"m.plane.{plane + 1}"], segment.end, columns)[segment.begin :, part]
+                    sums = (signs @ quantized[part]).astype(np.float32)
+                    alpha = scales[plane, group, segment.begin - segment.scale_begin :][: len(total)]
+                    total = total + alpha * sums
+            out[j, segment.begin : segment.end] = total * scale
+    return out
+
+
+@st.composite
+def problems(draw):
+    rows = draw(st.integers(1, 70))
+    columns = draw(st.one_of(st.integers(1, 130), st.sampled_from([256, 512, 2048, 2080])))
+    cuts = sorted(draw(st.sets(st.integers(1, rows - 1), max_size=2))) if rows > 1 else []
+    planes = sorted(draw(st.sets(st.integers(1, 8), min_size=len(cuts) + 1, max_size=len(cuts) + 1)), reverse=True)
+    clusters = list(zip([0, *cuts], [*cuts, rows], planes, strict=True))
+    group_size = draw(st.sampled_from([0, 0, 32, 96]))
+    n = draw(st.integers(1, 5))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    x = rng.normal(size=(n, columns)).astype(np.float32) * np.float32(10.0 ** draw(st.integers(-20, 20)))
+    x[draw(st.integers(0, n - 1))] *= draw(st.sampled_from([0.0, 1.0, 1e-25]))
+    return random_matrix(rng, rows, columns, clusters, group_size), rows, x
+
+
+@settings(max_examples=150, deadline=None)
+@given(problems())
+def test_every_instruction_set_returns_the_bits_of_the_contract(problem):
+    (tensors, segments), rows, x = problem
+    expected = contract(tensors, segments, rows, x)
+    for isa in usable_isas():
+        np.testing.assert_array_equal(bcq_matmul(tensors, segments, rows, x, isa), expected, err_msg=isa)
+
+
+@settings(max_examples=50, deadline=None)
+@given(problems())
+def test_error_against_exact_arithmetic_is_within_the_stated_bound(problem):
+    (tensors, segments), rows, x = problem
+    columns = x.shape[1]
+    for segment in segments:
+        weights = np.zeros((segment.end - segment.begin, columns))
+        magnitude = np.zeros_like(weights)
+        scales = tensors[f"m.scales.{segment.planes}"].astype(np.float64)
+        group_of = np.arange(columns) // (segment.group_size or columns)
+        for plane in range(segment.planes):
+            signs = dense_signs(tensors[f"m.plane.{plane + 1}"], segment.end, columns)[segment.begin :]
+            alpha = scales[plane, :, segment.begin - segment.scale_begin :][:, : len(weights)].T[:, group_of]
+            weights += alpha * signs
+            magnitude += np.abs(alpha)
+        rows_of = slice(segment.begin, segment.end)
+        y = bcq_matmul(tensors, segments, rows, x)[:, rows_of].astype(np.float64)
+        x64 = x.astype(np.float64)
+        half_step = np.abs(x64).max(axis=1, keepdims=True) / 8191 / 2
+        bound = half_step * magnitude.sum(axis=1) + 1e-5 * (np.abs(x64) @ magnitude.T) + 1e-29
+        assert (np.abs(y - x64 @ weights.T) <= bound).all()
+
+
+def test_columns_of_a_call_do_not_influence_each_other():
+    rng = np.random.default_rng(1)
+    tensors, segments = random_matrix(rng, 40, 96, [(0, 40, 3)], 0)
+    x = rng.normal(size=(7, 96)).astype(np.float32)
+    together = bcq_matmul(tensors, segments, 40, x)
+    alone = np.concatenate([bcq_matmul(tensors, segments, 40, row[None]) for row in x])
+    np.testing.assert_array_equal(together, alone)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda t, s: t.pop("m.plane.2"), '"m.plane.2" is missing'),
+        (lambda t, s: t.pop("m.scales.2"), '"m.scales.2" is missing'),
+        (lambda t, s: t.update({"m.plane.1": t["m.plane.1"][:1]}), "does not have the shape"),
+        (lambda t, s: t.update({"m.plane.1": t["m.plane.1"].astype(np.float32)}), "wrong type"),
+        (lambda t, s: t.update({"m.scales.2": t["m.scales.2"][..., :16].copy()}), "does not cover"),
+        (lambda t, s: t.update({"m.plane.1": t["m.plane.1"].astype(np.int64)}), "use float32, float16 or uint32"),
+        (lambda t, s: s.clear(), "has no segments"),
+        (lambda t, s: s.append(Segment("m", 40, 41, 2, 0, 0)), "must cover its 40 rows"),
+        (lambda t, s: s.__setitem__(0, Segment("m", 0, 30, 2, 0, 0)), "cover 30 of 40 rows"),
+        (lambda t, s: s.__setitem__(0, Segment("m", 0, 40, 9, 0, 0)), "1 to 8 planes"),
+        (lambda t, s: s.__setitem__(0, Segment("m", 0, 40, 2, 16, 0)), "does not cover"),
+        (lambda t, s: s.__setitem__(0, Segment("m", 0, 40, 2, 0, 33)), "multiple of 32"),
+    ],
+)
+def test_a_bad_table_is_refused_by_name(change, sentence):
+    tensors, segments = random_matrix(np.random.default_rng(2), 40, 64, [(0, 40, 2)], 0)
+    change(tensors, segments)
+    with pytest.raises(InvalidModel, match=sentence):
+        bcq_matmul(tensors, segments, 40, np.ones((1, 64), np.float32))

@@ -1,0 +1,159 @@
+"""What surrounds the translations: health, models, metrics, the OpenAPI, the process."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+import service
+from models.format import ModelError, UnavailableConfiguration, open_model
+from service.app import create_app
+from service.schemas import ModelsReply
+from service.settings import Settings
+from tests.service.running import TOKEN, assert_refused, serve, translate
+
+
+def test_before_the_model_is_loaded_nothing_is_ready(tiny_model: Path) -> None:
+    app = create_app(Settings(model_directory=tiny_model))
+
+    async def scenario() -> None:
+        # without its lifespan an app is one that has not started yet
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            assert (await client.get("/health/live")).json() == {"status": "live"}
+            body = {"text": "Hello.", "source": "en", "target": "de"}
+            for response in (
+                await client.get("/health/ready"),
+                await client.post("/v1/translate", json=body),
+                await client.get("/v1/models"),
+            ):
+                assert_refused(response, 503, "loading")
+                assert response.headers["Retry-After"] == "1"
+
+    asyncio.run(scenario())
+
+
+def test_health(client: httpx.Client) -> None:
+    assert client.get("/health/live").json() == {"status": "live"}
+    assert client.get("/health/ready").json() == {"status": "ready"}
+    assert client.get("/docs").status_code == 200
+
+
+def test_models(client: httpx.Client, tiny_model: Path) -> None:
+    (model,) = ModelsReply.model_validate_json(client.get("/v1/models").content).models
+    config = open_model(tiny_model).config
+    assert (model.name, model.active, model.default) == ("tiny", "full", "full")
+    assert (model.source_languages, model.target_languages) == (["en"], ["de"])
+    assert model.version == config.checksums["model.safetensors"][:12]
+    assert [info.name for info in model.configurations] == list(config.configurations)
+    for info in model.configurations:
+        assert info.bytes == config.configurations[info.name].bytes
+        assert info.quality == config.configurations[info.name].quality
+        assert (info.available, info.reason) == (True, None)
+
+
+def test_a_configuration_to_start_with(tiny_model: Path) -> None:
+    settings = Settings(model_directory=tiny_model, threads=1, configuration="clusters")
+    with serve(settings) as server, httpx.Client(base_url=server.url, timeout=60) as client:
+        assert translate(client, "The old house.").json()["model"]["config"] == "clusters"
+
+
+def test_a_bad_model_or_configuration_never_gets_a_port(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no such directory"):
+        create_app(Settings(model_directory=tmp_path / "none"))
+    with pytest.raises(UnavailableConfiguration, match="huge"):
+        create_app(Settings(model_directory=tiny_model, configuration="huge"))
+
+
+def test_metrics(tiny_model: Path) -> None:
+    with (
+        serve(Settings(model_directory=tiny_model, threads=1)) as server,
+        httpx.Client(base_url=server.url, timeout=60) as client,
+    ):
+        body = translate(client, ["The old house.", "Hello world."]).json()
+        translate(client, "")
+        client.get("/no/such/path")
+        families = {f.name: f.samples for f in text_string_to_metric_families(client.get("/metrics").text)}
+    requests = {
+        (s.labels["route"], s.labels["status"]): s.value
+        for s in families["sub3_requests"]
+        if s.name == "sub3_requests_total"
+    }
+    assert requests == {("/v1/translate", "200"): 1, ("/v1/translate", "422"): 1, ("none", "404"): 1}
+    sums = {s.labels["stage"]: s.value for s in families["sub3_stage_seconds"] if s.name.endswith("_sum")}
+    assert {stage: round(1e3 * value, 3) for stage, value in sums.items()} == body["latency_ms"]
+    assert families["sub3_texts"][0].value == 2
+    assert families["sub3_model_info"][0].labels == {
+        "model": "tiny",
+        "config": "full",
+        "version": body["model"]["version"],
+        "bits_per_weight": str(body["model"]["bits_per_weight"]),
+    }
+    assert families["sub3_model_bytes"][0].value == body["memory"]["model_bytes"]
+    assert families["sub3_queue_depth"][0].value == 0
+    assert families["sub3_process_resident_bytes"][0].value > 0
+
+
+def test_the_openapi_states_every_refusal(tiny_model: Path) -> None:
+    paths: dict[str, Any] = create_app(Settings(model_directory=tiny_model, admin_token=TOKEN)).openapi()["paths"]
+    stated = {
+        (method, path): {status for status in operation["responses"] if status.startswith(("4", "5"))}
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+    }
+    assert stated["post", "/v1/translate"] == {"400", "413", "415", "422", "429", "503"}
+    assert stated["get", "/admin/models/{name}"] >= {"401", "404"}
+    assert stated["put", "/admin/models/{name}/config"] >= {"400", "401", "404", "409", "413", "415", "422"}
+    for operations in paths.values():
+        for operation in operations.values():
+            for status, response in operation["responses"].items():
+                if status.startswith(("4", "5")):
+                    schema = response["content"]["application/json"]["schema"]
+                    assert schema == {"$ref": "#/components/schemas/Error"}, (operation["operationId"], status)
+
+
+def test_the_process_serves_and_ends_well(tiny_model: Path) -> None:
+    environment = {**os.environ, "SUB3_MODEL_DIRECTORY": str(tiny_model), "PORT": "0", "SUB3_THREADS": "1"}
+    root = Path(service.__file__).parent.parent
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service"], env=environment, cwd=root, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    try:
+        log = []
+        for line in process.stderr:
+            log.append(line)
+            if "running on" in line:
+                break
+        url = log[-1].split("running on ")[1].split()[0]
+        reply = httpx.post(f"{url}/v1/translate", json={"text": "The secret house.", "source": "en", "target": "de"})
+        assert reply.status_code == 200
+        process.send_signal(signal.SIGTERM)
+        rest = process.stderr.read()
+        assert process.wait(60) == 0
+        assert "secret" not in "".join(log) + rest
+        assert "Traceback" not in rest
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_the_service_imports_no_torch(tiny_model: Path) -> None:
+    code = "import json, sys; import service.__main__; print(json.dumps(sorted(sys.modules)))"
+    finished = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(service.__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert not {"torch", "transformers"} & set(json.loads(finished.stdout))

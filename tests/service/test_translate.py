@@ -1,0 +1,197 @@
+"""POST /v1/translate as its clients meet it, over a running server."""
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from models.format import open_model
+from service.schemas import TranslateReply
+from service.settings import Settings
+from tests.service.running import (
+    PAIR,
+    assert_refused,
+    held_worker,
+    serve,
+    texts_of,
+    translate,
+    translate_and_leave,
+    until_metric,
+)
+
+
+def test_a_string(client: httpx.Client, tiny_model: Path) -> None:
+    response = translate(client, "The old house.")
+    body = TranslateReply.model_validate_json(response.content)
+    assert len(body.translations) == 1
+    assert body.translations[0].score < 0
+    assert body.translations[0].alternatives == []
+    full = open_model(tiny_model).config.configurations["full"]
+    assert (body.model.name, body.model.config) == ("tiny", "full")
+    assert body.model.bits_per_weight == round(full.bits_per_weight, 4)
+    assert len(body.model.version) == 12
+    assert body.memory.model_bytes == full.bytes
+    assert body.memory.process_rss_bytes > body.memory.workspace_peak_bytes > 0
+
+
+def test_a_list_answers_in_order(client: httpx.Client) -> None:
+    texts = [f"The {word} house." for word in ("old", "new", "green", "small", "big")] * 10
+    single = {text: texts_of(translate(client, text))[0] for text in set(texts)}
+    assert texts_of(translate(client, texts)) == [single[text] for text in texts]
+
+
+def test_a_long_paragraph_keeps_its_shape(client: httpx.Client) -> None:
+    sentence = texts_of(translate(client, "The big tree sees the old house near a river."))[0]
+    paragraph = "\n\n".join(["The big tree sees the old house near a river.  😀"] * 40)
+    assert texts_of(translate(client, paragraph)) == ["\n\n".join([f"{sentence}  😀"] * 40)]
+
+
+@pytest.mark.parametrize("text", ["😀🎉👍🏽", " \n\t ", "42", "?!", "\x00"])
+def test_nothing_to_translate_comes_back_as_it_is(client: httpx.Client, text: str) -> None:
+    response = translate(client, text, alternatives=2)
+    assert response.status_code == 200
+    assert response.json()["translations"] == [{"text": text, "score": 0.0, "alternatives": []}]
+
+
+def test_beam_and_alternatives(client: httpx.Client) -> None:
+    (translation,) = translate(client, "The old house.", alternatives=3).json()["translations"]
+    assert len(translation["alternatives"]) == 3
+    scores = [translation["score"], *(alternative["score"] for alternative in translation["alternatives"])]
+    assert scores == sorted(scores, reverse=True)
+    assert translate(client, "The old house.", beam_size=4).json()["translations"][0]["text"] == translation["text"]
+
+
+def test_the_headers_are_the_body_s_figures(client: httpx.Client) -> None:
+    response = translate(client, "The old house.")
+    body, headers = response.json(), response.headers
+    assert headers["x-sub3-model"] == body["model"]["name"]
+    assert headers["x-sub3-config"] == body["model"]["config"]
+    assert headers["x-sub3-version"] == body["model"]["version"]
+    assert float(headers["x-sub3-bits-per-weight"]) == body["model"]["bits_per_weight"]
+    assert list(body["latency_ms"]) == ["queue", "tokenize", "encode", "decode", "detokenize", "total"]
+    for stage, value in body["latency_ms"].items():
+        assert float(headers[f"x-sub3-{stage}-ms"]) == value
+    for figure, value in body["memory"].items():
+        assert int(headers[f"x-sub3-{figure.replace('_', '-')}"]) == value
+    stages = sum(value for stage, value in body["latency_ms"].items() if stage != "total")
+    assert 0 < stages <= body["latency_ms"]["total"] + 0.01
+
+
+def test_languages_in_capitals(client: httpx.Client) -> None:
+    assert translate(client, "The old house.", source="EN", target="De").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"text": ""}, ["Text 1 is empty"]),
+        ({"text": []}, ["list of texts is empty"]),
+        ({"text": ["a", ""]}, ["Text 2 is empty"]),
+        ({"text": "x" * 10_001}, ["10,001", "10,000"]),
+        ({"text": ["x"] * 129}, ["129", "128"]),
+        ({"text": 5}, ["text", "a string or a list of strings"]),
+        ({"text": None}, ["text", "a string or a list of strings"]),
+        ({"text": ["a", 5]}, ["text.1", "string"]),
+        ({"text": "a", "beam_size": 9}, ["beam_size", "8"]),
+        ({"text": "a", "beam_size": 0}, ["beam_size"]),
+        ({"text": "a", "beam_size": "4"}, ["beam_size", "integer"]),
+        ({"text": "a", "beam_size": 1.5}, ["beam_size", "integer"]),
+        ({"text": "a", "beam_size": True}, ["beam_size", "integer"]),
+        ({"text": "a", "alternatives": 5}, ["alternatives", "4"]),
+        ({"text": "a", "alternatives": -1}, ["alternatives"]),
+        ({"text": "a", "temperature": 1}, ["'temperature' is unknown"]),
+        ({"text": "a", "target": "fr"}, ["not supported", "en -> de"]),
+        ({"text": "a", "source": ""}, ["source"]),
+        ({}, ["text", "required"]),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_refused_content(client: httpx.Client, fields: dict[str, Any], words: list[str]) -> None:
+    assert_refused(client.post("/v1/translate", json={**PAIR, **fields}), 422, *words)
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (b'{"text": "a", "source": "en", "target": "de"', 400),
+        (b"hello", 400),
+        (b'{"text": "\xff\xfe", "source": "en", "target": "de"}', 400),
+        (b'{"text": "\\ud800", "source": "en", "target": "de"}', 400),
+        (b'{"text": "a", "source": "en", "target": "de", "beam_size": NaN}', 400),
+        (b"[" * 100_000, 400),
+        (b"", 422),
+        (b"null", 422),
+        (b"[]", 422),
+        (b'"text"', 422),
+        (b'{"text": "a", "source": "en", "target": "de", "beam_size": 1e400}', None),
+        (b'{"text": "a", "source": "en", "target": "de", "beam_size": ' + b"9" * 5000 + b"}", None),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_refused_bodies(client: httpx.Client, content: bytes, status: int | None) -> None:
+    response = client.post("/v1/translate", content=content, headers={"Content-Type": "application/json"})
+    assert_refused(response, status or response.status_code)
+    assert response.status_code in (400, 422)
+
+
+def test_a_large_body_is_refused_by_its_declared_and_by_its_real_length(client: httpx.Client) -> None:
+    body = json.dumps({"text": ["x" * 9_000] * 120, **PAIR}).encode()
+    headers = {"Content-Type": "application/json"}
+    assert_refused(client.post("/v1/translate", content=body, headers=headers), 413, "1,048,576")
+    parts = (body[n : n + 65536] for n in range(0, len(body), 65536))  # chunked: no length is declared
+    assert_refused(client.post("/v1/translate", content=parts, headers=headers), 413, "1,048,576")
+
+
+def test_other_kinds_of_body_are_refused_with_a_hint(client: httpx.Client) -> None:
+    body = json.dumps({"text": "a", **PAIR})
+    assert_refused(client.post("/v1/translate", content=body), 415, "Content-Type: application/json")
+    assert_refused(client.post("/v1/translate", data={"text": "a", **PAIR}), 415, "Content-Type: application/json")
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    assert_refused(client.post("/v1/translate", content=b"\x1f\x8b", headers=headers), 415, "Content-Encoding")
+
+
+def test_other_paths_and_methods(client: httpx.Client) -> None:
+    responses = [client.get("/nothing"), client.get("/v1/translate"), client.delete("/v1/models")]
+    assert [response.status_code for response in responses] == [404, 405, 405]
+    assert all(list(response.json()) == ["error"] for response in responses)
+
+
+def test_a_full_queue_answers_429_at_once(tiny_model: Path) -> None:
+    with (
+        serve(Settings(model_directory=tiny_model, threads=1, queue_size=1)) as server,
+        httpx.Client(base_url=server.url, timeout=60) as client,
+        held_worker(server),
+    ):
+        waiting = threading.Thread(target=translate, args=(client, "The old house."))
+        waiting.start()
+        until_metric(client, "sub3_queue_depth 1.0")
+        response = translate(client, "The old house.")
+        assert_refused(response, 429, "retry after")
+        assert int(response.headers["Retry-After"]) >= 1
+    waiting.join()
+
+
+def test_a_client_that_waits_in_the_queue_and_leaves_gives_its_place_back(tiny_model: Path) -> None:
+    with (
+        serve(Settings(model_directory=tiny_model, threads=1, queue_size=1)) as server,
+        httpx.Client(base_url=server.url, timeout=60) as client,
+        held_worker(server),
+    ):
+        translate_and_leave(server, lambda: until_metric(client, "sub3_queue_depth 1.0"), "The old house.")
+        until_metric(client, "sub3_queue_depth 0.0")
+        until_metric(client, 'sub3_requests_total{route="/v1/translate",status="499"} 1.0')
+
+
+def test_a_client_that_leaves_frees_its_worker(tiny_model: Path) -> None:
+    # 1,000,000 characters take minutes with a beam of 8: the second request is answered only if the first one stops.
+    giant = ["The big tree sees the old house near a river. " * 210] * 100
+    with (
+        serve(Settings(model_directory=tiny_model, threads=1)) as server,
+        httpx.Client(base_url=server.url, timeout=60) as client,
+    ):
+        translate_and_leave(server, lambda: until_metric(client, "sub3_running 1.0"), giant, beam_size=8)
+        assert texts_of(translate(client, "The old house."))
+        until_metric(client, 'sub3_requests_total{route="/v1/translate",status="499"} 1.0')
