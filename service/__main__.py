@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import signal
 import sys
 
 import uvicorn
@@ -19,6 +20,8 @@ def main() -> int:
         description="Serve translations over HTTP. Settings are environment variables:\n\n" + describe(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ).parse_args()
+    # uvicorn takes SIGTERM over while it serves, finishes what is in flight, and then raises it again for us
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     logging.basicConfig(level=logging.INFO, format="%(levelname)s:     %(message)s")
     try:
         settings = Settings()

@@ -37,6 +37,12 @@ MEANING = {
     503: "No model is ready.",
 }
 
+# What the framework says by itself, as sentences.
+PLAIN = {
+    "Not Found": "There is nothing at this path; /docs lists what there is.",
+    "Method Not Allowed": "This path does not take that method; /docs lists what it takes.",
+}
+
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route, for the OpenAPI."""
@@ -48,20 +54,28 @@ def refusal(status: int, sentence: str, headers: Mapping[str, str] | None = None
     return Response(Error(error=sentence).model_dump_json(), status, dict(headers or {}), media_type="application/json")
 
 
+def status_of(error: Exception) -> int:
+    """The status that the client of an exception gets."""
+    if isinstance(error, HTTPException):
+        return error.status_code
+    if isinstance(error, RequestValidationError):
+        return 422
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+
+
 def install(app: FastAPI) -> None:
     """Map exceptions to refusals."""
 
     async def known(_: Request, error: Exception) -> Response:
-        status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-        return refusal(status, str(error), _retry_after(error))
+        return refusal(status_of(error), str(error), _retry_after(error))
 
     async def http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return refusal(error.status_code, str(error.detail), error.headers)
+        return refusal(error.status_code, PLAIN.get(error.detail, error.detail), error.headers)
 
     async def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return refusal(*_validation_sentence(error))
+        return refusal(status_of(error), _validation_sentence(error))
 
     async def unexpected(request: Request, error: Exception) -> Response:
         logging.getLogger("sub3").error("%s %r failed", request.method, request.url.path, exc_info=error)
@@ -80,15 +94,15 @@ def _retry_after(error: Exception) -> dict[str, str]:
     return {"Retry-After": "1"} if isinstance(error, NotReady | SchedulerClosed) else {}
 
 
-def _validation_sentence(error: RequestValidationError) -> tuple[int, str]:
-    """Status and sentence of the first problem; the rest would only repeat it. The input itself is never quoted."""
+def _validation_sentence(error: RequestValidationError) -> str:
+    """A sentence for the first problem; the rest would only repeat it. The input itself is never quoted."""
     problem = error.errors()[0]
     place = [str(part) for part in problem["loc"][1:] if part not in ("string", "list", "[key]")]
     message = str(problem["msg"]).removeprefix("Value error, ").rstrip(".")
     if problem["type"] == "missing" and not place:
-        return 422, "The body is missing; send a JSON object."
+        return "The body is missing; send a JSON object."
     if problem["type"] == "extra_forbidden":
-        return 422, f"The field {place[-1][:100]!r} is unknown; leave it out."
+        return f"The field {place[-1][:100]!r} is unknown; leave it out."
     if not place:
-        return 422, f"The body is refused: {message}."
-    return 422, f"The field {'.'.join(place)[:200]} is refused: {message}."
+        return f"The body is refused: {message}."
+    return f"The field {'.'.join(place)[:200]} is refused: {message}."

@@ -42,9 +42,11 @@ class TranslateRequest(Body):
     ] = Field(description="One text or a list; by default up to 128 texts of up to 10,000 characters.")
     source: Language = Field(examples=["en"])
     target: Language = Field(examples=["de"])
-    beam_size: int = Field(1, ge=1, description="Hypotheses kept at each step; 1 is greedy. By default up to 8.")
+    beam_size: int = Field(
+        default=1, ge=1, description="Hypotheses kept at each step; 1 is greedy. By default up to 8."
+    )
     alternatives: int = Field(
-        0,
+        default=0,
         ge=0,
         description="Next best translations to return, by default up to 4; the beam is at least alternatives + 1 wide.",
     )
@@ -144,14 +146,14 @@ class AdminModelReply(Body):
 class ConfigRequest(Body):
     """Exactly one of the three."""
 
-    config: str | None = Field(None, min_length=1, max_length=200, description="Name of a configuration.")
+    config: str | None = Field(default=None, min_length=1, max_length=200, description="Name of a configuration.")
     planes: Annotated[dict[Glob, Planes], Field(min_length=1, max_length=1000)] | None = Field(
-        None,
+        default=None,
         description="Planes by glob over blocks or matrices, the last match wins; the rest is as in the default one.",
         examples=[{"decoder.*.ffn": 1}],
     )
     memory_budget_bytes: int | None = Field(
-        None, ge=1, description="Serve the configuration of the best measured BLEU whose bytes fit."
+        default=None, ge=1, description="Serve the configuration of the best measured BLEU whose bytes fit."
     )
 
     @model_validator(mode="after")

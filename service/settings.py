@@ -15,44 +15,47 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SUB3_", populate_by_name=True, protected_namespaces=())
 
     model_directory: Path = Field(
-        Path("models/store/en-de"), description="Directory of the model to serve, in the format of docs/design.md."
+        default=Path("models/store/en-de"),
+        description="Directory of the model to serve, in the format of docs/design.md.",
     )
     configuration: str | None = Field(
-        None, description="Configuration to serve at start; the directory's default_configuration if unset."
+        default=None, description="Configuration to serve at start; the directory's default_configuration if unset."
     )
     host: str = Field(
-        "127.0.0.1",
+        default="127.0.0.1",
         description="Address to listen on. HOST is read too.",
         validation_alias=AliasChoices("SUB3_HOST", "HOST"),
     )
     port: int = Field(
-        8080,
+        default=8080,
         ge=0,
         le=65535,
         description="TCP port to listen on; 0 takes a free one. PORT is read too.",
         validation_alias=AliasChoices("SUB3_PORT", "PORT"),
     )
     threads: int = Field(
-        os.cpu_count() or 1, ge=1, le=1024, description="Requests translated at the same time; one core each."
+        default=os.cpu_count() or 1, ge=1, le=1024, description="Requests translated at the same time; one core each."
     )
     queue_size: int = Field(
-        128, ge=1, description="Requests that may wait for a thread; one more is answered 429 with Retry-After."
+        default=128, ge=1, description="Requests that may wait for a thread; one more is answered 429 with Retry-After."
     )
     max_batch_tokens: int = Field(
-        4096,
+        default=4096,
         ge=1,
         description="Source tokens times beam size decoded together for one request; bounds the key/value cache.",
     )
-    max_text_characters: int = Field(10_000, ge=1, description="Longest text in Unicode characters; longer is 422.")
-    max_texts: int = Field(128, ge=1, description="Most texts in one request; more is 422.")
-    max_body_bytes: int = Field(1 << 20, ge=1, description="Largest request body in bytes; larger is 413.")
-    max_alternatives: int = Field(4, ge=0, description="Most alternatives to a translation; more is 422.")
-    max_beam_size: int = Field(8, ge=1, description="Widest beam; wider is 422.")
+    max_text_characters: int = Field(
+        default=10_000, ge=1, description="Longest text in Unicode characters; longer is 422."
+    )
+    max_texts: int = Field(default=128, ge=1, description="Most texts in one request; more is 422.")
+    max_body_bytes: int = Field(default=1 << 20, ge=1, description="Largest request body in bytes; larger is 413.")
+    max_alternatives: int = Field(default=4, ge=0, description="Most alternatives to a translation; more is 422.")
+    max_beam_size: int = Field(default=8, ge=1, description="Widest beam; wider is 422.")
     shutdown_seconds: int = Field(
-        30, ge=1, description="Time that requests in flight have to finish after SIGTERM, in seconds."
+        default=30, ge=1, description="Time that requests in flight have to finish after SIGTERM, in seconds."
     )
     admin_token: SecretStr | None = Field(
-        None,
+        default=None,
         description="Bearer token of /admin, at least 16 characters; unset or empty turns /admin off (404).",
     )
 

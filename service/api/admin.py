@@ -15,7 +15,7 @@ from service import configurations, schemas
 from service.api.json_route import JsonRoute
 from service.api.native import configuration_infos
 from service.configurations import Choice
-from service.errors import documented
+from service.errors import documented, status_of
 from service.metrics import Metrics
 from service.registry import Registry
 
@@ -28,7 +28,9 @@ def router(token: str, registry: Registry, metrics: Metrics) -> APIRouter:
     scheme = HTTPBearer(auto_error=False)
     routes = APIRouter(prefix="/admin", route_class=_guarded(token), dependencies=[Depends(scheme)])
 
-    @routes.get("/models/{name}", responses=documented(401, 404, 503), summary="What a model serves, block by block")
+    @routes.get(
+        "/models/{name}", responses=documented(401, 404, 422, 503), summary="What a model serves, block by block"
+    )
     async def model(name: str) -> schemas.AdminModelReply:
         found = registry.find(name)
         active = found.active
@@ -103,7 +105,7 @@ def _guarded(token: str) -> type[JsonRoute]:
             handler = super().get_route_handler()
 
             async def guarded(request: Request) -> Response:
-                status = 500
+                status = 499  # cancelled: nobody is left to answer
                 try:
                     scheme, _, given = request.headers.get("authorization", "").partition(" ")
                     if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), expected):
@@ -112,8 +114,8 @@ def _guarded(token: str) -> type[JsonRoute]:
                     response = await handler(request)
                     status = response.status_code
                     return response
-                except HTTPException as error:
-                    status = error.status_code
+                except Exception as error:
+                    status = status_of(error)
                     raise
                 finally:
                     client = request.client.host if request.client else "unknown"

@@ -1,7 +1,7 @@
 """POST /v1/translate as its clients meet it, over a running server."""
 
 import json
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -163,15 +163,15 @@ def test_a_full_queue_answers_429_at_once(tiny_model: Path) -> None:
     with (
         serve(Settings(model_directory=tiny_model, threads=1, queue_size=1)) as server,
         httpx.Client(base_url=server.url, timeout=60) as client,
-        held_worker(server),
+        ThreadPoolExecutor() as pool,
     ):
-        waiting = threading.Thread(target=translate, args=(client, "The old house."))
-        waiting.start()
-        until_metric(client, "sub3_queue_depth 1.0")
-        response = translate(client, "The old house.")
-        assert_refused(response, 429, "retry after")
-        assert int(response.headers["Retry-After"]) >= 1
-    waiting.join()
+        with held_worker(server):
+            waiting = pool.submit(translate, client, "The old house.")
+            until_metric(client, "sub3_queue_depth 1.0")
+            response = translate(client, "The old house.")
+            assert_refused(response, 429, "retry after")
+            assert int(response.headers["Retry-After"]) >= 1
+        assert texts_of(waiting.result(60))
 
 
 def test_a_client_that_waits_in_the_queue_and_leaves_gives_its_place_back(tiny_model: Path) -> None:
