@@ -520,14 +520,14 @@ def _parse_json(path: Path, text: bytes) -> Any:
         raise ModelError(f"{path}: this is not valid JSON ({error}).") from None
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
     _require_file(path)
     if path.stat().st_size > MAX_JSON_BYTES:
         raise ModelError(f"{path}: the file is larger than {MAX_JSON_BYTES} bytes.")
     return _parse_json(path, path.read_bytes())
 
 
-def _decode(kind: Any, value: Any, where: str) -> Any:
+def decode_json(kind: Any, value: Any, where: str) -> Any:
     """A JSON value as the annotated type `kind`. Raises ValueError with a sentence that names the field.
 
     Args:
@@ -547,9 +547,13 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
         for name in value:
             if name not in hints:
                 raise ValueError(f"the field {prefix}{name} is unknown")
-        return typing.cast(Any, kind)(**{name: _decode(hints[name], value[name], f"{prefix}{name}") for name in value})
+        return typing.cast(Any, kind)(
+            **{name: decode_json(hints[name], value[name], f"{prefix}{name}") for name in value}
+        )
     if origin is types.UnionType:
-        return None if value is None else _decode(next(a for a in arguments if a is not types.NoneType), value, where)
+        return (
+            None if value is None else decode_json(next(a for a in arguments if a is not types.NoneType), value, where)
+        )
     if origin is Literal:
         if value not in arguments:
             raise ValueError(f"{where} must be one of {', '.join(map(repr, arguments))}, not {value!r}")
@@ -557,17 +561,17 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
     if origin is tuple and arguments[-1] is Ellipsis:
         if not isinstance(value, list):
             raise ValueError(f"{where} must be a list")
-        return tuple(_decode(arguments[0], item, f"{where}[{n}]") for n, item in enumerate(value))
+        return tuple(decode_json(arguments[0], item, f"{where}[{n}]") for n, item in enumerate(value))
     if origin is tuple or (isinstance(kind, type) and issubclass(kind, tuple)):
         types_of = arguments or tuple(typing.get_type_hints(kind).values())
         if not isinstance(value, list) or len(value) != len(types_of):
             raise ValueError(f"{where} must be a list of {len(types_of)} values")
-        items = [_decode(t, item, f"{where}[{n}]") for n, (t, item) in enumerate(zip(types_of, value, strict=True))]
+        items = [decode_json(t, item, f"{where}[{n}]") for n, (t, item) in enumerate(zip(types_of, value, strict=True))]
         return tuple(items) if origin is tuple else kind(*items)
     if origin is not None and issubclass(origin, Mapping):
         if not isinstance(value, dict):
             raise ValueError(f"{where} must be an object")
-        return {key: _decode(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+        return {key: decode_json(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value) if abs(value) < 1 << 53 else math.inf
     if type(value) is not kind:
@@ -579,14 +583,14 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
 
 
 def _decode_config(path: Path) -> ModelConfig:
-    document = _read_json(path)
+    document = read_json(path)
     if isinstance(document, dict) and document.get("format_version", FORMAT_VERSION) != FORMAT_VERSION:
         raise ModelError(
             f"{path}: format_version is {document['format_version']!r} and this program reads {FORMAT_VERSION}; "
             "write the directory again with `python -m models quantize`."
         )
     try:
-        config: ModelConfig = _decode(ModelConfig, document, "the document")
+        config: ModelConfig = decode_json(ModelConfig, document, "the document")
     except ValueError as error:
         raise ModelError(f"{path}: {error}.") from None
     if fault := config_fault(config):
@@ -695,7 +699,7 @@ def _configuration_fault(config: ModelConfig, name: str) -> str | None:
 
 def _read_vocabulary(path: Path, architecture: Architecture) -> Vocabulary:
     try:
-        vocabulary: Vocabulary = _decode(Vocabulary, _read_json(path), "the document")
+        vocabulary: Vocabulary = decode_json(Vocabulary, read_json(path), "the document")
     except ModelError:
         raise
     except ValueError as error:
