@@ -53,10 +53,15 @@ class BinaryCode:
         return result
 
     def error(self, weights: Tensor, planes: int) -> float:
-        """Relative squared error |W - W^|^2 / |W|^2; 0 for a matrix of zeros."""
-        power = weights.double().square().sum()
-        rest = (weights - self.dequantize(planes)).double().square().sum()
-        return float(rest / power) if power > 0 else 0.0
+        """Relative squared error of the first `planes` planes."""
+        return relative_error(weights, self.dequantize(planes))
+
+
+def relative_error(weights: Tensor, approximation: Tensor) -> float:
+    """|W - W^|^2 / |W|^2; 0 for a matrix of zeros."""
+    power = weights.double().square().sum()
+    rest = (weights - approximation).double().square().sum()
+    return float(rest / power) if power > 0 else 0.0
 
 
 def specialised(
