@@ -1,0 +1,244 @@
+"""The engine against torch with the dequantised weights, and its search against an independent one."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from kernels.engine import Cancelled, CancelFlag, Engine, EngineError, InvalidModel, InvalidRequest, isa
+from models.format import matrix_shapes
+
+from .coded_model import IDS, TINY, code, random_tensors
+
+# Rounding of activations to 8191 steps, in every product of the network: |logits - torch| over the logits' spread.
+LOGIT_TOLERANCE = 5e-3
+SOURCES = [[5, 9, 31, 0], [7, 0], [11, 12, 13, 14, 15, 16, 17, 0], [40, 41, 0]]
+
+ARCHITECTURES = {
+    "tiny": TINY,
+    "pre-norm": replace(TINY, norm="pre"),
+    "swish": replace(TINY, activation="swish"),
+    "gelu, no scaling": replace(TINY, activation="gelu", scale_embedding=False),
+    "two vocabularies": replace(TINY, shared_vocabulary=False, source_vocab_size=70),
+    "untied output": replace(TINY, tied_output=False),
+    "odd widths": replace(TINY, d_model=50, encoder_heads=5, decoder_heads=10, encoder_ffn_dim=33, decoder_ffn_dim=130),
+    "deep encoder, one decoder layer": replace(TINY, encoder_layers=5, decoder_layers=1),
+}
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return code(TINY, random_tensors(TINY, 3), lambda name: 4)
+
+
+@pytest.mark.parametrize("group_size", [None, 32])
+@pytest.mark.parametrize("architecture", ARCHITECTURES.values(), ids=list(ARCHITECTURES))
+def test_logits_equal_torch_with_the_dequantised_weights(architecture, group_size):
+    planes = {name: 1 + n % 8 for n, name in enumerate(matrix_shapes(architecture))}
+    engine, reference = code(architecture, random_tensors(architecture, 1), planes.__getitem__, group_size)
+    source, target = [5, 9, 31, 44, 0], [IDS.decoder_start, 8, 2, 77, 8]
+    logits = engine.logits(source, target)
+    with torch.inference_mode():
+        expected = reference(torch.tensor([source]), torch.tensor([target]))[0].numpy()
+    assert np.abs(logits - expected).max() <= LOGIT_TOLERANCE * expected.std()
+    assert (logits.argmax(1) == expected.argmax(1)).all()
+
+
+def test_output_bias_is_added():
+    tensors = random_tensors(TINY, 1)
+    with_bias, _ = code(TINY, tensors, lambda name: 2)
+    tensors["output.bias"] = tensors["output.bias"] + 1.5
+    more_bias, _ = code(TINY, tensors, lambda name: 2)
+    difference = more_bias.logits([5, 0], [89]) - with_bias.logits([5, 0], [89])
+    np.testing.assert_allclose(difference, 1.5, atol=1e-4)
+
+
+def log_probabilities(reference, source, prefix):
+    """Log-probabilities of the next token, [vocabulary], by torch in float32."""
+    with torch.inference_mode():
+        logits = reference(torch.tensor([source]), torch.tensor([[IDS.decoder_start, *prefix]]))[0, -1]
+    logits = logits.clone()
+    logits[list(IDS.suppressed)] = -math.inf
+    return torch.log_softmax(logits.double(), 0).numpy()
+
+
+def plain_beam_search(reference, source, beam_size, max_length, penalty):
+    """Beam search as search.h states it, written over whole prefixes without any cache."""
+    running, finished = [([], 0.0)], []
+    for length in range(1, max_length + 1):
+        candidates = []
+        for prefix, total in running:
+            scores = log_probabilities(reference, source, prefix)
+            candidates += [(total + scores[token], prefix, token) for token in np.argsort(-scores)[: 2 * beam_size]]
+        candidates.sort(key=lambda candidate: -candidate[0])
+        running = []
+        for rank, (total, prefix, token) in enumerate(candidates):
+            if len(running) == beam_size:
+                break
+            if token == IDS.eos:
+                if rank < beam_size:
+                    finished.append((prefix, total / length**penalty))
+            else:
+                running.append(([*prefix, int(token)], total))
+        finished = sorted(finished, key=lambda hypothesis: -hypothesis[1])[:beam_size]
+        if len(finished) == beam_size and finished[-1][1] >= running[0][1] / length**penalty:
+            return finished
+    finished += [(prefix, total / max_length**penalty) for prefix, total in running]
+    return sorted(finished, key=lambda hypothesis: -hypothesis[1])[:beam_size]
+
+
+@pytest.mark.parametrize("beam_size", [2, 4])
+@pytest.mark.parametrize("penalty", [0.0, 1.0])
+def test_beam_search_equals_a_search_without_cache(tiny, beam_size, penalty):
+    engine, reference = tiny
+    result = engine.translate(
+        SOURCES, max_lengths=[9] * 4, beam_size=beam_size, num_hypotheses=beam_size, length_penalty=penalty
+    )
+    for source, found in zip(SOURCES, result.hypotheses, strict=True):
+        expected = plain_beam_search(reference, source, beam_size, 9, penalty)
+        assert [hypothesis.ids for hypothesis in found] == [ids for ids, _ in expected]
+        np.testing.assert_allclose([h.score for h in found], [score for _, score in expected], rtol=2e-3, atol=1e-3)
+
+
+def test_greedy_takes_the_most_probable_token_each_time(tiny):
+    engine, reference = tiny
+    for source, (found,) in zip(
+        SOURCES, engine.translate(SOURCES, max_lengths=[12] * 4).hypotheses, strict=True
+    ):
+        prefix = []
+        while len(prefix) < 12:
+            token = int(np.argmax(log_probabilities(reference, source, prefix)))
+            if token == IDS.eos:
+                break
+            prefix.append(token)
+        assert found.ids == prefix
+
+
+def test_a_batch_returns_what_each_sentence_returns_alone(tiny):
+    engine, _ = tiny
+    limits = [3, 12, 7, 1]
+    for beam_size in (1, 3):
+        batch = engine.translate(SOURCES, max_lengths=limits, beam_size=beam_size, num_hypotheses=beam_size)
+        for source, limit, hypotheses in zip(SOURCES, limits, batch.hypotheses, strict=True):
+            alone = engine.translate([source], max_lengths=[limit], beam_size=beam_size, num_hypotheses=beam_size)
+            assert alone.hypotheses[0] == hypotheses
+
+
+def test_lengths_are_bounded_from_both_sides(tiny):
+    engine, _ = tiny
+    for (found,) in engine.translate(SOURCES, max_lengths=[6] * 4, min_length=6).hypotheses:
+        assert len(found.ids) == 6
+
+
+PARITY_PROGRAM = """
+import json
+from tests.kernels.coded_model import TINY, code, random_tensors
+from tests.kernels.test_engine import SOURCES
+engine, _ = code(TINY, random_tensors(TINY, 3), lambda name: 3)
+result = engine.translate(SOURCES, max_lengths=[12] * 4, beam_size=3, num_hypotheses=3)
+print(json.dumps([result.hypotheses, engine.logits(SOURCES[2], [89, 4, 5]).tolist()]))
+"""
+
+
+def run_on(isa_name: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", PARITY_PROGRAM],
+        env=os.environ | {"SUB3_FORCE_ISA": isa_name},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_every_instruction_set_gives_the_same_scores_to_the_last_bit():
+    outputs = {}
+    for name in ("scalar", "avx2", "avx512", "neon"):
+        done = run_on(name)
+        if done.returncode == 0:
+            outputs[name] = json.loads(done.stdout)
+        else:
+            assert "is unknown or not on this CPU" in done.stderr
+    assert {"scalar", isa()} <= outputs.keys()
+    assert all(output == outputs["scalar"] for output in outputs.values())
+
+
+def test_an_unknown_instruction_set_is_refused_with_the_usable_ones():
+    done = run_on("sse9")
+    assert done.returncode != 0
+    assert "usable are" in done.stderr
+    assert "scalar" in done.stderr
+
+
+def test_a_set_flag_cancels_a_running_call(tiny):
+    engine, _ = tiny
+    flag, started, outcome = CancelFlag(), threading.Event(), []
+
+    def translate() -> None:
+        started.set()
+        try:
+            while True:
+                engine.translate(SOURCES * 8, max_lengths=[60] * 32, min_length=60, cancel=flag)
+        except Cancelled as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=translate)
+    thread.start()
+    started.wait()
+    flag.set()
+    thread.join(timeout=60)
+    assert len(outcome) == 1
+
+
+def test_memory_figures_grow_with_the_work(tiny):
+    engine, _ = tiny
+    small = engine.translate(SOURCES[:1], max_lengths=[4])
+    large = engine.translate(SOURCES * 8, max_lengths=[60] * 32, min_length=60, beam_size=4)
+    assert 0 < small.workspace_peak_bytes < large.workspace_peak_bytes
+    # 60 positions of 128 rows, two layers, keys and values of 48 floats; the encoder's side comes on top.
+    assert large.kv_cache_peak_bytes >= 60 * 128 * 2 * 2 * 48 * 4
+    assert 0 < small.kv_cache_peak_bytes < large.kv_cache_peak_bytes
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"sources": [[90]]}, "outside the vocabulary"),
+        ({"sources": [[-1]]}, "outside the vocabulary"),
+        ({"sources": [[2**40]]}, "out of range"),
+        ({"sources": [[]]}, "at least one token"),
+        ({"sources": [[0] * 65]}, "split it"),
+        ({"sources": []}, "one maximum length for each source"),
+        ({"max_lengths": [0]}, "maximum length"),
+        ({"max_lengths": [65]}, "maximum length"),
+        ({"beam_size": 0}, "beam size"),
+        ({"beam_size": 65}, "beam size"),
+        ({"num_hypotheses": 2}, "number of hypotheses"),
+        ({"length_penalty": math.nan}, "length penalty"),
+    ],
+)
+def test_a_bad_request_is_refused_with_a_sentence(tiny, changes, sentence):
+    engine, _ = tiny
+    with pytest.raises(InvalidRequest, match=sentence):
+        engine.translate(**({"sources": [[5, 0]], "max_lengths": [5]} | changes))
+
+
+def test_a_bad_architecture_is_refused_with_a_sentence():
+    architecture = {"d_model": 48}
+    with pytest.raises(InvalidModel, match="source_vocab_size"):
+        Engine(architecture, {}, {}, [])
+
+
+def test_a_closed_engine_says_so():
+    engine, _ = code(TINY, random_tensors(TINY, 3), lambda name: 1)
+    engine.close()
+    with pytest.raises(EngineError, match="closed"):
+        engine.translate([[5, 0]], max_lengths=[5])
