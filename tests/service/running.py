@@ -35,7 +35,9 @@ class Server:
 def serve(settings: Settings) -> Iterator[Server]:
     """Run the app under uvicorn on a free port until the block ends."""
     app = create_app(settings)
-    listener = socket.create_server(("127.0.0.1", 0))
+    # of the TCP protocol by name: asyncio turns Nagle's delay off only for such sockets
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
     started = threading.Event()
     loops: list[asyncio.AbstractEventLoop] = []
 

@@ -1,11 +1,14 @@
 """What surrounds the translations: health, models, metrics, the OpenAPI, the process."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +19,11 @@ from prometheus_client.parser import text_string_to_metric_families
 import service
 from models.format import ModelError, UnavailableConfiguration, open_model
 from service.app import create_app
+from service.registry import Registry, SelfTestFailed
 from service.schemas import ModelsReply
 from service.settings import Settings
-from tests.service.running import TOKEN, assert_refused, serve, translate
+from tests.service.running import PAIR, TOKEN, assert_refused, serve, translate, until_metric
+from tests.service.tiny_model import write_tiny_model
 
 
 def test_before_the_model_is_loaded_nothing_is_ready(tiny_model: Path) -> None:
@@ -73,6 +78,13 @@ def test_a_bad_model_or_configuration_never_gets_a_port(tiny_model: Path, tmp_pa
         create_app(Settings(model_directory=tiny_model, configuration="huge"))
 
 
+def test_weights_that_overflow_never_serve(tmp_path: Path) -> None:
+    registry = Registry([open_model(write_tiny_model(tmp_path / "tiny", norm_gain=3e38))], max_batch_tokens=4096)
+    with pytest.raises(SelfTestFailed, match="full of tiny"):
+        registry.start()
+    assert not registry.ready
+
+
 def test_metrics(tiny_model: Path) -> None:
     with (
         serve(Settings(model_directory=tiny_model, threads=1)) as server,
@@ -120,30 +132,45 @@ def test_the_openapi_states_every_refusal(tiny_model: Path) -> None:
                     assert schema == {"$ref": "#/components/schemas/Error"}, (operation["operationId"], status)
 
 
-def test_the_process_serves_and_ends_well(tiny_model: Path) -> None:
+@pytest.fixture
+def process(tiny_model: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`python -m service` on a free port, and its address."""
     environment = {**os.environ, "SUB3_MODEL_DIRECTORY": str(tiny_model), "PORT": "0", "SUB3_THREADS": "1"}
+    environment["SUB3_SHUTDOWN_SECONDS"] = "1"
     root = Path(service.__file__).parent.parent
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "service"], env=environment, cwd=root, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    try:
-        log = []
-        for line in process.stderr:
-            log.append(line)
-            if "running on" in line:
-                break
-        url = log[-1].split("running on ")[1].split()[0]
-        reply = httpx.post(f"{url}/v1/translate", json={"text": "The secret house.", "source": "en", "target": "de"})
-        assert reply.status_code == 200
-        process.send_signal(signal.SIGTERM)
-        rest = process.stderr.read()
-        assert process.wait(60) == 0
-        assert "secret" not in "".join(log) + rest
-        assert "Traceback" not in rest
-    finally:
-        process.kill()
-        process.wait()
+    ) as started:
+        assert started.stderr is not None
+        try:
+            address = next(line for line in started.stderr if "running on" in line)
+            yield started, address.split("running on ")[1].split()[0]
+        finally:
+            started.kill()
+
+
+def test_the_process_serves_and_ends_well(process: tuple[subprocess.Popen[str], str]) -> None:
+    started, url = process
+    reply = httpx.post(f"{url}/v1/translate", json={"text": "The secret house.", **PAIR}, timeout=60)
+    assert reply.status_code == 200
+    started.send_signal(signal.SIGTERM)
+    assert started.stderr is not None
+    log = started.stderr.read()
+    assert started.wait(60) == 0
+    assert "secret" not in log
+    assert "Traceback" not in log
+
+
+def test_work_that_takes_too_long_does_not_hold_up_the_end(process: tuple[subprocess.Popen[str], str]) -> None:
+    started, url = process
+    giant = ["The big tree sees the old house near a river. " * 210] * 100  # most of a minute with this beam
+    with ThreadPoolExecutor() as pool, httpx.Client(base_url=url, timeout=60) as client:
+        asked = pool.submit(translate, client, giant, beam_size=8)
+        until_metric(client, "sub3_running 1.0")
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(20) == 0
+        with contextlib.suppress(httpx.TransportError):
+            assert asked.result(60).status_code >= 500
 
 
 def test_the_service_imports_no_torch(tiny_model: Path) -> None:

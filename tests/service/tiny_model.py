@@ -28,8 +28,10 @@ from models.format import (
 BLEU = {"full": 30.0, "half": 29.0, "narrow": 5.0, "clusters": None}
 
 
-def write_tiny_model(path: Path, kind: Literal["progressive", "specialised"] = "progressive") -> Path:
-    """A model directory with random planes: what it says is nonsense, but the same nonsense every time."""
+def write_tiny_model(
+    path: Path, kind: Literal["progressive", "specialised"] = "progressive", norm_gain: float = 1.0
+) -> Path:
+    """A model directory with random planes; a huge `norm_gain` makes its scores overflow."""
     spm = _train_sentencepiece()
     processor = sentencepiece.SentencePieceProcessor(model_proto=spm)
     pieces = [processor.id_to_piece(n) for n in range(processor.get_piece_size())]
@@ -90,7 +92,7 @@ def write_tiny_model(path: Path, kind: Literal["progressive", "specialised"] = "
             prefix = np.linspace(1.0, 0.4, shape[0])[:, None, None]
             tensors[name] = (0.1 * prefix * generator.uniform(0.5, 1.5, shape)).astype(np.float16)
         elif name.endswith("norm.gain"):
-            tensors[name] = np.ones(shape, np.float32)
+            tensors[name] = np.full(shape, norm_gain, np.float32)
         else:
             tensors[name] = generator.normal(0, 0.1, shape).astype(np.float32)
     errors = (0.4, 0.2, 0.1, 0.05) if kind == "progressive" else (0.05,)
