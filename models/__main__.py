@@ -57,10 +57,13 @@ def _import(arguments: argparse.Namespace) -> None:
 
 
 def _quantize(arguments: argparse.Namespace) -> None:
+    import torch
+
     from models.bit_config import find_config, shipped_configs
     from models.checkpoint import read_checkpoint
     from models.export import Request, export
 
+    torch.set_num_threads(1)  # batches of small matrices: waiting for a second thread costs more than it brings
     base = find_config(arguments.config)
     others = [config for config in shipped_configs().values() if config.name != base.name]
     progressive = arguments.kind == "progressive"

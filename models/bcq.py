@@ -27,6 +27,8 @@ SOLVERS: tuple[str, ...] = get_args(SolverName)
 ALTERNATING_ROUNDS = 15
 # Weights that are solved at a time: a few float arrays of 8 planes of them are the working set.
 CHUNK_WEIGHTS = 1 << 19
+# Clips of the nested planes that are tried, as parts of the row's largest weight.
+NESTED_CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6)
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,8 @@ def progressive(
     """Nested codes: every prefix of k planes, 1 <= k <= depth, with k scales of its own. Arguments as `specialised`."""
 
     def solve_rows(W: Tensor, m: Tensor) -> tuple[Tensor, dict[int, Tensor]]:
-        B = _nested(W, m, depth)
-        gram, projection = _normal_equations(W, m, B)
-        return B, {k: _least_squares(gram[:, :k, :k], projection[:, :k]) for k in range(1, depth + 1)}
+        B, factor, solved = _nested(W, m, depth)
+        return B, {k: _back_substitute(factor[:, :k, :k], solved[:, :k]) for k in range(1, depth + 1)}
 
     return _solve_in_groups(weights, depth, importance, group_size, solve_rows)
 
@@ -152,17 +153,30 @@ def _combine(alpha: Tensor, B: Tensor) -> Tensor:
     return torch.einsum("rq,rqc->rc", alpha, B)
 
 
-def _normal_equations(W: Tensor, m: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
-    """B diag(m) B^T [rows, planes, planes] and B diag(m) w [rows, planes], in float64."""
+def _factor(W: Tensor, m: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
+    """Cholesky factor L of the normal equations B diag(m) B^T, and y with L y = B diag(m) w.
+
+    Leading parts of L and y belong to leading planes, so one factor has the least squares of every prefix; the error of
+    the first k planes is sum_j m_j w_j^2 - sum_{i<=k} y_i^2. A small ridge serves equal planes (a row of zeros).
+
+    Returns:
+        L [rows, planes, planes] and y [rows, planes], in float64.
+    """
     weighted = B * m[:, None]
-    return (weighted @ B.transpose(1, 2)).double(), (weighted @ W[:, :, None])[..., 0].double()
+    gram, projection = (weighted @ B.transpose(1, 2)).double(), (weighted @ W[:, :, None]).double()
+    gram.diagonal(dim1=1, dim2=2).mul_(1 + 1e-9).add_(1e-30)
+    factor = torch.linalg.cholesky(gram)
+    return factor, torch.linalg.solve_triangular(factor, projection, upper=False)[..., 0]
 
 
-def _least_squares(gram: Tensor, projection: Tensor) -> Tensor:
-    """The scales of least error for given planes; equal planes (a row of zeros, a constant row) are no trouble."""
-    q = gram.shape[-1]
-    ridge = 1e-9 * gram.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-30)
-    return torch.linalg.solve(gram + ridge[:, None, None] * torch.eye(q, dtype=gram.dtype), projection).float()
+def _back_substitute(factor: Tensor, solved: Tensor) -> Tensor:
+    """The scales [rows, planes] of least error, from what `_factor` returns."""
+    return torch.linalg.solve_triangular(factor.mT, solved[..., None], upper=True)[..., 0].float()
+
+
+def _least_squares(W: Tensor, m: Tensor, B: Tensor) -> Tensor:
+    """The scales [rows, planes] of least error for given planes."""
+    return _back_substitute(*_factor(W, m, B))
 
 
 def _weighted_error(W: Tensor, m: Tensor, approximation: Tensor) -> Tensor:
@@ -188,7 +202,7 @@ def _refined(W: Tensor, m: Tensor, q: int) -> tuple[Tensor, Tensor]:
     rest, alpha = W, torch.empty(W.shape[0], 0)
     for i in range(q):
         B[:, i] = _signs(rest)
-        alpha = _least_squares(*_normal_equations(W, m, B[:, : i + 1]))
+        alpha = _least_squares(W, m, B[:, : i + 1])
         rest = W - _combine(alpha, B[:, : i + 1])
     return B, alpha
 
@@ -212,7 +226,7 @@ def _alternate(W: Tensor, m: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
     """Nearest planes for the scales, best scales for the planes, and so on; neither step can raise the error."""
     for _ in range(ALTERNATING_ROUNDS):
         B = _nearest(W, alpha)
-        alpha = _least_squares(*_normal_equations(W, m, B))
+        alpha = _least_squares(W, m, B)
     return B, alpha
 
 
@@ -244,10 +258,37 @@ def _alternating(W: Tensor, m: Tensor, q: int) -> tuple[Tensor, Tensor]:
 # --- nested planes ----------------------------------------------------------------------------------------------------
 
 
-def _nested(W: Tensor, m: Tensor, depth: int) -> Tensor:
+def _nested(W: Tensor, m: Tensor, depth: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Planes whose every prefix is a good code: the bits of a uniform quantiser, most significant first.
+
+    The one thing to choose is where it clips. Coding the sign of each residual instead is better at two planes and far
+    worse at many: its steps shrink by less than half, for Gaussian rows of 512 the error of 8 planes is 0.003 against
+    0.00005. Clipping low helps the short prefixes and leaves outliers to the long ones; a row takes the clip with the
+    least product of errors over all its prefixes.
+
+    Returns:
+        B [rows, depth, columns], and what `_factor` makes of it.
+    """
     peak = W.abs().amax(1, keepdim=True).clamp_min(1e-30)
-    index = ((W / peak + 1) * 128).floor().clamp(0, 255).long()
-    return torch.stack([((index >> (7 - i)) & 1) * 2.0 - 1.0 for i in range(depth)], dim=1)
+    power = (m * W.square()).sum(1, dtype=torch.float64)
+    # An error below this is the rounding of float16 scales.
+    floor = 1e-8 * power.clamp_min(1e-30)
+    half = 1 << (depth - 1)
+    best_score = torch.full_like(power, math.inf)
+    best: tuple[Tensor, ...] = ()
+    for clip in NESTED_CLIPS:
+        index = (W * (half / clip / peak)).floor().clamp(-half, half - 1).int() + half
+        B = torch.stack([((index >> (depth - 1 - i)) & 1) * 2.0 - 1.0 for i in range(depth)], dim=1)
+        factor, solved = _factor(W, m, B)
+        errors = (power[:, None] - solved.square().cumsum(1)).maximum(floor[:, None])
+        score = errors.log().sum(1)
+        better = score < best_score
+        best_score = torch.where(better, score, best_score)
+        found = (B, factor, solved)
+        best = tuple(
+            torch.where(better.view(-1, *[1] * (n.dim() - 1)), n, o) for n, o in zip(found, best or found, strict=True)
+        )
+    return best[0], best[1], best[2]
 
 
 # --- packing ----------------------------------------------------------------------------------------------------------
