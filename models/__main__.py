@@ -1,9 +1,13 @@
 """The offline command line: `python -m models <verb>`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = Path(os.environ.get("SUB3_SHARED", ROOT.parent / "shared"))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,7 +51,39 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--card", type=Path, metavar="FILE", help="text on data and licences for the model card")
     verb.add_argument("--overwrite", action="store_true", help="replace OUT")
     verb.set_defaults(run=_quantize)
+
+    verb = verbs.add_parser("inspect", help="print each matrix: planes, bytes, error and the rule that won")
+    verb.add_argument("directory", type=Path, metavar="DIR", help="a model directory")
+    verb.add_argument("--config", metavar="NAME", help="configuration (default: the model's default)")
+    verb.set_defaults(run=_inspect)
+
+    verb = verbs.add_parser("evaluate", help="measure quality, bytes, time and memory of one configuration")
+    verb.add_argument("directory", type=Path, metavar="DIR", help="a model directory")
+    verb.add_argument("--config", metavar="NAME", help="configuration (default: the model's default)")
+    verb.add_argument("--source", type=Path, required=True, metavar="F", help="sentences, one a line")
+    verb.add_argument("--reference", type=Path, required=True, metavar="F", help="their translations, line by line")
+    verb.add_argument("--json", type=Path, required=True, metavar="F", help="file to write")
+    verb.add_argument("--checkpoint", type=Path, metavar="DIR", help="also measure this fp32 checkpoint, run by torch")
+    verb.add_argument("--limit", type=_positive, metavar="N", help="only the first N sentences")
+    verb.set_defaults(run=_evaluate)
+
+    verb = verbs.add_parser("report", help="measure all configurations on the corpus; results, README table and plot")
+    verb.add_argument("directory", type=Path, nargs="?", default=ROOT / "models/store/en-de", metavar="DIR")
+    verb.add_argument("--corpus", type=Path, default=SHARED / "corpus", metavar="DIR", help="has test/<set>.<language>")
+    verb.add_argument("--checkpoint", type=Path, default=SHARED / "checkpoint/en-de-small", metavar="DIR")
+    verb.add_argument("--sets", nargs="+", default=[], metavar="SET", help="test sets (default: all)")
+    verb.add_argument("--limit", type=_positive, metavar="N", help="only the first N sentences of each set")
+    verb.add_argument("--out", type=Path, default=ROOT / "docs/results", metavar="DIR", help="JSON files and the plot")
+    verb.add_argument("--readme", type=Path, default=ROOT / "README.md", metavar="F", help="gets the table")
+    verb.set_defaults(run=_report)
     return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
 
 
 def _import(arguments: argparse.Namespace) -> None:
@@ -78,9 +114,61 @@ def _quantize(arguments: argparse.Namespace) -> None:
     )
     if not arguments.text:
         print("No --text: words are sorted by SentencePiece's probabilities instead of counts.", file=sys.stderr)
-    card = arguments.card.read_text() if arguments.card else ""
+    notes = arguments.card.read_text() if arguments.card else ""
     checkpoint = read_checkpoint(arguments.checkpoint)
-    export(checkpoint, arguments.text, request, arguments.out, card=card, overwrite=arguments.overwrite)
+    export(checkpoint, arguments.text, request, arguments.out, notes=notes, overwrite=arguments.overwrite)
+
+
+def _inspect(arguments: argparse.Namespace) -> None:
+    from models.bit_config import shipped_configs
+    from models.describe import describe
+    from models.format import open_model
+
+    model = open_model(arguments.directory)
+    name = arguments.config or model.config.default_configuration
+    print(describe(model, name, shipped_configs().get(name)))
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    import json
+
+    from models.evaluate import evaluate
+    from models.format import open_model
+
+    model = open_model(arguments.directory)
+    result = evaluate(
+        model,
+        arguments.config or model.config.default_configuration,
+        arguments.source,
+        arguments.reference,
+        checkpoint=arguments.checkpoint,
+        limit=arguments.limit,
+    )
+    arguments.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    for name in ("engine", "fp32"):
+        if figures := result[name]:
+            print(
+                f"{name}: BLEU {figures['bleu']} chrF {figures['chrf']}, {figures['ms_per_sentence']} ms per sentence"
+            )
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from models.report import report
+
+    if not arguments.corpus.is_dir():
+        raise ValueError(f"{arguments.corpus}: there is no corpus; --corpus or SUB3_SHARED says where it is.")
+    checkpoint = arguments.checkpoint if arguments.checkpoint.is_dir() else None
+    if checkpoint is None:
+        print(f"{arguments.checkpoint}: no checkpoint, so nothing to compare with.", file=sys.stderr)
+    report(
+        arguments.directory,
+        arguments.corpus,
+        checkpoint,
+        sets=arguments.sets,
+        limit=arguments.limit,
+        results_dir=arguments.out,
+        readme=arguments.readme,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -23,6 +23,7 @@ from models.format import (
     WEIGHTS_FILE,
     Architecture,
     Ids,
+    architecture_fault,
     decode_json,
     matrix_shapes,
     read_json,
@@ -167,6 +168,8 @@ def _read_marian(path: Path, values: Mapping[str, Any]) -> Checkpoint:
     architecture = _marian_architecture(config)
     if values.get("normalize_embedding") or values.get("layernorm_embedding"):
         raise config.refuse("layer norm on the embeddings (normalize_embedding) is not supported")
+    if fault := architecture_fault(architecture):
+        raise config.refuse(fault)
     tokenizer = _optional_object(path, "tokenizer_config.json")
     shared = architecture.shared_vocabulary
     source_pieces = _read_pieces(path, VOCABULARY_FILE, architecture.source_vocab_size)
@@ -411,6 +414,8 @@ def _read_imported(path: Path, values: Mapping[str, Any]) -> Checkpoint:
         config: _ImportedConfig = decode_json(_ImportedConfig, values, "the document")
     except ValueError as error:
         raise CheckpointError(f"{path / CONFIG_FILE}: {error}.") from None
+    if fault := architecture_fault(config.architecture):
+        raise CheckpointError(f"{path / CONFIG_FILE}: {fault}.")
     tensors = _load_tensors(path)
     shapes = {name: tuple(shape) for name, shape in matrix_shapes(config.architecture).items()}
     vectors = vector_sizes(config.architecture, output_bias="output.bias" in tensors)

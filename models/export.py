@@ -15,6 +15,8 @@ from models.checkpoint import Checkpoint
 from models.data import count_pieces, expected_counts, read_lines
 from models.format import (
     FORMAT_VERSION,
+    RESULTS_BEGIN,
+    RESULTS_END,
     Allocation,
     Array,
     Codes,
@@ -192,8 +194,29 @@ def quantize(checkpoint: Checkpoint, request: Request) -> tuple[dict[str, Array]
     return tensors, matrices
 
 
+def model_card(config: ModelConfig, texts: Sequence[Path], notes: str) -> str:
+    """README.md of the directory; `report` puts the measured quality between its markers."""
+    a, pairs = config.architecture, f"{', '.join(config.source_languages)} to {', '.join(config.target_languages)}"
+    source = ", ".join(path.name for path in texts) if texts else "SentencePiece's probabilities, for want of text"
+    return f"""# {config.name}
+
+Translates {pairs}. A Transformer of {a.encoder_layers} encoder and {a.decoder_layers} decoder layers, width {a.d_model},
+vocabulary {a.source_vocab_size} ({"shared" if a.shared_vocabulary else f"target {a.target_vocab_size}"}). Its weights are
+{config.codes.kind} binary codes of up to {config.codes.depth} planes, written by `python -m models quantize`.
+Word frequencies: {source}.
+
+## Quality
+
+{RESULTS_BEGIN}
+Not measured yet; `python -m models report` fills this in.
+{RESULTS_END}
+
+{notes or "## Data and licences\n\nNot stated."}
+"""
+
+
 def export(
-    checkpoint: Checkpoint, texts: Sequence[Path], request: Request, path: Path, *, card: str, overwrite: bool
+    checkpoint: Checkpoint, texts: Sequence[Path], request: Request, path: Path, *, notes: str, overwrite: bool
 ) -> None:
     """Sorts, quantises and writes a model directory.
 
@@ -202,7 +225,7 @@ def export(
         texts: where to count words; none = SentencePiece's own probabilities.
         request: what to make.
         path: the directory to be.
-        card: README.md of the directory.
+        notes: what the model card says on data and licences.
         overwrite: replace a directory that exists.
     """
     architecture = checkpoint.architecture
@@ -247,5 +270,5 @@ def export(
         default_configuration=request.base.name,
         checksums={},
     )
-    files = {**checkpoint.spm, "README.md": card.encode()}
+    files = {**checkpoint.spm, "README.md": model_card(config, texts, notes).encode()}
     write_model(path, config, tensors, vocabulary, files, overwrite=overwrite)

@@ -36,6 +36,8 @@ WEIGHTS_FILE = "model.safetensors"
 VOCABULARY_FILE = "vocab.json"
 SENTENCEPIECE_FILES = ("source.spm", "target.spm")
 CHECKED_FILES = (WEIGHTS_FILE, VOCABULARY_FILE, *SENTENCEPIECE_FILES)
+# README.md, the model card, has the table of measured quality between these.
+RESULTS_BEGIN, RESULTS_END = "<!-- results -->", "<!-- /results -->"
 
 # A hostile config.json must not make us list a billion tensors or fill the memory with JSON.
 MAX_JSON_BYTES = 16 << 20
@@ -601,7 +603,7 @@ def _decode_config(path: Path) -> ModelConfig:
 def config_fault(config: ModelConfig) -> str | None:
     """What contradicts itself in a config.json of the right types: a sentence without its full stop, or None."""
     return (
-        _architecture_fault(config.architecture)
+        architecture_fault(config.architecture)
         or _names_fault(config)
         or _ids_fault(config)
         or _codes_fault(config)
@@ -609,7 +611,8 @@ def config_fault(config: ModelConfig) -> str | None:
     )
 
 
-def _architecture_fault(architecture: Architecture) -> str | None:
+def architecture_fault(architecture: Architecture) -> str | None:
+    """What is impossible about an architecture, as a sentence without its full stop; None if nothing."""
     limits = {
         "source_vocab_size": MAX_VOCABULARY,
         "target_vocab_size": MAX_VOCABULARY,
