@@ -198,10 +198,12 @@ def model_card(config: ModelConfig, texts: Sequence[Path], notes: str) -> str:
     """README.md of the directory; `report` puts the measured quality between its markers."""
     a, pairs = config.architecture, f"{', '.join(config.source_languages)} to {', '.join(config.target_languages)}"
     source = ", ".join(path.name for path in texts) if texts else "SentencePiece's probabilities, for want of text"
+    words = "shared" if a.shared_vocabulary else f"target side {a.target_vocab_size}"
+    notes = notes or "## Data and licences\n\nNot stated."
     return f"""# {config.name}
 
-Translates {pairs}. A Transformer of {a.encoder_layers} encoder and {a.decoder_layers} decoder layers, width {a.d_model},
-vocabulary {a.source_vocab_size} ({"shared" if a.shared_vocabulary else f"target {a.target_vocab_size}"}). Its weights are
+Translates {pairs}. A Transformer of {a.encoder_layers} encoder and {a.decoder_layers} decoder layers,
+width {a.d_model}, vocabulary {a.source_vocab_size} ({words}). Its weights are
 {config.codes.kind} binary codes of up to {config.codes.depth} planes, written by `python -m models quantize`.
 Word frequencies: {source}.
 
@@ -211,7 +213,7 @@ Word frequencies: {source}.
 Not measured yet; `python -m models report` fills this in.
 {RESULTS_END}
 
-{notes or "## Data and licences\n\nNot stated."}
+{notes}
 """
 
 

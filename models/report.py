@@ -1,4 +1,4 @@
-"""Measures all configurations on the corpus test sets: JSON files, the README's table, a plot, the model's own facts."""
+"""Measures all configurations on the corpus test sets: JSON files, the README's table, a plot, the model's facts."""
 
 import json
 import subprocess
