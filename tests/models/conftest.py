@@ -17,8 +17,8 @@ from models.format import Architecture, Ids, matrix_shapes, vector_sizes
 # The matrices are small: a second thread costs more than it brings.
 torch.set_num_threads(1)
 
-TEXT = "der die das ein haus baum hund katze ist grün rot und nicht the a house tree dog cat is green red and not"
-WORDS = TEXT.split()
+SYLLABLES = ["ba", "de", "fi", "go", "hü", "ka", "le", "mi", "no", "pu", "ra", "se", "ti", "vo", "wu"]
+WORDS = [first + second for first in SYLLABLES for second in SYLLABLES[::2]]
 
 
 def sentences(count: int, seed: int = 0) -> list[str]:

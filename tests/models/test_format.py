@@ -455,7 +455,7 @@ def test_a_truncated_file_is_refused(model_dir, keep):
     file.write_bytes(file.read_bytes()[:keep])
     with pytest.raises(ModelError, match="sha256 differs"):
         open_model(model_dir)
-    with pytest.raises(ModelError, match="truncated|not a safetensors file"):
+    with pytest.raises(ModelError, match=r"truncated|not a safetensors file"):
         open_model(model_dir, verify=False)
 
 
@@ -468,7 +468,7 @@ def test_a_header_that_repeats_a_tensor_is_refused(model_dir):
     text = b"{" + entry + b"," + header[1:]
     text += b" " * (-(8 + len(text)) % 64)
     file.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + length :])
-    with pytest.raises(ModelError, match="occurs twice|not a safetensors file"):
+    with pytest.raises(ModelError, match=r"occurs twice|not a safetensors file"):
         open_model(model_dir, verify=False)
 
 
@@ -500,10 +500,7 @@ def test_the_reader_needs_no_torch():
 
 def test_specs_cover_the_file(progressive):
     specs = tensor_specs(progressive.config.architecture, progressive.config.codes, None, output_bias=True)
-    assert (
-        list(specs) == sorted(progressive.tensors, key=lambda name: list(specs).index(name))
-        and specs.keys() == progressive.tensors.keys()
-    )
+    assert specs.keys() == progressive.tensors.keys()
     with safetensors.safe_open(progressive.path / "model.safetensors", framework="numpy") as file:
         for name, spec in specs.items():
             assert tuple(file.get_slice(name).get_shape()) == spec.shape
