@@ -15,8 +15,10 @@ from models.checkpoint import Checkpoint
 from models.data import count_pieces, expected_counts, read_lines
 from models.format import (
     FORMAT_VERSION,
+    MAX_PLANES,
     RESULTS_BEGIN,
     RESULTS_END,
+    WORD_COLUMNS,
     Allocation,
     Array,
     Codes,
@@ -231,6 +233,12 @@ def export(
         overwrite: replace a directory that exists.
     """
     architecture = checkpoint.architecture
+    if request.group_size is not None and (request.group_size < 1 or request.group_size % WORD_COLUMNS):
+        raise ExportError(f"The group size is {request.group_size}, not a multiple of {WORD_COLUMNS}.")
+    if not 1 <= request.depth <= MAX_PLANES:
+        raise ExportError(f"The number of planes is {request.depth}, outside 1 to {MAX_PLANES}.")
+    if path.exists() and not overwrite:
+        raise ExportError(f"{path}: this exists already.")
     depth = request.depth
     if request.kind == "specialised":
         depth = max(segments[0].planes for segments in request.base.allocation(architecture).values())
