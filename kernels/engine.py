@@ -132,7 +132,8 @@ class Engine:
         `architecture` and `ids` are those objects of config.json; other keys in them are ignored.
         Raises InvalidModel with a sentence that names the tensor or field at fault.
         """
-        self._tables = _Tables(tensors, segments)
+        tables = _Tables(tensors, segments)
+        self._tables: _Tables | None = tables
         config = ffi.new("sub3_config *")
         try:
             for field in ("d_model", "source_vocab_size", "target_vocab_size", "max_positions"):
@@ -140,7 +141,7 @@ class Engine:
             for side in ("encoder", "decoder"):
                 for field in ("layers", "heads", "ffn_dim"):
                     setattr(config, f"{side}_{field}", architecture[f"{side}_{field}"])
-            config.activation = _ACTIVATIONS[architecture["activation"]]
+            config.activation = _ACTIVATIONS[str(architecture["activation"])]
             config.pre_norm = architecture["norm"] == "pre"
             config.norm_epsilon = architecture["norm_epsilon"]
             for field in ("scale_embedding", "shared_vocabulary", "tied_output"):
@@ -153,7 +154,6 @@ class Engine:
             raise InvalidModel(f"The architecture or the ids hold a wrong value: {error}.") from None
         config.suppressed, config.num_suppressed = suppressed, len(suppressed)
         model = ffi.new("sub3_model **")
-        tables = self._tables
         _check(
             lib.sub3_model_create(
                 config, tables.tensors, tables.num_tensors, tables.segments, tables.num_segments, model
@@ -274,7 +274,7 @@ def isa() -> str:
     name = lib.sub3_isa()
     if name == ffi.NULL:
         raise EngineError(ffi.string(lib.sub3_last_error()).decode())
-    return ffi.string(name).decode()
+    return str(ffi.string(name).decode())
 
 
 def bcq_matmul(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from kernels.engine import Cancelled, CancelFlag, Engine, EngineError, InvalidModel, InvalidRequest, isa
+from kernels.engine import CancelFlag, Cancelled, Engine, EngineError, InvalidModel, InvalidRequest, isa
 from models.format import matrix_shapes
 
 from .coded_model import IDS, TINY, code, random_tensors
@@ -111,9 +111,7 @@ def test_beam_search_equals_a_search_without_cache(tiny, beam_size, penalty):
 
 def test_greedy_takes_the_most_probable_token_each_time(tiny):
     engine, reference = tiny
-    for source, (found,) in zip(
-        SOURCES, engine.translate(SOURCES, max_lengths=[12] * 4).hypotheses, strict=True
-    ):
+    for source, (found,) in zip(SOURCES, engine.translate(SOURCES, max_lengths=[12] * 4).hypotheses, strict=True):
         prefix = []
         while len(prefix) < 12:
             token = int(np.argmax(log_probabilities(reference, source, prefix)))
