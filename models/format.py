@@ -55,7 +55,7 @@ class ModelError(ValueError):
     """A model directory that can't be used. One sentence: the file and the fault."""
 
 
-class UnavailableConfiguration(ValueError):  # noqa: N818 - says what is wrong, not that something is
+class UnavailableConfiguration(ValueError):
     """A configuration that this directory can't serve. One sentence: the reason."""
 
 
