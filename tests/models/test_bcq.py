@@ -19,7 +19,7 @@ def rows(kind: str, count: int = 64, columns: int = 512) -> torch.Tensor:
     )
 
 
-# Relative squared error on random rows of 512 for 1 to 4 planes: reference figures of an implementation that is not ours.
+# Relative squared error on random rows of 512 for 1 to 4 planes, from an implementation that is not ours.
 PUBLISHED = {
     ("gaussian", "greedy"): (0.362, 0.131, 0.059, 0.034),
     ("gaussian", "refined"): (0.362, 0.125, 0.051, 0.025),
