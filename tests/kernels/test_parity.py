@@ -1,0 +1,161 @@
+"""The engine on the real model against transformers in fp32, sentence by sentence, on the Tatoeba test set.
+
+Two references. Transformers with the weights that the full-8 codes stand for: what differs is the engine's doing.
+Transformers with the checkpoint's own weights: what differs is the rounding of the weights to eight planes too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+
+import pytest
+import sacrebleu
+import torch
+from transformers import MarianMTModel
+
+from kernels.engine import Engine, Segment
+from models.bcq import unpack
+from models.evaluate import Pieces
+from models.format import open_model
+
+SENTENCES, BEAM_SENTENCES, SCALAR_SENTENCES = 1000, 300, 40
+BATCH = 50
+
+
+class Setup:
+    """The default model's full-8 configuration, its engine, and the test sentences."""
+
+    def __init__(self, model_dir, corpus_dir):
+        self.model = open_model(model_dir)
+        config = self.model.config
+        self.allocation = self.model.allocation("full-8")
+        tensors, segments = self.model.engine_inputs(self.allocation)
+        self.engine = Engine(asdict(config.architecture), asdict(config.ids), tensors, [Segment(*s) for s in segments])
+        self.pieces = [piece for piece, _ in self.model.vocabulary.source]
+        self.tokenizer = Pieces(
+            (model_dir / "source.spm").read_bytes(), self.pieces, config.ids.unk_source, (config.ids.pad,)
+        )
+        read = lambda language: (  # noqa: E731
+            (corpus_dir / "test" / f"tatoeba.{language}").read_text(encoding="utf-8").splitlines()[:SENTENCES]
+        )
+        self.sources, self.references = read("en"), read("de")
+        self.ids = [[*self.tokenizer.encode(text), config.ids.eos] for text in self.sources]
+
+    def limits(self, batch):
+        return [2 * len(ids) + 20 for ids in batch]
+
+    def engine_output(self, count, beam_size):
+        """Ids of the best hypothesis of each of the first `count` sentences."""
+        results = []
+        for begin in range(0, count, BATCH):
+            batch = self.ids[begin : begin + BATCH]
+            result = self.engine.translate(batch, max_lengths=self.limits(batch), beam_size=beam_size)
+            results += [hypotheses[0].ids for hypotheses in result.hypotheses]
+        return results
+
+    def dequantized(self, name):
+        """[rows, columns] of a matrix at full depth."""
+        matrix = self.model.config.matrices[name]
+        scales = torch.from_numpy(self.model.tensors[f"{name}.scales.8"].astype("float32"))[:, :, : matrix.rows]
+        group_size = self.model.config.codes.group_size or matrix.columns
+        total = torch.zeros(matrix.rows, matrix.columns)
+        for plane in range(8):
+            words = self.model.tensors[f"{name}.plane.{plane + 1}"]
+            signs = torch.from_numpy(unpack(words, matrix.rows, matrix.columns)).float() * 2 - 1
+            total += signs * scales[plane].T.repeat_interleave(group_size, 1)[:, : matrix.columns]
+        return total
+
+    def marian(self, checkpoint_dir, *, dequantized):
+        """MarianMTModel in fp32 and the checkpoint's id of each of our rows."""
+        marian = MarianMTModel.from_pretrained(checkpoint_dir, attn_implementation="eager").eval()
+        vocabulary = json.loads((checkpoint_dir / "vocab.json").read_text(encoding="utf-8"))
+        theirs = torch.tensor([vocabulary[piece] for piece in self.pieces])
+        if dequantized:
+            with torch.no_grad():
+                marian.model.shared.weight[theirs] = self.dequantized("embedding")
+                for name, parameter in marian.named_parameters():
+                    if ours := our_name(name):
+                        parameter.copy_(self.dequantized(ours))
+        return marian, theirs.tolist()
+
+    def marian_output(self, marian, theirs, count, beam_size):
+        """As engine_output, by transformers' own generate."""
+        ours = {token: row for row, token in enumerate(theirs)}
+        order = sorted(range(count), key=lambda n: len(self.ids[n]))
+        results = [[] for _ in range(count)]
+        pad, eos = marian.config.pad_token_id, marian.config.eos_token_id
+        for begin in range(0, count, BATCH):
+            part = order[begin : begin + BATCH]
+            longest = max(len(self.ids[n]) for n in part)
+            rows = [[theirs[i] for i in self.ids[n]] + [pad] * (longest - len(self.ids[n])) for n in part]
+            inputs = torch.tensor(rows)
+            with torch.inference_mode():
+                outputs = marian.generate(
+                    inputs, attention_mask=(inputs != pad).long(), num_beams=beam_size, do_sample=False, max_length=200
+                )
+            for n, output in zip(part, outputs.tolist(), strict=True):
+                results[n] = [ours[token] for token in output if token not in (pad, eos)]
+        return results
+
+    def bleu(self, outputs):
+        texts = [self.tokenizer.decode(ids) for ids in outputs]
+        return sacrebleu.corpus_bleu(texts, [self.references[: len(texts)]]).score
+
+
+def our_name(name):
+    """Name of the matrix that a weight of MarianMTModel is; None for vectors, positions and the embedding."""
+    parts = name.split(".")
+    if parts[0] != "model" or parts[-1] != "weight" or "norm" in name or "embed" in name or parts[1] == "shared":
+        return None
+    kinds = {"self_attn": "self_attention", "encoder_attn": "encoder_attention"}
+    side, layer, module = parts[1], parts[3], parts[4]
+    if module in kinds:
+        part = {"q_proj": "query", "k_proj": "key", "v_proj": "value", "out_proj": "output"}[parts[5]]
+        return f"{side}.{layer}.{kinds[module]}.{part}"
+    return f"{side}.{layer}.ffn.{ {'fc1': 'inner', 'fc2': 'outer'}[module] }"
+
+
+@pytest.fixture(scope="module")
+def setup(default_model_dir, corpus_dir):
+    return Setup(default_model_dir, corpus_dir)
+
+
+def identical(a, b):
+    return sum(x == y for x, y in zip(a, b, strict=True)) / len(a)
+
+
+def test_greedy_equals_transformers_with_the_same_weights(setup, checkpoint_dir):
+    ours = setup.engine_output(SENTENCES, 1)
+    theirs = setup.marian_output(*setup.marian(checkpoint_dir, dequantized=True), SENTENCES, 1)
+    assert identical(ours, theirs) >= 0.99
+    assert abs(setup.bleu(ours) - setup.bleu(theirs)) < 0.1
+
+
+def test_beam_4_has_the_quality_of_transformers(setup, checkpoint_dir):
+    ours = setup.engine_output(BEAM_SENTENCES, 4)
+    theirs = setup.marian_output(*setup.marian(checkpoint_dir, dequantized=True), BEAM_SENTENCES, 4)
+    assert identical(ours, theirs) >= 0.97
+    assert abs(setup.bleu(ours) - setup.bleu(theirs)) < 0.2
+
+
+SCALAR_PROGRAM = """
+import json, sys
+from pathlib import Path
+from tests.kernels.test_parity import SCALAR_SENTENCES, Setup
+print(json.dumps(Setup(Path(sys.argv[1]), Path(sys.argv[2])).engine_output(SCALAR_SENTENCES, 1)))
+"""
+
+
+def test_scalar_kernels_give_the_same_translations(setup, default_model_dir, corpus_dir):
+    done = subprocess.run(
+        [sys.executable, "-c", SCALAR_PROGRAM, str(default_model_dir), str(corpus_dir)],
+        env=os.environ | {"SUB3_FORCE_ISA": "scalar"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == setup.engine_output(SCALAR_SENTENCES, 1)
