@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ENGINE_SOURCES := CMakeLists.txt pyproject.toml $(wildcard kernels/*.cc kernels/*.h kernels/build_ffi.py)
 
-.PHONY: serve install test lint format test-native report clean
+.PHONY: serve install test lint format test-native report bench bench-quick clean
 
 serve: install
 	$(BIN)/python -m service
@@ -52,6 +52,14 @@ test-native: $(VENV)/installed-extras
 # Measures every configuration on the corpus test sets; needs ../shared, takes about half an hour.
 report: $(VENV)/installed-extras
 	$(BIN)/python -m models report
+
+# Speed against CTranslate2, interleaved on this machine; stop whatever else computes first. Needs ../shared.
+bench bench-quick: $(VENV)/installed-bench
+	$(BIN)/python -m tests.bench.bench $(if $(filter bench-quick,$@),--quick)
+
+$(VENV)/installed-bench: $(VENV)/installed-extras
+	$(BIN)/pip install --quiet --editable '.[train,test,bench]'
+	touch $@
 
 clean:
 	rm -rf build $(VENV)

@@ -1,0 +1,211 @@
+"""Speed against CTranslate2: the same work on both sides, runs interleaved, medians and the spread of their ratio.
+
+`make bench-quick` and `make bench`. Write docs/results/bench-quick.json and bench.json: a list of {"case", "ours", "peer",
+"unit", "ratio", ...}; a ratio above 1 means that we are better.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.subjects import CTranslate2, Ours, Sources, Subject, Torch, coded, converted, seeded_checkpoint
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = Path(os.environ.get("SUB3_SHARED", ROOT.parent / "shared"))
+MODEL = ROOT / "models" / "store" / "en-de"
+WORK = ROOT / "build" / "bench"
+BASE = {"d_model": 512, "ffn_dim": 2048, "layers": 6, "vocabulary": 32768}
+SOURCE_TOKENS, TARGET_TOKENS = 24, 32
+
+
+@dataclass(frozen=True)
+class Case:
+    """Two ways to do the same work; each callable does it once and returns its figure in `unit`."""
+
+    name: str
+    unit: str
+    ours: Callable[[], float]
+    peer: Callable[[], float]
+    rounds: int
+    more_is_better: bool = False
+
+    def run(self) -> dict[str, object]:
+        """Interleaved: warm both up, then A B A B ..."""
+        self.ours(), self.peer()
+        pairs = [(self.ours(), self.peer()) for _ in range(self.rounds)]
+        ratios = sorted(ours / peer if self.more_is_better else peer / ours for ours, peer in pairs)
+        ours, peer = (statistics.median(side) for side in zip(*pairs, strict=True))
+        ratio = ours / peer if self.more_is_better else peer / ours
+        tenth = len(ratios) // 10
+        figures = {"ours": round(ours, 4), "peer": round(peer, 4), "unit": self.unit, "ratio": round(ratio, 2)}
+        spread = [round(ratios[tenth], 2), round(ratios[-1 - tenth], 2)]
+        return {"case": self.name, **figures, "ratio_10_to_90": spread, "rounds": self.rounds}
+
+
+def per_token(subject: Subject, sources: Sources, beam_size: int = 1) -> Callable[[], float]:
+    """Milliseconds for each target token, forced length, encoder included."""
+
+    def run() -> float:
+        begin = time.perf_counter()
+        tokens = subject.translate(sources, beam_size, (TARGET_TOKENS, TARGET_TOKENS))
+        return 1e3 * (time.perf_counter() - begin) / (tokens / len(sources))
+
+    return run
+
+
+def tokens_per_second(subject: Subject, sources: Sources) -> Callable[[], float]:
+    """Of a batch, forced length."""
+
+    def run() -> float:
+        begin = time.perf_counter()
+        tokens = subject.translate(sources, 1, (TARGET_TOKENS, TARGET_TOKENS))
+        return tokens / (time.perf_counter() - begin)
+
+    return run
+
+
+def encoder(subject: Subject, sources: Sources) -> Callable[[], float]:
+    """Milliseconds to the first target token: the encoder and one step."""
+
+    def run() -> float:
+        begin = time.perf_counter()
+        subject.translate(sources, 1, (1, 1))
+        return 1e3 * (time.perf_counter() - begin)
+
+    return run
+
+
+def per_sentence(subject: Subject, sources: Sources, batch: int = 1) -> Callable[[], float]:
+    """Milliseconds a sentence, free length, sentences of similar length together."""
+    ordered = sorted(sources, key=len, reverse=True) if batch > 1 else sources
+
+    def run() -> float:
+        begin = time.perf_counter()
+        for first in range(0, len(ordered), batch):
+            subject.translate(ordered[first : first + batch], 1, None)
+        return 1e3 * (time.perf_counter() - begin) / len(ordered)
+
+    return run
+
+
+def sentences(count: int) -> Sources:
+    """Pieces of the first sentences of the Tatoeba test set."""
+    import sentencepiece
+
+    tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(MODEL / "source.spm"))
+    lines = (SHARED / "corpus" / "test" / "tatoeba.en").read_text(encoding="utf-8").splitlines()[:count]
+    return [tokenizer.encode(line, out_type=str) for line in lines]
+
+
+def words(length: int, seed: int = 0) -> list[str]:
+    """Pieces of a sentence of `length` tokens, eos included."""
+    return [f"w{2 + (seed * 7919 + n * 104729) % 32000}" for n in range(length - 1)]
+
+
+def cases(quick: bool) -> list[Case]:
+    """The table of docs/design.md's comparison, the first and the real one only if `quick`."""
+    checkpoint = seeded_checkpoint(WORK / "base", MODEL, **BASE)
+    int8 = converted(checkpoint, WORK / "base-ct2-int8", "int8")
+    base = coded(checkpoint, WORK / "base-paper-2.5", "paper-2.5")
+    real_checkpoint = SHARED / "checkpoint" / "en-de-small"
+    real_int8 = converted(real_checkpoint, WORK / "en-de-ct2-int8", "int8")
+    ours, peer = Ours(base), CTranslate2(int8, "int8")
+    real, real_peer = Ours(MODEL), CTranslate2(real_int8, "int8")
+    one = [words(SOURCE_TOKENS)]
+    first = Case("base, greedy, batch 1, 1 thread", "ms/token", per_token(ours, one), per_token(peer, one), 15)
+    few = sentences(100)
+    default = Case(
+        "default model, test sentences, batch 1, 1 thread",
+        "ms/sentence",
+        per_sentence(real, few),
+        per_sentence(real_peer, few),
+        7,
+    )
+    if quick:
+        return [first, default]
+    fp32 = CTranslate2(converted(checkpoint, WORK / "base-ct2-float32", "float32"), "float32")
+    many = [words(SOURCE_TOKENS, seed) for seed in range(32)]
+    ours_2, peer_2 = Ours(base, threads=2), CTranslate2(int8, "int8", threads=2)
+    real_2, real_peer_2 = Ours(MODEL, threads=2), CTranslate2(real_int8, "int8", threads=2)
+    everything = sentences(3000)
+    found = [
+        first,
+        Case("base, greedy, against float32", "ms/token", per_token(ours, one), per_token(fp32, one), 7),
+        Case(
+            "base, greedy, against torch fp32", "ms/token", per_token(ours, one), per_token(Torch(checkpoint), one), 5
+        ),
+        Case("base, beam 4, batch 1, 1 thread", "ms/token", per_token(ours, one, 4), per_token(peer, one, 4), 9),
+    ]
+    for length in (24, 128):
+        source = [words(length)]
+        name = f"base, encoder of {length} tokens and one step, 1 thread"
+        found.append(Case(name, "ms", encoder(ours, source), encoder(peer, source), 15))
+    found += [
+        Case(
+            "base, greedy, batch 32, 2 threads",
+            "tokens/s",
+            tokens_per_second(ours_2, many),
+            tokens_per_second(peer_2, many),
+            5,
+            more_is_better=True,
+        ),
+        default,
+        Case(
+            "default model, whole Tatoeba test set, 2 threads",
+            "ms/sentence",
+            per_sentence(real_2, everything, 64),
+            per_sentence(real_peer_2, everything, 64),
+            3,
+        ),
+    ]
+    for planes in (1, 2, 3, 4):
+        flat = Ours(coded(checkpoint, WORK / f"base-flat-{planes}", f"flat-{planes}"))
+        name = f"base, flat {planes} planes, greedy, batch 1, 1 thread"
+        found.append(Case(name, "ms/token", per_token(flat, one), per_token(peer, one), 7))
+    return found
+
+
+def machine() -> dict[str, object]:
+    """Where it ran."""
+    from kernels.engine import isa
+
+    cpu = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.M)
+    amx = "amx_int8" in Path("/proc/cpuinfo").read_text()
+    return {
+        "cpu": cpu[1] if cpu else platform.machine(),
+        "cores": os.cpu_count(),
+        "amx": amx,
+        "isa": isa(),
+        "load_average": round(os.getloadavg()[0], 2),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def main() -> None:
+    """Run the cases and write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="the first case and the default model's only")
+    quick = parser.parse_args().quick
+    WORK.mkdir(parents=True, exist_ok=True)
+    about = machine()
+    results = []
+    for case in cases(quick):
+        result = case.run()
+        results.append(result | {"machine": about})
+        print(f"{result['case']}: {result['ours']} {result['unit']}, CTranslate2 {result['peer']}: {result['ratio']}x")
+    name = "bench-quick" if quick else "bench"
+    (ROOT / "docs" / "results").mkdir(parents=True, exist_ok=True)
+    (ROOT / "docs" / "results" / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

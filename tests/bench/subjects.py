@@ -1,0 +1,163 @@
+"""What is compared: the same checkpoint in our engine, in CTranslate2 and in torch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Protocol
+
+Sources = Sequence[Sequence[str]]  # pieces of each sentence, eos not included
+
+
+class Subject(Protocol):
+    """A model that is ready to translate."""
+
+    def translate(self, sources: Sources, beam_size: int, length: tuple[int, int] | None) -> int:
+        """Translate a batch; `length` forces (least, most) target tokens. Returns the target tokens, eos included."""
+        ...
+
+
+def seeded_checkpoint(path: Path, template: Path, *, d_model: int, ffn_dim: int, layers: int, vocabulary: int) -> Path:
+    """A Marian directory of random weights; SentencePiece models come from `template`, a model directory of ours."""
+    if (path / "config.json").exists():
+        return path
+    import torch
+    from transformers import MarianConfig, MarianMTModel
+
+    torch.manual_seed(20)
+    config = MarianConfig(
+        d_model=d_model,
+        encoder_layers=layers,
+        decoder_layers=layers,
+        encoder_attention_heads=d_model // 64,
+        decoder_attention_heads=d_model // 64,
+        encoder_ffn_dim=ffn_dim,
+        decoder_ffn_dim=ffn_dim,
+        vocab_size=vocabulary,
+        decoder_vocab_size=vocabulary,
+        activation_function="relu",
+        max_position_embeddings=512,
+        scale_embedding=True,
+        pad_token_id=vocabulary - 1,
+        decoder_start_token_id=vocabulary - 1,
+        eos_token_id=0,
+        forced_eos_token_id=0,
+    )
+    new = path.with_suffix(".new")
+    shutil.rmtree(new, ignore_errors=True)
+    MarianMTModel(config).save_pretrained(new)
+    pieces = {"</s>": 0, "<unk>": 1} | {f"w{n}": n for n in range(2, vocabulary - 1)} | {"<pad>": vocabulary - 1}
+    (new / "vocab.json").write_text(json.dumps(pieces))
+    (new / "tokenizer_config.json").write_text(json.dumps({"source_lang": "en", "target_lang": "de"}))
+    for name in ("source.spm", "target.spm"):
+        shutil.copy(template / name, new / name)
+    new.rename(path)
+    return path
+
+
+def coded(checkpoint: Path, path: Path, config: str) -> Path:
+    """Our model directory of the checkpoint in one configuration. Greedy codes: the speed is that of any codes."""
+    if not path.exists():
+        from models.bit_config import find_config
+        from models.checkpoint import read_checkpoint
+        from models.export import Request, export
+
+        request = Request("bench", find_config(config), (), "specialised", 8, "greedy", None)
+        export(read_checkpoint(checkpoint), [], request, path, notes="", overwrite=False)
+    return path
+
+
+def converted(checkpoint: Path, path: Path, quantization: str) -> Path:
+    """CTranslate2's directory of the checkpoint."""
+    if not path.exists():
+        from ctranslate2.converters import TransformersConverter
+
+        TransformersConverter(str(checkpoint)).convert(str(path), quantization=quantization)
+    return path
+
+
+class Ours:
+    """The engine. Several threads split a batch between them, as the service's workers do."""
+
+    def __init__(self, directory: Path, config: str | None = None, threads: int = 1) -> None:
+        from kernels.engine import Engine, Segment
+        from models.format import open_model
+
+        model = open_model(directory, verify=False)
+        tensors, segments = model.engine_inputs(model.allocation(config or model.config.default_configuration))
+        ids = asdict(model.config.ids)
+        self.engine = Engine(asdict(model.config.architecture), ids, tensors, [Segment(*s) for s in segments])
+        self.rows = {piece: row for row, (piece, _) in enumerate(model.vocabulary.source)}
+        self.unk, self.eos, self.threads = ids["unk_source"], ids["eos"], threads
+
+    def translate(self, sources: Sources, beam_size: int, length: tuple[int, int] | None) -> int:
+        """See Subject."""
+        batch = [[*(self.rows.get(piece, self.unk) for piece in source), self.eos] for source in sources]
+        counts = [0] * self.threads
+
+        def run(part: int) -> None:
+            mine = batch[part :: self.threads]
+            limits = [length[1] if length else 2 * len(ids) + 20 for ids in mine]
+            result = self.engine.translate(
+                mine, max_lengths=limits, min_length=length[0] if length else 0, beam_size=beam_size
+            )
+            counts[part] = sum(len(best[0].ids) + (length is None) for best in result.hypotheses)
+
+        if self.threads == 1:
+            run(0)
+        else:
+            workers = [threading.Thread(target=run, args=(part,)) for part in range(self.threads)]
+            for worker in workers:
+                worker.start()
+            for worker in workers:
+                worker.join()
+        return sum(counts)
+
+
+class CTranslate2:
+    """The peer."""
+
+    def __init__(self, directory: Path, compute_type: str, threads: int = 1) -> None:
+        import ctranslate2
+
+        self.translator = ctranslate2.Translator(
+            str(directory), device="cpu", inter_threads=1, intra_threads=threads, compute_type=compute_type
+        )
+
+    def translate(self, sources: Sources, beam_size: int, length: tuple[int, int] | None) -> int:
+        """See Subject."""
+        limits = {"min_decoding_length": length[0]} if length else {}
+        most = length[1] if length else 2 * max(len(source) + 1 for source in sources) + 20
+        results = self.translator.translate_batch(
+            [[*source, "</s>"] for source in sources], beam_size=beam_size, max_decoding_length=most, **limits
+        )
+        return sum(len(result.hypotheses[0]) + (length is None) for result in results)
+
+
+class Torch:
+    """transformers in fp32."""
+
+    def __init__(self, checkpoint: Path, threads: int = 1) -> None:
+        import torch
+        from transformers import MarianMTModel
+
+        torch.set_num_threads(threads)
+        self.model = MarianMTModel.from_pretrained(checkpoint).eval()
+        self.vocabulary = json.loads((checkpoint / "vocab.json").read_text())
+
+    def translate(self, sources: Sources, beam_size: int, length: tuple[int, int] | None) -> int:
+        """See Subject; one sentence, forced length."""
+        import torch
+
+        (source,) = sources
+        assert length is not None
+        ids = torch.tensor([[*(self.vocabulary[piece] for piece in source), 0]])
+        with torch.inference_mode():
+            out = self.model.generate(
+                ids, num_beams=beam_size, do_sample=False, min_new_tokens=length[0], max_new_tokens=length[1]
+            )
+        return out.shape[1] - 1
