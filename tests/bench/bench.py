@@ -1,7 +1,7 @@
 """Speed against CTranslate2: the same work on both sides, runs interleaved, medians and the spread of their ratio.
 
-`make bench-quick` and `make bench`. Write docs/results/bench-quick.json and bench.json: a list of {"case", "ours", "peer",
-"unit", "ratio", ...}; a ratio above 1 means that we are better.
+`make bench-quick` and `make bench` write docs/results/bench-quick.json and bench.json: a list of {"case", "ours",
+"peer", "unit", "ratio", ...}; a ratio above 1 means that we are better.
 """
 
 from __future__ import annotations
@@ -137,6 +137,7 @@ def cases(quick: bool) -> list[Case]:
     ours_2, peer_2 = Ours(base, threads=2), CTranslate2(int8, "int8", threads=2)
     real_2, real_peer_2 = Ours(MODEL, threads=2), CTranslate2(real_int8, "int8", threads=2)
     everything = sentences(3000)
+    torch = Torch(checkpoint)
     found = [
         first,
         Case("base, greedy, against float32", "ms/token", per_token(ours, one), per_token(fp32, one), 7),
