@@ -47,6 +47,21 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="where to count words: source TAB target (.tsv, .tsv.xz) or plain text",
     )
+    verb.add_argument(
+        "--calibrate",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="source TAB target: fit codes to the errors at the outputs of the matrices on this text",
+    )
+    verb.add_argument(
+        "--calibration-pairs",
+        type=_positive,
+        default=2000,
+        metavar="N",
+        help="sentence pairs to read in all (default: %(default)s)",
+    )
     verb.add_argument("--name", help="name of the model (default: the name of OUT)")
     verb.add_argument("--card", type=Path, metavar="FILE", help="text on data and licences for the model card")
     verb.add_argument("--overwrite", action="store_true", help="replace OUT")
@@ -111,6 +126,8 @@ def _quantize(arguments: argparse.Namespace) -> None:
         depth=arguments.max_planes,
         solver=arguments.solver,
         group_size=arguments.group_size,
+        calibration=tuple(arguments.calibrate),
+        calibration_pairs=arguments.calibration_pairs,
     )
     if not arguments.text:
         print("No --text: words are sorted by SentencePiece's probabilities instead of counts.", file=sys.stderr)

@@ -208,7 +208,7 @@ def _refined(W: Tensor, m: Tensor, q: int) -> tuple[Tensor, Tensor]:
 
 
 @cache
-def _sign_patterns(q: int) -> Tensor:
+def sign_patterns(q: int) -> Tensor:
     """All 2^q columns of signs [q, 2^q]; bit i of the column's number is plane i."""
     number = torch.arange(1 << q)
     return torch.stack([((number >> i) & 1) * 2.0 - 1.0 for i in range(q)])
@@ -216,7 +216,7 @@ def _sign_patterns(q: int) -> Tensor:
 
 def _nearest(W: Tensor, alpha: Tensor) -> Tensor:
     """The planes that bring each weight to the nearest of its row's 2^q sums, by binary search in the sorted sums."""
-    patterns = _sign_patterns(alpha.shape[1])
+    patterns = sign_patterns(alpha.shape[1])
     levels, order = (alpha @ patterns).sort(dim=1)
     rank = torch.searchsorted((levels[:, 1:] + levels[:, :-1]) / 2, W.contiguous())
     return patterns[:, order.gather(1, rank)].transpose(0, 1)

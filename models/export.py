@@ -11,7 +11,9 @@ from tqdm import tqdm
 
 from models import bcq
 from models.bit_config import BitConfig, BitConfigError
+from models.calibrate import input_moments
 from models.checkpoint import Checkpoint
+from models.compensate import compensate
 from models.data import count_pieces, expected_counts, read_lines
 from models.format import (
     FORMAT_VERSION,
@@ -49,6 +51,8 @@ class Request:
         others: further configurations of progressive codes.
         depth: planes of progressive codes.
         solver: of specialised codes.
+        calibration: files of source TAB target; if any, the codes compensate the errors at the outputs of the matrices.
+        calibration_pairs: sentence pairs that are read of them.
     """
 
     name: str
@@ -58,6 +62,14 @@ class Request:
     depth: int
     solver: str
     group_size: int | None
+    calibration: tuple[Path, ...] = ()
+    calibration_pairs: int = 2000
+
+    @property
+    def solver_name(self) -> str:
+        """What `codes.solver` of the model says."""
+        solver = "nested" if self.kind == "progressive" else self.solver
+        return f"{solver}, compensated" if self.calibration else solver
 
 
 # --- rows by word frequency -------------------------------------------------------------------------------------------
@@ -141,9 +153,13 @@ def sort_rows(
 # --- codes ------------------------------------------------------------------------------------------------------------
 
 
-def code_progressive(name: str, weights: Tensor, depth: int, group_size: int | None) -> tuple[dict[str, Array], Matrix]:
-    """Tensors of one matrix for every depth, and its errors."""
+def code_progressive(
+    name: str, weights: Tensor, depth: int, group_size: int | None, moment: Tensor | None
+) -> tuple[dict[str, Array], Matrix]:
+    """Tensors of one matrix for every depth, and its errors; `moment` is that of its inputs, for `compensate`."""
     code = bcq.progressive(weights, depth, group_size=group_size)
+    if moment is not None:
+        code = compensate(code, weights, moment)
     tensors: dict[str, Array] = {f"{name}.plane.{i}": bcq.pack(b.numpy()) for i, b in enumerate(code.bits, start=1)}
     tensors |= {f"{name}.scales.{k}": bcq.pack_scales(scales) for k, scales in code.scales.items()}
     errors = tuple(code.error(weights, k) for k in range(1, depth + 1))
@@ -151,9 +167,9 @@ def code_progressive(name: str, weights: Tensor, depth: int, group_size: int | N
 
 
 def code_specialised(
-    name: str, weights: Tensor, segments: Sequence, solver: str, group_size: int | None
+    name: str, weights: Tensor, segments: Sequence, solver: str, group_size: int | None, moment: Tensor | None
 ) -> tuple[dict[str, Array], Matrix]:
-    """Tensors of one matrix for its one allocation, and its error."""
+    """Tensors of one matrix for its one allocation, and its error; `moment` as above."""
     rows, columns = weights.shape
     bits = np.zeros((segments[0].planes, rows, columns), dtype=np.bool_)
     tensors: dict[str, Array] = {}
@@ -161,6 +177,8 @@ def code_specialised(
     for segment in segments:
         part = weights[segment.begin : segment.end]
         code = bcq.specialised(part, segment.planes, solver=solver, group_size=group_size)
+        if moment is not None:
+            code = compensate(code, part, moment)
         bits[: segment.planes, segment.begin : segment.end] = code.bits.numpy()
         approximation[segment.begin : segment.end] = code.dequantize(segment.planes)
         first, last = block_range(segment)
@@ -180,16 +198,21 @@ def quantize(checkpoint: Checkpoint, request: Request) -> tuple[dict[str, Array]
     tensors: dict[str, Array] = {
         name: tensor.numpy() for name, tensor in checkpoint.tensors.items() if name not in shapes
     }
+    moments: dict[str, Tensor] = {}
+    if request.calibration:
+        moments = input_moments(checkpoint, request.calibration, request.calibration_pairs)
     matrices = {}
     total = sum(rows * columns for rows, columns in shapes.values())
     with tqdm(total=total, desc="quantising", unit="weight", unit_scale=True) as progress:
         for name, (rows, columns) in shapes.items():
             weights = checkpoint.tensors[name]
             if request.kind == "progressive":
-                coded, matrices[name] = code_progressive(name, weights, request.depth, request.group_size)
+                coded, matrices[name] = code_progressive(
+                    name, weights, request.depth, request.group_size, moments.get(name)
+                )
             else:
                 coded, matrices[name] = code_specialised(
-                    name, weights, allocation[name], request.solver, request.group_size
+                    name, weights, allocation[name], request.solver, request.group_size, moments.get(name)
                 )
             tensors |= coded
             progress.update(rows * columns)
@@ -265,7 +288,7 @@ def export(
             kind=request.kind,
             depth=depth,
             group_size=request.group_size,
-            solver="nested" if request.kind == "progressive" else request.solver,
+            solver=request.solver_name,
         ),
         matrices=matrices,
         configurations={
