@@ -73,7 +73,7 @@ def input_moments(checkpoint: Checkpoint, texts: Sequence[Path], pairs: int) -> 
         states = model.decode(target_ids, memory, masks["source"], {})[masks["target"]]
         logits = model.output(states)
         probabilities = logits.detach().softmax(1)
-        # The mean over the rows of p (1 - p), times their number.
+        # p (1 - p), summed over the rows; what the gradients add is summed over the rows too.
         add(output, states * (1 - probabilities.square().sum(1, keepdim=True)).clamp_min(0).sqrt())
         words = torch.multinomial(probabilities, 1, generator=generator)[:, 0]
         F.cross_entropy(logits, words, reduction="sum").backward()
