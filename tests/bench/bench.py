@@ -141,9 +141,7 @@ def cases(quick: bool) -> list[Case]:
     found = [
         first,
         Case("base, greedy, against float32", "ms/token", per_token(ours, one), per_token(fp32, one), 7),
-        Case(
-            "base, greedy, against torch fp32", "ms/token", per_token(ours, one), per_token(Torch(checkpoint), one), 5
-        ),
+        Case("base, greedy, against torch fp32", "ms/token", per_token(ours, one), per_token(torch, one), 5),
         Case("base, beam 4, batch 1, 1 thread", "ms/token", per_token(ours, one, 4), per_token(peer, one, 4), 9),
     ]
     for length in (24, 128):
