@@ -1,27 +1,23 @@
-"""Second moments of the inputs of every matrix, from text: what an error of its weights costs.
+"""Second moments of the inputs of every matrix, from text: what an error of its weights costs at its output.
 
 A matrix W that is stored as W^ changes its output by (W^ - W) x. Over the inputs x of real sentences the mean square of
-row r of that is e H e^T, with e = row r of W^ - W and H = E[x x^T]. `compensate` lowers it.
-
-A row of an embedding that is the output layer too has two uses, and what each costs adds up in the divergence of the
-words' probabilities (its second order is the Fisher information, Martens 2020, arXiv:1412.1193). As a row of the output
-layer its error moves a logit by e x, which costs p (1 - p) (e x)^2 / 2; as a word's vector it costs (e g)^2 / 2, g the
-gradient of the log-probability of a word that is drawn from the model.
+row r of that is e_r H e_r^T, with e = W^ - W and H = E[x x^T]. `compensate` lowers it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - its customary name
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from models.checkpoint import Checkpoint
 from models.data import DataError, load_tokenizer, read_lines
 from models.transformer import Transformer
 
 BATCH_TOKENS = 4096
+# An embedding is read in two ways: as output layer it meets the decoder's states, as embedding a row is taken as it is,
+# every column alike. This is the weight of the second, as a part of the mean of the diagonal of the first.
+EMBEDDING_IDENTITY = 1.0
 
 
 def input_moments(checkpoint: Checkpoint, texts: Sequence[Path], pairs: int) -> dict[str, Tensor]:
@@ -33,50 +29,40 @@ def input_moments(checkpoint: Checkpoint, texts: Sequence[Path], pairs: int) -> 
         pairs: how many to read in all.
 
     Returns:
-        matrix -> float64 [columns, columns]: the sum of x x^T over its inputs x, padding left out; for embeddings and
-        the output layer weighted as above.
+        matrix -> float64 [columns, columns], the mean of x x^T over its inputs x. For an embedding that is the output
+        layer too the inputs are the decoder's states, and the identity is added; other embeddings get the identity.
     """
-    architecture = checkpoint.architecture
-    model = Transformer.from_tensors(architecture, checkpoint.tensors).requires_grad_(False)
-    tied = "embedding" if architecture.shared_vocabulary else "target_embedding"
-    output = tied if architecture.tied_output else "output"
-    moments: dict[str, Tensor] = {}
+    model = Transformer.from_tensors(checkpoint.architecture, checkpoint.tensors)
+    names = {f"{name}.weight": name for name in checkpoint.tensors}
+    tied = "embedding" if checkpoint.architecture.shared_vocabulary else "target_embedding"
+    sums: dict[str, Tensor] = {}
+    counts: dict[str, int] = {}
     masks: dict[str, Tensor] = {}
-
-    def add(name: str, x: Tensor) -> None:
-        """X [tokens, columns]"""
-        x = x.detach()
-        moments[name] = moments.get(name, 0) + (x.T @ x).double()
-
-    def watch_inputs(name: str, side: str) -> None:
-        model.get_submodule(name).register_forward_pre_hook(lambda _, inputs: add(name, inputs[0][masks[side]]))
-
-    def watch_gradients(name: str) -> None:
-        def hook(_: nn.Module, inputs: tuple[Tensor], vectors: Tensor) -> None:
-            vectors.requires_grad_().register_hook(lambda gradient: add(name, gradient.flatten(0, 1)))
-
-        model.get_submodule(name).register_forward_hook(hook)
-
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Embedding):
-            watch_gradients(name)
-        elif isinstance(module, nn.Linear) and name != "output":
-            of_source = name.startswith("encoder.") or name.endswith(
+    for module_name, module in model.named_modules():
+        if isinstance(module, nn.Linear):
+            from_encoder = module_name.startswith("encoder.") or module_name.endswith(
                 ("encoder_attention.key", "encoder_attention.value")
             )
-            watch_inputs(name, "source" if of_source else "target")
+            side = "source" if from_encoder else "target"
+            name = names.get(f"{module_name}.weight", tied)
 
-    generator = torch.Generator().manual_seed(0)
-    for source, target in tqdm(list(_batches(checkpoint, texts, pairs)), desc="calibrating", unit="batch"):
-        (source_ids, masks["source"]), (target_ids, masks["target"]) = _pad(source), _pad(target)
-        memory = model.encode(source_ids, masks["source"])
-        states = model.decode(target_ids, memory, masks["source"], {})[masks["target"]]
-        logits = model.output(states)
-        probabilities = logits.detach().softmax(1)
-        # p (1 - p), summed over the rows; what the gradients add is summed over the rows too.
-        add(output, states * (1 - probabilities.square().sum(1, keepdim=True)).clamp_min(0).sqrt())
-        words = torch.multinomial(probabilities, 1, generator=generator)[:, 0]
-        F.cross_entropy(logits, words, reduction="sum").backward()
+            def add(_: nn.Module, inputs: tuple[Tensor], name: str = name, side: str = side) -> None:
+                x = inputs[0][masks[side]]
+                sums[name] = sums.get(name, 0) + (x.T @ x).double()
+                counts[name] = counts.get(name, 0) + len(x)
+
+            module.register_forward_pre_hook(add)
+    with torch.inference_mode():
+        for source, target in _batches(checkpoint, texts, pairs):
+            (source_ids, masks["source"]), (target_ids, masks["target"]) = _pad(source), _pad(target)
+            model(source_ids, target_ids, masks["source"])
+    moments = {name: total / counts[name] for name, total in sums.items()}
+    width = checkpoint.architecture.d_model
+    for name in ("embedding", "source_embedding", "target_embedding"):
+        if name in checkpoint.tensors:
+            moment = moments.get(name, torch.zeros(width, width, dtype=torch.float64))
+            share = EMBEDDING_IDENTITY * moment.diagonal().mean() if name in moments else 1.0
+            moments[name] = moment + share * torch.eye(width, dtype=torch.float64)
     return moments
 
 

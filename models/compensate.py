@@ -5,7 +5,7 @@ columns that are not rounded yet (Frantar et al. 2022, GPTQ, arXiv:2210.17323). 
 the 2^planes sums of its row's scales, so this serves any binary code. Then the scales are fitted again in the same
 metric.
 
-Shapes: W [rows, columns], H [columns, columns] = sum of x x^T over the inputs x, alpha [planes, groups, rows], and per
+Shapes: W [rows, columns], H [columns, columns] = mean of x x^T over the inputs x, alpha [planes, groups, rows], and per
 weight the rank of its level among the sorted sums. A row with the error e has the output error e H e^T.
 """
 
