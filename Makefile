@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ENGINE_SOURCES := CMakeLists.txt pyproject.toml $(wildcard kernels/*.cc kernels/*.h kernels/build_ffi.py)
 
-.PHONY: serve install test lint format test-native report bench bench-quick clean
+.PHONY: serve install test lint format test-native report bench bench-quick model clean
 
 serve: install
 	$(BIN)/python -m service
@@ -60,6 +60,15 @@ bench bench-quick: $(VENV)/installed-bench
 $(VENV)/installed-bench: $(VENV)/installed-extras
 	$(BIN)/pip install --quiet --editable '.[train,test,bench]'
 	touch $@
+
+# The default model from the shared checkpoint, as it was made: a minute. `make report` then measures it.
+SHARED := $(or $(SUB3_SHARED),../shared)
+TRAIN := $(SHARED)/corpus/train
+model: $(VENV)/installed-extras
+	$(BIN)/python -m models quantize $(SHARED)/checkpoint/en-de-small models/store/en-de --config balanced --overwrite \
+	  --text $(foreach name,tatoeba software_po libreoffice_help,$(TRAIN)/$(name).tsv.xz) \
+	  --calibrate $(foreach name,tatoeba games_po software_po libreoffice_help mlqe_wiki_pe ms_dynamics_bc_docs,\
+	    $(TRAIN)/$(name).tsv.xz) --calibration-pairs 3000 --card models/configs/en-de.card.md
 
 clean:
 	rm -rf build $(VENV)
