@@ -131,13 +131,13 @@ class Translator:
     def _sentences(self, text: str, options: Options) -> Iterator[_Sentence]:
         """The pieces of a text in order, with ids where they are to be translated."""
         limit = min(MAX_SENTENCE_TOKENS, self._max_positions)
-        todo = split(text, options.source)[::-1]
-        while todo:
-            piece = todo.pop()
+        pending = split(text, options.source)[::-1]
+        while pending:
+            piece = pending.pop()
             ids = self._tokenizer.encode(piece.text, options.target) if piece.translate else None
             if ids is not None and len(ids) > limit:
                 # One character can't be cut, and pieces longer than this come only from the few that NFKC spells out.
-                todo += halve(piece.text)[::-1] if len(piece.text) > 1 else [Piece(piece.text, False)]
+                pending += halve(piece.text)[::-1] if len(piece.text) > 1 else [Piece(piece.text, False)]
             else:
                 yield _Sentence(piece.text, ids)
 
