@@ -1,7 +1,7 @@
 """What a model directory holds, as a table for people."""
 
 from models.bit_config import BitConfig
-from models.format import Allocation, ModelDirectory, num_groups, plane_rows
+from models.format import Allocation, ModelDirectory, matrix_bytes
 
 
 def _planes(segments: Allocation, name: str) -> str:
@@ -10,16 +10,6 @@ def _planes(segments: Allocation, name: str) -> str:
     if len(parts) == 1:
         return str(parts[0].planes)
     return " ".join(f"{part.planes}x{part.end - part.begin}" for part in parts)
-
-
-def _bytes(model: ModelDirectory, allocation: Allocation, name: str) -> int:
-    """Bytes of the planes and scales of one matrix that the allocation touches."""
-    columns, segments = model.config.matrices[name].columns, allocation[name]
-    words = -(-columns // 32)
-    planes = sum(-(-plane_rows(segments, i) // 16) * words * 64 for i in range(1, segments[0].planes + 1))
-    groups = num_groups(columns, model.config.codes.group_size)
-    scales = sum(2 * s.planes * groups * 16 * (-(-s.end // 16) - s.begin // 16) for s in segments)
-    return planes + scales
 
 
 def _error(model: ModelDirectory, allocation: Allocation, name: str) -> str:
@@ -40,7 +30,7 @@ def describe(model: ModelDirectory, configuration: str, rules: BitConfig | None)
     rows = [("matrix", "shape", "planes", "bytes", "error", "rule")]
     for name, matrix in config.matrices.items():
         rule = str(winners[name]) if name in winners else "-"
-        cost = f"{_bytes(model, allocation, name):,}"
+        cost = f"{matrix_bytes(allocation[name], matrix.columns, config.codes.group_size):,}"
         shape = f"{matrix.rows}x{matrix.columns}"
         rows.append((name, shape, _planes(allocation, name), cost, _error(model, allocation, name), rule))
     widths = [max(len(row[n]) for row in rows) for n in range(6)]

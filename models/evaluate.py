@@ -36,9 +36,13 @@ class Pieces:
         self._pieces, self._unk, self._silent = pieces, unk, frozenset(silent)
         self._rows = {piece: row for row, piece in enumerate(pieces)}
 
+    def row(self, piece: str) -> int:
+        """Id of one piece as it stands; a target language's token is one, which SentencePiece would split."""
+        return self._rows.get(piece, self._unk)
+
     def encode(self, text: str) -> list[int]:
         """Ids without eos."""
-        return [self._rows.get(piece, self._unk) for piece in self._tokenizer.encode(text, out_type=str)]
+        return [self.row(piece) for piece in self._tokenizer.encode(text, out_type=str)]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of the ids that stand for text."""
@@ -116,10 +120,10 @@ def evaluate_engine(
         ids.unk_target,
         silent,
     )
-    prefix = [reader.encode(token) for token in list(config.target_tokens.values())[:1]]
+    prefix = [reader.row(token) for token in list(config.target_tokens.values())[:1]]
     translations, milliseconds, workspace, kv_cache = [], [], 0, 0
     for text in tqdm(sources, desc=configuration, unit="sentence"):
-        source = [*(prefix[0] if prefix else ()), *reader.encode(text), ids.eos]
+        source = [*prefix, *reader.encode(text), ids.eos]
         begin = time.perf_counter()
         result = engine.translate([source], max_lengths=[max_length(len(source), config.architecture.max_positions)])
         milliseconds.append(1000 * (time.perf_counter() - begin))
@@ -158,8 +162,8 @@ def evaluate_fp32(checkpoint_path: Path, sources: Sequence[str], references: Seq
     target_pieces = checkpoint.target_pieces or checkpoint.source_pieces
     silent = {ids.eos, ids.pad, ids.decoder_start, ids.unk_target}
     writer = Pieces(checkpoint.spm["target.spm"], target_pieces, ids.unk_target, silent)
-    prefix = [reader.encode(token) for token in list(checkpoint.target_tokens.values())[:1]]
-    encoded = [[*(prefix[0] if prefix else ()), *reader.encode(text), ids.eos] for text in sources]
+    prefix = [reader.row(token) for token in list(checkpoint.target_tokens.values())[:1]]
+    encoded = [[*prefix, *reader.encode(text), ids.eos] for text in sources]
     order = sorted(range(len(encoded)), key=lambda n: len(encoded[n]))
     translations = [""] * len(encoded)
     begin = time.perf_counter()

@@ -272,24 +272,19 @@ def tensor_specs(
     return specs | {name: TensorSpec("F32", (vectors[name],)) for name in sorted(vectors)}
 
 
-def plane_bytes(architecture: Architecture, allocation: Allocation) -> int:
-    """Bytes of the planes that the allocation touches."""
-    total = 0
-    for name, (_, columns) in matrix_shapes(architecture).items():
-        segments = allocation[name]
-        blocks = sum(_ceil_div(plane_rows(segments, i), BLOCK_ROWS) for i in range(1, segments[0].planes + 1))
-        total += blocks * _ceil_div(columns, WORD_COLUMNS) * 4 * BLOCK_ROWS
-    return total
+def matrix_plane_bytes(segments: Sequence[Segment], columns: int) -> int:
+    """Bytes of the planes that one matrix's segments touch."""
+    blocks = sum(_ceil_div(plane_rows(segments, i), BLOCK_ROWS) for i in range(1, segments[0].planes + 1))
+    return blocks * _ceil_div(columns, WORD_COLUMNS) * 4 * BLOCK_ROWS
 
 
-def scale_bytes(architecture: Architecture, group_size: int | None, allocation: Allocation) -> int:
-    """Bytes of the scales that the allocation touches."""
-    total = 0
-    for name, (_, columns) in matrix_shapes(architecture).items():
-        for segment in allocation[name]:
-            first, last = block_range(segment)
-            total += 2 * segment.planes * num_groups(columns, group_size) * (last - first)
-    return total
+def matrix_bytes(segments: Sequence[Segment], columns: int, group_size: int | None) -> int:
+    """Bytes of the planes and scales that one matrix's segments touch."""
+    size = matrix_plane_bytes(segments, columns)
+    for segment in segments:
+        first, last = block_range(segment)
+        size += 2 * segment.planes * num_groups(columns, group_size) * (last - first)
+    return size
 
 
 def model_bytes(
@@ -297,17 +292,16 @@ def model_bytes(
 ) -> int:
     """Every byte needed to translate, tokenizer aside."""
     vectors = vector_sizes(architecture, output_bias=output_bias)
-    return (
-        plane_bytes(architecture, allocation)
-        + scale_bytes(architecture, group_size, allocation)
-        + 4 * sum(vectors.values())
-    )
+    shapes = matrix_shapes(architecture)
+    coded = sum(matrix_bytes(allocation[name], columns, group_size) for name, (_, columns) in shapes.items())
+    return coded + 4 * sum(vectors.values())
 
 
 def bits_per_weight(architecture: Architecture, allocation: Allocation) -> float:
     """Bits of planes for each weight of the coded matrices."""
-    weights = sum(rows * columns for rows, columns in matrix_shapes(architecture).values())
-    return 8 * plane_bytes(architecture, allocation) / weights
+    shapes = matrix_shapes(architecture)
+    weights = sum(rows * columns for rows, columns in shapes.values())
+    return 8 * sum(matrix_plane_bytes(allocation[name], columns) for name, (_, columns) in shapes.items()) / weights
 
 
 def allocation_fault(architecture: Architecture, depth: int, allocation: Allocation) -> str | None:

@@ -1,19 +1,14 @@
 """The configurations of a model as an administrator sees them: what they cost, how good they are, which one fits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from models.format import (
-    BLOCK_ROWS,
-    WORD_COLUMNS,
     Allocation,
     Configuration,
     ModelDirectory,
-    Segment,
     UnavailableConfiguration,
-    block_range,
-    num_groups,
-    plane_rows,
+    matrix_bytes,
 )
 
 CUSTOM = "custom"  # the name of explicit planes
@@ -127,18 +122,6 @@ def blocks(directory: ModelDirectory, allocation: Allocation) -> dict[str, tuple
             layers[layer] = Block(sorted(planes, reverse=True), size)
         result[block] = (whole, layers)
     return result
-
-
-def matrix_bytes(segments: Sequence[Segment], columns: int, group_size: int | None) -> int:
-    """Bytes of the planes and scales that a matrix's segments touch."""
-    words = -(-columns // WORD_COLUMNS)
-    size = 0
-    for plane in range(1, segments[0].planes + 1):
-        size += -(-plane_rows(segments, plane) // BLOCK_ROWS) * words * BLOCK_ROWS * 4
-    for segment in segments:
-        first, last = block_range(segment)
-        size += 2 * segment.planes * num_groups(columns, group_size) * (last - first)
-    return size
 
 
 def _block_and_layer(tensor: str) -> tuple[str, int]:
