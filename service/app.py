@@ -11,6 +11,7 @@ from service import errors
 from service.api import admin, native
 from service.body_limit import BodyLimit
 from service.configurations import by_name
+from service.dispatch import Dispatcher
 from service.metrics import Metrics
 from service.registry import Registry
 from service.scheduler import Scheduler
@@ -46,7 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.registry, app.state.scheduler = registry, scheduler
-    app.include_router(native.router(settings, registry, scheduler, metrics))
+    app.include_router(native.router(Dispatcher(settings, registry, scheduler, metrics), registry, metrics))
     if settings.admin_token is not None:
         app.include_router(admin.router(settings.admin_token.get_secret_value(), registry, metrics))
     errors.install(app)

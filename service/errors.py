@@ -10,12 +10,14 @@ from starlette.exceptions import HTTPException
 
 from kernels.engine import Cancelled
 from models.format import UnavailableConfiguration
+from service.dispatch import LimitExceeded
 from service.registry import NotReady, SelfTestFailed, SwapInProgress, UnknownModel, UnsupportedPair
 from service.scheduler import QueueFull, SchedulerClosed
 from service.schemas import Error
 
 STATUS: dict[type[Exception], int] = {
     UnsupportedPair: 422,
+    LimitExceeded: 422,
     UnavailableConfiguration: 422,
     UnknownModel: 404,
     SwapInProgress: 409,

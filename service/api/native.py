@@ -1,23 +1,17 @@
 """The native dialect: /v1, the health checks and /metrics."""
 
-import time
-from functools import partial
-
 from fastapi import APIRouter, Request, Response
-from starlette.exceptions import HTTPException
 
 from service import configurations, schemas
-from service.api.connection import while_connected
 from service.api.json_route import JsonRoute
+from service.dispatch import Dispatcher
 from service.errors import documented
-from service.metrics import Cost, Memory, Metrics, Timings, milliseconds_since, process_rss_bytes
+from service.metrics import Metrics
 from service.registry import Model, NotReady, Registry
-from service.scheduler import Done, Scheduler
-from service.settings import Settings
-from service.translator import Options, Translated, Translator
+from service.translator import Options
 
 
-def router(settings: Settings, registry: Registry, scheduler: Scheduler, metrics: Metrics) -> APIRouter:
+def router(dispatcher: Dispatcher, registry: Registry, metrics: Metrics) -> APIRouter:
     """The routes over one app's parts."""
     routes = APIRouter(route_class=JsonRoute)
 
@@ -28,15 +22,9 @@ def router(settings: Settings, registry: Registry, scheduler: Scheduler, metrics
         summary="Translate one text or a list",
     )
     async def translate(body: schemas.TranslateRequest, request: Request) -> Response:
-        accepted = time.perf_counter()
         texts = [body.text] if isinstance(body.text, str) else body.text
-        check_limits(body, texts, settings)
         options = Options(body.source, body.target, body.beam_size, body.alternatives)
-        with registry.lease(options.source, options.target) as translator:
-            work = partial(translator.translate, texts, options)
-            done = await while_connected(request, scheduler.run(work))
-            cost = _cost(translator, done, accepted)
-        metrics.translated(len(texts), cost.latency_ms)
+        translations, cost = await dispatcher.translate(request, texts, options)
         reply = schemas.TranslateReply(
             translations=[
                 schemas.Translation(
@@ -44,7 +32,7 @@ def router(settings: Settings, registry: Registry, scheduler: Scheduler, metrics
                     score=translation.best.score,
                     alternatives=[schemas.Alternative(text=a.text, score=a.score) for a in translation.alternatives],
                 )
-                for translation in done.value.translations
+                for translation in translations
             ],
             model=cost.model,
             latency_ms=cost.latency_ms,
@@ -71,29 +59,6 @@ def router(settings: Settings, registry: Registry, scheduler: Scheduler, metrics
         return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return routes
-
-
-def check_limits(body: schemas.TranslateRequest, texts: list[str], settings: Settings) -> None:
-    """Refuse what exceeds the settings' limits.
-
-    Raises:
-        HTTPException: 422 with the limit in its sentence.
-    """
-    if not texts:
-        raise HTTPException(422, "The list of texts is empty; send at least one text.")
-    if len(texts) > settings.max_texts:
-        raise HTTPException(422, f"{len(texts)} texts are too many; send up to {settings.max_texts} in a request.")
-    for number, text in enumerate(texts, 1):
-        if not text:
-            raise HTTPException(422, f"Text {number} is empty; leave it out.")
-        if len(text) > settings.max_text_characters:
-            raise HTTPException(
-                422, f"Text {number} has {len(text):,} characters; the limit is {settings.max_text_characters:,}."
-            )
-    if body.beam_size > settings.max_beam_size:
-        raise HTTPException(422, f"beam_size is {body.beam_size}; the limit is {settings.max_beam_size}.")
-    if body.alternatives > settings.max_alternatives:
-        raise HTTPException(422, f"alternatives is {body.alternatives}; the limit is {settings.max_alternatives}.")
 
 
 def configuration_infos(model: Model) -> list[schemas.ConfigurationInfo]:
@@ -124,26 +89,4 @@ def _model_info(model: Model) -> schemas.ModelInfo:
         active=facts.config,
         default=config.default_configuration,
         configurations=configuration_infos(model),
-    )
-
-
-def _cost(translator: Translator, done: Done[Translated], accepted: float) -> Cost:
-    """The one record of what a request cost; `accepted` is a time of time.perf_counter."""
-    work = done.value
-    return Cost(
-        model=translator.facts,
-        latency_ms=Timings(
-            queue=round(done.queue_ms, 3),
-            tokenize=work.tokenize_ms,
-            encode=work.encode_ms,
-            decode=work.decode_ms,
-            detokenize=work.detokenize_ms,
-            total=milliseconds_since(accepted),
-        ),
-        memory=Memory(
-            model_bytes=translator.model_bytes,
-            workspace_peak_bytes=work.workspace_peak_bytes,
-            kv_cache_peak_bytes=work.kv_cache_peak_bytes,
-            process_rss_bytes=process_rss_bytes(),
-        ),
     )

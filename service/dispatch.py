@@ -1,0 +1,96 @@
+"""One translation request, whatever its dialect: limits, a lease on the live model, the scheduler, the cost."""
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+from fastapi import Request
+
+from service.connection import while_connected
+from service.metrics import Cost, Memory, Metrics, Timings, milliseconds_since, process_rss_bytes
+from service.registry import Registry
+from service.scheduler import Done, Scheduler
+from service.settings import Settings
+from service.translator import Options, Translated, Translation, Translator
+
+
+class LimitExceeded(ValueError):
+    """A request asks for more than the settings allow; the sentence names the limit."""
+
+
+class Answer(NamedTuple):
+    """The translations of a request, in the order of its texts, and what they cost."""
+
+    translations: list[Translation]
+    cost: Cost
+
+
+class Dispatcher:
+    """What every dialect translates through."""
+
+    def __init__(self, settings: Settings, registry: Registry, scheduler: Scheduler, metrics: Metrics) -> None:
+        """Over one app's parts."""
+        self._settings, self._registry, self._scheduler, self._metrics = settings, registry, scheduler, metrics
+
+    async def translate(self, request: Request, texts: Sequence[str], options: Options) -> Answer:
+        """Translate texts together; stops when the client of `request` leaves. Its body must have been read.
+
+        Raises:
+            LimitExceeded: too many or too long texts, too wide a beam, too many alternatives.
+            UnsupportedPair, NotReady, QueueFull, SchedulerClosed: as the registry and the scheduler say.
+            HTTPException: 499, the client went.
+        """
+        accepted = time.perf_counter()
+        check_limits(texts, options, self._settings)
+        with self._registry.lease(options.source, options.target) as translator:
+            work = partial(translator.translate, texts, options)
+            done = await while_connected(request, self._scheduler.run(work))
+            cost = _cost(translator, done, accepted)
+        self._metrics.translated(len(texts), cost.latency_ms)
+        return Answer(done.value.translations, cost)
+
+
+def check_limits(texts: Sequence[str], options: Options, settings: Settings) -> None:
+    """Refuse what exceeds the settings' limits.
+
+    Raises:
+        LimitExceeded: with the limit in its sentence.
+    """
+    if not texts:
+        raise LimitExceeded("The list of texts is empty; send at least one text.")
+    if len(texts) > settings.max_texts:
+        raise LimitExceeded(f"{len(texts)} texts are too many; send up to {settings.max_texts} in a request.")
+    for number, text in enumerate(texts, 1):
+        if not text:
+            raise LimitExceeded(f"Text {number} is empty; leave it out.")
+        if len(text) > settings.max_text_characters:
+            raise LimitExceeded(
+                f"Text {number} has {len(text):,} characters; the limit is {settings.max_text_characters:,}."
+            )
+    if options.beam_size > settings.max_beam_size:
+        raise LimitExceeded(f"beam_size is {options.beam_size}; the limit is {settings.max_beam_size}.")
+    if options.alternatives > settings.max_alternatives:
+        raise LimitExceeded(f"alternatives is {options.alternatives}; the limit is {settings.max_alternatives}.")
+
+
+def _cost(translator: Translator, done: Done[Translated], accepted: float) -> Cost:
+    """The one record of what a request cost; `accepted` is a time of time.perf_counter."""
+    work = done.value
+    return Cost(
+        model=translator.facts,
+        latency_ms=Timings(
+            queue=round(done.queue_ms, 3),
+            tokenize=work.tokenize_ms,
+            encode=work.encode_ms,
+            decode=work.decode_ms,
+            detokenize=work.detokenize_ms,
+            total=milliseconds_since(accepted),
+        ),
+        memory=Memory(
+            model_bytes=translator.model_bytes,
+            workspace_peak_bytes=work.workspace_peak_bytes,
+            kv_cache_peak_bytes=work.kv_cache_peak_bytes,
+            process_rss_bytes=process_rss_bytes(),
+        ),
+    )
