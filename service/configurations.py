@@ -1,5 +1,6 @@
 """The configurations of a model as an administrator sees them: what they cost, how good they are, which one fits."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -11,12 +12,12 @@ from models.format import (
     matrix_bytes,
 )
 
-CUSTOM = "custom"  # the name of explicit planes
+CUSTOM = "custom"  # explicit planes are named custom- and eight hex digits of what they resolve to
 BLEU_TO_WARN = 2.0
 
 
 class Choice(NamedTuple):
-    """A configuration to serve: the name that replies give it, and its planes."""
+    """A configuration to serve: the name that replies give it, and its planes. Equal names are equal allocations."""
 
     name: str
     allocation: Allocation
@@ -38,7 +39,14 @@ def by_name(directory: ModelDirectory, name: str) -> Choice:
 
 def by_planes(directory: ModelDirectory, planes: Mapping[str, int]) -> Choice:
     """Explicit planes: globs over matrices or blocks, the last match wins."""
-    return Choice(CUSTOM, directory.resolve(planes))
+    return custom(directory, directory.resolve(planes))
+
+
+def custom(directory: ModelDirectory, allocation: Allocation) -> Choice:
+    """An allocation that has no name of its own."""
+    directory.check(allocation)
+    digest = hashlib.sha256(repr(sorted(allocation.items())).encode()).hexdigest()
+    return Choice(f"{CUSTOM}-{digest[:8]}", allocation)
 
 
 def by_budget(directory: ModelDirectory, budget_bytes: int) -> Choice:

@@ -14,6 +14,8 @@ from service.scheduler import Done, Scheduler
 from service.settings import Settings
 from service.translator import Options, Translated, Translation, Translator
 
+PIN_HEADER = "X-Sub3-Config"  # replies carry it too
+
 
 class LimitExceeded(ValueError):
     """A request asks for more than the settings allow; the sentence names the limit."""
@@ -33,17 +35,25 @@ class Dispatcher:
         """Over one app's parts."""
         self._settings, self._registry, self._scheduler, self._metrics = settings, registry, scheduler, metrics
 
-    async def translate(self, request: Request, texts: Sequence[str], options: Options) -> Answer:
+    async def translate(
+        self, request: Request, texts: Sequence[str], options: Options, configuration: str | None = None
+    ) -> Answer:
         """Translate texts together; stops when the client of `request` leaves. Its body must have been read.
+
+        Args:
+            configuration: the live one that must answer; without it the request's X-Sub3-Config header says, and
+                without that the active one answers.
 
         Raises:
             LimitExceeded: too many or too long texts, too wide a beam, too many alternatives.
+            NotLive: the configuration isn't live.
             UnsupportedPair, NotReady, QueueFull, SchedulerClosed: as the registry and the scheduler say.
             HTTPException: 499, the client went.
         """
         accepted = time.perf_counter()
         check_limits(texts, options, self._settings)
-        with self._registry.lease(options.source, options.target) as translator:
+        pinned = configuration or request.headers.get(PIN_HEADER)
+        async with self._registry.lease(options.source, options.target, pinned) as translator:
             work = partial(translator.translate, texts, options)
             done = await while_connected(request, self._scheduler.run(work))
             cost = _cost(translator, done, accepted)

@@ -10,8 +10,17 @@ from starlette.exceptions import HTTPException
 
 from kernels.engine import Cancelled
 from models.format import UnavailableConfiguration
+from service.desired import CanaryConflict
 from service.dispatch import LimitExceeded
-from service.registry import NotReady, SelfTestFailed, SwapInProgress, UnknownModel, UnsupportedPair
+from service.registry import (
+    NotLive,
+    NotReady,
+    SelfTestFailed,
+    SwapInProgress,
+    SwapTookTooLong,
+    UnknownModel,
+    UnsupportedPair,
+)
 from service.scheduler import QueueFull, SchedulerClosed
 from service.schemas import Error
 
@@ -19,11 +28,14 @@ STATUS: dict[type[Exception], int] = {
     UnsupportedPair: 422,
     LimitExceeded: 422,
     UnavailableConfiguration: 422,
+    NotLive: 422,
     UnknownModel: 404,
+    CanaryConflict: 409,
     SwapInProgress: 409,
     QueueFull: 429,
     SelfTestFailed: 500,
     NotReady: 503,
+    SwapTookTooLong: 503,
     SchedulerClosed: 503,
     Cancelled: 503,  # by the shutdown: a client that went reads no status
 }
@@ -31,7 +43,7 @@ MEANING = {
     400: "The body is not valid JSON in UTF-8.",
     401: "The bearer token is missing or wrong.",
     404: "There is no model of that name.",
-    409: "Another swap is running.",
+    409: "Another swap is running, or a canary is in the way.",
     413: "The body is too large.",
     415: "The body is not application/json, or it is compressed.",
     422: "The body is JSON, but its content is refused: the sentence says which field and why.",
@@ -93,7 +105,7 @@ def install(app: FastAPI) -> None:
 def _retry_after(error: Exception) -> dict[str, str]:
     if isinstance(error, QueueFull):
         return {"Retry-After": str(error.retry_after_s)}
-    return {"Retry-After": "1"} if isinstance(error, NotReady | SchedulerClosed) else {}
+    return {"Retry-After": "1"} if isinstance(error, NotReady | SchedulerClosed | SwapTookTooLong) else {}
 
 
 def _validation_sentence(error: RequestValidationError) -> str:

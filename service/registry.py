@@ -1,20 +1,28 @@
-"""The live models. A request leases one; a swap loads beside, tests, switches one reference; the last reader closes."""
+"""The live models. A request leases one configuration; a change loads beside, tests, switches; the last reader closes.
 
+Which configurations are live follows from one value, the model's `Desired` state: `change` takes the model from one to
+the next, or, when anything fails, leaves it as it was.
+"""
+
+import asyncio
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from models.format import ModelDirectory
 from service.configurations import Choice, by_name
+from service.desired import Desired
 from service.metrics import ModelFacts, milliseconds_since
 from service.tokenizer import Tokenizer
 from service.translator import Options, Translator
 
 WARM_UP_TEXT = "Hello, world."
+Policy = Literal["availability", "resource"]
 
 
 class NotReady(Exception):
@@ -33,25 +41,40 @@ class UnsupportedPair(Exception):
     """A language pair that no live model translates; the sentence lists those that there are."""
 
 
+class NotLive(Exception):
+    """A request pins a configuration that isn't live; the sentence lists those that are."""
+
+
 class SwapInProgress(Exception):
     """Another swap of the same model hasn't ended."""
+
+
+class SwapTookTooLong(Exception):
+    """A swap under the policy `resource` kept requests waiting, or was kept waiting by them, for too long."""
 
 
 class SelfTestFailed(Exception):
     """The loaded weights did not give a finite score to the warm-up sentence."""
 
 
-class Swap(NamedTuple):
-    """A finished swap: what served before, what serves now, and the milliseconds until it did."""
+class Change(NamedTuple):
+    """A finished change: what was wanted and what answered, before and now, and the milliseconds that it took."""
 
-    before: Translator
-    after: Translator
+    before: Desired
+    after: Desired
+    answered: Translator
+    answers: Translator
     milliseconds: float
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether nothing was to be done."""
+        return self.before == self.after
 
 
 @dataclass(eq=False, slots=True)
 class _Live:
-    """A translator and the requests that read it. `retired` is set when another one has taken its place."""
+    """A translator and the requests that read it. `retired` is set when it is no longer wanted."""
 
     translator: Translator
     readers: int = 0
@@ -60,51 +83,83 @@ class _Live:
 
 @dataclass(eq=False, slots=True)
 class Model:
-    """A directory with the one configuration of it that serves."""
+    """A directory and its live configurations by name. `desired` and `answers` are None until it has started."""
 
     directory: ModelDirectory
     tokenizer: Tokenizer
-    live: _Live | None = None
-    swapping: threading.Lock = field(default_factory=threading.Lock)
+    desired: Desired | None = None
+    answers: Translator | None = None  # what requests get that pin nothing; closed while `held`
+    live: dict[str, _Live] = field(default_factory=dict)
+    held: dict[str, _Live] = field(default_factory=dict)  # on their way out; requests for them wait for `reopened`
+    reopened: Future[None] | None = None
+    changing: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def active(self) -> Translator:
-        """What serves now.
+        """What answers requests that pin nothing.
 
         Raises:
             NotReady: nothing does yet.
         """
-        live = self.live
-        if live is None:
+        if self.answers is None:
             raise NotReady
-        return live.translator
+        return self.answers
+
+    @property
+    def wanted(self) -> Desired:
+        """What is to be live.
+
+        Raises:
+            NotReady: nothing is yet.
+        """
+        if self.desired is None:
+            raise NotReady
+        return self.desired
 
 
 class Registry:
-    """Models by name. `lease` and `swap` may be called from any thread."""
+    """Models by name. `change` may be called from any thread, `lease` on any event loop."""
 
-    def __init__(self, directories: list[ModelDirectory], max_batch_tokens: int) -> None:
-        """Read the tokenizers; nothing serves before `start`."""
+    def __init__(self, directories: list[ModelDirectory], max_batch_tokens: int, swap_wait_s: float = 10.0) -> None:
+        """Read the tokenizers; nothing serves before `start`.
+
+        Args:
+            swap_wait_s: longest time that a request waits for a swap under `resource`, or it for requests.
+        """
         self.models = {directory.config.name: Model(directory, Tokenizer(directory)) for directory in directories}
         self._max_batch_tokens = max_batch_tokens
-        self._lock = threading.Lock()  # guards live, readers and retired; held for a few instructions
+        self._swap_wait_s = swap_wait_s
+        self._lock = threading.Lock()  # guards desired, live, held and readers; held for a few instructions
+        self._released = threading.Condition(self._lock)
 
     def start(self, configuration: str | None = None) -> None:
         """Load and test every model in the configuration, or in its directory's default one."""
         for model in self.models.values():
             name = configuration or model.directory.config.default_configuration
-            model.live = _Live(self._load(model, by_name(model.directory, name)))
+            desired = Desired(by_name(model.directory, name))
+            self._switch(model, desired, self._load(model, desired.choices.values()))
 
     @property
     def ready(self) -> bool:
         """Whether every model has translated its warm-up sentence."""
-        return all(model.live is not None for model in self.models.values())
+        return all(model.answers is not None for model in self.models.values())
 
     def facts(self) -> Iterator[tuple[ModelFacts, int]]:
-        """The live models with their bytes."""
+        """The live configurations with their bytes."""
         for model in self.models.values():
-            if model.live is not None:
-                yield model.live.translator.facts, model.live.translator.model_bytes
+            for translator in self._live(model):
+                yield translator.facts, translator.model_bytes
+
+    def live(self, source: str, target: str) -> list[ModelFacts]:
+        """The configurations that a request of this pair may pin, the active one first.
+
+        Raises:
+            UnsupportedPair: no model translates it.
+            NotReady: the model hasn't translated its warm-up sentence yet.
+        """
+        model = self._of_pair(source, target)
+        active = model.active.facts.config
+        return sorted((live.facts for live in self._live(model)), key=lambda facts: facts.config != active)
 
     def find(self, name: str) -> Model:
         """The model of a name.
@@ -116,56 +171,65 @@ class Registry:
             raise UnknownModel(f"There is no model of that name; the models are {', '.join(self.models)}.")
         return self.models[name]
 
-    @contextmanager
-    def lease(self, source: str, target: str) -> Iterator[Translator]:
+    @asynccontextmanager
+    async def lease(self, source: str, target: str, configuration: str | None = None) -> AsyncIterator[Translator]:
         """The translator of a language pair, kept alive until the block ends, whatever is swapped meanwhile.
+
+        Args:
+            configuration: the live one that must answer; without it the active one does, or its canary.
 
         Raises:
             UnsupportedPair: no model translates it.
             NotReady: the model hasn't translated its warm-up sentence yet.
+            NotLive: the configuration is not among the live ones.
+            SwapTookTooLong: the configuration was being replaced under `resource` for longer than a request may wait.
         """
-        model = self._of_pair(source, target)
-        with self._lock:
-            live = model.live
-            if live is None:
-                raise NotReady
-            live.readers += 1
+        live = await self._admit(self._of_pair(source, target), configuration)
         try:
             yield live.translator
         finally:
-            with self._lock:
-                live.readers -= 1
-                unused = live.retired and live.readers == 0
-            if unused:
-                live.translator.close()
+            self._release(live)
 
-    def swap(self, name: str, choose: Callable[[ModelDirectory], Choice]) -> Swap:
-        """Serve another configuration of a model; blocks while it loads. If anything fails, nothing has changed.
+    def change(
+        self, name: str, evolve: Callable[[ModelDirectory, Desired], Desired], policy: Policy = "availability"
+    ) -> Change:
+        """Take a model to another desired state; blocks while it loads. If anything fails, nothing has changed.
+
+        Args:
+            evolve: from the state that there is to the one that there shall be.
+            policy: `availability` loads beside what serves; `resource` first drops what is no longer wanted, while
+                the requests for it wait.
 
         Raises:
             UnknownModel: there is no such model.
-            SwapInProgress: another swap of it is running.
+            SwapInProgress: another change of it is running.
             UnavailableConfiguration: the choice can't be served.
             SelfTestFailed: what was loaded gives no finite scores.
+            SwapTookTooLong: requests in flight did not let go of what was to be dropped.
         """
         started = time.perf_counter()
         model = self.find(name)
-        if not model.swapping.acquire(blocking=False):
+        if not model.changing.acquire(blocking=False):
             raise SwapInProgress(f"Another swap of {name} is running; retry when it has ended.")
         try:
-            before = model.active
-            after = self._load(model, choose(model.directory))
-            self._switch(model, after)
-            return Swap(before, after, milliseconds_since(started))
+            before, answered = model.wanted, model.active
+            after = evolve(model.directory, before)
+            missing = [choice for known, choice in after.choices.items() if known not in model.live]
+            surplus = [known for known in model.live if known not in after.choices]
+            if policy == "resource" and missing and surplus:
+                self._replace(model, after, missing, surplus)
+            elif before != after:
+                self._switch(model, after, self._load(model, missing))
+            return Change(before, after, answered, model.active, milliseconds_since(started))
         finally:
-            model.swapping.release()
+            model.changing.release()
 
     def close(self) -> None:
         """Free every engine; no lease may be held."""
         for model in self.models.values():
-            live, model.live = model.live, None
-            if live is not None:
-                live.translator.close()
+            live, model.live, model.answers, model.desired = model.live, {}, None, None
+            for entry in live.values():
+                entry.translator.close()
 
     def _of_pair(self, source: str, target: str) -> Model:
         for model in self.models.values():
@@ -180,28 +244,98 @@ class Registry:
         )
         raise UnsupportedPair(f"This language pair is not supported; the supported ones are {pairs}.")
 
-    def _load(self, model: Model, choice: Choice) -> Translator:
-        """A translator that has passed its self-test, which also warms it up."""
-        config = model.directory.config
-        translator = Translator(
-            model.directory, model.tokenizer, choice.name, choice.allocation, self._max_batch_tokens
-        )
-        try:
-            options = Options(source=config.source_languages[0], target=config.target_languages[0])
-            translated = translator.translate([WARM_UP_TEXT], options)
-            if not math.isfinite(translated.translations[0].best.score):
-                raise SelfTestFailed(f"{choice.name} of {config.name} gave its warm-up text a score that isn't finite.")
-        except BaseException:
-            translator.close()
-            raise
-        return translator
-
-    def _switch(self, model: Model, after: Translator) -> None:
+    def _live(self, model: Model) -> list[Translator]:
         with self._lock:
-            old, model.live = model.live, _Live(after)
-            if old is None:
-                return
-            old.retired = True
-            unused = old.readers == 0
+            return [live.translator for live in model.live.values()]
+
+    async def _admit(self, model: Model, configuration: str | None) -> _Live:
+        """Count a reader in, after the swap that holds the configuration, if one does."""
+        deadline = time.monotonic() + self._swap_wait_s
+        while True:
+            with self._lock:
+                name = configuration or model.wanted.active.name
+                live = model.live.get(name)
+                if live is not None:
+                    live.readers += 1
+                    return live
+                if name not in model.held or model.reopened is None:
+                    raise NotLive(f"{name[:100]!r} is not live; live are {', '.join([*model.live, *model.held])}.")
+                reopened = asyncio.wrap_future(model.reopened)
+            await asyncio.wait((reopened,), timeout=deadline - time.monotonic())
+            if not reopened.done():
+                raise SwapTookTooLong("The configuration is still being swapped; retry in a moment.")
+
+    def _release(self, live: _Live) -> None:
+        with self._lock:
+            live.readers -= 1
+            unused = live.retired and live.readers == 0
+            self._released.notify_all()
         if unused:
-            old.translator.close()
+            live.translator.close()
+
+    def _load(self, model: Model, choices: Iterable[Choice]) -> list[Translator]:
+        """Translators that have passed their self-test, which also warms them up; all of them or none."""
+        loaded: list[Translator] = []
+        try:
+            for choice in choices:
+                loaded.append(self._translator(model, choice))
+                _self_test(loaded[-1], model.directory)
+        except BaseException:
+            for translator in loaded:
+                translator.close()
+            raise
+        return loaded
+
+    def _translator(self, model: Model, choice: Choice) -> Translator:
+        return Translator(model.directory, model.tokenizer, choice.name, choice.allocation, self._max_batch_tokens)
+
+    def _switch(self, model: Model, after: Desired, loaded: Iterable[Translator]) -> None:
+        """The instant at which another state serves; what it does not want is closed by its last reader."""
+        with self._lock:
+            model.live |= {translator.facts.config: _Live(translator) for translator in loaded}
+            surplus = [model.live.pop(name) for name in list(model.live) if name not in after.choices]
+            for live in surplus:
+                live.retired = True
+            unused = [live for live in surplus if live.readers == 0]
+            model.desired = after
+            model.answers = model.live[after.active.name].translator
+        for live in unused:
+            live.translator.close()
+
+    def _replace(self, model: Model, after: Desired, missing: list[Choice], surplus: list[str]) -> None:
+        """The policy `resource`: hold requests, drain, drop, load, let the requests in again."""
+        before = model.wanted
+        with self._lock:
+            model.held = {name: model.live.pop(name) for name in surplus}
+            model.reopened = reopened = Future[None]()
+        held = model.held
+        try:
+            if not self._drained(held.values()):
+                with self._lock:
+                    model.live |= held
+                raise SwapTookTooLong("Requests in flight did not end in time; the swap was given up, retry it.")
+            for live in held.values():
+                live.translator.close()
+            try:
+                self._switch(model, after, self._load(model, missing))
+            except BaseException:
+                again = [choice for name, choice in before.choices.items() if name in held]
+                self._switch(model, before, self._load(model, again))
+                raise
+        finally:
+            with self._lock:
+                model.held, model.reopened = {}, None
+            reopened.set_result(None)
+
+    def _drained(self, held: Iterable[_Live]) -> bool:
+        with self._lock:
+            return self._released.wait_for(lambda: not any(live.readers for live in held), self._swap_wait_s)
+
+
+def _self_test(translator: Translator, directory: ModelDirectory) -> None:
+    config = directory.config
+    options = Options(source=config.source_languages[0], target=config.target_languages[0])
+    translated = translator.translate([WARM_UP_TEXT], options)
+    if not math.isfinite(translated.translations[0].best.score):
+        name = translator.facts.config
+        raise SelfTestFailed(f"{name} of {config.name} gave its warm-up text a score that isn't finite.")

@@ -50,6 +50,12 @@ class TranslateRequest(Body):
         ge=0,
         description="Next best translations to return, by default up to 4; the beam is at least alternatives + 1 wide.",
     )
+    config: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="The live configuration that must answer, else the active one; the header X-Sub3-Config pins too.",
+    )
 
     @field_validator("source", "target")
     @classmethod

@@ -51,7 +51,9 @@ def router(token: str, registry: Registry, metrics: Metrics) -> APIRouter:
         directory = registry.find(name).directory
         try:
             # a swap that has begun ends, whether or not the client waits for it
-            swapped = await asyncio.to_thread(registry.swap, name, lambda files: _choose(files, body))
+            swapped = await asyncio.to_thread(
+                registry.change, name, lambda files, desired: desired.activate(_choose(files, body))
+            )
         except UnavailableConfiguration:
             metrics.swapped("refused")
             raise
@@ -59,12 +61,12 @@ def router(token: str, registry: Registry, metrics: Metrics) -> APIRouter:
             metrics.swapped("failed")
             raise
         metrics.swapped("ok")
-        after = swapped.after
+        after = swapped.answers
         quality = configurations.quality(directory, after.facts.config)
         return schemas.ConfigReply(
-            before=swapped.before.facts,
+            before=swapped.answered.facts,
             after=after.facts,
-            bytes_before=swapped.before.model_bytes,
+            bytes_before=swapped.answered.model_bytes,
             bytes_after=after.model_bytes,
             blocks=_blocks(directory, after.allocation),
             milliseconds=swapped.milliseconds,

@@ -24,7 +24,7 @@ def router(dispatcher: Dispatcher, registry: Registry, metrics: Metrics) -> APIR
     async def translate(body: schemas.TranslateRequest, request: Request) -> Response:
         texts = [body.text] if isinstance(body.text, str) else body.text
         options = Options(body.source, body.target, body.beam_size, body.alternatives)
-        translations, cost = await dispatcher.translate(request, texts, options)
+        translations, cost = await dispatcher.translate(request, texts, options, body.config)
         reply = schemas.TranslateReply(
             translations=[
                 schemas.Translation(

@@ -1,5 +1,6 @@
 """Swapping configurations live."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ import pytest
 
 from models.format import Allocation, ModelDirectory, open_model
 from service.configurations import Choice, by_name, by_planes
+from service.desired import Desired
 from service.registry import Registry
 from service.schemas import AdminModelReply, ConfigReply
 from service.settings import Settings
@@ -30,7 +32,7 @@ def references(tiny_model: Path) -> dict[str, list[str]]:
     choices = [by_name(directory, name) for name in directory.config.configurations]
     answers = {}
     for choice in [*choices, by_planes(directory, PLANES)]:
-        translator = Translator(directory, Tokenizer(directory), *choice, max_batch_tokens=4096)
+        translator = Translator(directory, Tokenizer(directory), choice.name, choice.allocation, max_batch_tokens=4096)
         translated = translator.translate(SENTENCES, Options("en", "de"))
         answers[choice.name] = [translation.best.text for translation in translated.translations]
     assert len({tuple(answer) for answer in answers.values()}) == len(answers)  # else a mix-up would go unseen
@@ -89,14 +91,15 @@ def test_a_swap_by_name_planes_and_budget(
     assert texts_of(translate(admin, SENTENCES)) == references["narrow"]
 
     by_their_planes = ConfigReply.model_validate_json(put(admin, planes=PLANES).content)
-    assert by_their_planes.after.config == "custom"
+    custom = by_their_planes.after.config
+    assert custom.startswith("custom-")
     planes = {block.block: block.planes for block in by_their_planes.blocks}
     assert (planes["embedding"], planes["decoder.ffn"], planes["encoder.ffn"]) == ([3], [1], [4])
     assert sum(block.bytes for block in by_their_planes.blocks) == by_their_planes.bytes_after
-    assert texts_of(translate(admin, SENTENCES)) == references["custom"]
+    assert texts_of(translate(admin, SENTENCES)) == references[custom]
 
     by_their_bytes = ConfigReply.model_validate_json(put(admin, memory_budget_bytes=sizes["half"]).content)
-    assert (by_their_bytes.before.config, by_their_bytes.after.config) == ("custom", "half")
+    assert (by_their_bytes.before.config, by_their_bytes.after.config) == (custom, "half")
     assert by_their_bytes.warning is None
     reply = translate(admin, SENTENCES)
     assert texts_of(reply) == references["half"]
@@ -149,14 +152,14 @@ def test_one_swap_at_a_time(tiny_model: Path) -> None:
     with serve(settings) as server, httpx.Client(base_url=server.url, headers=AUTHORIZED, timeout=60) as client:
         begun, end = threading.Event(), threading.Event()
 
-        def slow(directory: ModelDirectory) -> Choice:
+        def slow(directory: ModelDirectory, desired: Desired) -> Desired:
             begun.set()
             assert end.wait(60)
-            return by_name(directory, "half")
+            return desired.activate(by_name(directory, "half"))
 
         registry: Registry = server.app.state.registry
         with ThreadPoolExecutor() as pool:
-            first = pool.submit(registry.swap, "tiny", slow)
+            first = pool.submit(registry.change, "tiny", slow)
             assert begun.wait(60)
             assert_refused(put(client, config="narrow"), 409, "Another swap")
             assert client.get("/v1/models").json()["models"][0]["active"] == "full"
@@ -172,9 +175,9 @@ def test_an_allocation_that_fails_to_load_changes_nothing(tiny_model: Path, refe
         registry: Registry = server.app.state.registry
         broken: Allocation = {}
         with pytest.raises(ValueError, match="no planes for the matrix"):
-            registry.swap("tiny", lambda _: Choice("broken", broken))
+            registry.change("tiny", lambda _, desired: desired.activate(Choice("broken", broken)))
         assert texts_of(translate(client, SENTENCES)) == references["full"]
-        registry.swap("tiny", lambda directory: by_name(directory, "half"))
+        registry.change("tiny", lambda directory, desired: desired.activate(by_name(directory, "half")))
         assert texts_of(translate(client, SENTENCES)) == references["half"]
 
 
@@ -215,16 +218,20 @@ def test_a_lease_outlives_a_swap_and_the_last_one_closes(tiny_model: Path) -> No
     registry = Registry([open_model(tiny_model)], max_batch_tokens=4096)
     registry.start()
     options = Options("en", "de")
-    with registry.lease("en", "de") as old:
-        with registry.lease("en", "de") as same:
-            assert same is old
-            registry.swap("tiny", lambda directory: by_name(directory, "half"))
-        assert old.translate(SENTENCES, options).translations  # the first reader is still there
-        with registry.lease("en", "de") as new:
-            assert new is not old
-            assert new.facts.config == "half"
-    with pytest.raises(Exception, match="closed"):
-        old.translate(SENTENCES, options)
+
+    async def scenario() -> None:
+        async with registry.lease("en", "de") as old:
+            async with registry.lease("en", "de") as same:
+                assert same is old
+                registry.change("tiny", lambda directory, desired: desired.activate(by_name(directory, "half")))
+            assert old.translate(SENTENCES, options).translations  # the first reader is still there
+            async with registry.lease("en", "de") as new:
+                assert new is not old
+                assert new.facts.config == "half"
+        with pytest.raises(Exception, match="closed"):
+            old.translate(SENTENCES, options)
+
+    asyncio.run(scenario())
     registry.close()
 
 
