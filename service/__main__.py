@@ -9,29 +9,29 @@ import uvicorn
 from pydantic import ValidationError
 
 from models.format import ModelError, UnavailableConfiguration
+from service import key_command
 from service.app import create_app
+from service.keys import StoreDown
 from service.settings import Settings, describe
 
 
 def main() -> int:
     """Run until SIGTERM or SIGINT; 2 if the settings or the model are refused."""
-    argparse.ArgumentParser(
-        prog="python -m service",
-        description="Serve translations over HTTP. Settings are environment variables:\n\n" + describe(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    ).parse_args()
+    arguments = _arguments()
     # uvicorn takes SIGTERM over while it serves, finishes what is in flight, and then raises it again for us
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     logging.basicConfig(level=logging.INFO, format="%(levelname)s:     %(message)s")
     try:
         settings = Settings()
+        if arguments.command == "keys":
+            return key_command.run(arguments, settings)
         app = create_app(settings)
     except ValidationError as error:
         # pydantic's own text would print the refused value, which may be the token
         for problem in error.errors():
             print(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}", file=sys.stderr)
         return 2
-    except (ModelError, UnavailableConfiguration) as error:
+    except (ModelError, UnavailableConfiguration, StoreDown) as error:
         print(error, file=sys.stderr)
         return 2
     uvicorn.run(
@@ -42,6 +42,17 @@ def main() -> int:
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
     return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m service",
+        description="Serve translations over HTTP. Settings are environment variables:\n\n" + describe(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command")
+    key_command.add_arguments(commands.add_parser("keys", help="API keys: add, list, revoke"))
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

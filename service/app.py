@@ -12,6 +12,7 @@ from service.api import admin, native
 from service.body_limit import BodyLimit
 from service.configurations import by_name
 from service.dispatch import Dispatcher
+from service.keys import Keys
 from service.metrics import Metrics
 from service.registry import Registry
 from service.scheduler import Scheduler
@@ -24,12 +25,15 @@ def create_app(settings: Settings) -> FastAPI:
     Raises:
         ModelError: the directory is bad. It is opened here, so that a bad one never gets as far as a port.
         UnavailableConfiguration: the directory has no such configuration.
+        StoreDown: the file of API keys can't be opened.
     """
     directory = open_model(settings.model_directory)
     by_name(directory, settings.configuration or directory.config.default_configuration)
     registry = Registry([directory], settings.max_batch_tokens)
     scheduler = Scheduler(settings.threads, settings.queue_size)
+    keys = _keys(settings)
     metrics = Metrics(registry.facts, lambda: scheduler.waiting, lambda: scheduler.running)
+    metrics.gauge("sub3_key_store_up", "1 while the store of API keys answers.", lambda: not keys.down)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -47,10 +51,18 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.registry, app.state.scheduler = registry, scheduler
-    app.include_router(native.router(Dispatcher(settings, registry, scheduler, metrics), registry, metrics))
+    app.include_router(native.router(Dispatcher(settings, registry, scheduler, metrics, keys), registry, metrics))
     if settings.admin_token is not None:
         app.include_router(admin.router(settings.admin_token.get_secret_value(), registry, metrics))
     errors.install(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(metrics.count)  # outermost: it sees the refusals of the others
     return app
+
+
+def _keys(settings: Settings) -> Keys:
+    if not settings.api_keys:
+        return Keys(None)
+    from service.key_stores import open_store  # an open server loads no SQLite
+
+    return Keys(open_store(settings))

@@ -1,13 +1,17 @@
 """One translation request, whatever its dialect: limits, a lease on the live model, the scheduler, the cost."""
 
+import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import NamedTuple
 
 from fastapi import Request
+from starlette.exceptions import HTTPException
 
-from service.connection import while_connected
+from service.connection import CLIENT_CLOSED_REQUEST, while_connected
+from service.keys import Keys, KeyUse
 from service.metrics import Cost, Memory, Metrics, Timings, milliseconds_since, process_rss_bytes
 from service.registry import Registry
 from service.scheduler import Done, Scheduler
@@ -31,21 +35,31 @@ class Answer(NamedTuple):
 class Dispatcher:
     """What every dialect translates through."""
 
-    def __init__(self, settings: Settings, registry: Registry, scheduler: Scheduler, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, registry: Registry, scheduler: Scheduler, metrics: Metrics, keys: Keys
+    ) -> None:
         """Over one app's parts."""
         self._settings, self._registry, self._scheduler, self._metrics = settings, registry, scheduler, metrics
+        self._keys = keys
 
     async def translate(
-        self, request: Request, texts: Sequence[str], options: Options, configuration: str | None = None
+        self,
+        request: Request,
+        texts: Sequence[str],
+        options: Options,
+        key: str | None,
+        configuration: str | None = None,
     ) -> Answer:
         """Translate texts together; stops when the client of `request` leaves. Its body must have been read.
 
         Args:
+            key: the API key as the dialect carries it; the server may not ask for any.
             configuration: the live one that must answer; without it the request's X-Sub3-Config header says, and
                 without that the active one answers.
 
         Raises:
             LimitExceeded: too many or too long texts, too wide a beam, too many alternatives.
+            MissingKey, WrongKey, RateExceeded, QuotaExceeded, StoreDown: as the keys say.
             NotLive: the configuration isn't live.
             UnsupportedPair, NotReady, QueueFull, SchedulerClosed: as the registry and the scheduler say.
             HTTPException: 499, the client went.
@@ -53,12 +67,31 @@ class Dispatcher:
         accepted = time.perf_counter()
         check_limits(texts, options, self._settings)
         pinned = configuration or request.headers.get(PIN_HEADER)
-        async with self._registry.lease(options.source, options.target, pinned) as translator:
+        async with (
+            self._charged(key, texts),
+            self._registry.lease(options.source, options.target, pinned) as translator,
+        ):
             work = partial(translator.translate, texts, options)
             done = await while_connected(request, self._scheduler.run(work))
             cost = _cost(translator, done, accepted)
         self._metrics.translated(len(texts), cost.latency_ms)
         return Answer(done.value.translations, cost)
+
+    @asynccontextmanager
+    async def _charged(self, key: str | None, texts: Sequence[str]) -> AsyncIterator[KeyUse]:
+        """Count the texts on the key; take that back if the block fails for a reason of the server's."""
+        if not self._keys.required:
+            yield KeyUse()
+            return
+        # the store may be a disk or a network away: not on the event loop
+        use = await asyncio.to_thread(self._keys.authorise, key, sum(map(len, texts)))
+        try:
+            yield use
+        except Exception as error:
+            left = isinstance(error, HTTPException) and error.status_code == CLIENT_CLOSED_REQUEST
+            if not left:  # a client that leaves has had its work done, perhaps read most of it
+                await asyncio.to_thread(self._keys.refund, use)
+            raise
 
 
 def check_limits(texts: Sequence[str], options: Options, settings: Settings) -> None:

@@ -12,6 +12,7 @@ from kernels.engine import Cancelled
 from models.format import UnavailableConfiguration
 from service.desired import CanaryConflict
 from service.dispatch import LimitExceeded
+from service.keys import MissingKey, QuotaExceeded, RateExceeded, StoreDown, WrongKey
 from service.registry import (
     NotLive,
     NotReady,
@@ -25,6 +26,11 @@ from service.scheduler import QueueFull, SchedulerClosed
 from service.schemas import Error
 
 STATUS: dict[type[Exception], int] = {
+    MissingKey: 401,
+    WrongKey: 403,
+    RateExceeded: 429,
+    QuotaExceeded: 429,
+    StoreDown: 503,
     UnsupportedPair: 422,
     LimitExceeded: 422,
     UnavailableConfiguration: 422,
@@ -41,14 +47,15 @@ STATUS: dict[type[Exception], int] = {
 }
 MEANING = {
     400: "The body is not valid JSON in UTF-8.",
-    401: "The bearer token is missing or wrong.",
+    401: "The bearer token or the API key is missing; a wrong bearer token is 401 too.",
+    403: "The API key is wrong or revoked.",
     404: "There is no model of that name.",
     409: "Another swap is running, or a canary is in the way.",
     413: "The body is too large.",
     415: "The body is not application/json, or it is compressed.",
     422: "The body is JSON, but its content is refused: the sentence says which field and why.",
-    429: "The queue is full; Retry-After says when to come back.",
-    503: "No model is ready.",
+    429: "The queue is full or the API key over its limits; Retry-After says when to come back.",
+    503: "No model is ready, or the API key can't be checked.",
 }
 
 # What the framework says by itself, as sentences.
@@ -81,7 +88,7 @@ def install(app: FastAPI) -> None:
     """Map exceptions to refusals."""
 
     async def known(_: Request, error: Exception) -> Response:
-        return refusal(status_of(error), str(error), _retry_after(error))
+        return refusal(status_of(error), str(error), _headers(error))
 
     async def http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -102,10 +109,13 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, unexpected)
 
 
-def _retry_after(error: Exception) -> dict[str, str]:
-    if isinstance(error, QueueFull):
+def _headers(error: Exception) -> dict[str, str]:
+    if isinstance(error, QueueFull | RateExceeded):
         return {"Retry-After": str(error.retry_after_s)}
-    return {"Retry-After": "1"} if isinstance(error, NotReady | SchedulerClosed | SwapTookTooLong) else {}
+    if isinstance(error, MissingKey):
+        return {"WWW-Authenticate": "Bearer"}
+    soon = NotReady | SchedulerClosed | StoreDown | SwapTookTooLong
+    return {"Retry-After": "1"} if isinstance(error, soon) else {}
 
 
 def _validation_sentence(error: RequestValidationError) -> str:

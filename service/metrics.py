@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -112,6 +112,10 @@ class Metrics:
         self._texts = Counter("sub3_texts", "Texts translated.", registry=self._registry)
         self._swaps = Counter("sub3_swaps", "Configuration swaps by result.", ["result"], registry=self._registry)
         self._registry.register(_Gauges(models, waiting, running))
+
+    def gauge(self, name: str, description: str, read: Callable[[], float]) -> None:
+        """Show one more figure, which is read when /metrics is."""
+        Gauge(name, description, registry=self._registry).set_function(read)
 
     def translated(self, texts: int, timings: Timings) -> None:
         """Count a finished request."""

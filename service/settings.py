@@ -59,6 +59,25 @@ class Settings(BaseSettings):
         description="Bearer token of /admin, at least 16 characters; unset or empty turns /admin off (404).",
     )
 
+    api_keys: bool = Field(
+        default=False,
+        description="Ask for an API key with every translation; `python -m service keys add NAME` makes one.",
+    )
+    keys_file: Path = Field(
+        default=Path("keys.sqlite3"),
+        description="SQLite file of the API keys, unless SUB3_REDIS_URL is set; made when it is first needed.",
+    )
+    redis_url: SecretStr | None = Field(
+        default=None,
+        description="Redis that several replicas share, redis://HOST; it keeps the API keys. REDIS_URL is read too.",
+        validation_alias=AliasChoices("SUB3_REDIS_URL", "REDIS_URL"),
+    )
+
+    @field_validator("redis_url")
+    @classmethod
+    def _unset_if_empty(cls, url: SecretStr | None) -> SecretStr | None:
+        return url if url is not None and url.get_secret_value() else None
+
     @field_validator("admin_token")
     @classmethod
     def _long_enough(cls, token: SecretStr | None) -> SecretStr | None:

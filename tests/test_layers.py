@@ -53,7 +53,20 @@ def test_the_offline_half_does_not_import_the_service(path):
     assert not any(under(name, "service") for name in imports_of(path))
 
 
-LADDER = ["settings", "tokenizer", "scheduler", "translator", "desired", "registry", "dispatch", "api", "app"]
+LADDER = [
+    "settings",
+    "keys",
+    "key_stores",
+    "key_command",
+    "tokenizer",
+    "scheduler",
+    "translator",
+    "desired",
+    "registry",
+    "dispatch",
+    "api",
+    "app",
+]
 
 
 @pytest.mark.parametrize("path", sources("service"), ids=str)

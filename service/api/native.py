@@ -1,6 +1,7 @@
 """The native dialect: /v1, the health checks and /metrics."""
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.security import APIKeyHeader, HTTPBearer
 
 from service import configurations, schemas
 from service.api.json_route import JsonRoute
@@ -18,13 +19,14 @@ def router(dispatcher: Dispatcher, registry: Registry, metrics: Metrics) -> APIR
     @routes.post(
         "/v1/translate",
         response_model=schemas.TranslateReply,
-        responses=documented(400, 413, 415, 422, 429, 503),
+        responses=documented(400, 401, 403, 413, 415, 422, 429, 503),
+        dependencies=[Depends(HTTPBearer(auto_error=False)), Depends(APIKeyHeader(name="X-Api-Key", auto_error=False))],
         summary="Translate one text or a list",
     )
     async def translate(body: schemas.TranslateRequest, request: Request) -> Response:
         texts = [body.text] if isinstance(body.text, str) else body.text
         options = Options(body.source, body.target, body.beam_size, body.alternatives)
-        translations, cost = await dispatcher.translate(request, texts, options, body.config)
+        translations, cost = await dispatcher.translate(request, texts, options, _key(request), body.config)
         reply = schemas.TranslateReply(
             translations=[
                 schemas.Translation(
@@ -59,6 +61,12 @@ def router(dispatcher: Dispatcher, registry: Registry, metrics: Metrics) -> APIR
         return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return routes
+
+
+def _key(request: Request) -> str | None:
+    """The API key of `Authorization: Bearer KEY` or `X-Api-Key: KEY`, the first if both are there."""
+    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+    return credentials.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key")
 
 
 def configuration_infos(model: Model) -> list[schemas.ConfigurationInfo]:

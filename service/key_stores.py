@@ -1,0 +1,170 @@
+"""Where API keys are kept: a SQLite file, or Redis where several replicas share them. A record is a line of JSON."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from service.keys import NameTaken, Record, Store, StoreDown
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    pass
+
+_PREFIX = "sub3:key:"
+_REDIS_TIMEOUT_S = 0.5  # of one answer; a replica in the same network needs a thousandth
+
+
+def open_store(settings: Settings) -> Store:
+    """The settings' store: Redis if they name one, else the SQLite file.
+
+    Raises:
+        StoreDown: the file can't be opened. (Redis may be down at start; it is asked again.)
+    """
+    if settings.redis_url is not None:
+        return RedisStore(settings.redis_url.get_secret_value())
+    return SqliteStore(settings.keys_file)
+
+
+class SqliteStore:
+    """One file, which the server and the command line may have open at the same time."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, or make it, readable for its owner only.
+
+        Raises:
+            StoreDown: it can't be.
+        """
+        self._path = path
+        try:
+            path.touch(mode=0o600)
+        except OSError as error:
+            raise StoreDown(f"The file of API keys can't be opened: {error}.") from None
+        with self._failures():
+            self._database = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
+            self._database.execute("PRAGMA journal_mode = WAL")  # a reader doesn't wait for a writer
+            self._database.execute("PRAGMA synchronous = NORMAL")  # no fsync a request; a power cut may lose counts
+            self._database.execute("CREATE TABLE IF NOT EXISTS keys (name TEXT PRIMARY KEY, record TEXT NOT NULL)")
+
+    def add(self, record: Record) -> None:
+        """See Store."""
+        with self._failures():
+            try:
+                self._database.execute("INSERT INTO keys VALUES (?, ?)", (record.name, _dump(record)))
+            except sqlite3.IntegrityError:
+                raise _taken(record) from None
+
+    def all(self) -> list[Record]:
+        """See Store."""
+        with self._failures():
+            return [_load(row[0]) for row in self._database.execute("SELECT record FROM keys ORDER BY name")]
+
+    def update(self, name: str, change: Callable[[Record], Record]) -> Record | None:
+        """See Store."""
+        with self._failures():
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                row = self._database.execute("SELECT record FROM keys WHERE name = ?", (name,)).fetchone()
+                if row is None:
+                    return None
+                record = change(_load(row[0]))
+                self._database.execute("UPDATE keys SET record = ? WHERE name = ?", (_dump(record), name))
+                self._database.execute("COMMIT")
+                return record
+            finally:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreDown(f"{self._path}: {error}.") from None
+
+
+class RedisStore:
+    """A Redis key for each record, changed under WATCH, so that replicas never overwrite each other's counts."""
+
+    def __init__(self, url: str) -> None:
+        """`url`: redis://, rediss:// or unix://. Connects at the first call.
+
+        Raises:
+            StoreDown: the package redis is missing or the address is none.
+        """
+        try:
+            import redis  # only servers with several replicas need it, so it is an extra
+            from redis.backoff import NoBackoff
+            from redis.retry import Retry
+        except ImportError:
+            raise StoreDown("REDIS_URL is set; install the client: pip install 'sub3[redis]'.") from None
+        self._error: type[Exception] = redis.RedisError
+        try:
+            self._redis: redis.Redis = redis.Redis.from_url(
+                url,
+                decode_responses=True,
+                socket_timeout=_REDIS_TIMEOUT_S,
+                socket_connect_timeout=_REDIS_TIMEOUT_S,
+                retry=Retry(NoBackoff(), 1),  # once: a connection that was idle may have been closed
+            )
+        except ValueError:
+            raise StoreDown("REDIS_URL is no redis://, rediss:// or unix:// address.") from None
+
+    def add(self, record: Record) -> None:
+        """See Store."""
+        with self._failures():
+            if not self._redis.set(_PREFIX + record.name, _dump(record), nx=True):
+                raise _taken(record)
+
+    def all(self) -> list[Record]:
+        """See Store."""
+        with self._failures():
+            names = sorted(self._redis.scan_iter(f"{_PREFIX}*", count=1000))
+            texts: list[Any] = self._redis.mget(names) if names else []
+            return [_load(text) for text in texts if text is not None]
+
+    def update(self, name: str, change: Callable[[Record], Record]) -> Record | None:
+        """See Store."""
+
+        def write(pipe: Any) -> Any:
+            text = pipe.get(_PREFIX + name)
+            if text is None:
+                return None
+            record = change(_load(text))
+            pipe.multi()
+            pipe.set(_PREFIX + name, _dump(record))
+            return record
+
+        with self._failures():
+            changed: Any = self._redis.transaction(write, _PREFIX + name, value_from_callable=True)
+            return changed if isinstance(changed, Record) else None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except self._error as error:
+            raise StoreDown(f"Redis: {error}.") from None
+
+
+def _taken(record: Record) -> NameTaken:
+    return NameTaken(f"There is or was a key named {record.name}; choose another name.")
+
+
+def _dump(record: Record) -> str:
+    return json.dumps(asdict(record))
+
+
+def _load(text: str) -> Record:
+    return Record(**json.loads(text))
