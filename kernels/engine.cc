@@ -1,12 +1,11 @@
 // The C ABI: checks the arguments, turns exceptions into statuses, and nothing more.
 
 #include <algorithm>
-#include <chrono>
-#include <limits>
 #include <stdexcept>
+#include <unordered_set>
 
+#include "kernels/batch.h"
 #include "kernels/model.h"
-#include "kernels/search.h"
 #include "kernels/transformer.h"
 
 #define SUB3_EXPORT extern "C" __attribute__((visibility("default")))
@@ -15,9 +14,15 @@ struct sub3_model {
   sub3::Model model;
 };
 
+struct sub3_batch {
+  explicit sub3_batch(const sub3::Model& model) : config(model.config), batch(model, {&sub3::ActiveIsa(), nullptr}) {}
+  const sub3::Config& config;
+  sub3::Batch batch;
+};
+
 namespace {
 
-using Clock = std::chrono::steady_clock;
+constexpr uint64_t kMaxSentences = 1u << 16;
 
 class InvalidRequest : public std::runtime_error {
  public:
@@ -57,97 +62,134 @@ void Require(bool condition, const char* sentence) {
   if (!condition) throw InvalidRequest(sentence);
 }
 
-double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
 void RequireIds(const int32_t* ids, uint64_t n, uint64_t vocab_size, const char* sentence) {
   for (uint64_t i = 0; i < n; ++i) Require(ids[i] >= 0 && static_cast<uint64_t>(ids[i]) < vocab_size, sentence);
 }
 
-// Sentence boundaries, checked: increasing, within the tokens, no longer than the model's positions.
-std::vector<size_t> CheckSources(const sub3::Config& config, const sub3_request& request) {
+// One source or sentence, checked: ids in the vocabulary, lengths within the model's positions, options in range.
+sub3::Source CheckedSource(const sub3::Config& config, const sub3_sentence& sentence) {
+  constexpr uint32_t kMaxBeamSize = 64;
+  Require(sentence.tokens != nullptr && sentence.num_tokens > 0, "Each source needs at least one token.");
+  Require(sentence.num_tokens <= config.max_positions, "A source is longer than the model's positions; split it.");
+  RequireIds(sentence.tokens, sentence.num_tokens, config.source_vocab_size,
+             "A source token is outside the vocabulary.");
+  Require(sentence.max_length >= 1 && sentence.max_length <= config.max_positions,
+          "A maximum length must be from 1 to the model's positions.");
+  Require(sentence.beam_size >= 1 && sentence.beam_size <= kMaxBeamSize, "The beam size must be from 1 to 64.");
+  Require(sentence.length_penalty >= 0 && sentence.length_penalty <= 10, "The length penalty must be from 0 to 10.");
+  return {sentence.id,
+          sentence.tokens,
+          sentence.num_tokens,
+          {sentence.beam_size, sentence.length_penalty, sentence.min_length, sentence.max_length,
+           config.target_vocab_size, config.eos}};
+}
+
+// The sources of a request; their ids are their places.
+std::vector<sub3::Source> CheckedSources(const sub3::Config& config, const sub3_request& request) {
   Require(request.num_sources > 0, "A request needs at least one source.");
+  Require(request.num_sources <= kMaxSentences, "A request takes at most 65536 sources.");
   Require(request.tokens != nullptr && request.offsets != nullptr && request.max_lengths != nullptr,
           "A request's arrays must not be null.");
   Require(request.offsets[0] == 0 && request.offsets[request.num_sources] == request.num_tokens,
           "The offsets must start at 0 and end at the number of tokens.");
+  Require(request.num_hypotheses >= 1 && request.num_hypotheses <= std::max(request.beam_size, 1u),
+          "The number of hypotheses must be from 1 to the beam size.");
+  std::vector<sub3::Source> sources;
   for (uint64_t i = 0; i < request.num_sources; ++i) {
-    Require(request.offsets[i] < request.offsets[i + 1] && request.offsets[i + 1] <= request.num_tokens,
+    const uint64_t begin = request.offsets[i], end = request.offsets[i + 1];
+    Require(begin < end && end <= request.num_tokens,
             "Each source needs at least one token, and the offsets must increase.");
-    Require(request.offsets[i + 1] - request.offsets[i] <= config.max_positions,
-            "A source is longer than the model's positions; split it.");
-    Require(request.max_lengths[i] >= 1 && request.max_lengths[i] <= config.max_positions,
-            "A maximum length must be from 1 to the model's positions.");
+    sources.push_back(CheckedSource(config, {i, request.tokens + begin, end - begin, request.max_lengths[i],
+                                             request.min_length, request.beam_size, request.length_penalty}));
   }
-  RequireIds(request.tokens, request.num_tokens, config.source_vocab_size, "A source token is outside the vocabulary.");
-  return {request.offsets, request.offsets + request.num_sources + 1};
+  return sources;
 }
 
-void CheckOptions(const sub3_request& request, const sub3_result& result) {
-  constexpr uint32_t kMaxBeamSize = 64;
-  constexpr uint64_t kMaxSources = 1u << 16;
-  Require(request.num_sources <= kMaxSources, "A request takes at most 65536 sources.");
-  Require(request.beam_size >= 1 && request.beam_size <= kMaxBeamSize, "The beam size must be from 1 to 64.");
-  Require(request.num_hypotheses >= 1 && request.num_hypotheses <= request.beam_size,
-          "The number of hypotheses must be from 1 to the beam size.");
-  Require(request.length_penalty >= 0 && request.length_penalty <= 10, "The length penalty must be from 0 to 10.");
-  const uint64_t slots = request.num_sources * request.num_hypotheses;
-  const uint32_t longest = *std::max_element(request.max_lengths, request.max_lengths + request.num_sources);
+void CheckResult(const sub3_result& result, uint64_t num_slots, uint64_t longest) {
   Require(result.tokens != nullptr && result.lengths != nullptr && result.scores != nullptr &&
-              result.num_slots == slots && result.max_length >= longest &&
-              result.num_tokens == slots * result.max_length,
+              result.num_slots == num_slots && result.max_length >= longest &&
+              result.num_tokens == num_slots * result.max_length,
           "The result's arrays do not fit the request.");
 }
 
+// The best hypotheses into slots [first, first + count) of the result.
+void WriteHypotheses(const std::vector<sub3::Hypothesis>& hypotheses, uint64_t first, uint64_t count,
+                     sub3_result* result) {
+  for (uint64_t h = 0; h < count; ++h) {
+    const uint64_t slot = first + h;
+    result->lengths[slot] = -1;
+    result->scores[slot] = 0;
+    if (h >= hypotheses.size()) continue;
+    const std::vector<int32_t>& ids = hypotheses[h].ids;
+    std::copy(ids.begin(), ids.end(), result->tokens + slot * result->max_length);
+    result->lengths[slot] = static_cast<int32_t>(ids.size());
+    result->scores[slot] = hypotheses[h].score;
+  }
+}
+
+void WriteCost(const sub3::Cost& cost, sub3_result* result) {
+  result->encode_seconds = cost.encode_seconds;
+  result->decode_seconds = cost.decode_seconds;
+  result->workspace_peak_bytes = cost.workspace_peak_bytes;
+  result->kv_cache_peak_bytes = cost.kv_cache_peak_bytes;
+}
+
+// A whole request in a batch of its own.
 void Translate(const sub3::Model& model, const sub3_request& request, sub3_result* result) {
-  const sub3::Config& config = model.config;
-  std::vector<size_t> offsets = CheckSources(config, request);
-  CheckOptions(request, *result);
-  const sub3::Context context{&sub3::ActiveIsa(), request.cancel};
-
-  const Clock::time_point start = Clock::now();
-  sub3::Workspace workspace;
-  result->workspace_peak_bytes = 0;
-  const sub3::Encoded encoded =
-      sub3::Encode(model, context, request.tokens, std::move(offsets), &workspace, &result->workspace_peak_bytes);
-  result->encode_seconds = SecondsSince(start);
-
-  const Clock::time_point decode_start = Clock::now();
-  const sub3::SearchOptions options{request.beam_size,
-                                    request.length_penalty,
-                                    request.min_length,
-                                    {request.max_lengths, request.max_lengths + request.num_sources},
-                                    config.target_vocab_size,
-                                    config.decoder_start,
-                                    config.eos};
-  const size_t max_rows = request.num_sources * request.beam_size;
-  const uint32_t longest = *std::max_element(options.max_lengths.begin(), options.max_lengths.end());
-  sub3::Decoder decoder(model, context, encoded, max_rows, longest);
-  float* logits = workspace.Allocate<float>(max_rows * config.target_vocab_size);
-  const auto step = [&](const std::vector<sub3::StepRow>& rows, float* out) {
-    decoder.Step(rows, out);
-    for (size_t r = 0; r < rows.size(); ++r) {
-      for (int32_t id : config.suppressed) {
-        out[r * config.target_vocab_size + id] = -std::numeric_limits<float>::infinity();
-      }
-    }
-  };
-  const auto found = sub3::Search(options, *context.isa->float_ops, step, logits);
-
-  for (uint64_t i = 0; i < request.num_sources; ++i) {
-    for (uint32_t h = 0; h < request.num_hypotheses; ++h) {
-      const uint64_t slot = i * request.num_hypotheses + h;
-      result->lengths[slot] = -1;
-      result->scores[slot] = 0;
-      if (h >= found[i].size()) continue;
-      const std::vector<int32_t>& ids = found[i][h].ids;
-      std::copy(ids.begin(), ids.end(), result->tokens + slot * result->max_length);
-      result->lengths[slot] = static_cast<int32_t>(ids.size());
-      result->scores[slot] = found[i][h].score;
+  const std::vector<sub3::Source> sources = CheckedSources(model.config, request);
+  CheckResult(*result, request.num_sources * request.num_hypotheses,
+              *std::max_element(request.max_lengths, request.max_lengths + request.num_sources));
+  sub3::Batch batch(model, {&sub3::ActiveIsa(), request.cancel});
+  batch.Add(sources);
+  while (batch.num_running() > 0) {
+    for (uint64_t id : batch.Step()) {
+      WriteHypotheses(batch.Find(id)->hypotheses, id * request.num_hypotheses, request.num_hypotheses, result);
+      batch.Remove(id);
     }
   }
-  result->decode_seconds = SecondsSince(decode_start);
-  result->workspace_peak_bytes = std::max(result->workspace_peak_bytes, workspace.bytes() + decoder.workspace_bytes());
-  result->kv_cache_peak_bytes = decoder.kv_cache_bytes();
+  WriteCost(batch.cost(), result);
+}
+
+void BatchAdd(sub3_batch* batch, const sub3_sentence* sentences, uint64_t num_sentences) {
+  Require(sentences != nullptr && num_sentences > 0, "The sentences are missing.");
+  Require(num_sentences <= kMaxSentences, "At most 65536 sentences join at a time.");
+  std::vector<sub3::Source> sources;
+  std::unordered_set<uint64_t> ids;
+  for (uint64_t i = 0; i < num_sentences; ++i) {
+    sources.push_back(CheckedSource(batch->config, sentences[i]));
+    Require(ids.insert(sentences[i].id).second && !batch->batch.Has(sentences[i].id),
+            "Another sentence of the batch has the same id.");
+  }
+  batch->batch.Add(sources);
+}
+
+void BatchStep(sub3_batch* batch, uint64_t max_steps, const int32_t* interrupt, sub3_progress* progress) {
+  sub3::Batch& running = batch->batch;
+  Require(progress->ended != nullptr && progress->capacity >= running.num_running(),
+          "The array of ended sentences must have room for all that are running.");
+  const double seconds_before = running.cost().decode_seconds;
+  progress->num_ended = progress->num_steps = progress->num_rows = 0;
+  progress->workspace_bytes = progress->kv_cache_bytes = 0;
+  while (progress->num_steps < max_steps && progress->num_ended == 0 && running.num_running() > 0) {
+    progress->num_rows += running.num_rows();
+    ++progress->num_steps;
+    for (uint64_t id : running.Step()) progress->ended[progress->num_ended++] = id;
+    if (interrupt != nullptr && __atomic_load_n(interrupt, __ATOMIC_RELAXED) != 0) break;
+  }
+  progress->workspace_bytes = running.workspace_bytes();
+  progress->kv_cache_bytes = running.kv_cache_bytes();
+  progress->seconds = running.cost().decode_seconds - seconds_before;
+}
+
+void BatchTake(sub3_batch* batch, uint64_t id, sub3_result* result) {
+  const sub3::Outcome* outcome = batch->batch.Find(id);
+  Require(outcome != nullptr, "No ended sentence of the batch has that id.");
+  size_t longest = 1;
+  for (const sub3::Hypothesis& hypothesis : outcome->hypotheses) longest = std::max(longest, hypothesis.ids.size());
+  CheckResult(*result, std::max<uint64_t>(result->num_slots, 1), longest);
+  WriteHypotheses(outcome->hypotheses, 0, result->num_slots, result);
+  WriteCost(outcome->cost, result);
+  batch->batch.Remove(id);
 }
 
 void Logits(const sub3::Model& model, const int32_t* source, uint64_t source_length, const int32_t* target,
@@ -164,9 +206,12 @@ void Logits(const sub3::Model& model, const int32_t* source, uint64_t source_len
   sub3::Workspace workspace;
   uint64_t peak_bytes = 0;
   const sub3::Encoded encoded = sub3::Encode(model, context, source, {0, source_length}, &workspace, &peak_bytes);
-  sub3::Decoder decoder(model, context, encoded, 1, target_length);
+  sub3::Decoder decoder(model, context);
+  sub3::DecoderState state(source_length, 1, target_length);
+  decoder.Join(encoded, {&state}, &peak_bytes);
+  decoder.Reserve(1, std::max(source_length, target_length));
   for (uint64_t t = 0; t < target_length; ++t) {
-    decoder.Step({{target[t], t == 0 ? -1 : 0, 0}}, logits + t * config.target_vocab_size);
+    decoder.Step({{&state, 0, target[t]}}, logits + t * config.target_vocab_size);
   }
 }
 
@@ -199,6 +244,44 @@ SUB3_EXPORT int32_t sub3_translate(const sub3_model* model, const sub3_request* 
   return Guard([&] {
     Require(model != nullptr && request != nullptr && result != nullptr, "An argument is null.");
     Translate(model->model, *request, result);
+  });
+}
+
+SUB3_EXPORT int32_t sub3_batch_create(const sub3_model* model, sub3_batch** batch) {
+  return Guard([&] {
+    Require(model != nullptr && batch != nullptr, "The model or the place for the batch is missing.");
+    *batch = new sub3_batch(model->model);
+  });
+}
+
+SUB3_EXPORT void sub3_batch_destroy(sub3_batch* batch) { delete batch; }
+
+SUB3_EXPORT int32_t sub3_batch_add(sub3_batch* batch, const sub3_sentence* sentences, uint64_t num_sentences) {
+  return Guard([&] {
+    Require(batch != nullptr, "The batch is null.");
+    BatchAdd(batch, sentences, num_sentences);
+  });
+}
+
+SUB3_EXPORT int32_t sub3_batch_step(sub3_batch* batch, uint64_t max_steps, const int32_t* interrupt,
+                                    sub3_progress* progress) {
+  return Guard([&] {
+    Require(batch != nullptr && progress != nullptr, "The batch or the place for its progress is missing.");
+    BatchStep(batch, max_steps, interrupt, progress);
+  });
+}
+
+SUB3_EXPORT int32_t sub3_batch_take(sub3_batch* batch, uint64_t id, sub3_result* result) {
+  return Guard([&] {
+    Require(batch != nullptr && result != nullptr, "The batch or the place for the result is missing.");
+    BatchTake(batch, id, result);
+  });
+}
+
+SUB3_EXPORT int32_t sub3_batch_remove(sub3_batch* batch, uint64_t id) {
+  return Guard([&] {
+    Require(batch != nullptr, "The batch is null.");
+    Require(batch->batch.Remove(id), "No sentence of the batch has that id.");
   });
 }
 

@@ -84,6 +84,45 @@ class CancelFlag:
         self._value[0] = 1
 
 
+class Interrupt(CancelFlag):
+    """Set from any thread to have `Batch.step` return after the step that it is taking; cleared to use it again."""
+
+    def clear(self) -> None:
+        self._value[0] = 0
+
+
+class Sentence(NamedTuple):
+    """What joins a batch: ids that end with eos, and how to search; the fields are those of `Engine.translate`."""
+
+    ids: Sequence[int]
+    max_length: int
+    beam_size: int = 1
+    num_hypotheses: int = 1
+    length_penalty: float = 1.0
+    min_length: int = 0
+
+
+class SentenceResult(NamedTuple):
+    """Translations of a sentence, best first, and its share of what the batch cost (docs/design.md, "Memory")."""
+
+    hypotheses: list[Hypothesis]
+    encode_ms: float
+    decode_ms: float
+    workspace_peak_bytes: int
+    kv_cache_peak_bytes: int
+
+
+class Progress(NamedTuple):
+    """The steps that a call of `Batch.step` took; `rows` is their sum, the bytes are held now by the whole batch."""
+
+    ended: list[int]  # sentences to take
+    steps: int
+    rows: int
+    milliseconds: float
+    workspace_bytes: int
+    kv_cache_bytes: int
+
+
 class _Tables:
     """Tensors and segments as the C ABI wants them, with everything they point to."""
 
@@ -115,6 +154,33 @@ class _Tables:
         value = ffi.new("char[]", text.encode())
         self._alive.append(value)
         return value
+
+
+class _Result:
+    """Arrays for `slots` hypotheses of up to `longest` ids, and the struct that names them."""
+
+    def __init__(self, slots: int, longest: int) -> None:
+        self._tokens = ffi.new("int32_t[]", slots * longest)
+        self._lengths = ffi.new("int32_t[]", slots)
+        self._scores = ffi.new("float[]", slots)
+        self._longest = longest
+        self.struct = ffi.new("sub3_result *")
+        self.struct.tokens, self.struct.num_tokens = self._tokens, slots * longest
+        self.struct.lengths, self.struct.scores = self._lengths, self._scores
+        self.struct.max_length, self.struct.num_slots = longest, slots
+
+    def hypotheses(self, first: int, count: int) -> list[Hypothesis]:
+        """Those found, of the slots from `first` on."""
+        return [
+            Hypothesis(ffi.unpack(self._tokens + slot * self._longest, self._lengths[slot]), self._scores[slot])
+            for slot in range(first, first + count)
+            if self._lengths[slot] >= 0
+        ]
+
+    def cost(self) -> tuple[float, float, int, int]:
+        """Milliseconds of encoding and decoding, bytes of workspace and key/value cache."""
+        cost = self.struct
+        return cost.encode_seconds * 1e3, cost.decode_seconds * 1e3, cost.workspace_peak_bytes, cost.kv_cache_peak_bytes
 
 
 class Engine:
@@ -202,37 +268,10 @@ class Engine:
             )
         except (OverflowError, TypeError) as error:
             raise InvalidRequest(f"A number of the request is out of range: {error}.") from None
-        slots, longest = len(sources) * num_hypotheses, max(max_lengths, default=0)
-        out_tokens = ffi.new("int32_t[]", slots * longest)
-        out_lengths = ffi.new("int32_t[]", slots)
-        out_scores = ffi.new("float[]", slots)
-        result = ffi.new(
-            "sub3_result *",
-            {
-                "tokens": out_tokens,
-                "num_tokens": slots * longest,
-                "max_length": longest,
-                "lengths": out_lengths,
-                "scores": out_scores,
-                "num_slots": slots,
-            },
-        )
-        _check(lib.sub3_translate(self._live_model(), request, result))
-        hypotheses = [
-            [
-                Hypothesis(ffi.unpack(out_tokens + slot * longest, out_lengths[slot]), out_scores[slot])
-                for slot in range(source * num_hypotheses, (source + 1) * num_hypotheses)
-                if out_lengths[slot] >= 0
-            ]
-            for source in range(len(sources))
-        ]
-        return BatchResult(
-            hypotheses,
-            result.encode_seconds * 1e3,
-            result.decode_seconds * 1e3,
-            result.workspace_peak_bytes,
-            result.kv_cache_peak_bytes,
-        )
+        result = _Result(len(sources) * num_hypotheses, max(max_lengths, default=0))
+        _check(lib.sub3_translate(self._live_model(), request, result.struct))
+        hypotheses = [result.hypotheses(source * num_hypotheses, num_hypotheses) for source in range(len(sources))]
+        return BatchResult(hypotheses, *result.cost())
 
     def logits(self, source: Sequence[int], target: Sequence[int]) -> NDArray[np.float32]:
         """Teacher forcing: [len(target), target_vocab_size], row t after the decoder has read target[0..t].
@@ -264,6 +303,93 @@ class Engine:
         if self._model is None:
             raise EngineError("The engine is closed.")
         return self._model
+
+
+class Batch:
+    """Sentences that run together: they join between two steps, and leave when they end or are removed.
+
+    What a sentence gets is what `Engine.translate` gives it alone. One thread at a time may use a batch; the engine
+    must stay open meanwhile. The GIL is released while it computes.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        """An empty batch, which holds no memory to speak of."""
+        batch = ffi.new("sub3_batch **")
+        _check(lib.sub3_batch_create(engine._live_model(), batch))
+        self._batch = ffi.gc(batch[0], lib.sub3_batch_destroy)
+        self._engine = engine
+        self._sentences: dict[int, Sentence] = {}
+
+    def __len__(self) -> int:
+        """Sentences that run, or have ended and were not taken yet."""
+        return len(self._sentences)
+
+    def add(self, sentences: Mapping[int, Sentence]) -> None:
+        """Encode sentences together; the keys are the caller's names for them. They take part from the next step on.
+
+        Raises InvalidRequest, or EngineError when memory runs out; then nobody has joined.
+        """
+        entries = ffi.new("sub3_sentence[]", len(sentences))
+        alive = []
+        try:
+            for entry, (key, sentence) in zip(entries, sentences.items(), strict=True):
+                tokens = ffi.new("int32_t[]", sentence.ids)
+                alive.append(tokens)
+                entry.id, entry.tokens, entry.num_tokens = key, tokens, len(tokens)
+                entry.max_length, entry.min_length = sentence.max_length, sentence.min_length
+                entry.beam_size, entry.length_penalty = sentence.beam_size, sentence.length_penalty
+                if not 1 <= sentence.num_hypotheses <= sentence.beam_size:
+                    raise InvalidRequest("The number of hypotheses must be from 1 to the beam size.")
+        except (OverflowError, TypeError) as error:
+            raise InvalidRequest(f"A number of the request is out of range: {error}.") from None
+        _check(lib.sub3_batch_add(self._live_batch(), entries, len(sentences)))
+        self._sentences.update(sentences)
+
+    def step(self, max_steps: int = 1, interrupt: Interrupt | None = None) -> Progress:
+        """Take steps until a sentence has ended, `max_steps` are taken, or `interrupt` is set after a step.
+
+        After an EngineError the batch is of no more use but to be closed.
+        """
+        progress = ffi.new("sub3_progress *")
+        ended = ffi.new("uint64_t[]", max(len(self._sentences), 1))
+        progress.ended, progress.capacity = ended, len(ended)
+        flag = interrupt._value if interrupt is not None else ffi.NULL
+        _check(lib.sub3_batch_step(self._live_batch(), max_steps, flag, progress))
+        return Progress(
+            ffi.unpack(ended, progress.num_ended),
+            progress.num_steps,
+            progress.num_rows,
+            progress.seconds * 1e3,
+            progress.workspace_bytes,
+            progress.kv_cache_bytes,
+        )
+
+    def take(self, key: int) -> SentenceResult:
+        """The result of a sentence that has ended; it leaves. Raises InvalidRequest if it hasn't."""
+        sentence = self._sentences.get(key)
+        if sentence is None:
+            raise InvalidRequest("No sentence of the batch has that id.")
+        result = _Result(sentence.num_hypotheses, sentence.max_length)
+        _check(lib.sub3_batch_take(self._live_batch(), key, result.struct))
+        del self._sentences[key]
+        return SentenceResult(result.hypotheses(0, sentence.num_hypotheses), *result.cost())
+
+    def remove(self, key: int) -> None:
+        """A sentence leaves, running or ended; its memory is free at once. Raises InvalidRequest if it isn't there."""
+        _check(lib.sub3_batch_remove(self._live_batch(), key))
+        del self._sentences[key]
+
+    def close(self) -> None:
+        """Everyone leaves. Later calls raise EngineError."""
+        if self._batch is not None:
+            ffi.release(self._batch)
+            self._batch = None
+            self._sentences = {}
+
+    def _live_batch(self) -> Any:
+        if self._batch is None:
+            raise EngineError("The batch is closed.")
+        return self._batch
 
 
 def isa() -> str:

@@ -2,7 +2,8 @@
  * so it has declarations only, no #include and no #if.
  *
  * Rules: fixed-width types; every pointer comes with its length; the caller allocates the outputs; a model is
- * immutable and may be used by any number of threads; scratch memory belongs to the call; no exception crosses.
+ * immutable and may be used by any number of threads; a batch by one at a time; scratch memory belongs to the call or
+ * the batch; no exception crosses.
  * Functions return a status; sub3_last_error() has the sentence of the calling thread's last failure. */
 
 #define SUB3_OK 0
@@ -21,6 +22,7 @@
 #define SUB3_GELU 3
 
 typedef struct sub3_model sub3_model;
+typedef struct sub3_batch sub3_batch;
 
 typedef struct {
   const char* name;
@@ -95,6 +97,31 @@ typedef struct {
   uint64_t kv_cache_peak_bytes;
 } sub3_result;
 
+/* A sentence that joins a batch; id is the caller's name for it. Its tokens are ended by eos, max_length bounds its
+ * target tokens, eos included. */
+typedef struct {
+  uint64_t id;
+  const int32_t* tokens;
+  uint64_t num_tokens;
+  uint32_t max_length;
+  uint32_t min_length;
+  uint32_t beam_size;
+  float length_penalty;
+} sub3_sentence;
+
+/* The steps that a call took. ended has room for capacity ids, at least as many as sentences are running. num_rows is
+ * the sum over the steps. The bytes are what the whole batch holds on return. */
+typedef struct {
+  uint64_t* ended;
+  uint64_t capacity;
+  uint64_t num_ended;
+  uint64_t num_steps;
+  uint64_t num_rows;
+  double seconds;
+  uint64_t workspace_bytes;
+  uint64_t kv_cache_bytes;
+} sub3_progress;
+
 const char* sub3_last_error(void);
 
 /* Name of the instruction set in use, chosen once: the best that the CPU has, or SUB3_FORCE_ISA. NULL if that asks for
@@ -107,6 +134,25 @@ void sub3_model_destroy(sub3_model* model);
 uint64_t sub3_model_weight_bytes(const sub3_model* model);
 
 int32_t sub3_translate(const sub3_model* model, const sub3_request* request, sub3_result* result);
+
+/* A running batch: sentences join between two steps and leave when they end or are removed; each gets what
+ * sub3_translate gives it alone. The model must outlive it. */
+int32_t sub3_batch_create(const sub3_model* model, sub3_batch** batch);
+void sub3_batch_destroy(sub3_batch* batch);
+
+/* Encodes the sentences together. A failure leaves the batch as it was. */
+int32_t sub3_batch_add(sub3_batch* batch, const sub3_sentence* sentences, uint64_t num_sentences);
+
+/* Takes steps until a sentence has ended, max_steps are taken, or *interrupt (may be null) is not 0 after a step. After
+ * a failure the batch is of no more use: destroy it. */
+int32_t sub3_batch_step(sub3_batch* batch, uint64_t max_steps, const int32_t* interrupt, sub3_progress* progress);
+
+/* The num_slots best hypotheses of an ended sentence, which leaves with them; times and bytes are its share
+ * (docs/design.md). */
+int32_t sub3_batch_take(sub3_batch* batch, uint64_t id, sub3_result* result);
+
+/* A sentence leaves, running or ended. */
+int32_t sub3_batch_remove(sub3_batch* batch, uint64_t id);
 
 /* Teacher forcing: logits[t * target_vocab_size ..] after the decoder has read target[0 .. t]. */
 int32_t sub3_logits(const sub3_model* model, const int32_t* source, uint64_t source_length, const int32_t* target,

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 namespace sub3 {
 
@@ -67,6 +66,12 @@ void QueryKeyValue(const Context& context, const Attention& attention, const flo
 
 float AttentionScale(size_t d_model, size_t heads) { return 1.0f / std::sqrt(static_cast<float>(d_model / heads)); }
 
+// Where slot `slot` of a sentence has its keys (part 0) or values (part 1) of layer l.
+float* Slot(const DecoderState& sentence, size_t l, size_t part, size_t slot, size_t d) {
+  constexpr size_t kSlots = DecoderState::kSlotsPerPage;
+  return sentence.pages[slot / kSlots] + ((2 * l + part) * kSlots + slot % kSlots) * d;
+}
+
 }  // namespace
 
 Encoded Encode(const Model& model, const Context& context, const int32_t* tokens, std::vector<size_t> offsets,
@@ -127,71 +132,91 @@ Encoded Encode(const Model& model, const Context& context, const int32_t* tokens
   return {x, std::move(offsets)};
 }
 
-Decoder::Decoder(const Model& model, const Context& context, const Encoded& encoded, size_t max_rows, size_t max_length)
-    : model_(model), context_(context), encoded_(encoded), max_rows_(max_rows), max_length_(max_length) {
-  const Config& config = model.config;
-  const size_t d = config.d_model;
-  slots_per_page_ = std::max<size_t>(max_rows, 16);
-  size_t longest = max_length;
-  for (size_t s = 0; s + 1 < encoded.offsets.size(); ++s) longest = std::max(longest, encoded.length(s));
-  history_ = workspace_.Allocate<uint32_t>(max_rows * max_length);
-  previous_history_ = workspace_.Allocate<uint32_t>(max_rows * max_length);
-  x_ = workspace_.Allocate<float>(max_rows * d);
-  normed_ = workspace_.Allocate<float>(max_rows * d);
-  q_ = workspace_.Allocate<float>(max_rows * d);
-  attended_ = workspace_.Allocate<float>(max_rows * d);
-  projected_ = workspace_.Allocate<float>(max_rows * d);
+DecoderState::DecoderState(size_t source_length, size_t max_rows, size_t max_length)
+    : source_length(source_length), max_rows(max_rows), max_length(max_length) {
+  history = workspace.Allocate<uint32_t>(max_rows * max_length);
+  previous_history = workspace.Allocate<uint32_t>(max_rows * max_length);
+}
+
+void Decoder::Join(const Encoded& encoded, const std::vector<DecoderState*>& sentences, uint64_t* peak_bytes) const {
+  const size_t d = model_.config.d_model, n = encoded.tokens();
+  Workspace workspace;
+  float* keys = workspace.Allocate<float>(n * d);
+  float* values = workspace.Allocate<float>(n * d);
+  void* scratch = workspace.Allocate<char>(BcqMatmulScratchBytes(WidestInput(model_.config)));
+  for (const DecoderLayer& layer : model_.decoder) {
+    context_.ThrowIfCancelled();
+    const Attention& attention = layer.encoder_attention;
+    const Product products[] = {{&attention.key.weight, attention.key.bias, keys, d},
+                                {&attention.value.weight, attention.value.bias, values, d}};
+    context_.isa->bcq_matmul(products, 2, encoded.states, d, d, n, scratch);
+    for (size_t s = 0; s < sentences.size(); ++s) {
+      DecoderState& sentence = *sentences[s];
+      const size_t first = encoded.offsets[s] * d, size = sentence.source_length * d;
+      sentence.encoder_keys.push_back(sentence.kv_cache.Allocate<float>(size));
+      sentence.encoder_values.push_back(sentence.kv_cache.Allocate<float>(size));
+      std::copy_n(keys + first, size, sentence.encoder_keys.back());
+      std::copy_n(values + first, size, sentence.encoder_values.back());
+    }
+  }
+  *peak_bytes += workspace.bytes();
+}
+
+void Decoder::Reserve(size_t max_rows, size_t longest) {
+  const bool fits = max_rows <= max_rows_ && longest <= longest_;
+  const bool spare = 2 * max_rows < max_rows_ || 2 * longest < longest_;
+  if (fits && !spare) return;
+  workspace_ = Workspace();
+  max_rows_ = max_rows, longest_ = longest;
+  if (max_rows == 0) return;
+  const Config& config = model_.config;
+  for (float** array : {&x_, &normed_, &q_, &k_, &v_, &attended_, &projected_}) {
+    *array = workspace_.Allocate<float>(max_rows * config.d_model);
+  }
   inner_ = workspace_.Allocate<float>(max_rows * config.decoder_ffn_dim);
   scores_ = workspace_.Allocate<float>(config.decoder_heads * longest);
   keys_ = workspace_.Allocate<const float*>(longest);
   values_ = workspace_.Allocate<const float*>(longest);
   scratch_ = workspace_.Allocate<char>(BcqMatmulScratchBytes(WidestInput(config)));
-  lengths_.reserve(max_rows);
-  previous_lengths_.reserve(max_rows);
+}
 
-  // The encoder's side of the attention is the same at every step: computed once.
-  for (const DecoderLayer& layer : model.decoder) {
-    context.ThrowIfCancelled();
-    float* keys = kv_cache_.Allocate<float>(encoded.tokens() * d);
-    float* values = kv_cache_.Allocate<float>(encoded.tokens() * d);
-    const Attention& attention = layer.encoder_attention;
-    const Product products[] = {{&attention.key.weight, attention.key.bias, keys, d},
-                                {&attention.value.weight, attention.value.bias, values, d}};
-    context.isa->bcq_matmul(products, 2, encoded.states, d, d, encoded.tokens(), scratch_);
-    encoder_keys_.push_back(keys);
-    encoder_values_.push_back(values);
+// Gives each row a slot and its history, and each sentence one position more.
+void Decoder::Advance(const std::vector<StepRow>& rows) {
+  const size_t page_floats = model_.decoder.size() * 2 * DecoderState::kSlotsPerPage * model_.config.d_model;
+  histories_.clear();
+  for (size_t r = 0, of_sentence = 0; r < rows.size(); ++r, ++of_sentence) {
+    DecoderState& sentence = *rows[r].sentence;
+    if (r == 0 || rows[r - 1].sentence != &sentence) {
+      of_sentence = 0;
+      std::swap(sentence.history, sentence.previous_history);
+      ++sentence.length;
+    }
+    if (sentence.num_slots == sentence.pages.size() * DecoderState::kSlotsPerPage) {
+      sentence.pages.push_back(sentence.kv_cache.Allocate<float>(page_floats));
+    }
+    uint32_t* history = sentence.history + of_sentence * sentence.max_length;
+    std::copy_n(sentence.previous_history + rows[r].parent * sentence.max_length, sentence.length - 1, history);
+    history[sentence.length - 1] = static_cast<uint32_t>(sentence.num_slots++);
+    histories_.push_back(history);
   }
 }
 
-float* Decoder::Slot(size_t l, Part part, size_t slot) const {
-  const size_t row = (2 * l + part) * slots_per_page_ + slot % slots_per_page_;
-  return pages_[slot / slots_per_page_] + row * model_.config.d_model;
-}
-
-// n neighbouring slots on one page, so that a product writes all rows' keys at once.
-void Decoder::ReserveSlots(size_t n) {
-  if (next_slot_ % slots_per_page_ + n > slots_per_page_ || next_slot_ == pages_.size() * slots_per_page_) {
-    next_slot_ = pages_.size() * slots_per_page_;
-    pages_.push_back(kv_cache_.Allocate<float>(model_.decoder.size() * 2 * slots_per_page_ * model_.config.d_model));
-  }
-  first_slot_ = next_slot_;
-  next_slot_ += n;
-}
-
-void Decoder::SelfAttention(const DecoderLayer& layer, size_t l, size_t n) {
-  const size_t d = model_.config.d_model, heads = model_.config.decoder_heads;
+void Decoder::SelfAttention(const DecoderLayer& layer, size_t l, const std::vector<StepRow>& rows) {
+  const size_t d = model_.config.d_model, heads = model_.config.decoder_heads, n = rows.size();
   const FloatOps& ops = *context_.isa->float_ops;
   const Attention& attention = layer.self_attention;
   Residual(model_, ops, attention.norm, n, x_, normed_, projected_, [&](const float* input, float* out) {
-    QueryKeyValue(context_, attention, input, n, d, q_, Slot(l, kKey, first_slot_), Slot(l, kValue, first_slot_),
-                  scratch_);
+    QueryKeyValue(context_, attention, input, n, d, q_, k_, v_, scratch_);
     for (size_t r = 0; r < n; ++r) {
-      for (size_t t = 0; t < lengths_[r]; ++t) {
-        const uint32_t slot = history_[r * max_length_ + t];
-        keys_[t] = Slot(l, kKey, slot);
-        values_[t] = Slot(l, kValue, slot);
+      const DecoderState& sentence = *rows[r].sentence;
+      const size_t length = sentence.length, own = histories_[r][length - 1];
+      std::copy_n(k_ + r * d, d, Slot(sentence, l, 0, own, d));
+      std::copy_n(v_ + r * d, d, Slot(sentence, l, 1, own, d));
+      for (size_t t = 0; t < length; ++t) {
+        keys_[t] = Slot(sentence, l, 0, histories_[r][t], d);
+        values_[t] = Slot(sentence, l, 1, histories_[r][t], d);
       }
-      ops.attend(q_ + r * d, keys_, values_, lengths_[r], heads, d / heads, AttentionScale(d, heads), scores_,
+      ops.attend(q_ + r * d, keys_, values_, length, heads, d / heads, AttentionScale(d, heads), scores_,
                  attended_ + r * d);
     }
     Apply(context_, attention.output, attended_, n, out, scratch_);
@@ -205,13 +230,13 @@ void Decoder::EncoderAttention(const DecoderLayer& layer, size_t l, const std::v
   Residual(model_, ops, attention.norm, rows.size(), x_, normed_, projected_, [&](const float* input, float* out) {
     Apply(context_, attention.query, input, rows.size(), q_, scratch_);
     for (size_t r = 0; r < rows.size(); ++r) {
-      const size_t first = encoded_.offsets[rows[r].sentence], length = encoded_.length(rows[r].sentence);
-      for (size_t t = 0; t < length; ++t) {
-        keys_[t] = encoder_keys_[l] + (first + t) * d;
-        values_[t] = encoder_values_[l] + (first + t) * d;
+      const DecoderState& sentence = *rows[r].sentence;
+      for (size_t t = 0; t < sentence.source_length; ++t) {
+        keys_[t] = sentence.encoder_keys[l] + t * d;
+        values_[t] = sentence.encoder_values[l] + t * d;
       }
-      ops.attend(q_ + r * d, keys_, values_, length, heads, d / heads, AttentionScale(d, heads), scores_,
-                 attended_ + r * d);
+      ops.attend(q_ + r * d, keys_, values_, sentence.source_length, heads, d / heads, AttentionScale(d, heads),
+                 scores_, attended_ + r * d);
     }
     Apply(context_, attention.output, attended_, rows.size(), out, scratch_);
   });
@@ -223,24 +248,13 @@ void Decoder::Step(const std::vector<StepRow>& rows, float* logits) {
   const FloatOps& ops = *context_.isa->float_ops;
   const size_t d = config.d_model, n = rows.size();
 
-  ReserveSlots(n);
-  std::swap(history_, previous_history_);
-  std::swap(lengths_, previous_lengths_);
-  lengths_.clear();
+  Advance(rows);
   for (size_t r = 0; r < n; ++r) {
-    const size_t length = rows[r].parent < 0 ? 0 : previous_lengths_[rows[r].parent];
-    if (length > 0) {
-      std::memcpy(history_ + r * max_length_, previous_history_ + rows[r].parent * max_length_,
-                  length * sizeof(uint32_t));
-    }
-    history_[r * max_length_ + length] = static_cast<uint32_t>(first_slot_ + r);
-    lengths_.push_back(static_cast<uint32_t>(length + 1));
-    Embed(model_, model_.target_embedding, rows[r].token, length, x_ + r * d);
+    Embed(model_, model_.target_embedding, rows[r].token, rows[r].sentence->length - 1, x_ + r * d);
   }
-
   for (size_t l = 0; l < model_.decoder.size(); ++l) {
     const DecoderLayer& layer = model_.decoder[l];
-    SelfAttention(layer, l, n);
+    SelfAttention(layer, l, rows);
     EncoderAttention(layer, l, rows);
     Residual(model_, ops, layer.ffn.norm, n, x_, normed_, projected_, [&](const float* input, float* out) {
       FeedForwardBlock(model_, context_, layer.ffn, input, n, inner_, out, scratch_);

@@ -39,52 +39,63 @@ struct Encoded {
 Encoded Encode(const Model& model, const Context& context, const int32_t* tokens, std::vector<size_t> offsets,
                Workspace* states, uint64_t* peak_bytes);
 
-// A row of a decoder step: the token to read, the row of the previous step whose history it continues (-1: none), and
-// the sentence that it translates.
-struct StepRow {
-  int32_t token;
-  int32_t parent;
-  uint32_t sentence;
+// What the decoder keeps of one sentence while it runs: all of it is freed with the sentence.
+struct DecoderState {
+  static constexpr size_t kSlotsPerPage = 16;
+
+  // Room for max_rows rows of up to max_length positions; the decoder's Join fills in the encoder's side.
+  DecoderState(size_t source_length, size_t max_rows, size_t max_length);
+
+  const size_t source_length, max_rows, max_length;
+  size_t length = 0;  // target positions read so far, the same for all its rows
+  Workspace kv_cache, workspace;
+  std::vector<float*> encoder_keys, encoder_values;  // of each layer: [source_length, d_model]
+  std::vector<float*> pages;                         // each [layers, key | value, kSlotsPerPage, d_model]
+  size_t num_slots = 0;                              // taken on the pages: one a row and step
+  uint32_t *history, *previous_history;              // [max_rows, max_length]: the slots of each row's positions
 };
 
-// Rows may come and go between steps and be at different positions. Keys and values of a step are written once;
-// a row finds its own through a list of slots, so reordering a beam copies four bytes a position.
+// A row of a decoder step: its sentence, the token to read, and the row among the sentence's rows of the previous step
+// whose history it continues (ignored at the first step).
+struct StepRow {
+  DecoderState* sentence;
+  uint32_t parent;
+  int32_t token;
+};
+
+// Takes a step for the rows of many sentences at a time. Sentences may come and go between steps and be at different
+// positions. Keys and values of a step are written once; a row finds its own through a list of slots, so reordering a
+// beam copies four bytes a position.
 class Decoder {
  public:
-  Decoder(const Model& model, const Context& context, const Encoded& encoded, size_t max_rows, size_t max_length);
+  Decoder(const Model& model, const Context& context) : model_(model), context_(context) {}
 
-  // logits: [rows.size(), target_vocab_size].
+  // Computes the encoder's side of the attention, which is the same at every step: sentences[i] is sentence i of
+  // `encoded`. The size of the scratch memory, freed on return, is added to *peak_bytes.
+  void Join(const Encoded& encoded, const std::vector<DecoderState*>& sentences, uint64_t* peak_bytes) const;
+
+  // Scratch memory for steps of up to max_rows rows over up to `longest` positions of source or target. It grows as
+  // needed and shrinks when more than half of it is spare; Reserve(0, 0) frees it.
+  void Reserve(size_t max_rows, size_t longest);
+
+  // rows: those of a sentence are neighbours. logits: [rows.size(), target_vocab_size].
   void Step(const std::vector<StepRow>& rows, float* logits);
 
   uint64_t workspace_bytes() const { return workspace_.bytes(); }
-  uint64_t kv_cache_bytes() const { return kv_cache_.bytes(); }
 
  private:
-  enum Part { kKey, kValue };
-
-  void SelfAttention(const DecoderLayer& layer, size_t l, size_t n);
+  void Advance(const std::vector<StepRow>& rows);
+  void SelfAttention(const DecoderLayer& layer, size_t l, const std::vector<StepRow>& rows);
   void EncoderAttention(const DecoderLayer& layer, size_t l, const std::vector<StepRow>& rows);
-  void ReserveSlots(size_t n);
-  float* Slot(size_t l, Part part, size_t slot) const;
 
   const Model& model_;
   const Context& context_;
-  const Encoded& encoded_;
-  const size_t max_rows_, max_length_;
-  Workspace workspace_, kv_cache_;
-
-  size_t slots_per_page_;
-  std::vector<float*> pages_;  // each [layers, key | value, slots_per_page, d_model]
-  size_t first_slot_ = 0;      // of this step
-  size_t next_slot_ = 0;
-  std::vector<const float*> encoder_keys_, encoder_values_;  // of each layer: [tokens, d_model]
-
-  std::vector<uint32_t> lengths_, previous_lengths_;  // of each row's history
-  uint32_t *history_, *previous_history_;             // [max_rows, max_length] slots
-
-  float *x_, *normed_, *q_, *attended_, *projected_, *inner_, *scores_;
+  size_t max_rows_ = 0, longest_ = 0;
+  Workspace workspace_;
+  float *x_, *normed_, *q_, *k_, *v_, *attended_, *projected_, *inner_, *scores_;
   const float **keys_, **values_;
   void* scratch_;
+  std::vector<const uint32_t*> histories_;  // of each row of this step
 };
 
 }  // namespace sub3

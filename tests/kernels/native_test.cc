@@ -1,8 +1,10 @@
 // The engine through its C ABI, without Python, so that sanitizers see all of it: a tiny random model is built,
-// translated with, cancelled and broken in every field. Exits non-zero at the first failure.
+// translated with, batched, cancelled and broken in every field. Exits non-zero at the first failure.
 
+#include <malloc.h>
 #include <stdint.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -15,6 +17,9 @@
 
 extern "C" {
 #include "kernels/engine_api.h"
+#ifdef __SANITIZE_ADDRESS__
+size_t __sanitizer_get_current_allocated_bytes(void);  // its header is not installed everywhere
+#endif
 }
 
 namespace {
@@ -192,6 +197,159 @@ void TestMinimumLengthAndCancel() {
   sub3_model_destroy(model);
 }
 
+// The source i of a Call, as a sentence of a batch.
+sub3_sentence Sentence(const Call& call, uint64_t i, uint32_t beam_size) {
+  return {i,
+          call.tokens.data() + call.offsets[i],
+          call.offsets[i + 1] - call.offsets[i],
+          call.max_lengths[i],
+          0,
+          beam_size,
+          1.0f};
+}
+
+// One step; the ids of the ended.
+std::vector<uint64_t> Step(sub3_batch* batch, sub3_progress* progress) {
+  std::vector<uint64_t> ended(16);
+  *progress = {ended.data(), ended.size(), 0, 0, 0, 0, 0, 0};
+  CHECK(sub3_batch_step(batch, 1, nullptr, progress) == SUB3_OK);
+  ended.resize(progress->num_ended);
+  return ended;
+}
+
+// Heap bytes in use by this thread's arena.
+uint64_t HeapBytes() {
+#ifdef __SANITIZE_ADDRESS__
+  return __sanitizer_get_current_allocated_bytes();
+#else
+  const struct mallinfo2 info = mallinfo2();
+  return info.uordblks + info.hblkhd;
+#endif
+}
+
+// Sentences come at different steps and get what they get in one call; the allocator sees what the batch says it holds.
+void TestBatch() {
+  Tables tables;
+  sub3_model* model = nullptr;
+  CHECK(tables.Create(&model) == SUB3_OK);
+  for (uint32_t beam : {1u, 3u}) {
+    Call expected(beam, beam), call(beam, beam);
+    CHECK(sub3_translate(model, &expected.request, &expected.result) == SUB3_OK);
+    sub3_batch* batch = nullptr;
+    CHECK(sub3_batch_create(model, &batch) == SUB3_OK);
+    const uint64_t heap_before = HeapBytes();
+    uint64_t joined = 0, taken = 0;
+    while (taken < 3) {
+      if (joined < 3) {
+        const sub3_sentence sentence = Sentence(call, joined++, beam);
+        CHECK(sub3_batch_add(batch, &sentence, 1) == SUB3_OK);
+        CHECK(sub3_batch_add(batch, &sentence, 1) == SUB3_INVALID_REQUEST);
+      }
+      sub3_progress progress;
+      const std::vector<uint64_t> ended = Step(batch, &progress);
+      const double held = static_cast<double>(HeapBytes() - heap_before);
+      const double stated = static_cast<double>(progress.workspace_bytes + progress.kv_cache_bytes);
+      CHECK(held >= stated && held <= 1.25 * stated + 16384);  // vectors, trees and the allocator's own
+      for (uint64_t id : ended) {
+        sub3_result result{call.out_tokens.data() + id * beam * 20,
+                           beam * 20,
+                           20,
+                           call.lengths.data() + id * beam,
+                           call.scores.data() + id * beam,
+                           beam,
+                           0,
+                           0,
+                           0,
+                           0};
+        CHECK(sub3_batch_take(batch, id, &result) == SUB3_OK);
+        CHECK(result.workspace_peak_bytes > 0 && result.kv_cache_peak_bytes > 0 && result.decode_seconds > 0);
+        CHECK(sub3_batch_take(batch, id, &result) == SUB3_INVALID_REQUEST);
+        ++taken;
+      }
+    }
+    CHECK(call.lengths == expected.lengths && call.scores == expected.scores);
+    for (size_t slot = 0; slot < call.lengths.size(); ++slot) {
+      for (int32_t t = 0; t < call.lengths[slot]; ++t) {
+        CHECK(call.out_tokens[slot * 20 + t] == expected.out_tokens[slot * 20 + t]);
+      }
+    }
+    sub3_batch_destroy(batch);
+  }
+  sub3_model_destroy(model);
+}
+
+// Two sentences change places for as long as many have come and gone: the heap does not grow.
+void TestBatchLivesLong() {
+  Tables tables;
+  sub3_model* model = nullptr;
+  CHECK(tables.Create(&model) == SUB3_OK);
+  Call call;
+  sub3_batch* batch = nullptr;
+  CHECK(sub3_batch_create(model, &batch) == SUB3_OK);
+  uint64_t early = 0, late = 0;
+  for (uint64_t id = 0; id < 2000; ++id) {
+    sub3_sentence sentence = Sentence(call, 2, 2);
+    sentence.id = id;
+    CHECK(sub3_batch_add(batch, &sentence, 1) == SUB3_OK);
+    sub3_progress progress;
+    for (int step = 0; step < 3; ++step) {
+      for (uint64_t ended : Step(batch, &progress)) CHECK(sub3_batch_remove(batch, ended) == SUB3_OK);
+    }
+    if (id >= 4) sub3_batch_remove(batch, id - 4);  // whether or not it has ended by itself
+    uint64_t& peak = id < 200 ? early : late;
+    peak = std::max(peak, HeapBytes());
+  }
+  CHECK(late <= early + early / 50);
+  sub3_batch_destroy(batch);
+  sub3_model_destroy(model);
+}
+
+void TestBadBatches() {
+  Tables tables;
+  sub3_model* model = nullptr;
+  CHECK(tables.Create(&model) == SUB3_OK);
+  Call call;
+  sub3_batch* batch = nullptr;
+  CHECK(sub3_batch_create(nullptr, &batch) == SUB3_INVALID_REQUEST);
+  CHECK(sub3_batch_create(model, nullptr) == SUB3_INVALID_REQUEST);
+  CHECK(sub3_batch_create(model, &batch) == SUB3_OK);
+  const auto refused = [&](auto change) {
+    sub3_sentence sentences[2] = {Sentence(call, 0, 2), Sentence(call, 1, 2)};
+    change(sentences[1]);
+    CHECK(sub3_batch_add(batch, sentences, 2) == SUB3_INVALID_REQUEST);
+    CHECK(sub3_batch_remove(batch, 0) == SUB3_INVALID_REQUEST);  // the good one did not join either
+  };
+  refused([](sub3_sentence& s) { s.id = 0; });
+  refused([](sub3_sentence& s) { s.tokens = nullptr; });
+  refused([](sub3_sentence& s) { s.num_tokens = 0; });
+  refused([](sub3_sentence& s) { s.num_tokens = kPositions + 1; });
+  refused([](sub3_sentence& s) { s.num_tokens = ~uint64_t{0}; });
+  refused([](sub3_sentence& s) { s.max_length = 0; });
+  refused([](sub3_sentence& s) { s.max_length = kPositions + 1; });
+  refused([](sub3_sentence& s) { s.beam_size = 0; });
+  refused([](sub3_sentence& s) { s.beam_size = 65; });
+  refused([](sub3_sentence& s) { s.length_penalty = NAN; });
+  CHECK(sub3_batch_add(batch, nullptr, 1) == SUB3_INVALID_REQUEST);
+  const sub3_sentence sentence = Sentence(call, 0, 1);
+  CHECK(sub3_batch_add(nullptr, &sentence, 1) == SUB3_INVALID_REQUEST);
+  CHECK(sub3_batch_add(batch, &sentence, 0) == SUB3_INVALID_REQUEST);
+  CHECK(sub3_batch_add(batch, &sentence, 1) == SUB3_OK);
+  sub3_progress progress{};
+  CHECK(sub3_batch_step(batch, 1, nullptr, &progress) == SUB3_INVALID_REQUEST);
+  CHECK(sub3_batch_step(batch, 1, nullptr, nullptr) == SUB3_INVALID_REQUEST);
+  CHECK(sub3_batch_take(batch, 0, &call.result) == SUB3_INVALID_REQUEST);  // it runs
+  while (Step(batch, &progress).empty()) {
+  }
+  call.result.num_slots = 0;
+  CHECK(sub3_batch_take(batch, 0, &call.result) == SUB3_INVALID_REQUEST);
+  CHECK(sub3_batch_take(batch, 0, nullptr) == SUB3_INVALID_REQUEST);
+  CHECK(sub3_batch_remove(batch, 0) == SUB3_OK);  // still there after every refusal
+  CHECK(sub3_batch_remove(nullptr, 0) == SUB3_INVALID_REQUEST);
+  sub3_batch_destroy(batch);
+  sub3_batch_destroy(nullptr);
+  sub3_model_destroy(model);
+}
+
 template <typename Change>
 void Refused(int32_t status, Change change) {
   Tables tables;
@@ -296,6 +454,9 @@ int main() {
   TestTranslates();
   TestThreadsShareAModel();
   TestMinimumLengthAndCancel();
+  TestBatch();
+  TestBatchLivesLong();
+  TestBadBatches();
   TestBadModels();
   TestBadRequests();
   std::printf("native test: %d checks hold\n", checks);
