@@ -5,20 +5,20 @@ import logging
 import signal
 import sys
 
-import uvicorn
 from pydantic import ValidationError
 
 from models.format import ModelError, UnavailableConfiguration
 from service import key_command
 from service.app import create_app
 from service.keys import StoreDown
+from service.server import Server
 from service.settings import Settings, describe
 
 
 def main() -> int:
     """Run until SIGTERM or SIGINT; 2 if the settings or the model are refused."""
     arguments = _arguments()
-    # uvicorn takes SIGTERM over while it serves, finishes what is in flight, and then raises it again for us
+    # until the server takes the signal over
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     logging.basicConfig(level=logging.INFO, format="%(levelname)s:     %(message)s")
     try:
@@ -34,13 +34,7 @@ def main() -> int:
     except (ModelError, UnavailableConfiguration, StoreDown) as error:
         print(error, file=sys.stderr)
         return 2
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port,
-        server_header=False,
-        timeout_graceful_shutdown=settings.shutdown_seconds,
-    )
+    Server(app, settings).run()
     return 0
 
 

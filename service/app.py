@@ -55,7 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
     if settings.admin_token is not None:
         app.include_router(admin.router(settings.admin_token.get_secret_value(), registry, metrics))
     errors.install(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, max_header_bytes=settings.max_header_bytes)
     app.add_middleware(metrics.count)  # outermost: it sees the refusals of the others
     return app
 

@@ -1,4 +1,4 @@
-"""Middleware that refuses large and compressed request bodies before anything parses them."""
+"""Middleware that refuses large heads, and large or compressed bodies, before anything parses them."""
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -8,16 +8,21 @@ from service.errors import refusal
 
 
 class BodyLimit:
-    """413 above `max_bytes`, by Content-Length and by what really arrives; 415 for an encoded body."""
+    """413 above `max_bytes`, by Content-Length and by what really arrives; 415 for an encoded body; 431 for headers."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        """`max_bytes`: the largest body that passes."""
-        self._app, self._max_bytes = app, max_bytes
+    def __init__(self, app: ASGIApp, max_bytes: int, max_header_bytes: int) -> None:
+        """`max_bytes`: the largest body that passes; `max_header_bytes`: the largest request line and headers."""
+        self._app, self._max_bytes, self._max_header_bytes = app, max_bytes, max_header_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, with its body counted."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        # the HTTP server's own limit is for heads that arrive in parts; one that comes whole passes it
+        if _head_bytes(scope) > self._max_header_bytes:
+            sentence = f"The headers are larger than {self._max_header_bytes:,} bytes."
+            await refusal(431, sentence, {"Connection": "close"})(scope, receive, send)
             return
         headers = Headers(scope=scope)
         if headers.get("content-encoding", "identity").lower() != "identity":
@@ -41,3 +46,8 @@ class BodyLimit:
             return message
 
         await self._app(scope, counted, send)
+
+
+def _head_bytes(scope: Scope) -> int:
+    target: int = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+    return target + sum(len(name) + len(value) + 4 for name, value in scope["headers"])  # ": " and the line's end

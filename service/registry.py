@@ -26,11 +26,11 @@ Policy = Literal["availability", "resource"]
 
 
 class NotReady(Exception):
-    """No model has translated its warm-up sentence yet."""
+    """No model has translated its warm-up sentence yet, or the server is about to end."""
 
     def __init__(self) -> None:
         """The sentence that the client reads."""
-        super().__init__("The model is still loading; retry in a moment.")
+        super().__init__("The model is still loading, or the server is shutting down; retry in a moment.")
 
 
 class UnknownModel(Exception):
@@ -129,6 +129,7 @@ class Registry:
         self.models = {directory.config.name: Model(directory, Tokenizer(directory)) for directory in directories}
         self._max_batch_tokens = max_batch_tokens
         self._swap_wait_s = swap_wait_s
+        self._draining = False
         self._lock = threading.Lock()  # guards desired, live, held and readers; held for a few instructions
         self._released = threading.Condition(self._lock)
 
@@ -139,10 +140,14 @@ class Registry:
             desired = Desired(by_name(model.directory, name))
             self._switch(model, desired, self._load(model, desired.choices.values()))
 
+    def drain(self) -> None:
+        """Be not ready from now on, so that balancers turn away; requests are served as before."""
+        self._draining = True
+
     @property
     def ready(self) -> bool:
-        """Whether every model has translated its warm-up sentence."""
-        return all(model.answers is not None for model in self.models.values())
+        """Whether every model has translated its warm-up sentence, and the server isn't about to end."""
+        return not self._draining and all(model.answers is not None for model in self.models.values())
 
     def facts(self) -> Iterator[tuple[ModelFacts, int]]:
         """The live configurations with their bytes."""

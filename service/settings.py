@@ -51,8 +51,25 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=1 << 20, ge=1, description="Largest request body in bytes; larger is 413.")
     max_alternatives: int = Field(default=4, ge=0, description="Most alternatives to a translation; more is 422.")
     max_beam_size: int = Field(default=8, ge=1, description="Widest beam; wider is 422.")
+    header_seconds: float = Field(
+        default=10, gt=0, description="Time a client has to send a request's headers, in seconds; slower is 408."
+    )
+    body_seconds: float = Field(
+        default=30, gt=0, description="Time a client has to send a request's body, in seconds; slower is 408."
+    )
+    max_header_bytes: int = Field(
+        default=16 << 10, ge=1024, description="Largest request line and headers in bytes; larger is 431."
+    )
+    max_connections: int = Field(
+        default=512, ge=1, description="Most connections at the same time; one more is answered 503 and closed."
+    )
+    drain_seconds: float = Field(
+        default=5,
+        ge=0,
+        description="Time to serve on after SIGTERM with /health/ready at 503, in seconds: balancers turn away.",
+    )
     shutdown_seconds: int = Field(
-        default=30, ge=1, description="Time that requests in flight have to finish after SIGTERM, in seconds."
+        default=30, ge=1, description="Time that requests in flight have to finish after the drain, in seconds."
     )
     admin_token: SecretStr | None = Field(
         default=None,

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-import uvicorn
 from fastapi import FastAPI
 
 from kernels.engine import CancelFlag
 from service.app import create_app
+from service.server import Server as Uvicorn
 from service.settings import Settings
 
 TOKEN = "a-token-of-the-tests"
@@ -41,13 +41,13 @@ def serve(settings: Settings) -> Iterator[Server]:
     started = threading.Event()
     loops: list[asyncio.AbstractEventLoop] = []
 
-    class Uvicorn(uvicorn.Server):
+    class Started(Uvicorn):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             loops.append(asyncio.get_running_loop())
             started.set()
 
-    server = Uvicorn(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5))
+    server = Started(app, settings, log_level="warning")
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     try:

@@ -1,0 +1,234 @@
+"""Clients that stall, clients too many, and the end of the process: over real sockets and with real signals."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+import service
+from service.settings import Settings
+from tests.service.running import PAIR, Server, assert_refused, held_worker, serve, texts_of, translate, until_metric
+
+ROOT = Path(service.__file__).parent.parent
+HEAD = b"POST /v1/translate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+BODY = json.dumps({"text": "Hello.", **PAIR}).encode()
+
+
+@contextmanager
+def connection(server: Server) -> Iterator[socket.socket]:
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as opened:
+        yield opened
+
+
+def until_closed(client: socket.socket) -> bytes:
+    """All that the server sends before it closes; a reset counts as a close without a word."""
+    received = b""
+    while chunk := client.recv(65536):
+        received += chunk
+    return received
+
+
+def refusal(received: bytes) -> tuple[int, str]:
+    """Status and sentence of the one reply."""
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert b"connection: close" in head.lower()
+    assert int(next(line for line in head.lower().split(b"\r\n") if b"content-length" in line).split()[1]) == len(body)
+    return int(head.split()[1]), json.loads(body)["error"]
+
+
+@pytest.fixture(scope="module")
+def impatient(tiny_model: Path) -> Iterator[Server]:
+    """A server that waits a fraction of a second, for heads and bodies."""
+    settings = Settings(model_directory=tiny_model, threads=1, header_seconds=0.3, body_seconds=0.3)
+    with serve(settings) as running:
+        yield running
+
+
+@pytest.mark.parametrize("start", [b"", b"GET /health/live HTTP/1.1\r\nHost: x\r\nX-Slow: 1"], ids=["silence", "half"])
+def test_a_head_that_does_not_come(impatient: Server, start: bytes) -> None:
+    with connection(impatient) as client:
+        client.sendall(start)
+        assert refusal(until_closed(client)) == (408, "The request's headers took too long.")
+
+
+def test_dripping_bytes_do_not_extend_the_time(impatient: Server) -> None:
+    with connection(impatient) as client:
+        client.settimeout(0.02)
+        received, ended = b"", False
+        while not ended:
+            client.sendall(b"X")
+            with contextlib.suppress(TimeoutError):
+                chunk = client.recv(65536)
+                received, ended = received + chunk, not chunk
+        assert refusal(received) == (408, "The request's headers took too long.")
+
+
+def test_a_head_that_does_not_come_on_a_kept_connection(impatient: Server) -> None:
+    with connection(impatient) as client:
+        client.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY)
+        first = client.recv(65536)
+        assert first.startswith(b"HTTP/1.1 200")
+        client.sendall(b"GET ")
+        received = until_closed(client)
+        assert refusal(received[received.index(b"HTTP/1.1 408") :])[0] == 408
+
+
+def test_a_body_that_does_not_come(impatient: Server) -> None:
+    with connection(impatient) as client:
+        client.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY[:-1])
+        assert refusal(until_closed(client)) == (408, "The request's body took too long.")
+    with connection(impatient) as client:
+        client.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\n{}   \r\n")
+        assert refusal(until_closed(client)) == (408, "The request's body took too long.")
+
+
+def test_a_refused_request_whose_body_does_not_end(impatient: Server) -> None:
+    with connection(impatient) as client:
+        client.sendall(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        received = until_closed(client)
+        assert received.startswith(b"HTTP/1.1 404")
+        assert received.count(b"HTTP/1.1") == 1  # a second status would answer a second request
+
+
+def test_only_what_the_client_owes_is_timed(impatient: Server) -> None:
+    later = threading.Event()
+    with httpx.Client(base_url=impatient.url, timeout=60) as client, ThreadPoolExecutor() as pool:
+        with held_worker(impatient):
+            asked = pool.submit(translate, client, "Hello.")
+            until_metric(client, "sub3_queue_depth 1.0")
+            # on the clock of the server itself: after its timers, had there been any
+            impatient.loop.call_soon_threadsafe(impatient.loop.call_later, 0.5, later.set)
+            assert later.wait(60)
+        texts_of(asked.result(60))
+
+
+def test_headers_too_large(impatient: Server) -> None:
+    with httpx.Client(base_url=impatient.url, timeout=60) as client:
+        assert client.get("/health/live", headers={"X-Large": "x" * 15_000}).status_code == 200
+        assert_refused(client.get("/health/live", headers={"X-Large": "x" * 17_000}), 431, "16,384 bytes")
+        assert_refused(client.get("/health/live", params={"q": "x" * 17_000}), 431, "16,384 bytes")
+    with connection(impatient) as client_socket:  # in parts, so that it never is a whole head
+        client_socket.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\nX-Large: ")
+        client_socket.sendall(b"x" * 40_000)
+        assert refusal(until_closed(client_socket)) == (431, "The headers are larger than 16,384 bytes.")
+
+
+def test_what_is_no_http(impatient: Server) -> None:
+    with connection(impatient) as client:
+        client.sendall(b"\x16\x03\x01\x02\x00\r\n\r\n")
+        assert refusal(until_closed(client)) == (400, "This is no HTTP/1.1 request.")
+
+
+def test_connections_too_many(tiny_model: Path) -> None:
+    with serve(Settings(model_directory=tiny_model, threads=1, max_connections=2)) as server:
+        with connection(server) as first, connection(server), connection(server) as surplus:
+            status, sentence = refusal(until_closed(surplus))
+            assert (status, sentence) == (503, "The server has its 2 connections; retry in a moment.")
+            first.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert first.recv(65536).startswith(b"HTTP/1.1 200")
+        with httpx.Client(base_url=server.url, timeout=60) as client:
+            while client.get("/health/live").status_code == 503:  # until the server has seen the others go
+                pass
+
+
+# The process
+
+
+@contextmanager
+def started(tiny_model: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`python -m service` on a free port, and its address."""
+    whole = {**os.environ, "SUB3_MODEL_DIRECTORY": str(tiny_model), "PORT": "0", "SUB3_THREADS": "1", **environment}
+    with subprocess.Popen(
+        [sys.executable, "-m", "service"], env=whole, cwd=ROOT, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        try:
+            address = next(line for line in process.stderr if "running on" in line)
+            yield process, address.split("running on ")[1].split()[0]
+        finally:
+            process.kill()
+
+
+def test_the_end_under_load_loses_no_request(tiny_model: Path) -> None:
+    served: list[int] = []
+    in_flight_at_the_end: list[int] = []
+    out_of_rotation = threading.Event()
+    long_text = " ".join(["The big tree sees the old house near a river."] * 30)
+
+    def client_of(url: str) -> None:
+        """A client behind a balancer: it keeps its connection, and stops when the balancer takes the server out."""
+        with httpx.Client(base_url=url, timeout=60) as client:
+            while not out_of_rotation.is_set():
+                served.append(translate(client, long_text).status_code)
+            # a balancer is slow: requests go on coming for a while after the readiness has changed
+            for _ in range(3):
+                in_flight_at_the_end.append(translate(client, "The old house.").status_code)
+
+    with started(tiny_model, SUB3_DRAIN_SECONDS="4") as (process, url):
+        clients = [threading.Thread(target=client_of, args=(url,)) for _ in range(4)]
+        for thread in clients:
+            thread.start()
+        with httpx.Client(base_url=url, timeout=60) as probe:
+            while len(served) < 8:
+                assert probe.get("/health/ready").status_code == 200
+            process.send_signal(signal.SIGTERM)
+            refused = probe.get("/health/ready")
+            while refused.status_code == 200:  # the signal is on its way
+                refused = probe.get("/health/ready")
+            assert_refused(refused, 503, "shutting down")
+            assert probe.get("/health/live").status_code == 200
+            out_of_rotation.set()
+        for thread in clients:
+            thread.join()
+        assert process.stderr is not None
+        log = process.stderr.read()
+        assert process.wait(60) == 0
+    assert set(served) == {200}
+    assert in_flight_at_the_end == [200] * 12
+    assert "Traceback" not in log
+
+
+def test_what_is_in_flight_when_accepting_ends_is_finished(tiny_model: Path) -> None:
+    text = " ".join(["The big tree sees the old house near a river."] * 100)
+    with started(tiny_model, SUB3_DRAIN_SECONDS="0") as (process, url):
+        body = json.dumps({"text": text, **PAIR, "beam_size": 8}).encode()
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=60) as client, httpx.Client(base_url=url) as probe:
+            client.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            while "sub3_running 1.0" not in probe.get("/metrics").text:
+                pass
+            process.send_signal(signal.SIGTERM)
+            reply = until_closed(client)
+        assert reply.startswith(b"HTTP/1.1 200")
+        assert json.loads(reply.partition(b"\r\n\r\n")[2])["translations"]
+        assert process.wait(60) == 0
+
+
+def test_replies_of_the_drain_close_their_connections(tiny_model: Path) -> None:
+    with started(tiny_model, SUB3_DRAIN_SECONDS="60") as (process, url), httpx.Client(base_url=url) as client:
+        assert "connection" not in client.get("/health/live").headers
+        process.send_signal(signal.SIGTERM)
+        while "connection" not in (reply := client.get("/health/live")).headers:
+            pass
+        assert reply.headers["connection"] == "close"
+        texts_of(translate(client, "Hello."))  # a new connection is accepted
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 128 + signal.SIGTERM
+
+
+def test_a_terminal_need_not_wait_for_balancers(tiny_model: Path) -> None:
+    with started(tiny_model, SUB3_DRAIN_SECONDS="3600") as (process, _):
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
