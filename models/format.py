@@ -6,6 +6,7 @@ sentence that names the file and the fault; what passes may be handed to the eng
 
 import contextlib
 import fnmatch
+import functools
 import hashlib
 import json
 import math
@@ -468,6 +469,8 @@ def open_model(path: str | os.PathLike[str], *, verify: bool = True) -> ModelDir
         for name, tensor in tensors.items():
             if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
                 raise ModelError(f"{weights_path}: the tensor {name!r} holds numbers that are not finite.")
+        if hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)  # the pages just read are resident only where they are used again
     return ModelDirectory(directory, config, vocabulary, types.MappingProxyType(tensors))
 
 
@@ -531,11 +534,13 @@ def decode_json(kind: Any, value: Any, where: str) -> Any:
         kind: a dataclass, int, float, str, bool, Literal, X | None, tuple[X, ...], Mapping[str, X] or a NamedTuple.
         where: path of the value in the document, for the sentence.
     """
+    if type(value) is kind and kind is not float:
+        return value  # most values are words and counts of a vocabulary, and the service starts no faster than this
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if is_dataclass(kind):
         if not isinstance(value, dict):
             raise ValueError(f"{where} must be an object")
-        hints = typing.get_type_hints(kind)
+        hints = _hints(typing.cast(type, kind))
         prefix = "" if where == "the document" else f"{where}."
         for field in fields(kind):
             if field.name not in value:
@@ -559,7 +564,7 @@ def decode_json(kind: Any, value: Any, where: str) -> Any:
             raise ValueError(f"{where} must be a list")
         return tuple(decode_json(arguments[0], item, f"{where}[{n}]") for n, item in enumerate(value))
     if origin is tuple or (isinstance(kind, type) and issubclass(kind, tuple)):
-        types_of = arguments or tuple(typing.get_type_hints(kind).values())
+        types_of = arguments or tuple(_hints(kind).values())
         if not isinstance(value, list) or len(value) != len(types_of):
             raise ValueError(f"{where} must be a list of {len(types_of)} values")
         items = [decode_json(t, item, f"{where}[{n}]") for n, (t, item) in enumerate(zip(types_of, value, strict=True))]
@@ -576,6 +581,11 @@ def decode_json(kind: Any, value: Any, where: str) -> Any:
     if kind is float and not math.isfinite(value):
         raise ValueError(f"{where} must be finite")
     return value
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 def _decode_config(path: Path) -> ModelConfig:

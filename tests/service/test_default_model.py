@@ -1,5 +1,8 @@
 """The model that ships, served as a newcomer does."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +13,8 @@ import service
 from service.settings import Settings
 from tests.service.running import AUTHORIZED, TOKEN, serve, texts_of, translate
 
-DIRECTORY = Path(service.__file__).parent.parent / Settings.model_fields["model_directory"].default
+ROOT = Path(service.__file__).parent.parent
+DIRECTORY = ROOT / Settings.model_fields["model_directory"].default
 
 pytestmark = pytest.mark.skipif(not DIRECTORY.is_dir(), reason=f"{DIRECTORY.name} is not in models/store")
 
@@ -38,6 +42,26 @@ def test_each_configuration_is_served_and_measured(client: httpx.Client) -> None
         answer = translate(client, "The train leaves at eight.").json()
         assert answer["model"]["config"] == configuration["name"]
         assert answer["memory"]["model_bytes"] == configuration["bytes"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc to read the resident memory from")
+def test_a_ready_service_is_small() -> None:
+    environment = {"PATH": os.environ["PATH"], "SUB3_MODEL_DIRECTORY": str(DIRECTORY), "PORT": "0", "SUB3_THREADS": "2"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "service"], env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stderr is not None
+            address = next(line for line in process.stderr if "running on" in line)
+            url = address.split("running on ")[1].split()[0]
+            assert httpx.get(f"{url}/health/ready", timeout=60).status_code == 200
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            resident = 1024 * int(status.split("VmRSS:")[1].split()[0])
+            loaded = Path(f"/proc/{process.pid}/maps").read_text()
+        finally:
+            process.kill()
+    assert resident < 90e6
+    assert "libsqlite3" not in loaded  # nor whatever else only some servers need
 
 
 def test_a_broken_configuration_warns(client: httpx.Client) -> None:
