@@ -8,6 +8,7 @@ export HOST PORT
 VENV := .venv
 BIN := $(VENV)/bin
 ENGINE_SOURCES := CMakeLists.txt pyproject.toml $(wildcard kernels/*.cc kernels/*.h kernels/build_ffi.py)
+CLIENTS := tests/service/clients
 
 .PHONY: serve install test lint format test-native report bench bench-quick model clean
 
@@ -26,8 +27,13 @@ $(VENV)/installed-extras: $(VENV)/installed pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[train,test,lint]'
 	touch $@
 
-test: lint test-native
+test: lint test-native $(CLIENTS)/node_modules/installed
 	$(BIN)/python -m pytest
+
+# The npm clients that the tests drive. Without npm (or a registry) their test is skipped and says so.
+$(CLIENTS)/node_modules/installed: $(CLIENTS)/package-lock.json
+	mkdir -p $(@D)
+	if command -v npm > /dev/null && npm ci --prefix $(CLIENTS) --no-audit --no-fund --silent; then touch $@; fi
 
 lint: $(VENV)/installed-extras
 	$(BIN)/ruff check .

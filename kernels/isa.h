@@ -10,8 +10,7 @@ namespace sub3 {
 
 struct Isa {
   const char* name;
-  BcqMatmulFunction bcq_matmul, bcq_byte_matmul;
-  DequantizeRowFunction dequantize_row;
+  BcqMatmulFunction bcq_matmul;
   const FloatOps* float_ops;
 };
 

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from models.format import open_model
 from service import errors
-from service.api import admin, native
+from service.api import admin, deepl, libretranslate, native
 from service.body_limit import BodyLimit
 from service.configurations import by_name
 from service.dispatch import Dispatcher
@@ -51,11 +51,15 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.registry, app.state.scheduler = registry, scheduler
-    app.include_router(native.router(Dispatcher(settings, registry, scheduler, metrics, keys), registry, metrics))
+    dispatcher = Dispatcher(settings, registry, scheduler, metrics, keys)
+    app.include_router(native.router(dispatcher, registry, metrics))
+    app.include_router(libretranslate.router(dispatcher, registry, settings, keys))
+    app.include_router(deepl.router(dispatcher, registry, keys))
     if settings.admin_token is not None:
         app.include_router(admin.router(settings.admin_token.get_secret_value(), registry, metrics))
     errors.install(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, max_header_bytes=settings.max_header_bytes)
+    app.add_middleware(libretranslate.cross_origin)
     app.add_middleware(metrics.count)  # outermost: it sees the refusals of the others
     return app
 

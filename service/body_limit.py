@@ -22,17 +22,17 @@ class BodyLimit:
         # the HTTP server's own limit is for heads that arrive in parts; one that comes whole passes it
         if _head_bytes(scope) > self._max_header_bytes:
             sentence = f"The headers are larger than {self._max_header_bytes:,} bytes."
-            await refusal(431, sentence, {"Connection": "close"})(scope, receive, send)
+            await refusal(scope["path"], 431, sentence, {"Connection": "close"})(scope, receive, send)
             return
         headers = Headers(scope=scope)
         if headers.get("content-encoding", "identity").lower() != "identity":
             # decompressing would need a limit of its own against bodies that inflate a thousandfold
-            await refusal(415, "Send the body without Content-Encoding.")(scope, receive, send)
+            await refusal(scope["path"], 415, "Send the body without Content-Encoding.")(scope, receive, send)
             return
         too_large = f"The body is larger than {self._max_bytes:,} bytes; send less text in a request."
         declared = headers.get("content-length", "")
         if declared.isdecimal() and int(declared[:20]) > self._max_bytes:
-            await refusal(413, too_large)(scope, receive, send)
+            await refusal(scope["path"], 413, too_large)(scope, receive, send)
             return
         received = 0
 

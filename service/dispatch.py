@@ -42,6 +42,14 @@ class Dispatcher:
         self._settings, self._registry, self._scheduler, self._metrics = settings, registry, scheduler, metrics
         self._keys = keys
 
+    def check(self, texts: Sequence[str], options: Options) -> None:
+        """Refuse what `translate` would refuse, before any work goes into it.
+
+        Raises:
+            LimitExceeded: with the limit in its sentence.
+        """
+        check_limits(texts, options, self._settings)
+
     async def translate(
         self,
         request: Request,

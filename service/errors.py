@@ -1,9 +1,14 @@
-"""Every refusal is `{"error": "one sentence"}`. Which exception is which status stands here and nowhere else."""
+"""Every refusal is one sentence, as `{"error": ...}` or in the dialect's own shape.
+
+Which exception is which status, in which dialect, stands here and nowhere else.
+"""
 
 import logging
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -23,7 +28,7 @@ from service.registry import (
     UnsupportedPair,
 )
 from service.scheduler import QueueFull, SchedulerClosed
-from service.schemas import Error
+from service.schemas import DeeplError, Error
 
 STATUS: dict[type[Exception], int] = {
     MissingKey: 401,
@@ -48,15 +53,51 @@ STATUS: dict[type[Exception], int] = {
 MEANING = {
     400: "The body is not valid JSON in UTF-8.",
     401: "The bearer token or the API key is missing; a wrong bearer token is 401 too.",
-    403: "The API key is wrong or revoked.",
+    403: "The API key is missing or wrong, or what was asked for is turned off.",
     404: "There is no model of that name.",
     409: "Another swap is running, or a canary is in the way.",
     413: "The body is too large.",
-    415: "The body is not application/json, or it is compressed.",
+    415: "The body is of a kind that is not taken, or it is compressed.",
     422: "The body is JSON, but its content is refused: the sentence says which field and why.",
     429: "The queue is full or the API key over its limits; Retry-After says when to come back.",
     503: "No model is ready, or the API key can't be checked.",
 }
+
+
+class Dialect(NamedTuple):
+    """How a dialect refuses: the field with the sentence; what differs from STATUS, with {} for our own sentence."""
+
+    field: str
+    differences: Mapping[type[Exception], tuple[int, str]]
+
+
+NATIVE = Dialect("error", {})
+LIBRETRANSLATE = Dialect(
+    "error",
+    {
+        MissingKey: (400, "Please contact the server operator to get an API key"),
+        WrongKey: (403, "Invalid API key"),
+        RateExceeded: (429, "Slowdown: {}"),
+        QuotaExceeded: (429, "Slowdown: {}"),
+        QueueFull: (429, "Slowdown: {}"),
+        UnsupportedPair: (400, "{}"),
+        LimitExceeded: (400, "{}"),
+        NotLive: (400, "{}"),
+    },
+)
+DEEPL = Dialect(
+    "message",
+    {
+        MissingKey: (403, "Authorization failed: send the API key as Authorization: DeepL-Auth-Key KEY."),
+        QuotaExceeded: (456, "Quota exceeded: {}"),
+        UnsupportedPair: (400, "{}"),
+        LimitExceeded: (413, "{}"),
+        NotLive: (400, "{}"),
+    },
+)
+# KServe's paths begin with /v2 too: of DeepL's, each name that its clients know is listed
+LIBRETRANSLATE_PATHS = re.compile(r"/(translate|detect|languages|health|frontend/settings|suggest|spec)/?")
+DEEPL_PATHS = re.compile(r"/v2/(translate|languages|usage|glossar|document|write|admin)|/v3/")
 
 # What the framework says by itself, as sentences.
 PLAIN = {
@@ -65,18 +106,26 @@ PLAIN = {
 }
 
 
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def documented(*statuses: int, model: type[Error | DeeplError] = Error) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route, for the OpenAPI."""
-    return {status: {"model": Error, "description": MEANING[status]} for status in statuses}
+    return {status: {"model": model, "description": MEANING[status]} for status in statuses}
 
 
-def refusal(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
-    """An error as the client reads it."""
-    return Response(Error(error=sentence).model_dump_json(), status, dict(headers or {}), media_type="application/json")
+def dialect_of(path: str) -> Dialect:
+    """Whose path it is."""
+    if LIBRETRANSLATE_PATHS.fullmatch(path):
+        return LIBRETRANSLATE
+    return DEEPL if DEEPL_PATHS.match(path) else NATIVE
+
+
+def refusal(path: str, status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
+    """An error as the client of a path reads it."""
+    body = orjson.dumps({dialect_of(path).field: sentence})
+    return Response(body, status, dict(headers or {}), media_type="application/json")
 
 
 def status_of(error: Exception) -> int:
-    """The status that the client of an exception gets."""
+    """The status that the client of an exception gets in the native dialect."""
     if isinstance(error, HTTPException):
         return error.status_code
     if isinstance(error, RequestValidationError):
@@ -87,20 +136,24 @@ def status_of(error: Exception) -> int:
 def install(app: FastAPI) -> None:
     """Map exceptions to refusals."""
 
-    async def known(_: Request, error: Exception) -> Response:
-        return refusal(status_of(error), str(error), _headers(error))
+    async def known(request: Request, error: Exception) -> Response:
+        differences = dialect_of(request.url.path).differences
+        status, words = differences.get(type(error), (status_of(error), "{}"))
+        return refusal(request.url.path, status, words.format(error), _headers(error))
 
-    async def http(_: Request, error: Exception) -> Response:
+    async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return refusal(error.status_code, PLAIN.get(error.detail, error.detail), error.headers)
+        path = request.url.path
+        plain = {**PLAIN, **({"Not Found": "Not found"} if dialect_of(path) is DEEPL else {})}
+        return refusal(path, error.status_code, plain.get(error.detail, error.detail), error.headers)
 
-    async def invalid(_: Request, error: Exception) -> Response:
+    async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return refusal(status_of(error), _validation_sentence(error))
+        return refusal(request.url.path, status_of(error), _validation_sentence(error))
 
     async def unexpected(request: Request, error: Exception) -> Response:
         logging.getLogger("sub3").error("%s %r failed", request.method, request.url.path, exc_info=error)
-        return refusal(500, "The server failed; its log says why.")
+        return refusal(request.url.path, 500, "The server failed; its log says why.")
 
     for kind in STATUS:
         app.add_exception_handler(kind, known)

@@ -166,6 +166,15 @@ class Registry:
         active = model.active.facts.config
         return sorted((live.facts for live in self._live(model)), key=lambda facts: facts.config != active)
 
+    def pairs(self) -> list[tuple[str, str]]:
+        """The language pairs (source, target) that there are models for."""
+        return [
+            (source, target)
+            for model in self.models.values()
+            for source in model.directory.config.source_languages
+            for target in model.directory.config.target_languages
+        ]
+
     def find(self, name: str) -> Model:
         """The model of a name.
 
@@ -241,12 +250,7 @@ class Registry:
             config = model.directory.config
             if source in config.source_languages and target in config.target_languages:
                 return model
-        pairs = ", ".join(
-            f"{known} -> {other}"
-            for model in self.models.values()
-            for known in model.directory.config.source_languages
-            for other in model.directory.config.target_languages
-        )
+        pairs = ", ".join(f"{known} -> {other}" for known, other in self.pairs())
         raise UnsupportedPair(f"This language pair is not supported; the supported ones are {pairs}.")
 
     def _live(self, model: Model) -> list[Translator]:

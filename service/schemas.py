@@ -27,6 +27,19 @@ class Error(Body):
     error: str = Field(description="One sentence that says what is wrong and what to do.")
 
 
+class DeeplError(Body):
+    """The body of every 4xx and 5xx of DeepL's dialect."""
+
+    message: str
+
+
+class Detected(Body):
+    """The source language that was detected, and how probable it is."""
+
+    language: str
+    confidence: float = Field(ge=0, le=1)
+
+
 def _shape(text: Any) -> str | None:
     return "string" if isinstance(text, str) else "list" if isinstance(text, list) else None
 
@@ -40,7 +53,7 @@ class TranslateRequest(Body):
             _shape, custom_error_type="text_shape", custom_error_message="Input should be a string or a list of strings"
         ),
     ] = Field(description="One text or a list; by default up to 128 texts of up to 10,000 characters.")
-    source: Language = Field(examples=["en"])
+    source: Language = Field(examples=["en"], description="A code, or `auto` to detect it text by text.")
     target: Language = Field(examples=["de"])
     beam_size: int = Field(
         default=1, ge=1, description="Hypotheses kept at each step; 1 is greedy. By default up to 8."
@@ -76,6 +89,7 @@ class Translation(Body):
     text: str
     score: float = Field(description="Mean over the sentences of the log probability by Marian's length norm; <= 0.")
     alternatives: list[Alternative]
+    detected: Detected | None = Field(default=None, description="There if `source` was `auto`.")
 
 
 class TranslateReply(Body):

@@ -20,10 +20,16 @@ class Piece(NamedTuple):
     translate: bool
 
 
-def split(text: str, language: str) -> list[Piece]:
-    """Cut a text into sentences to translate and the line breaks, spaces and emoji around them to copy."""
+def split(text: str, language: str, sentences: bool = True) -> list[Piece]:
+    """Cut a text into sentences to translate and the line breaks, spaces and emoji around them to copy.
+
+    Without `sentences` a line is not cut.
+    """
     pieces: list[Piece] = []
     for line in text.splitlines(keepends=True):
+        if not sentences:
+            pieces += _edges(line)
+            continue
         # sentencex 1.0 panics on an initial followed by a space outside ASCII: it reads a copy with plain spaces of
         # the same length, and its sentences' lengths cut the true line
         plain = "".join(" " if character.isspace() else character for character in line)

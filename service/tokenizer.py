@@ -36,9 +36,9 @@ class Tokenizer:
         return [*self._prefixes.get(target, ()), *ids, self._eos]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of the ids; special tokens and the unknown piece say nothing."""
+        """Text of the ids; special tokens and the unknown piece say nothing. One line, whatever byte pieces spell."""
         text: str = self._target.decode([self._pieces[row] for row in ids if row not in self._silent])
-        return text
+        return " ".join(text.splitlines())
 
 
 def _load(directory: ModelDirectory, name: str) -> sentencepiece.SentencePieceProcessor:

@@ -17,12 +17,16 @@ MAX_SENTENCE_TOKENS = 200
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to translate; `alternatives` beyond the best widen the beam to alternatives + 1 where it is narrower."""
+    """How to translate; `alternatives` beyond the best widen the beam to alternatives + 1 where it is narrower.
+
+    Without `split_sentences` a line is translated as one sentence.
+    """
 
     source: str
     target: str
     beam_size: int = 1
     alternatives: int = 0
+    split_sentences: bool = True
 
 
 class Candidate(NamedTuple):
@@ -131,7 +135,7 @@ class Translator:
     def _sentences(self, text: str, options: Options) -> Iterator[_Sentence]:
         """The pieces of a text in order, with ids where they are to be translated."""
         limit = min(MAX_SENTENCE_TOKENS, self._max_positions)
-        pending = split(text, options.source)[::-1]
+        pending = split(text, options.source, options.split_sentences)[::-1]
         while pending:
             piece = pending.pop()
             ids = self._tokenizer.encode(piece.text, options.target) if piece.translate else None

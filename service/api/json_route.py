@@ -1,5 +1,6 @@
-"""Routes whose request body is JSON, read strictly: UTF-8, no NaN, no lone surrogates, bounded depth."""
+"""Routes whose request body is JSON, read strictly: UTF-8, no NaN, no lone surrogates, no name twice, bounded depth."""
 
+import json
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -9,8 +10,39 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 
+def media_type(request: Request) -> str:
+    """What kind of body the request says that it has, in lower case and without parameters."""
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+def is_json(kind: str) -> bool:
+    """Whether a media type is JSON."""
+    return kind == "application/json" or kind.endswith("+json")
+
+
+def parse_json(body: bytes) -> Any:
+    """A JSON document.
+
+    Raises:
+        HTTPException: 400, it is none.
+    """
+    try:
+        # orjson first: it refuses what is no UTF-8, NaN and lone surrogates, and bounds the depth
+        document = orjson.loads(body)
+        if isinstance(document, dict):
+            json.loads(body, object_pairs_hook=_unique)  # orjson keeps the last of two names
+    except orjson.JSONDecodeError as error:
+        raise HTTPException(400, f"The body is not valid JSON: {error.msg} at character {error.pos}.") from None
+    except (RecursionError, ValueError):
+        sentence = (
+            "The JSON has a name twice, a number of thousands of digits, or hundreds of levels; send plainer JSON."
+        )
+        raise HTTPException(400, sentence) from None
+    return document
+
+
 class JsonRequest(Request):
-    """A request that parses its body with orjson, which is stricter and faster than the standard library."""
+    """A request that parses its body with `parse_json`."""
 
     async def json(self) -> Any:
         """The body.
@@ -18,10 +50,7 @@ class JsonRequest(Request):
         Raises:
             HTTPException: 400, it is no JSON.
         """
-        try:
-            return orjson.loads(await self.body())
-        except orjson.JSONDecodeError as error:
-            raise HTTPException(400, f"The body is not valid JSON: {error.msg} at character {error.pos}.") from None
+        return parse_json(await self.body())
 
 
 class JsonRoute(APIRoute):
@@ -32,10 +61,14 @@ class JsonRoute(APIRoute):
         handler = super().get_route_handler()
 
         async def strict(request: Request) -> Response:
-            if request.method in ("POST", "PUT"):
-                kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-                if kind != "application/json" and not kind.endswith("+json"):
-                    raise HTTPException(415, "Send JSON with the header Content-Type: application/json.")
+            if request.method in ("POST", "PUT") and not is_json(media_type(request)):
+                raise HTTPException(415, "Send JSON with the header Content-Type: application/json.")
             return await handler(JsonRequest(request.scope, request.receive))
 
         return strict
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> None:
+    names = {name for name, _ in pairs}
+    if len(names) != len(pairs):
+        raise ValueError("an object has a name twice")

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.security import APIKeyHeader, HTTPBearer
 
-from service import configurations, schemas
+from service import configurations, pipeline, schemas
 from service.api.json_route import JsonRoute
 from service.dispatch import Dispatcher
 from service.errors import documented
@@ -26,21 +26,26 @@ def router(dispatcher: Dispatcher, registry: Registry, metrics: Metrics) -> APIR
     async def translate(body: schemas.TranslateRequest, request: Request) -> Response:
         texts = [body.text] if isinstance(body.text, str) else body.text
         options = Options(body.source, body.target, body.beam_size, body.alternatives)
-        translations, cost = await dispatcher.translate(request, texts, options, _key(request), body.config)
+        dispatcher.check(texts, options)
+        wish = pipeline.Wish(texts, options, configuration=body.config)
+        outcome = await pipeline.translate(dispatcher, registry, request, _key(request), wish)
+        cost = outcome.cost
+        assert cost is not None  # no text is empty
         reply = schemas.TranslateReply(
             translations=[
                 schemas.Translation(
                     text=translation.best.text,
                     score=translation.best.score,
                     alternatives=[schemas.Alternative(text=a.text, score=a.score) for a in translation.alternatives],
+                    detected=schemas.Detected(**detected._asdict()) if body.source == pipeline.AUTO else None,
                 )
-                for translation in translations
+                for translation, detected in zip(outcome.translations, outcome.detected, strict=True)
             ],
             model=cost.model,
             latency_ms=cost.latency_ms,
             memory=cost.memory,
         )
-        return Response(reply.model_dump_json(), headers=cost.headers(), media_type="application/json")
+        return Response(reply.model_dump_json(exclude_none=True), headers=cost.headers(), media_type="application/json")
 
     @routes.get("/v1/models", summary="The models, their configurations and what each costs")
     async def models() -> schemas.ModelsReply:

@@ -1,6 +1,7 @@
 """A real uvicorn server in a thread, and what the tests do to it."""
 
 import asyncio
+import http.client
 import json
 import socket
 import threading
@@ -115,3 +116,22 @@ def translate_and_leave(server: Server, until: Callable[[], None], text: Any, **
         head = f"POST /v1/translate HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
         connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         until()
+
+
+def exchange(server: Server, request: bytes) -> tuple[int, Any]:
+    """Send the bytes of one request; the status, and the JSON of the reply."""
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(request)
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        return response.status, json.loads(response.read())
+
+
+def http_request(line: str, body: bytes = b"", **headers: str) -> bytes:
+    """The bytes of a request: `line` is method and target; Host and Content-Length are added."""
+    named = {"Host": "translate.example", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    if body:
+        named["Content-Length"] = str(len(body))
+    head = "".join(f"{name}: {value}\r\n" for name, value in named.items())
+    return f"{line} HTTP/1.1\r\n{head}\r\n".encode() + body

@@ -1,0 +1,259 @@
+"""The dialect of DeepL's API, version 2: what its official clients, and those of others, send and read."""
+
+import asyncio
+from typing import Any, NamedTuple
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from starlette.exceptions import HTTPException
+
+from service import languages, pipeline
+from service.api.fields import Fields, form_body, json_reply, read_fields
+from service.dispatch import Dispatcher
+from service.errors import documented
+from service.keys import Keys, KeyUse
+from service.markup import Markup
+from service.pipeline import AUTO, Outcome, Wish
+from service.registry import Registry
+from service.schemas import DeeplError
+from service.translator import Options
+
+MAX_TEXTS = 50
+UNLIMITED = 10**12  # how DeepL's own replies say that there is no limit
+
+_QUALITY, _LATENCY = "quality_optimized", "latency_optimized"
+_MODEL_TYPES = {_QUALITY: _QUALITY, _LATENCY: _LATENCY, "prefer_quality_optimized": _QUALITY}  # asked -> used
+_FORMALITIES = ("default", "more", "less", "prefer_more", "prefer_less")
+_NO_SUCH_THING = ("glossary_id", "style_id", "translation_memory_id")  # whatever they name, we have none
+_REFUSALS = documented(400, 403, 413, 415, 429, 503, model=DeeplError)
+
+_TAGS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+_TRANSLATE = {
+    "text": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "maxItems": MAX_TEXTS}]},
+    "target_lang": {"type": "string", "examples": ["DE"]},
+    "source_lang": {"type": "string", "description": "Detected, text by text, where it is missing."},
+    "split_sentences": {"enum": ["0", "1", "nonewlines"]},
+    "preserve_formatting": {"enum": [True, False, "0", "1"], "description": "Formatting is always preserved."},
+    "formality": {"enum": ["default", "prefer_more", "prefer_less"]},
+    "model_type": {"enum": list(_MODEL_TYPES)},
+    "tag_handling": {"enum": ["xml", "html"]},
+    "ignore_tags": _TAGS,
+    "splitting_tags": {**_TAGS, "description": "Every tag splits."},
+    "non_splitting_tags": {**_TAGS, "description": "Every tag splits."},
+}
+_TRANSLATE_REPLY = {
+    "type": "object",
+    "required": ["translations"],
+    "properties": {
+        "translations": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["detected_source_language", "text", "billed_characters"],
+                "properties": {
+                    "detected_source_language": {"type": "string"},
+                    "text": {"type": "string"},
+                    "billed_characters": {"type": "integer"},
+                    "model_type_used": {"enum": [_QUALITY, _LATENCY]},
+                },
+            },
+        }
+    },
+}
+_LANGUAGES_REPLY = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["language", "name"],
+        "properties": {
+            "language": {"type": "string"},
+            "name": {"type": "string"},
+            "supports_formality": {"type": "boolean"},
+        },
+    },
+}
+_USAGE_REPLY = {
+    "type": "object",
+    "required": ["character_count", "character_limit"],
+    "properties": {"character_count": {"type": "integer"}, "character_limit": {"type": "integer"}},
+}
+_PAIRS_REPLY = {"type": "object", "required": ["supported_languages"]}
+
+
+def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
+    """The routes over one app's parts; GET and POST, as DeepL's are."""
+    routes = APIRouter(prefix="/v2", tags=["DeepL"], responses=_REFUSALS)
+    characters = 0  # translated by this process
+
+    async def key_use(request: Request, fields: Fields) -> KeyUse:
+        return await asyncio.to_thread(keys.usage, _key(request, fields))  # refuses a wrong one
+
+    @routes.get("/translate", responses={200: json_reply(_TRANSLATE_REPLY)}, summary="Translate, by the query string")
+    @routes.post(
+        "/translate",
+        responses={200: json_reply(_TRANSLATE_REPLY)},
+        openapi_extra=form_body(_TRANSLATE, "text", "target_lang"),
+        summary="Translate up to 50 texts",
+    )
+    async def translate(request: Request) -> Response:
+        nonlocal characters
+        fields = await read_fields(request)
+        await key_use(request, fields)
+        asked = _asked(fields, registry)
+        outcome = await pipeline.translate(dispatcher, registry, request, _key(request, fields), asked.wish)
+        characters += sum(asked.billed)
+        return _reply(_translated(asked, outcome), outcome.cost.headers() if outcome.cost else None)
+
+    @routes.get("/languages", responses={200: json_reply(_LANGUAGES_REPLY)}, summary="Source or target languages")
+    @routes.post(
+        "/languages",
+        responses={200: json_reply(_LANGUAGES_REPLY)},
+        openapi_extra=form_body({"type": {"enum": ["source", "target"]}}),
+        summary="Source or target languages",
+    )
+    async def known_languages(request: Request) -> Response:
+        fields = await read_fields(request)
+        await key_use(request, fields)
+        kind = fields.first("type") or "source"
+        if kind not in ("source", "target"):
+            raise HTTPException(400, "Parameter 'type' is invalid. 'source' and 'target' are valid values.")
+        codes = dict.fromkeys(pair[kind == "target"] for pair in registry.pairs())
+        formality = {"supports_formality": False} if kind == "target" else {}
+        return _reply([{"language": code.upper(), "name": languages.name(code), **formality} for code in codes])
+
+    @routes.get("/usage", responses={200: json_reply(_USAGE_REPLY)}, summary="Characters of the key, this month")
+    @routes.post("/usage", responses={200: json_reply(_USAGE_REPLY)}, summary="Characters of the key, this month")
+    async def usage(request: Request) -> Response:
+        use = await key_use(request, await read_fields(request))
+        count = characters if use.name is None else use.characters  # without keys: of this process, since its start
+        return _reply({"character_count": count, "character_limit": use.characters_per_month or UNLIMITED})
+
+    @routes.get("/glossary-language-pairs", responses={200: json_reply(_PAIRS_REPLY)}, summary="None: no glossaries")
+    async def glossary_language_pairs(request: Request) -> Response:
+        await key_use(request, await read_fields(request))
+        return _reply({"supported_languages": []})
+
+    return routes
+
+
+def _key(request: Request, fields: Fields) -> str | None:
+    """The API key that a request carries: in the header, or as old clients send it."""
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    given = key.strip() if scheme.lower() == "deepl-auth-key" else fields.first("auth_key")
+    return given if isinstance(given, str) else None
+
+
+def configuration_for(model_type: str, registry: Registry, source: str, target: str) -> str:
+    """The live configuration that stands for a model type: that of the fewest or of the most bits."""
+    live = registry.live(source, target)
+    choose = min if model_type == _LATENCY else max
+    return choose(live, key=lambda facts: facts.bits_per_weight).config
+
+
+class _Asked(NamedTuple):
+    """A checked request; `billed` are the characters of its texts, `model_type` is what its reply names."""
+
+    wish: Wish
+    billed: list[int]
+    model_type: str | None
+
+
+def _asked(fields: Fields, registry: Registry) -> _Asked:
+    """The request, refused in DeepL's words. What is unknown is tolerated: clients pass extra fields on."""
+    texts = _texts(fields)
+    pairs = registry.pairs()
+    target = _code(fields, "target_lang", {target for _, target in pairs})
+    if target is None:
+        raise HTTPException(400, "Parameter 'target_lang' not specified")
+    source = _code(fields, "source_lang", {source for source, other in pairs if other == target})
+    _formality(fields, target)
+    for name in _NO_SUCH_THING:
+        if fields.first(name):
+            raise HTTPException(400, f"Value for '{name}' not supported.")
+    markup = _markup(fields)
+    split = _one_of(fields, "split_sentences", ("0", "1", "nonewlines")) or "1"
+    asked_type = _one_of(fields, "model_type", tuple(_MODEL_TYPES))
+    model_type = _MODEL_TYPES[asked_type] if asked_type else None
+    pinned_source = source or next(known for known, other in pairs if other == target)
+    configuration = configuration_for(model_type, registry, pinned_source, target) if model_type else None
+    billed = [len(text) for text in texts]
+    if split != "1" and markup is None:  # in markup it is for the dialect of it to say what a line break means
+        texts = [" ".join(text.splitlines()) for text in texts]
+    options = Options(source or AUTO, target, split_sentences=split != "0")
+    return _Asked(Wish(texts, options, markup, configuration), billed, model_type)
+
+
+def _texts(fields: Fields) -> list[str]:
+    texts: list[Any] = []
+    for given in fields.every("text", "text[]"):
+        texts += given if isinstance(given, list) else [given]
+    if not texts:
+        raise HTTPException(400, "Parameter 'text' not specified")
+    if len(texts) > MAX_TEXTS:
+        raise HTTPException(400, f"Too many texts: send up to {MAX_TEXTS} in a request.")
+    if not all(isinstance(text, str) for text in texts):
+        raise HTTPException(400, "Value for 'text' not supported.")
+    return texts
+
+
+def _code(fields: Fields, name: str, known: set[str]) -> str | None:
+    """One of the known codes; a variant such as EN-GB stands for its language. None if the field is missing."""
+    given = fields.first(name)
+    if given is None or given == "":
+        return None
+    code = str(given).lower()
+    for candidate in (code, code.split("-")[0]):
+        if candidate in known:
+            return candidate
+    raise HTTPException(400, f"Value for '{name}' not supported.")
+
+
+def _formality(fields: Fields, target: str) -> None:
+    formality = _one_of(fields, "formality", _FORMALITIES)
+    if formality in ("more", "less"):
+        raise HTTPException(400, f"Target language '{target.upper()}' doesn't support formality.")
+
+
+def _markup(fields: Fields) -> Markup | None:
+    kind = _one_of(fields, "tag_handling", ("xml", "html"))
+    tags: list[str] = []
+    for given in fields.every("ignore_tags", "ignore_tags[]"):
+        if isinstance(given, str):
+            tags += given.split(",")
+        elif isinstance(given, list) and all(isinstance(tag, str) for tag in given):
+            tags += given
+        else:
+            raise HTTPException(400, "Value for 'ignore_tags' not supported.")
+    if kind is None:
+        return None
+    return Markup("xml" if kind == "xml" else "html", frozenset(tag.strip().lower() for tag in tags))
+
+
+def _one_of(fields: Fields, name: str, values: tuple[str, ...]) -> str | None:
+    """The value of a field that must be one of a few; None if missing. true and false are 1 and 0."""
+    given = fields.first(name)
+    if given is None or given == "":
+        return None
+    value = str(int(given)) if isinstance(given, bool | int) else given
+    if value not in values:
+        raise HTTPException(400, f"Value for '{name}' not supported.")
+    return str(value)
+
+
+def _translated(asked: _Asked, outcome: Outcome) -> dict[str, Any]:
+    used = {"model_type_used": asked.model_type} if asked.model_type else {}
+    return {
+        "translations": [
+            {
+                "detected_source_language": detected.language.upper(),
+                "text": translation.best.text,
+                "billed_characters": billed,
+                **used,
+            }
+            for translation, detected, billed in zip(outcome.translations, outcome.detected, asked.billed, strict=True)
+        ]
+    }
+
+
+def _reply(content: Any, headers: dict[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(content), headers=headers, media_type="application/json")

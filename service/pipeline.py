@@ -1,0 +1,109 @@
+"""What the dialects share above the dispatcher: detecting the source, markup, texts that hold no text."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import NamedTuple
+
+from fastapi import Request
+
+from service.detection import Detected, detect
+from service.dispatch import Dispatcher
+from service.markup import Document, Markup
+from service.metrics import Cost, Memory, Timings
+from service.registry import Registry
+from service.translator import Candidate, Options, Translation
+
+AUTO = "auto"
+_CHARACTERS_ON_THE_LOOP = 5000  # larger requests are prepared in a thread: a millisecond at most holds up the others
+
+
+class Wish(NamedTuple):
+    """Texts, and how to translate them; with `options.source` "auto" each text's source is detected."""
+
+    texts: Sequence[str]
+    options: Options
+    markup: Markup | None = None
+    configuration: str | None = None  # the live one that must answer
+
+
+class Outcome(NamedTuple):
+    """The translations of a wish; `detected` is the source of each text. `cost` is None where nothing was computed."""
+
+    translations: list[Translation]
+    detected: list[Detected]
+    cost: Cost | None
+
+
+class _Prepared(NamedTuple):
+    documents: list[Document] | None
+    plain: Sequence[str]
+    detected: list[Detected]
+
+
+async def translate(
+    dispatcher: Dispatcher, registry: Registry, request: Request, key: str | None, wish: Wish
+) -> Outcome:
+    """Translate a wish. A text that is empty (or markup without text) comes back as it is.
+
+    Args:
+        key: the API key as the dialect carries it.
+
+    Raises:
+        Exception: as the dispatcher says.
+    """
+    if sum(map(len, wish.texts)) > _CHARACTERS_ON_THE_LOOP:
+        prepared = await asyncio.to_thread(_prepare, wish)
+    else:
+        prepared = _prepare(wish)
+    by_source: dict[str, list[int]] = defaultdict(list)
+    for index, (text, detected) in enumerate(zip(prepared.plain, prepared.detected, strict=True)):
+        if text:
+            by_source[_source(detected, wish.options, registry)].append(index)
+
+    translations = [Translation(Candidate(text, 0.0), ()) for text in prepared.plain]
+    cost: Cost | None = None
+    for source, indices in by_source.items():
+        options = replace(wish.options, source=source)
+        texts = [prepared.plain[index] for index in indices]
+        answer = await dispatcher.translate(request, texts, options, key, wish.configuration)
+        cost = answer.cost if cost is None else _sum(cost, answer.cost)
+        for index, translation in zip(indices, answer.translations, strict=True):
+            translations[index] = translation
+    if prepared.documents is not None:
+        translations = list(map(_rendered, prepared.documents, translations))
+    return Outcome(translations, prepared.detected, cost)
+
+
+def _prepare(wish: Wish) -> _Prepared:
+    documents = None if wish.markup is None else [Document(text, wish.markup) for text in wish.texts]
+    plain = wish.texts if documents is None else [document.text for document in documents]
+    if wish.options.source == AUTO:
+        return _Prepared(documents, plain, [detect(text)[0] for text in plain])
+    return _Prepared(documents, plain, [Detected(wish.options.source, 1.0)] * len(plain))
+
+
+def _source(detected: Detected, options: Options, registry: Registry) -> str:
+    """The source to translate from: what was detected, if a model translates it, else one that a model does."""
+    sources = [source for source, target in registry.pairs() if target == options.target]
+    return sources[0] if options.source == AUTO and sources and detected.language not in sources else detected.language
+
+
+def _rendered(document: Document, translation: Translation) -> Translation:
+    best, *alternatives = [
+        candidate._replace(text=document.render(candidate.text))
+        for candidate in (translation.best, *translation.alternatives)
+    ]
+    return Translation(best, tuple(alternatives))
+
+
+def _sum(first: Cost, second: Cost) -> Cost:
+    """Of two parts of a request, done one after the other; the model is the first part's."""
+    latency = {name: getattr(first.latency_ms, name) + getattr(second.latency_ms, name) for name in _names(Timings)}
+    memory = {name: max(getattr(first.memory, name), getattr(second.memory, name)) for name in _names(Memory)}
+    return Cost(first.model, Timings(**latency), Memory(**memory))
+
+
+def _names(record: type[Timings] | type[Memory]) -> list[str]:
+    return [field.name for field in fields(record)]
