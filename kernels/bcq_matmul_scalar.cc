@@ -5,20 +5,13 @@
 #include <cmath>
 #include <cstring>
 
-#include "kernels/bcq_matmul.h"
+#include "kernels/bcq_byte_matmul.h"
 
 namespace sub3 {
 
 namespace {
 
 constexpr size_t kTablesPerChunk = kChunkColumns / 4;
-
-const BcqSegment& SegmentOf(const BcqMatrix& matrix, size_t row) {
-  for (const BcqSegment& segment : matrix.segments) {
-    if (row < segment.end) return segment;
-  }
-  return matrix.segments.back();
-}
 
 const uint32_t* Words(const BcqMatrix& matrix, int plane, size_t row) {
   return matrix.planes[plane] + (row / kBlockRows) * matrix.chunks * kBlockRows + row % kBlockRows;
@@ -48,6 +41,24 @@ float BuildTables(const float* x, size_t columns, size_t chunks, int16_t* tables
   return inverse == 0 ? 0.0f : maximum / kMaxQuantized;
 }
 
+// The integers of a row's scales and its rho.
+struct ByteScales {
+  int a[kMaxBytePlanes];
+  float rho;
+};
+
+ByteScales RoundScales(const BcqMatrix& matrix, const BcqSegment& segment, size_t row) {
+  float alpha[kMaxBytePlanes], total = 0;
+  for (int i = 0; i < segment.planes; ++i) {
+    alpha[i] = Scale(matrix, segment, i, 0, row);
+    total = total + std::fabs(alpha[i]);
+  }
+  const float inverse = total > 0 ? kByteWeights / total : 0.0f;
+  ByteScales rounded{{}, total / kByteWeights};
+  for (int i = 0; i < segment.planes; ++i) rounded.a[i] = static_cast<int>(std::nearbyint(alpha[i] * inverse));
+  return rounded;
+}
+
 float RowProduct(const BcqMatrix& matrix, size_t row, const int16_t* tables) {
   const BcqSegment& segment = SegmentOf(matrix, row);
   float total = 0;
@@ -70,6 +81,13 @@ float RowProduct(const BcqMatrix& matrix, size_t row, const int16_t* tables) {
 
 }  // namespace
 
+const BcqSegment& SegmentOf(const BcqMatrix& matrix, size_t row) {
+  for (const BcqSegment& segment : matrix.segments) {
+    if (row < segment.end) return segment;
+  }
+  return matrix.segments.back();
+}
+
 float HalfToFloat(uint16_t half) {
   const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
   const uint32_t exponent = half >> 10 & 31;
@@ -84,27 +102,21 @@ float HalfToFloat(uint16_t half) {
   return value;
 }
 
-void DequantizeRow(const BcqMatrix& matrix, size_t row, float* out) {
-  const BcqSegment& segment = SegmentOf(matrix, row);
-  std::fill(out, out + matrix.columns, 0.0f);
-  const size_t group_columns = matrix.chunks_per_group * kChunkColumns;
-  for (int plane = 0; plane < segment.planes; ++plane) {
-    const uint32_t* words = Words(matrix, plane, row);
-    for (size_t group = 0; group < matrix.groups; ++group) {
-      const float scale = Scale(matrix, segment, plane, group, row);
-      const size_t end = std::min((group + 1) * group_columns, matrix.columns);
-      for (size_t c = group * group_columns; c < end; ++c) {
-        const bool positive = words[c / kChunkColumns * kBlockRows] >> (c % kChunkColumns) & 1;
-        out[c] += positive ? scale : -scale;
-      }
-    }
-  }
-}
-
 size_t BcqMatmulScratchBytes(size_t columns) {
   // Tables of the widest implementation: four columns of 256 bytes a chunk, and a padded column of int16.
   const size_t chunks = (columns + kChunkColumns - 1) / kChunkColumns;
   return chunks * (4 * 256 + kChunkColumns * sizeof(int16_t)) + 64;
+}
+
+size_t BcqByteMatmulScratchBytes(size_t columns, size_t n) {
+  // Two bytes a number, as AVX2 has them.
+  const size_t width = (columns + kChunkColumns - 1) / kChunkColumns * kChunkColumns;
+  return 2 * width * (kByteTileRows + std::min(n, kByteColumns));
+}
+
+bool IsByteMatrix(const BcqMatrix& matrix) {
+  return matrix.groups == 1 && std::all_of(matrix.segments.begin(), matrix.segments.end(),
+                                           [](const BcqSegment& s) { return s.planes <= kMaxBytePlanes; });
 }
 
 namespace scalar {
@@ -121,6 +133,41 @@ void BcqMatmul(const Product* products, size_t num_products, const float* x, siz
       for (size_t row = 0; row < product.weight->rows; ++row) {
         const float value = RowProduct(*product.weight, row, tables) * scale;
         y[row] = product.bias ? value + product.bias[row] : value;
+      }
+    }
+  }
+}
+
+void BcqByteMatmul(const Product* products, size_t num_products, const float* x, size_t x_stride, size_t columns,
+                   size_t n, void* scratch) {
+  auto* weights = static_cast<int8_t*>(scratch);
+  auto* xq = weights + columns;
+  for (size_t j = 0; j < n; ++j) {
+    const float* input = x + j * x_stride;
+    float maximum = 0;
+    for (size_t c = 0; c < columns; ++c) maximum = std::max(maximum, std::fabs(input[c]));
+    const float inverse = maximum < kSmallestMaximum ? 0.0f : kByteInputs / maximum;
+    const float scale = inverse == 0 ? 0.0f : maximum / kByteInputs;
+    for (size_t c = 0; c < columns; ++c) xq[c] = static_cast<int8_t>(std::nearbyint(input[c] * inverse));
+    for (size_t p = 0; p < num_products; ++p) {
+      const Product& product = products[p];
+      const BcqMatrix& matrix = *product.weight;
+      for (size_t row = 0; row < matrix.rows; ++row) {
+        const BcqSegment& segment = SegmentOf(matrix, row);
+        const ByteScales scales = RoundScales(matrix, segment, row);
+        std::fill(weights, weights + columns, int8_t{0});
+        for (int plane = 0; plane < segment.planes; ++plane) {
+          const uint32_t* words = Words(matrix, plane, row);
+          const auto a = static_cast<int8_t>(scales.a[plane]);
+          for (size_t c = 0; c < columns; ++c) {
+            const bool positive = words[c / kChunkColumns * kBlockRows] >> (c % kChunkColumns) & 1;
+            weights[c] = static_cast<int8_t>(positive ? weights[c] + a : weights[c] - a);
+          }
+        }
+        int32_t sum = 0;
+        for (size_t c = 0; c < columns; ++c) sum += weights[c] * xq[c];
+        const float value = static_cast<float>(sum) * scales.rho * scale;
+        product.y[j * product.y_stride + row] = product.bias ? value + product.bias[row] : value;
       }
     }
   }

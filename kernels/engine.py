@@ -409,8 +409,13 @@ def bcq_matmul(
     rows: int,
     x: NDArray[np.float32],
     isa_name: str | None = None,
+    *,
+    as_bytes: bool = False,
 ) -> NDArray[np.float32]:
     """One product with the coded matrix "m": x [n, columns] -> [n, rows]. For tests and benchmarks.
+
+    Args:
+        as_bytes: the product of bytes (kernels/bcq_matmul.h), which rounds the scales and x to bytes.
 
     Raises InvalidModel for tables that do not fit and InvalidRequest for an instruction set that is not there.
     """
@@ -421,6 +426,7 @@ def bcq_matmul(
     _check(
         lib.sub3_bcq_matmul(
             isa_name.encode() if isa_name is not None else ffi.NULL,
+            as_bytes,
             tables.tensors,
             tables.num_tensors,
             tables.segments,

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <limits>
 
+#include "kernels/unroll.h"
+
 // Compiled once for each instruction set, which CMake names.
 namespace sub3 {
 namespace SUB3_ISA_NAMESPACE {
@@ -171,6 +173,76 @@ void Attend(const float* q, const float* const* keys, const float* const* values
   }
 }
 
+// R rows of scores of one head: scores[r * padded + t] = scale * q_r . k_t, from keys [head_dim, padded].
+template <size_t R>
+void Scores(const float* q, size_t d, const float* keys, size_t head_dim, size_t padded, float scale, float* scores) {
+  for (size_t t = 0; t < padded; t += kLanes) {
+    Floats sums[R];
+    Unroll<R>([&](auto r) { sums[r] = Floats{}; });
+    for (size_t i = 0; i < head_dim; ++i) {
+      const Floats key = Load(keys + i * padded + t);
+      Unroll<R>([&](auto r) { sums[r] += key * q[r * d + i]; });
+    }
+    Unroll<R>([&](auto r) { Store(scores + r * padded + t, sums[r] * scale); });
+  }
+}
+
+// R rows of one head's output from their softmaxed scores.
+template <size_t R>
+void WeightValues(const float* scores, size_t padded, const float* v, size_t d, size_t length, size_t head_dim,
+                  float* out) {
+  for (size_t i = 0; i < head_dim; i += kLanes) {
+    const size_t valid = std::min(kLanes, head_dim - i);
+    Floats sums[R];
+    Unroll<R>([&](auto r) { sums[r] = Floats{}; });
+    for (size_t t = 0; t < length; ++t) {
+      const Floats value = LoadUpTo(v + t * d + i, valid);
+      Unroll<R>([&](auto r) { sums[r] += value * scores[r * padded + t]; });
+    }
+    Unroll<R>([&](auto r) { StorePart(out + r * d + i, sums[r], valid); });
+  }
+}
+
+template <size_t R>
+void AttendRows(const float* q, const float* keys, const float* v, size_t d, size_t length, size_t padded,
+                size_t head_dim, float scale, float* scores, float* out) {
+  Scores<R>(q, d, keys, head_dim, padded, scale, scores);
+  for (size_t r = 0; r < R; ++r) Softmax(scores + r * padded, length);
+  WeightValues<R>(scores, padded, v, d, length, head_dim, out);
+}
+
+// keys[head_dim, padded] from k[length, head_dim] with rows d apart, in tiles that stay in registers and first-level
+// cache; zeros from `length` on.
+void Transpose(const float* k, size_t d, size_t length, size_t padded, size_t head_dim, float* keys) {
+  for (size_t t = 0; t < padded; t += kLanes) {
+    const size_t rows = std::min(kLanes, length - t);
+    for (size_t i = 0; i < head_dim; ++i) {
+      Floats column{};
+      for (size_t r = 0; r < rows; ++r) column[r] = k[(t + r) * d + i];
+      Store(keys + i * padded + t, column);
+    }
+  }
+}
+
+void AttendAll(const float* q, const float* k, const float* v, size_t length, size_t heads, size_t head_dim,
+               float scale, float* scratch, float* out) {
+  const size_t d = heads * head_dim, padded = (length + kLanes - 1) / kLanes * kLanes;
+  float *keys = scratch, *scores = scratch + head_dim * padded;
+  for (size_t h = 0; h < heads; ++h) {
+    const size_t head = h * head_dim;
+    Transpose(k + head, d, length, padded, head_dim, keys);
+    size_t t = 0;
+    for (; t + 4 <= length; t += 4) {
+      const size_t row = t * d + head;
+      AttendRows<4>(q + row, keys, v + head, d, length, padded, head_dim, scale, scores, out + row);
+    }
+    for (; t < length; ++t) {
+      const size_t row = t * d + head;
+      AttendRows<1>(q + row, keys, v + head, d, length, padded, head_dim, scale, scores, out + row);
+    }
+  }
+}
+
 void TopK(const float* x, size_t n, size_t k, int32_t* indices, float* values) {
   // A short sorted list; a vector without a value above its last entry is passed over at once.
   size_t found = 0;
@@ -195,7 +267,7 @@ void TopK(const float* x, size_t n, size_t k, int32_t* indices, float* values) {
 }  // namespace
 
 extern const FloatOps kFloatOps;
-const FloatOps kFloatOps = {Add, LayerNorm, Activate, Attend, LogSumExp, TopK};
+const FloatOps kFloatOps = {Add, LayerNorm, Activate, Attend, AttendAll, LogSumExp, TopK};
 
 }  // namespace SUB3_ISA_NAMESPACE
 }  // namespace sub3

@@ -26,11 +26,19 @@ struct FloatOps {
   // scratch: [heads, length].
   void (*attend)(const float* q, const float* const* keys, const float* const* values, size_t length, size_t heads,
                  size_t head_dim, float scale, float* scratch, float* out);
+  // The same for all `length` positions of a sentence at once: rows of q, k, v and out are heads * head_dim apart.
+  // scratch: AttendAllScratch(length, head_dim) floats.
+  void (*attend_all)(const float* q, const float* k, const float* v, size_t length, size_t heads, size_t head_dim,
+                     float scale, float* scratch, float* out);
   // log sum_i e^x[i].
   float (*log_sum_exp)(const float* x, size_t n);
   // The k largest x, largest first, ties by the lower index. indices and values: [k]; k <= n.
   void (*top_k)(const float* x, size_t n, size_t k, int32_t* indices, float* values);
 };
+
+inline size_t AttendAllScratch(size_t length, size_t head_dim) {
+  return (head_dim + 4) * ((length + 15) / 16 * 16);  // one head's keys transposed, the scores of four positions
+}
 
 namespace scalar {
 extern const FloatOps kFloatOps;

@@ -17,16 +17,17 @@ struct Candidate {
 // Best first.
 const Candidate kCandidates[] = {
 #if defined(__x86_64__)
-    {{"avx512", avx512::BcqMatmul, &avx512::kFloatOps},
+    {{"avx512", avx512::BcqMatmul, avx512::BcqByteMatmul, avx512::DequantizeRow, &avx512::kFloatOps},
      [] {
        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
               __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
      }},
-    {{"avx2", avx2::BcqMatmul, &avx2::kFloatOps},
+    {{"avx2", avx2::BcqMatmul, avx2::BcqByteMatmul, avx2::DequantizeRow, &avx2::kFloatOps},
      [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
 #endif
-    {{"scalar", scalar::BcqMatmul, &scalar::kFloatOps}, [] { return true; }},
+    {{"scalar", scalar::BcqMatmul, scalar::BcqByteMatmul, scalar::DequantizeRow, &scalar::kFloatOps},
+     [] { return true; }},
 };
 
 const Isa& Choose() {

@@ -232,6 +232,30 @@ class Builder {
  public:
   Builder(const Config& config, TensorTable* table) : config_(config), table_(*table) {}
 
+  EncoderLayer ReadEncoderLayer(const std::string& name) {
+    EncoderLayer layer{ReadAttention(name + ".self_attention"),
+                       ReadFeedForward(name + ".ffn", config_.encoder_ffn_dim)};
+    Attention& attention = layer.self_attention;
+    for (Linear* linear :
+         {&attention.query, &attention.key, &attention.value, &attention.output, &layer.ffn.inner, &layer.ffn.outer}) {
+      ChooseBytes(linear);
+    }
+    return layer;
+  }
+
+  DecoderLayer ReadDecoderLayer(const std::string& name) {
+    DecoderLayer layer{ReadAttention(name + ".self_attention"), ReadAttention(name + ".encoder_attention"),
+                       ReadFeedForward(name + ".ffn", config_.decoder_ffn_dim)};
+    ChooseBytes(&layer.encoder_attention.key);
+    ChooseBytes(&layer.encoder_attention.value);
+    return layer;
+  }
+
+  LayerNorm ReadNorm(const std::string& name) {
+    return {table_.Vector(name + ".gain", config_.d_model), table_.Vector(name + ".bias", config_.d_model)};
+  }
+
+ private:
   Attention ReadAttention(const std::string& name) {
     const size_t d = config_.d_model;
     return {ReadLinear(name + ".query", d, d), ReadLinear(name + ".key", d, d), ReadLinear(name + ".value", d, d),
@@ -243,13 +267,15 @@ class Builder {
             ReadLinear(name + ".outer", config_.d_model, ffn_dim), ReadNorm(name + ".norm")};
   }
 
-  LayerNorm ReadNorm(const std::string& name) {
-    return {table_.Vector(name + ".gain", config_.d_model), table_.Vector(name + ".bias", config_.d_model)};
-  }
-
- private:
   Linear ReadLinear(const std::string& name, size_t rows, size_t columns) {
     return {table_.Matrix(name, rows, columns), table_.Vector(name + ".bias", rows)};
+  }
+
+  static void ChooseBytes(Linear* linear) {
+    const std::vector<BcqSegment>& segments = linear->weight.segments;
+    linear->bytes = IsByteMatrix(linear->weight) &&
+                    std::all_of(segments.begin(), segments.end(),
+                                [](const BcqSegment& segment) { return segment.planes <= kMaxPlanesForBytes; });
   }
 
   const Config& config_;
@@ -275,15 +301,10 @@ Model BuildModel(const sub3_config& config, const sub3_tensor* tensors, uint64_t
       config.tied_output ? model.target_embedding : table.Matrix("output", config.target_vocab_size, d);
   model.output.bias = table.Vector("output.bias", config.target_vocab_size, /*optional=*/true);
   for (uint32_t l = 0; l < config.encoder_layers; ++l) {
-    const std::string name = "encoder." + std::to_string(l);
-    model.encoder.push_back({builder.ReadAttention(name + ".self_attention"),
-                             builder.ReadFeedForward(name + ".ffn", config.encoder_ffn_dim)});
+    model.encoder.push_back(builder.ReadEncoderLayer("encoder." + std::to_string(l)));
   }
   for (uint32_t l = 0; l < config.decoder_layers; ++l) {
-    const std::string name = "decoder." + std::to_string(l);
-    model.decoder.push_back({builder.ReadAttention(name + ".self_attention"),
-                             builder.ReadAttention(name + ".encoder_attention"),
-                             builder.ReadFeedForward(name + ".ffn", config.decoder_ffn_dim)});
+    model.decoder.push_back(builder.ReadDecoderLayer("decoder." + std::to_string(l)));
   }
   if (model.config.pre_norm) {
     model.encoder_norm = builder.ReadNorm("encoder.norm");

@@ -2,20 +2,28 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 
 namespace sub3 {
 
 namespace {
 
-constexpr size_t kFfnRows = 64;  // of the encoder at a time: bounds the inner activations to 64 * ffn_dim floats
+// Of the encoder at a time: bounds the inner activations; each share unpacks the weights once.
+constexpr size_t kFfnRows = kByteColumns;
 
 size_t WidestInput(const Config& config) {
   return std::max({config.d_model, config.encoder_ffn_dim, config.decoder_ffn_dim});
 }
 
-void Embed(const Model& model, const BcqMatrix& embedding, int32_t token, size_t position, float* out) {
+// Bytes of scratch for any product of n columns.
+size_t ScratchBytes(const Config& config, size_t n) {
+  const size_t widest = WidestInput(config);
+  return std::max(BcqMatmulScratchBytes(widest), BcqByteMatmulScratchBytes(widest, n));
+}
+
+void Embed(const Model& model, const Isa& isa, const BcqMatrix& embedding, int32_t token, size_t position, float* out) {
   const size_t d = model.config.d_model;
-  DequantizeRow(embedding, static_cast<size_t>(token), out);
+  isa.dequantize_row(embedding, static_cast<size_t>(token), out);
   const float* positions = model.positions.data() + position * d;
   for (size_t i = 0; i < d; ++i) out[i] = out[i] * model.config.embedding_scale + positions[i];
 }
@@ -42,26 +50,31 @@ void Residual(const Model& model, const FloatOps& ops, const LayerNorm& norm, si
   }
 }
 
-// y[n, rows] of one linear layer.
-void Apply(const Context& context, const Linear& linear, const float* x, size_t n, float* y, void* scratch) {
-  const BcqMatrix& weight = linear.weight;
-  const Product product{&weight, linear.bias, y, weight.rows};
-  context.isa->bcq_matmul(&product, 1, x, weight.columns, weight.columns, n, scratch);
+struct Output {
+  const Linear* linear;
+  float* y;  // [n, rows]
+};
+
+// Linear layers of the same input x[n, columns], which is quantised once for each kind of product.
+void Apply(const Context& context, std::initializer_list<Output> outputs, const float* x, size_t n, void* scratch) {
+  constexpr size_t kMost = 3;
+  Product products[kMost], byte_products[kMost];
+  size_t count = 0, byte_count = 0, columns = 0;
+  for (const Output& output : outputs) {
+    const Linear& linear = *output.linear;
+    columns = linear.weight.columns;
+    (linear.bytes ? byte_products[byte_count++] : products[count++]) =
+        Product{&linear.weight, linear.bias, output.y, linear.weight.rows};
+  }
+  if (count > 0) context.isa->bcq_matmul(products, count, x, columns, columns, n, scratch);
+  if (byte_count > 0) context.isa->bcq_byte_matmul(byte_products, byte_count, x, columns, columns, n, scratch);
 }
 
 void FeedForwardBlock(const Model& model, const Context& context, const FeedForward& ffn, const float* x, size_t n,
                       float* inner, float* y, void* scratch) {
-  Apply(context, ffn.inner, x, n, inner, scratch);
+  Apply(context, {{&ffn.inner, inner}}, x, n, scratch);
   context.isa->float_ops->activate(model.config.activation, inner, n * ffn.inner.weight.rows);
-  Apply(context, ffn.outer, inner, n, y, scratch);
-}
-
-void QueryKeyValue(const Context& context, const Attention& attention, const float* x, size_t n, size_t d, float* q,
-                   float* k, float* v, void* scratch) {
-  const Product products[] = {{&attention.query.weight, attention.query.bias, q, d},
-                              {&attention.key.weight, attention.key.bias, k, d},
-                              {&attention.value.weight, attention.value.bias, v, d}};
-  context.isa->bcq_matmul(products, 3, x, d, d, n, scratch);
+  Apply(context, {{&ffn.outer, y}}, inner, n, scratch);
 }
 
 float AttentionScale(size_t d_model, size_t heads) { return 1.0f / std::sqrt(static_cast<float>(d_model / heads)); }
@@ -91,30 +104,25 @@ Encoded Encode(const Model& model, const Context& context, const int32_t* tokens
   float* attended = workspace.Allocate<float>(n * d);
   float* delta = k;  // free again once the attention is done
   float* inner = workspace.Allocate<float>(std::min(n, kFfnRows) * config.encoder_ffn_dim);
-  float* scores = workspace.Allocate<float>(heads * longest);
-  const float** keys = workspace.Allocate<const float*>(longest);
-  const float** values = workspace.Allocate<const float*>(longest);
-  void* scratch = workspace.Allocate<char>(BcqMatmulScratchBytes(WidestInput(config)));
+  float* attention_scratch = workspace.Allocate<float>(AttendAllScratch(longest, d / heads));
+  void* scratch = workspace.Allocate<char>(ScratchBytes(config, n));
 
   for (size_t s = 0; s + 1 < offsets.size(); ++s) {
     for (size_t t = offsets[s]; t < offsets[s + 1]; ++t) {
-      Embed(model, model.source_embedding, tokens[t], t - offsets[s], x + t * d);
+      Embed(model, *context.isa, model.source_embedding, tokens[t], t - offsets[s], x + t * d);
     }
   }
   for (const EncoderLayer& layer : model.encoder) {
     context.ThrowIfCancelled();
     const Attention& attention = layer.self_attention;
     Residual(model, ops, attention.norm, n, x, normed, delta, [&](const float* input, float* out) {
-      QueryKeyValue(context, attention, input, n, d, q, k, v, scratch);
+      Apply(context, {{&attention.query, q}, {&attention.key, k}, {&attention.value, v}}, input, n, scratch);
       for (size_t s = 0; s + 1 < offsets.size(); ++s) {
-        const size_t first = offsets[s], length = offsets[s + 1] - first;
-        for (size_t t = 0; t < length; ++t) keys[t] = k + (first + t) * d, values[t] = v + (first + t) * d;
-        for (size_t t = first; t < first + length; ++t) {
-          ops.attend(q + t * d, keys, values, length, heads, d / heads, AttentionScale(d, heads), scores,
-                     attended + t * d);
-        }
+        const size_t first = offsets[s] * d;
+        ops.attend_all(q + first, k + first, v + first, offsets[s + 1] - offsets[s], heads, d / heads,
+                       AttentionScale(d, heads), attention_scratch, attended + first);
       }
-      Apply(context, attention.output, attended, n, out, scratch);
+      Apply(context, {{&attention.output, out}}, attended, n, scratch);
     });
     Residual(model, ops, layer.ffn.norm, n, x, normed, delta, [&](const float* input, float* out) {
       for (size_t i = 0; i < n; i += kFfnRows) {
@@ -143,13 +151,11 @@ void Decoder::Join(const Encoded& encoded, const std::vector<DecoderState*>& sen
   Workspace workspace;
   float* keys = workspace.Allocate<float>(n * d);
   float* values = workspace.Allocate<float>(n * d);
-  void* scratch = workspace.Allocate<char>(BcqMatmulScratchBytes(WidestInput(model_.config)));
+  void* scratch = workspace.Allocate<char>(ScratchBytes(model_.config, n));
   for (const DecoderLayer& layer : model_.decoder) {
     context_.ThrowIfCancelled();
-    const Attention& attention = layer.encoder_attention;
-    const Product products[] = {{&attention.key.weight, attention.key.bias, keys, d},
-                                {&attention.value.weight, attention.value.bias, values, d}};
-    context_.isa->bcq_matmul(products, 2, encoded.states, d, d, n, scratch);
+    Apply(context_, {{&layer.encoder_attention.key, keys}, {&layer.encoder_attention.value, values}}, encoded.states, n,
+          scratch);
     for (size_t s = 0; s < sentences.size(); ++s) {
       DecoderState& sentence = *sentences[s];
       const size_t first = encoded.offsets[s] * d, size = sentence.source_length * d;
@@ -177,7 +183,7 @@ void Decoder::Reserve(size_t max_rows, size_t longest) {
   scores_ = workspace_.Allocate<float>(config.decoder_heads * longest);
   keys_ = workspace_.Allocate<const float*>(longest);
   values_ = workspace_.Allocate<const float*>(longest);
-  scratch_ = workspace_.Allocate<char>(BcqMatmulScratchBytes(WidestInput(config)));
+  scratch_ = workspace_.Allocate<char>(ScratchBytes(config, 0));
 }
 
 // Gives each row a slot and its history, and each sentence one position more.
@@ -206,7 +212,7 @@ void Decoder::SelfAttention(const DecoderLayer& layer, size_t l, const std::vect
   const FloatOps& ops = *context_.isa->float_ops;
   const Attention& attention = layer.self_attention;
   Residual(model_, ops, attention.norm, n, x_, normed_, projected_, [&](const float* input, float* out) {
-    QueryKeyValue(context_, attention, input, n, d, q_, k_, v_, scratch_);
+    Apply(context_, {{&attention.query, q_}, {&attention.key, k_}, {&attention.value, v_}}, input, n, scratch_);
     for (size_t r = 0; r < n; ++r) {
       const DecoderState& sentence = *rows[r].sentence;
       const size_t length = sentence.length, own = histories_[r][length - 1];
@@ -219,7 +225,7 @@ void Decoder::SelfAttention(const DecoderLayer& layer, size_t l, const std::vect
       ops.attend(q_ + r * d, keys_, values_, length, heads, d / heads, AttentionScale(d, heads), scores_,
                  attended_ + r * d);
     }
-    Apply(context_, attention.output, attended_, n, out, scratch_);
+    Apply(context_, {{&attention.output, out}}, attended_, n, scratch_);
   });
 }
 
@@ -228,7 +234,7 @@ void Decoder::EncoderAttention(const DecoderLayer& layer, size_t l, const std::v
   const FloatOps& ops = *context_.isa->float_ops;
   const Attention& attention = layer.encoder_attention;
   Residual(model_, ops, attention.norm, rows.size(), x_, normed_, projected_, [&](const float* input, float* out) {
-    Apply(context_, attention.query, input, rows.size(), q_, scratch_);
+    Apply(context_, {{&attention.query, q_}}, input, rows.size(), scratch_);
     for (size_t r = 0; r < rows.size(); ++r) {
       const DecoderState& sentence = *rows[r].sentence;
       for (size_t t = 0; t < sentence.source_length; ++t) {
@@ -238,7 +244,7 @@ void Decoder::EncoderAttention(const DecoderLayer& layer, size_t l, const std::v
       ops.attend(q_ + r * d, keys_, values_, sentence.source_length, heads, d / heads, AttentionScale(d, heads),
                  scores_, attended_ + r * d);
     }
-    Apply(context_, attention.output, attended_, rows.size(), out, scratch_);
+    Apply(context_, {{&attention.output, out}}, attended_, rows.size(), scratch_);
   });
 }
 
@@ -250,7 +256,7 @@ void Decoder::Step(const std::vector<StepRow>& rows, float* logits) {
 
   Advance(rows);
   for (size_t r = 0; r < n; ++r) {
-    Embed(model_, model_.target_embedding, rows[r].token, rows[r].sentence->length - 1, x_ + r * d);
+    Embed(model_, *context_.isa, model_.target_embedding, rows[r].token, rows[r].sentence->length - 1, x_ + r * d);
   }
   for (size_t l = 0; l < model_.decoder.size(); ++l) {
     const DecoderLayer& layer = model_.decoder[l];
@@ -266,7 +272,7 @@ void Decoder::Step(const std::vector<StepRow>& rows, float* logits) {
                      x_ + r * d);
     }
   }
-  Apply(context_, model_.output, x_, n, logits, scratch_);
+  Apply(context_, {{&model_.output, logits}}, x_, n, scratch_);
 }
 
 }  // namespace sub3

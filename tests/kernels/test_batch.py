@@ -103,7 +103,7 @@ def test_the_shares_of_a_batch_add_up_to_its_total(engine):
     whole = engine.translate(sources, max_lengths=[12] * 3, beam_size=3, min_length=12)
     assert sum(result.kv_cache_peak_bytes for result in results.values()) == whole.kv_cache_peak_bytes
     assert sum(result.workspace_peak_bytes for result in results.values()) == whole.workspace_peak_bytes
-    assert before_last.workspace_bytes == whole.workspace_peak_bytes
+    assert before_last.workspace_bytes <= whole.workspace_peak_bytes  # which the encoder may have set
     # slots of 36 rows' steps, keys and values of two layers, whole pages of 16 slots; the encoder's side exactly
     pages = -(-(1 + 11 * 3) // 16)
     for ids, result in zip(sources, results.values(), strict=True):

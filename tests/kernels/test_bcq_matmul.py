@@ -66,14 +66,16 @@ def contract(tensors, segments, rows, x):
 
 
 @st.composite
-def problems(draw):
-    rows = draw(st.integers(1, 70))
+def problems(draw, most_planes=8, group_sizes=(0, 0, 32, 96), most_columns=5):
+    rows = draw(st.integers(1, 140))
     columns = draw(st.one_of(st.integers(1, 130), st.sampled_from([256, 512, 2048, 2080])))
     cuts = sorted(draw(st.sets(st.integers(1, rows - 1), max_size=2))) if rows > 1 else []
-    planes = sorted(draw(st.sets(st.integers(1, 8), min_size=len(cuts) + 1, max_size=len(cuts) + 1)), reverse=True)
+    planes = sorted(
+        draw(st.sets(st.integers(1, most_planes), min_size=len(cuts) + 1, max_size=len(cuts) + 1)), reverse=True
+    )
     clusters = list(zip([0, *cuts], [*cuts, rows], planes, strict=True))
-    group_size = draw(st.sampled_from([0, 0, 32, 96]))
-    n = draw(st.integers(1, 5))
+    group_size = draw(st.sampled_from(group_sizes))
+    n = draw(st.one_of(st.integers(1, 7), st.integers(1, most_columns)))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     x = rng.normal(size=(n, columns)).astype(np.float32) * np.float32(10.0 ** draw(st.integers(-20, 20)))
     x[draw(st.integers(0, n - 1))] *= draw(st.sampled_from([0.0, 1.0, 1e-25]))
@@ -87,6 +89,59 @@ def test_every_instruction_set_returns_the_bits_of_the_contract(problem):
     expected = contract(tensors, segments, rows, x)
     for isa in usable_isas():
         np.testing.assert_array_equal(bcq_matmul(tensors, segments, rows, x, isa), expected, err_msg=isa)
+
+
+def byte_contract(tensors, segments, rows, x):
+    """The product of bytes of bcq_matmul.h in numpy."""
+    columns = x.shape[1]
+    out = np.zeros((len(x), rows), np.float32)
+    for segment in segments:
+        scales = tensors[f"m.scales.{segment.planes}"][:, 0, segment.begin - segment.scale_begin :].astype(np.float32)
+        scales = scales[:, : segment.end - segment.begin]
+        total = np.zeros(scales.shape[1], np.float32)
+        for plane in scales:
+            total = total + np.abs(plane)
+        a = np.rint(scales * (np.float32(124) / total)).astype(np.int64)
+        weights = sum(
+            a[plane][:, None] * dense_signs(tensors[f"m.plane.{plane + 1}"], segment.end, columns)[segment.begin :]
+            for plane in range(segment.planes)
+        )
+        assert np.abs(weights).max() <= 127
+        for j, column in enumerate(x):
+            maximum = np.abs(column).max()
+            inverse = np.float32(127) / maximum if maximum >= 1e-30 else np.float32(0)
+            scale = maximum / np.float32(127) if inverse else np.float32(0)
+            sums = (weights @ np.rint(column * inverse).astype(np.int64)).astype(np.float32)
+            out[j, segment.begin : segment.end] = sums * (total / np.float32(124)) * scale
+    return out
+
+
+@settings(max_examples=150, deadline=None)
+@given(problems(most_planes=6, group_sizes=[0], most_columns=140))
+def test_every_instruction_set_returns_the_bits_of_the_product_of_bytes(problem):
+    (tensors, segments), rows, x = problem
+    expected = byte_contract(tensors, segments, rows, x)
+    for isa in usable_isas():
+        np.testing.assert_array_equal(bcq_matmul(tensors, segments, rows, x, isa, as_bytes=True), expected, err_msg=isa)
+
+
+def test_the_product_of_bytes_is_near_the_exact_one():
+    rng = np.random.default_rng(3)
+    tensors, segments = random_matrix(rng, 256, 512, [(0, 256, 4)], 0)
+    tensors["m.scales.4"] = (2.0 ** -np.arange(4)[:, None, None] * rng.uniform(0.9, 1.1, (4, 1, 256))).astype(
+        np.float16
+    )
+    x = rng.normal(size=(20, 512)).astype(np.float32)
+    exact = contract(tensors, segments, 256, x)
+    error = bcq_matmul(tensors, segments, 256, x, as_bytes=True) - exact
+    assert np.sqrt((error**2).mean() / (exact**2).mean()) < 0.015
+
+
+@pytest.mark.parametrize(("planes", "group_size"), [(7, 0), (2, 32)])
+def test_the_product_of_bytes_refuses_what_it_cannot_hold(planes, group_size):
+    tensors, segments = random_matrix(np.random.default_rng(4), 16, 64, [(0, 16, planes)], group_size)
+    with pytest.raises(InvalidRequest, match="at most six planes and one scale group"):
+        bcq_matmul(tensors, segments, 16, np.ones((1, 64), np.float32), as_bytes=True)
 
 
 @settings(max_examples=50, deadline=None)

@@ -1,0 +1,26 @@
+// Loops over arrays of registers. With plain loops GCC 12 stores arrays of accumulators to memory in every round, which
+// halved the speed of the product of bytes (95 against 190 G products a second on Zen 4).
+
+#ifndef SUB3_KERNELS_UNROLL_H_
+#define SUB3_KERNELS_UNROLL_H_
+
+#include <cstddef>
+#include <type_traits>
+#include <utility>
+
+namespace sub3 {
+
+template <size_t... I, typename F>
+inline __attribute__((always_inline)) void UnrollSequence(std::index_sequence<I...>, F f) {
+  (f(std::integral_constant<size_t, I>{}), ...);
+}
+
+// f(0), f(1), .. f(N - 1), the arguments being constants of the compiler.
+template <size_t N, typename F>
+inline __attribute__((always_inline)) void Unroll(F f) {
+  UnrollSequence(std::make_index_sequence<N>{}, f);
+}
+
+}  // namespace sub3
+
+#endif  // SUB3_KERNELS_UNROLL_H_
