@@ -350,6 +350,12 @@ class ModelDirectory:
     config: ModelConfig
     vocabulary: Vocabulary
     tensors: Mapping[str, Array]
+    mapped: mmap.mmap  # what the tensors are views of
+
+    def release_pages(self) -> None:
+        """Make the mapped file's pages non-resident; what is still in use comes back at its next touch."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self.mapped.madvise(mmap.MADV_DONTNEED)
 
     def allocation(self, configuration: str) -> Allocation:
         """The allocation of a configuration that config.json names."""
@@ -469,9 +475,10 @@ def open_model(path: str | os.PathLike[str], *, verify: bool = True) -> ModelDir
         for name, tensor in tensors.items():
             if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
                 raise ModelError(f"{weights_path}: the tensor {name!r} holds numbers that are not finite.")
-        if hasattr(mmap, "MADV_DONTNEED"):
-            mapped.madvise(mmap.MADV_DONTNEED)  # the pages just read are resident only where they are used again
-    return ModelDirectory(directory, config, vocabulary, types.MappingProxyType(tensors))
+    opened = ModelDirectory(directory, config, vocabulary, types.MappingProxyType(tensors), mapped)
+    if verify:
+        opened.release_pages()  # the pages just read are resident only where they are used again
+    return opened
 
 
 def _stored_allocation(config: ModelConfig) -> Allocation | None:

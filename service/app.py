@@ -12,11 +12,15 @@ from service.api import admin, deepl, libretranslate, native
 from service.body_limit import BodyLimit
 from service.configurations import by_name
 from service.dispatch import Dispatcher
+from service.history import History
 from service.keys import Keys
+from service.memory import limit_bytes
 from service.metrics import Metrics
 from service.registry import Registry
 from service.scheduler import Scheduler
 from service.settings import Settings
+from service.state_store import FileStore, NoStore
+from service.swaps import Swaps
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -29,19 +33,28 @@ def create_app(settings: Settings) -> FastAPI:
     """
     directory = open_model(settings.model_directory)
     by_name(directory, settings.configuration or directory.config.default_configuration)
-    registry = Registry([directory], settings.max_batch_tokens)
+    registry = Registry(
+        [directory], settings.max_batch_tokens, settings.swap_wait_seconds, limit_bytes(settings.memory_limit_bytes)
+    )
     scheduler = Scheduler(settings.threads, settings.queue_size)
     keys = _keys(settings)
     metrics = Metrics(registry.facts, lambda: scheduler.waiting, lambda: scheduler.running)
     metrics.gauge("sub3_key_store_up", "1 while the store of API keys answers.", lambda: not keys.down)
+    dispatcher = Dispatcher(settings, registry, scheduler, metrics, keys)
+    history = History()
+    store = FileStore(settings.state_file) if settings.state_file else NoStore()
+    swaps = Swaps(registry, store, history, metrics)
+    metrics.gauge("sub3_state_store_up", "1 while the desired state is kept over a restart.", lambda: not swaps.down)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await asyncio.to_thread(registry.start, settings.configuration)
+        await asyncio.to_thread(swaps.start, settings.configuration)
         scheduler.start()
         try:
             yield
         finally:
+            await asyncio.to_thread(swaps.close)
+            await dispatcher.close()
             await asyncio.to_thread(scheduler.close)
             registry.close()
 
@@ -50,13 +63,12 @@ def create_app(settings: Settings) -> FastAPI:
         description="Translation with weights of one to eight binary planes, and what each request cost.",
         lifespan=lifespan,
     )
-    app.state.registry, app.state.scheduler = registry, scheduler
-    dispatcher = Dispatcher(settings, registry, scheduler, metrics, keys)
+    app.state.registry, app.state.scheduler, app.state.history = registry, scheduler, history
     app.include_router(native.router(dispatcher, registry, metrics))
     app.include_router(libretranslate.router(dispatcher, registry, settings, keys))
     app.include_router(deepl.router(dispatcher, registry, keys))
-    if settings.admin_token is not None:
-        app.include_router(admin.router(settings.admin_token.get_secret_value(), registry, metrics))
+    if settings.admin_names:
+        app.include_router(admin.router(settings.admin_names, registry, swaps, history))
     errors.install(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, max_header_bytes=settings.max_header_bytes)
     app.add_middleware(libretranslate.cross_origin)

@@ -17,6 +17,7 @@ from service.registry import Registry
 from service.scheduler import Done, Scheduler
 from service.settings import Settings
 from service.translator import Options, Translated, Translation, Translator
+from service.trials import Trials
 
 PIN_HEADER = "X-Sub3-Config"  # replies carry it too
 
@@ -41,6 +42,11 @@ class Dispatcher:
         """Over one app's parts."""
         self._settings, self._registry, self._scheduler, self._metrics = settings, registry, scheduler, metrics
         self._keys = keys
+        self._trials = Trials(registry)
+
+    async def close(self) -> None:
+        """End what goes on after replies."""
+        await self._trials.close()
 
     def check(self, texts: Sequence[str], options: Options) -> None:
         """Refuse what `translate` would refuse, before any work goes into it.
@@ -83,6 +89,8 @@ class Dispatcher:
             done = await while_connected(request, self._scheduler.run(work))
             cost = _cost(translator, done, accepted)
         self._metrics.translated(len(texts), cost.latency_ms)
+        if pinned is None:
+            self._trials.answered(texts, options, done.value.translations, cost)
         return Answer(done.value.translations, cost)
 
     @asynccontextmanager

@@ -17,7 +17,9 @@ from kernels.engine import Cancelled
 from models.format import UnavailableConfiguration
 from service.desired import CanaryConflict
 from service.dispatch import LimitExceeded
+from service.history import TooManyFollowers
 from service.keys import MissingKey, QuotaExceeded, RateExceeded, StoreDown, WrongKey
+from service.memory import InsufficientMemory
 from service.registry import (
     NotLive,
     NotReady,
@@ -43,6 +45,8 @@ STATUS: dict[type[Exception], int] = {
     UnknownModel: 404,
     CanaryConflict: 409,
     SwapInProgress: 409,
+    InsufficientMemory: 507,
+    TooManyFollowers: 429,
     QueueFull: 429,
     SelfTestFailed: 500,
     NotReady: 503,
@@ -59,8 +63,9 @@ MEANING = {
     413: "The body is too large.",
     415: "The body is of a kind that is not taken, or it is compressed.",
     422: "The body is JSON, but its content is refused: the sentence says which field and why.",
-    429: "The queue is full or the API key over its limits; Retry-After says when to come back.",
+    429: "The queue or the streams are full, or the API key is over its limits; Retry-After says when to come back.",
     503: "No model is ready, or the API key can't be checked.",
+    507: "The configuration does not fit the memory limit beside what serves.",
 }
 
 
@@ -167,7 +172,7 @@ def _headers(error: Exception) -> dict[str, str]:
         return {"Retry-After": str(error.retry_after_s)}
     if isinstance(error, MissingKey):
         return {"WWW-Authenticate": "Bearer"}
-    soon = NotReady | SchedulerClosed | StoreDown | SwapTookTooLong
+    soon = NotReady | SchedulerClosed | StoreDown | SwapTookTooLong | TooManyFollowers
     return {"Retry-After": "1"} if isinstance(error, soon) else {}
 
 

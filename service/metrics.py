@@ -87,14 +87,15 @@ class Metrics:
 
     def __init__(
         self,
-        models: Callable[[], Iterable[tuple[ModelFacts, int]]],
+        models: Callable[[], Iterable[tuple[ModelFacts, int, int]]],
         waiting: Callable[[], int],
         running: Callable[[], int],
     ) -> None:
         """Counters at zero.
 
         Args:
-            models: the live models and their bytes; read, like the two others, when /metrics is.
+            models: the live configurations, the bytes of their weights, and those with their own memory too; read,
+                like the two others, when /metrics is.
             waiting: requests in the queue.
             running: requests in a worker thread.
         """
@@ -111,6 +112,12 @@ class Metrics:
         )
         self._texts = Counter("sub3_texts", "Texts translated.", registry=self._registry)
         self._swaps = Counter("sub3_swaps", "Configuration swaps by result.", ["result"], registry=self._registry)
+        self._swap_seconds = Histogram(
+            "sub3_swap_seconds",
+            "Time of a swap that succeeded, in seconds.",
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
         self._registry.register(_Gauges(models, waiting, running))
 
     def gauge(self, name: str, description: str, read: Callable[[], float]) -> None:
@@ -123,9 +130,11 @@ class Metrics:
         for stage in fields(Timings):
             self._stages.labels(stage.name).observe(1e-3 * getattr(timings, stage.name))
 
-    def swapped(self, result: str) -> None:
-        """Count a swap; `result` is "ok", "refused" or "failed"."""
+    def swapped(self, result: str, milliseconds: float) -> None:
+        """Count a swap; `result` is "ok", "unchanged", "refused" or "failed"."""
         self._swaps.labels(result).inc()
+        if result == "ok":
+            self._swap_seconds.observe(1e-3 * milliseconds)
 
     def render(self) -> bytes:
         """The text that Prometheus scrapes."""
@@ -160,7 +169,7 @@ class _Gauges(Collector):
 
     def __init__(
         self,
-        models: Callable[[], Iterable[tuple[ModelFacts, int]]],
+        models: Callable[[], Iterable[tuple[ModelFacts, int, int]]],
         waiting: Callable[[], int],
         running: Callable[[], int],
     ) -> None:
@@ -169,17 +178,24 @@ class _Gauges(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         info = GaugeMetricFamily(
             "sub3_model_info",
-            "1 for the configuration that a model serves.",
+            "1 for each configuration of a model that is live.",
             labels=["model", "config", "version", "bits_per_weight"],
         )
         size = GaugeMetricFamily(
             "sub3_model_bytes", "Bytes of weights that the configuration can touch.", labels=["model", "config"]
         )
-        for facts, model_bytes in self._models():
+        resident = GaugeMetricFamily(
+            "sub3_model_resident_bytes",
+            "Bytes that a live configuration keeps resident at most: weights, which are shared, and its own.",
+            labels=["model", "config"],
+        )
+        for facts, model_bytes, resident_bytes in self._models():
             info.add_metric([facts.name, facts.config, facts.version, str(facts.bits_per_weight)], 1)
             size.add_metric([facts.name, facts.config], model_bytes)
+            resident.add_metric([facts.name, facts.config], resident_bytes)
         yield info
         yield size
+        yield resident
         yield GaugeMetricFamily("sub3_queue_depth", "Requests that wait for a thread.", self._waiting())
         yield GaugeMetricFamily("sub3_running", "Requests that have a thread.", self._running())
         yield GaugeMetricFamily("sub3_process_resident_bytes", "Resident bytes of the process.", process_rss_bytes())

@@ -8,16 +8,18 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from models.format import ModelDirectory
+from service.canary import Canary
 from service.configurations import Choice, by_name
 from service.desired import Desired
-from service.metrics import ModelFacts, milliseconds_since
+from service.memory import InsufficientMemory, give_back, needed_bytes, own_bytes
+from service.metrics import ModelFacts, milliseconds_since, process_rss_bytes
 from service.tokenizer import Tokenizer
 from service.translator import Options, Translator
 
@@ -58,13 +60,18 @@ class SelfTestFailed(Exception):
 
 
 class Change(NamedTuple):
-    """A finished change: what was wanted and what answered, before and now, and the milliseconds that it took."""
+    """A finished change: what was wanted and what answered, before and now, what it took and what it left.
+
+    `rss_before` and `rss_after` are resident bytes of the process; what still answers requests in flight is in both.
+    """
 
     before: Desired
     after: Desired
     answered: Translator
     answers: Translator
     milliseconds: float
+    rss_before: int
+    rss_after: int
 
     @property
     def unchanged(self) -> bool:
@@ -89,6 +96,7 @@ class Model:
     tokenizer: Tokenizer
     desired: Desired | None = None
     answers: Translator | None = None  # what requests get that pin nothing; closed while `held`
+    canary: Canary | None = None
     live: dict[str, _Live] = field(default_factory=dict)
     held: dict[str, _Live] = field(default_factory=dict)  # on their way out; requests for them wait for `reopened`
     reopened: Future[None] | None = None
@@ -120,24 +128,32 @@ class Model:
 class Registry:
     """Models by name. `change` may be called from any thread, `lease` on any event loop."""
 
-    def __init__(self, directories: list[ModelDirectory], max_batch_tokens: int, swap_wait_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        directories: list[ModelDirectory],
+        max_batch_tokens: int,
+        swap_wait_s: float = 10.0,
+        memory_limit_bytes: int | None = None,
+    ) -> None:
         """Read the tokenizers; nothing serves before `start`.
 
         Args:
             swap_wait_s: longest time that a request waits for a swap under `resource`, or it for requests.
+            memory_limit_bytes: resident bytes that the process may have after a change.
         """
         self.models = {directory.config.name: Model(directory, Tokenizer(directory)) for directory in directories}
         self._max_batch_tokens = max_batch_tokens
         self._swap_wait_s = swap_wait_s
         self._draining = False
+        self.memory_limit_bytes = memory_limit_bytes
         self._lock = threading.Lock()  # guards desired, live, held and readers; held for a few instructions
         self._released = threading.Condition(self._lock)
 
-    def start(self, configuration: str | None = None) -> None:
-        """Load and test every model in the configuration, or in its directory's default one."""
-        for model in self.models.values():
-            name = configuration or model.directory.config.default_configuration
-            desired = Desired(by_name(model.directory, name))
+    def start(self, configuration: str | None = None, wanted: Mapping[str, Desired] | None = None) -> None:
+        """Load and test every model as `wanted` says by its name, or else in the configuration or its default one."""
+        for name, model in self.models.items():
+            first = configuration or model.directory.config.default_configuration
+            desired = (wanted or {}).get(name) or Desired(by_name(model.directory, first))
             self._switch(model, desired, self._load(model, desired.choices.values()))
 
     def drain(self) -> None:
@@ -149,11 +165,11 @@ class Registry:
         """Whether every model has translated its warm-up sentence, and the server isn't about to end."""
         return not self._draining and all(model.answers is not None for model in self.models.values())
 
-    def facts(self) -> Iterator[tuple[ModelFacts, int]]:
-        """The live configurations with their bytes."""
+    def facts(self) -> Iterator[tuple[ModelFacts, int, int]]:
+        """The live configurations with the bytes of their weights, and with those of their own memory too."""
         for model in self.models.values():
-            for translator in self._live(model):
-                yield translator.facts, translator.model_bytes
+            for translator in self.translators(model):
+                yield translator.facts, translator.model_bytes, translator.model_bytes + own_bytes(model.directory)
 
     def live(self, source: str, target: str) -> list[ModelFacts]:
         """The configurations that a request of this pair may pin, the active one first.
@@ -164,7 +180,7 @@ class Registry:
         """
         model = self._of_pair(source, target)
         active = model.active.facts.config
-        return sorted((live.facts for live in self._live(model)), key=lambda facts: facts.config != active)
+        return sorted((live.facts for live in self.translators(model)), key=lambda facts: facts.config != active)
 
     def pairs(self) -> list[tuple[str, str]]:
         """The language pairs (source, target) that there are models for."""
@@ -185,6 +201,11 @@ class Registry:
             raise UnknownModel(f"There is no model of that name; the models are {', '.join(self.models)}.")
         return self.models[name]
 
+    def translators(self, model: Model) -> list[Translator]:
+        """The live ones."""
+        with self._lock:
+            return [live.translator for live in model.live.values()]
+
     @asynccontextmanager
     async def lease(self, source: str, target: str, configuration: str | None = None) -> AsyncIterator[Translator]:
         """The translator of a language pair, kept alive until the block ends, whatever is swapped meanwhile.
@@ -198,11 +219,12 @@ class Registry:
             NotLive: the configuration is not among the live ones.
             SwapTookTooLong: the configuration was being replaced under `resource` for longer than a request may wait.
         """
-        live = await self._admit(self._of_pair(source, target), configuration)
+        model = self._of_pair(source, target)
+        live = await self._admit(model, configuration)
         try:
             yield live.translator
         finally:
-            self._release(live)
+            self._release(model, live)
 
     def change(
         self, name: str, evolve: Callable[[ModelDirectory, Desired], Desired], policy: Policy = "availability"
@@ -217,6 +239,7 @@ class Registry:
         Raises:
             UnknownModel: there is no such model.
             SwapInProgress: another change of it is running.
+            InsufficientMemory: what is to be loaded does not fit the limit.
             UnavailableConfiguration: the choice can't be served.
             SelfTestFailed: what was loaded gives no finite scores.
             SwapTookTooLong: requests in flight did not let go of what was to be dropped.
@@ -226,15 +249,20 @@ class Registry:
         if not model.changing.acquire(blocking=False):
             raise SwapInProgress(f"Another swap of {name} is running; retry when it has ended.")
         try:
-            before, answered = model.wanted, model.active
+            before, answered, rss_before = model.wanted, model.active, process_rss_bytes()
             after = evolve(model.directory, before)
+            for choice in after.choices.values():
+                model.directory.check(choice.allocation)
             missing = [choice for known, choice in after.choices.items() if known not in model.live]
             surplus = [known for known in model.live if known not in after.choices]
-            if policy == "resource" and missing and surplus:
+            dropped_first = surplus if policy == "resource" and missing else []
+            self._check_fits(model, missing, dropped_first, policy)
+            if dropped_first:
                 self._replace(model, after, missing, surplus)
             elif before != after:
                 self._switch(model, after, self._load(model, missing))
-            return Change(before, after, answered, model.active, milliseconds_since(started))
+            milliseconds = milliseconds_since(started)
+            return Change(before, after, answered, model.active, milliseconds, rss_before, process_rss_bytes())
         finally:
             model.changing.release()
 
@@ -253,16 +281,14 @@ class Registry:
         pairs = ", ".join(f"{known} -> {other}" for known, other in self.pairs())
         raise UnsupportedPair(f"This language pair is not supported; the supported ones are {pairs}.")
 
-    def _live(self, model: Model) -> list[Translator]:
-        with self._lock:
-            return [live.translator for live in model.live.values()]
-
     async def _admit(self, model: Model, configuration: str | None) -> _Live:
         """Count a reader in, after the swap that holds the configuration, if one does."""
         deadline = time.monotonic() + self._swap_wait_s
         while True:
             with self._lock:
                 name = configuration or model.wanted.active.name
+                if configuration is None and model.canary is not None and model.canary.takes_next():
+                    name = model.canary.name
                 live = model.live.get(name)
                 if live is not None:
                     live.readers += 1
@@ -274,13 +300,13 @@ class Registry:
             if not reopened.done():
                 raise SwapTookTooLong("The configuration is still being swapped; retry in a moment.")
 
-    def _release(self, live: _Live) -> None:
+    def _release(self, model: Model, live: _Live) -> None:
         with self._lock:
             live.readers -= 1
             unused = live.retired and live.readers == 0
             self._released.notify_all()
         if unused:
-            live.translator.close()
+            self._drop(model, [live])
 
     def _load(self, model: Model, choices: Iterable[Choice]) -> list[Translator]:
         """Translators that have passed their self-test, which also warms them up; all of them or none."""
@@ -306,10 +332,44 @@ class Registry:
             for live in surplus:
                 live.retired = True
             unused = [live for live in surplus if live.readers == 0]
-            model.desired = after
             model.answers = model.live[after.active.name].translator
+            model.canary = self._canary(model, after)
+            model.desired = after
+        self._drop(model, unused)
+
+    def _canary(self, model: Model, after: Desired) -> Canary | None:
+        """The tally that goes on, with the new share, or the one that begins."""
+        if after.canary is None:
+            return None
+        before = model.desired
+        if model.canary is None or before is None or (before.active, before.canary) != (after.active, after.canary):
+            canary = model.live[after.canary.name].translator
+            return Canary(model.live[after.active.name].translator, canary, after.canary_percent)
+        model.canary.percent = after.canary_percent
+        return model.canary
+
+    def _drop(self, model: Model, unused: Iterable[_Live]) -> None:
         for live in unused:
             live.translator.close()
+        give_back(model.directory)
+
+    def _check_fits(self, model: Model, missing: list[Choice], dropped_first: list[str], policy: Policy) -> None:
+        limit = self.memory_limit_bytes
+        if limit is None or not missing:
+            return
+        has = process_rss_bytes()
+        needs = sum(needed_bytes(model.directory, choice.allocation) for choice in missing)
+        gives = sum(model.live[name].translator.model_bytes for name in dropped_first)
+        if has - gives + needs > limit:
+            names = " and ".join(choice.name for choice in missing)
+            raise InsufficientMemory(
+                f"Loading {names} takes up to {needs:,} bytes, the process has {has:,} and may have {limit:,}; "
+                + (
+                    'use the policy "resource", or unload what is not needed.'
+                    if policy == "availability"
+                    else "choose a narrower configuration, or raise the limit."
+                )
+            )
 
     def _replace(self, model: Model, after: Desired, missing: list[Choice], surplus: list[str]) -> None:
         """The policy `resource`: hold requests, drain, drop, load, let the requests in again."""
@@ -323,8 +383,7 @@ class Registry:
                 with self._lock:
                     model.live |= held
                 raise SwapTookTooLong("Requests in flight did not end in time; the swap was given up, retry it.")
-            for live in held.values():
-                live.translator.close()
+            self._drop(model, held.values())
             try:
                 self._switch(model, after, self._load(model, missing))
             except BaseException:

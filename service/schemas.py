@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
+from service.canary import Report
+from service.history import Event
 from service.metrics import Memory, ModelFacts, Timings
 
 Language = Annotated[str, Field(min_length=1, max_length=35, description="Code such as `en`; case is ignored.")]
@@ -153,18 +155,39 @@ class BlockInfo(Body):
     layers: list[LayerInfo]
 
 
+class LiveInfo(Body):
+    """A live configuration and why it is live."""
+
+    config: str
+    role: Literal["active", "canary", "loaded"]
+    bits_per_weight: float
+    model_bytes: int
+
+
+class MemoryInfo(Body):
+    """Resident bytes of the process, and the most that a swap may bring it to (null: nothing limits it)."""
+
+    process_rss_bytes: int
+    limit_bytes: int | None
+
+
 class AdminModelReply(Body):
-    """What serves, block by block, and what could."""
+    """What serves, block by block, what could, and how it came to this."""
 
     name: str
     active: ModelFacts
     model_bytes: int
     blocks: list[BlockInfo]
+    live: list[LiveInfo]
+    canary: Report | None
+    memory: MemoryInfo
+    saved: bool = Field(description="Whether this state would survive a restart.")
+    history: list[Event] = Field(description="The last 256 changes and refusals, oldest first.")
     configurations: list[ConfigurationInfo]
 
 
 class ConfigRequest(Body):
-    """Exactly one of the three."""
+    """Exactly one of config, planes and memory_budget_bytes; how, and for which share of the requests."""
 
     config: str | None = Field(default=None, min_length=1, max_length=200, description="Name of a configuration.")
     planes: Annotated[dict[Glob, Planes], Field(min_length=1, max_length=1000)] | None = Field(
@@ -175,6 +198,16 @@ class ConfigRequest(Body):
     memory_budget_bytes: int | None = Field(
         default=None, ge=1, description="Serve the configuration of the best measured BLEU whose bytes fit."
     )
+    policy: Literal["availability", "resource"] = Field(
+        default="availability",
+        description="availability loads beside what serves; resource drops that first, and requests wait meanwhile.",
+    )
+    canary_percent: float | None = Field(
+        default=None,
+        gt=0,
+        le=100,
+        description="Not a swap yet: give it this share of the requests that pin nothing, until promote or rollback.",
+    )
 
     @model_validator(mode="after")
     def _one(self) -> "ConfigRequest":
@@ -184,8 +217,13 @@ class ConfigRequest(Body):
 
 
 class ConfigReply(Body):
-    """A finished swap."""
+    """A finished change: the active configuration before and after, what is live, and the memory of the process."""
 
+    result: Literal["ok", "unchanged"]
+    live: list[LiveInfo]
+    saved: bool = Field(description="Whether this state would survive a restart.")
+    rss_bytes_before: int
+    rss_bytes_after: int = Field(description="What still answers requests in flight is in it.")
     before: ModelFacts
     after: ModelFacts
     bytes_before: int

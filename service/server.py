@@ -33,7 +33,7 @@ class Server(uvicorn.Server):
             **options,
         )
         super().__init__(config)
-        self._registry = app.state.registry
+        self._registry, self._history = app.state.registry, app.state.history
         self._drain_s = settings.drain_seconds
         self._ends_at: float | None = None  # of time.monotonic
 
@@ -52,4 +52,5 @@ class Server(uvicorn.Server):
         if _CLOSE not in self.server_state.default_headers:
             # a client that goes on asking is sent away between two requests, so that the end meets no idle connection
             self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
+            self._history.close()  # streams of events would go on for ever
         return over or time.monotonic() >= self._ends_at

@@ -1,9 +1,10 @@
 """Settings of the service, read from the environment once at start. `python -m service --help` prints this list."""
 
 import os
+import re
 from pathlib import Path
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, PrivateAttr, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ADMIN_TOKEN_CHARACTERS = 16
@@ -13,6 +14,7 @@ class Settings(BaseSettings):
     """One documented field a setting; the environment variable is SUB3_ and the field's name in capitals."""
 
     model_config = SettingsConfigDict(env_prefix="SUB3_", populate_by_name=True, protected_namespaces=())
+    _admin_names: dict[str, SecretStr] = PrivateAttr(default_factory=dict)
 
     model_directory: Path = Field(
         default=Path("models/store/en-de"),
@@ -90,10 +92,71 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("SUB3_REDIS_URL", "REDIS_URL"),
     )
 
-    @field_validator("redis_url")
+    admin_token_file: Path | None = Field(
+        default=None, description="File that holds the token of SUB3_ADMIN_TOKEN, such as a Docker secret."
+    )
+    admin_tokens: SecretStr | None = Field(
+        default=None,
+        description="More tokens of /admin as name:token,name:token; the history of swaps shows the names. "
+        "That of SUB3_ADMIN_TOKEN is admin.",
+    )
+    admin_tokens_file: Path | None = Field(
+        default=None, description="File that holds what SUB3_ADMIN_TOKENS would; commas or line ends between them."
+    )
+    swap_wait_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        le=300,
+        description="Longest time that requests wait for a swap with the policy resource, and that it waits for "
+        "requests in flight; then 503 with Retry-After.",
+    )
+    memory_limit_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        description="Resident bytes that a swap may bring the process to; more is 507. The control group's limit "
+        "holds as well.",
+    )
+    state_file: Path | None = Field(
+        default=Path("desired.json"),
+        description="File that keeps what administrators made live over a restart; it wins over SUB3_CONFIGURATION. "
+        "Empty keeps nothing.",
+    )
+
+    @property
+    def admin_names(self) -> dict[str, SecretStr]:
+        """The tokens of /admin by name; empty turns /admin off."""
+        return self._admin_names
+
+    @field_validator("admin_token_file", "admin_tokens_file", "state_file", "redis_url", mode="before")
     @classmethod
-    def _unset_if_empty(cls, url: SecretStr | None) -> SecretStr | None:
-        return url if url is not None and url.get_secret_value() else None
+    def _unset_if_empty(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @model_validator(mode="after")
+    def _collect_tokens(self) -> "Settings":
+        self._admin_names = {}
+        if self.admin_token is not None:
+            self._admin_names["admin"] = self.admin_token
+        if self.admin_token_file is not None:
+            self._add_token("admin", _read(self.admin_token_file), "SUB3_ADMIN_TOKEN_FILE")
+        for pairs, variable in (
+            (self.admin_tokens.get_secret_value() if self.admin_tokens else "", "SUB3_ADMIN_TOKENS"),
+            (_read(self.admin_tokens_file) if self.admin_tokens_file else "", "SUB3_ADMIN_TOKENS_FILE"),
+        ):
+            for pair in re.split(r"[,\n]", pairs):
+                if pair.strip():
+                    name, _, token = pair.strip().partition(":")
+                    self._add_token(name, token, variable)
+        return self
+
+    def _add_token(self, name: str, token: str, variable: str) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+            raise ValueError(f"{variable} needs name:token with a name of letters, digits, dots and dashes.")
+        if name in self._admin_names:
+            raise ValueError(f"{variable} has a second token of the name {name}; give each its own.")
+        if len(token) < ADMIN_TOKEN_CHARACTERS:
+            raise ValueError(f"{variable} needs tokens of at least {ADMIN_TOKEN_CHARACTERS} characters.")
+        self._admin_names[name] = SecretStr(token)
 
     @field_validator("admin_token")
     @classmethod
@@ -103,6 +166,13 @@ class Settings(BaseSettings):
         if len(token.get_secret_value()) < ADMIN_TOKEN_CHARACTERS:
             raise ValueError(f"SUB3_ADMIN_TOKEN needs at least {ADMIN_TOKEN_CHARACTERS} characters; it was refused.")
         return token
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} can't be read: {error}.") from None
 
 
 def describe() -> str:

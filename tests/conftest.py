@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+os.environ["SUB3_STATE_FILE"] = ""  # a server of a test forgets its swaps, unless the test says where to keep them
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("SUB3_SHARED", ROOT.parent / "shared"))
 DEFAULT_MODEL = ROOT / "models" / "store" / "en-de"

@@ -64,10 +64,13 @@ LADDER = [
     "tokenizer",
     "scheduler",
     "translator",
+    "canary",
     "desired",
     "registry",
+    "trials",
     "dispatch",
     "pipeline",
+    "swaps",
     "api",
     "app",
 ]

@@ -1,35 +1,53 @@
-"""/admin: which planes each model serves, and swapping them live. The routes exist only where a token is set."""
+"""/admin: what each model serves, and changing that live. The routes exist only where a token is set."""
 
 import asyncio
-import hmac
-import logging
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import asdict
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+import orjson
+from fastapi import APIRouter, Depends, Header, Request
+from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPBearer
-from starlette.exceptions import HTTPException
+from pydantic import SecretStr
 
-from models.format import Allocation, ModelDirectory, UnavailableConfiguration
+from models.format import Allocation, ModelDirectory
 from service import configurations, schemas
-from service.api.json_route import JsonRoute
+from service.api.admin_guard import guarded
 from service.api.native import configuration_infos
 from service.configurations import Choice
-from service.errors import documented, status_of
-from service.metrics import Metrics
-from service.registry import Registry
+from service.desired import Desired
+from service.errors import documented
+from service.history import Event, History, What
+from service.metrics import process_rss_bytes
+from service.registry import Change, Model, Policy, Registry
+from service.swaps import Swaps
 
-_log = logging.getLogger("sub3.admin")
+BEAT_S = 15.0  # of silence, after which a stream of events says that it is still there
+RETRY_MS = 1000
 
 
-def router(token: str, registry: Registry, metrics: Metrics) -> APIRouter:
-    """The routes, each behind `Authorization: Bearer <token>`."""
+def router(tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swaps, history: History) -> APIRouter:
+    """The routes, each behind `Authorization: Bearer <one of the tokens>`."""
     # The dependency states the scheme in the OpenAPI; the route class checks the token, before any body is read.
     scheme = HTTPBearer(auto_error=False)
-    routes = APIRouter(prefix="/admin", route_class=_guarded(token), dependencies=[Depends(scheme)])
+    routes = APIRouter(prefix="/admin", route_class=guarded(tokens), dependencies=[Depends(scheme)])
+    refusals = documented(401, 404, 409, 422, 503, 507)
+
+    async def change(
+        request: Request,
+        name: str,
+        what: What,
+        evolve: Callable[[ModelDirectory, Desired], Desired],
+        policy: Policy = "availability",
+    ) -> schemas.ConfigReply:
+        model = registry.find(name)
+        # a change that has begun ends, whether or not the client waits for it
+        done = await asyncio.to_thread(swaps.change, name, request.state.admin, what, evolve, policy)
+        return _reply(model, done, _live(registry, model), swaps.saved(name))
 
     @routes.get(
-        "/models/{name}", responses=documented(401, 404, 422, 503), summary="What a model serves, block by block"
+        "/models/{name}", responses=documented(401, 404, 422, 503), summary="What a model serves, and how it came to it"
     )
     async def model(name: str) -> schemas.AdminModelReply:
         found = registry.find(name)
@@ -39,42 +57,107 @@ def router(token: str, registry: Registry, metrics: Metrics) -> APIRouter:
             active=active.facts,
             model_bytes=active.model_bytes,
             blocks=_blocks(found.directory, active.allocation),
+            live=_live(registry, found),
+            canary=found.canary.report() if found.canary else None,
+            memory=schemas.MemoryInfo(process_rss_bytes=process_rss_bytes(), limit_bytes=registry.memory_limit_bytes),
+            saved=swaps.saved(name),
+            history=history.of(name),
             configurations=configuration_infos(found),
         )
 
     @routes.put(
         "/models/{name}/config",
-        responses=documented(400, 401, 404, 409, 413, 415, 422, 503),
-        summary="Serve another configuration; requests in flight finish on the old one",
+        responses=refusals | documented(400, 413, 415),
+        summary="Serve another configuration, or give it a share; requests in flight finish on the old one",
     )
-    async def swap(name: str, body: schemas.ConfigRequest) -> schemas.ConfigReply:
-        directory = registry.find(name).directory
-        try:
-            # a swap that has begun ends, whether or not the client waits for it
-            swapped = await asyncio.to_thread(
-                registry.change, name, lambda files, desired: desired.activate(_choose(files, body))
+    async def swap(name: str, body: schemas.ConfigRequest, request: Request) -> schemas.ConfigReply:
+        percent = body.canary_percent
+        if percent is None:
+            return await change(
+                request, name, "swap", lambda files, now: now.activate(_choose(files, body)), body.policy
             )
-        except UnavailableConfiguration:
-            metrics.swapped("refused")
-            raise
-        except Exception:
-            metrics.swapped("failed")
-            raise
-        metrics.swapped("ok")
-        after = swapped.answers
-        quality = configurations.quality(directory, after.facts.config)
-        return schemas.ConfigReply(
-            before=swapped.answered.facts,
-            after=after.facts,
-            bytes_before=swapped.answered.model_bytes,
-            bytes_after=after.model_bytes,
-            blocks=_blocks(directory, after.allocation),
-            milliseconds=swapped.milliseconds,
-            quality={data: dict(figures) for data, figures in quality.items()},
-            warning=configurations.warning(directory, after.facts.config),
+        return await change(
+            request, name, "canary", lambda files, now: now.try_out(_choose(files, body), percent), body.policy
         )
 
+    @routes.post("/models/{name}/promote", responses=refusals, summary="The canary becomes the active configuration")
+    async def promote(name: str, request: Request) -> schemas.ConfigReply:
+        return await change(request, name, "promote", lambda _, now: now.promote())
+
+    @routes.post("/models/{name}/rollback", responses=refusals, summary="The canary ends")
+    async def rollback(name: str, request: Request) -> schemas.ConfigReply:
+        return await change(request, name, "rollback", lambda _, now: now.roll_back())
+
+    @routes.put(
+        "/models/{name}/configs/{config}",
+        responses=refusals,
+        summary="Have a configuration live beside the active one, for requests that pin it",
+    )
+    async def load(name: str, config: str, request: Request) -> schemas.ConfigReply:
+        return await change(request, name, "load", lambda files, now: now.load(configurations.by_name(files, config)))
+
+    @routes.delete("/models/{name}/configs/{config}", responses=refusals, summary="Have it live no longer")
+    async def unload(name: str, config: str, request: Request) -> schemas.ConfigReply:
+        return await change(request, name, "unload", lambda _, now: now.unload(config))
+
+    @routes.get(
+        "/models/{name}/events",
+        response_class=StreamingResponse,
+        responses={200: {"content": {"text/event-stream": {}}}, **documented(401, 404, 422, 429)},
+        summary="The history as it happens, as server-sent events; Last-Event-ID replays what was missed",
+    )
+    async def events(name: str, last_event_id: Annotated[int | None, Header(ge=0)] = None) -> StreamingResponse:
+        registry.find(name)
+        stream = history.follow(name, last_event_id, BEAT_S)
+        history.check_room()
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(_server_sent(stream), media_type="text/event-stream", headers=headers)
+
     return routes
+
+
+async def _server_sent(events: AsyncIterator[Event | None]) -> AsyncIterator[bytes]:
+    async for event in events:
+        if event is None:
+            yield b"retry: %d\n\n" % RETRY_MS  # to the client's parser this is no event
+        else:
+            yield b"id: %d\nevent: %s\ndata: %s\n\n" % (event.id, event.what.encode(), orjson.dumps(asdict(event)))
+
+
+def _reply(model: Model, done: Change, live: list[schemas.LiveInfo], saved: bool) -> schemas.ConfigReply:
+    after = done.answers
+    quality = configurations.quality(model.directory, after.facts.config)
+    return schemas.ConfigReply(
+        result="unchanged" if done.unchanged else "ok",
+        live=live,
+        saved=saved,
+        rss_bytes_before=done.rss_before,
+        rss_bytes_after=done.rss_after,
+        before=done.answered.facts,
+        after=after.facts,
+        bytes_before=done.answered.model_bytes,
+        bytes_after=after.model_bytes,
+        blocks=_blocks(model.directory, after.allocation),
+        milliseconds=done.milliseconds,
+        quality={data: dict(figures) for data, figures in quality.items()},
+        warning=configurations.warning(model.directory, after.facts.config),
+    )
+
+
+def _live(registry: Registry, model: Model) -> list[schemas.LiveInfo]:
+    wanted = model.wanted
+    roles = {wanted.active.name: "active"} | ({wanted.canary.name: "canary"} if wanted.canary else {})
+    return [
+        schemas.LiveInfo.model_validate(
+            {
+                "config": translator.facts.config,
+                "role": roles.get(translator.facts.config, "loaded"),
+                "bits_per_weight": translator.facts.bits_per_weight,
+                "model_bytes": translator.model_bytes,
+            }
+        )
+        for translator in registry.translators(model)
+    ]
 
 
 def _choose(directory: ModelDirectory, body: schemas.ConfigRequest) -> Choice:
@@ -96,33 +179,3 @@ def _blocks(directory: ModelDirectory, allocation: Allocation) -> list[schemas.B
         )
         for name, (whole, layers) in configurations.blocks(directory, allocation).items()
     ]
-
-
-def _guarded(token: str) -> type[JsonRoute]:
-    """A route class that answers 401 without the token, and logs every call."""
-    expected = token.encode()
-
-    class AdminRoute(JsonRoute):
-        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-            handler = super().get_route_handler()
-
-            async def guarded(request: Request) -> Response:
-                status = 499  # cancelled: nobody is left to answer
-                try:
-                    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-                    if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), expected):
-                        sentence = "Send the header Authorization: Bearer with the value of SUB3_ADMIN_TOKEN."
-                        raise HTTPException(401, sentence, {"WWW-Authenticate": "Bearer"})
-                    response = await handler(request)
-                    status = response.status_code
-                    return response
-                except Exception as error:
-                    status = status_of(error)
-                    raise
-                finally:
-                    client = request.client.host if request.client else "unknown"
-                    _log.info("admin %s %r from %s: %d", request.method, request.url.path, client, status)
-
-            return guarded
-
-    return AdminRoute

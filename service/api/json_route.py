@@ -59,9 +59,10 @@ class JsonRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler that FastAPI calls."""
         handler = super().get_route_handler()
+        has_body = self.body_field is not None
 
         async def strict(request: Request) -> Response:
-            if request.method in ("POST", "PUT") and not is_json(media_type(request)):
+            if has_body and not is_json(media_type(request)):
                 raise HTTPException(415, "Send JSON with the header Content-Type: application/json.")
             return await handler(JsonRequest(request.scope, request.receive))
 

@@ -247,5 +247,5 @@ def test_each_call_leaves_a_line_without_the_token(admin: httpx.Client, audit: p
     admin.get("/admin/models/tiny", headers={"Authorization": "Bearer wrong"})
     lines = [record.getMessage() for record in audit.records if record.name == "sub3.admin"]
     assert [line.rsplit(" ", 1)[1] for line in lines] == ["200", "422", "401"]
-    assert "PUT '/admin/models/tiny/config' from 127.0.0.1" in lines[0]
+    assert "PUT '/admin/models/tiny/config' by admin from 127.0.0.1" in lines[0]
     assert TOKEN not in audit.text

@@ -8,12 +8,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from models.format import Allocation, ModelDirectory, open_model
-from service.configurations import Choice, by_name, by_planes
+import service.registry
+from models.format import ModelDirectory, open_model
+from service.configurations import by_name, by_planes
 from service.desired import CanaryConflict, Desired, from_json, to_json
-from service.registry import NotLive, Registry, SwapTookTooLong
+from service.registry import NotLive, Policy, Registry, SelfTestFailed, SwapTookTooLong
 from service.settings import Settings
-from service.translator import Options
+from service.translator import Options, Translator
 from tests.service.running import Server, assert_refused, serve, texts_of, translate
 
 TEXT = "A big tree sees the river."
@@ -131,12 +132,20 @@ def test_under_resource_nobody_waits_for_ever(registry: Registry) -> None:
 
 
 @pytest.mark.parametrize("policy", ["availability", "resource"])
-def test_a_failed_change_leaves_what_there_was(registry: Registry, policy: str) -> None:
-    broken: Allocation = {}
-    with pytest.raises(ValueError, match="no planes for the matrix"):
-        registry.change("tiny", lambda _, desired: desired.activate(Choice("broken", broken)), policy)  # type: ignore[arg-type]
+def test_a_failed_change_leaves_what_there_was(
+    registry: Registry, policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(translator: Translator, directory: ModelDirectory) -> None:
+        if translator.facts.config == "half":
+            raise SelfTestFailed("half is broken.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(service.registry, "_self_test", fail)
+        with pytest.raises(SelfTestFailed):
+            registry.change("tiny", activate, policy)
     assert asyncio.run(answered_by(registry)) == "full"
-    assert not registry.change("tiny", activate).unchanged
+    registry.change("tiny", activate, policy)
+    assert asyncio.run(answered_by(registry)) == "half"
 
 
 def test_a_desired_state_is_read_as_it_was_written(tiny_model: Path) -> None:

@@ -1,0 +1,56 @@
+"""The guard of routes that change what is served: a named bearer token, compared in constant time, and a log line."""
+
+import hmac
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from fastapi import Request, Response
+from pydantic import SecretStr
+from starlette.exceptions import HTTPException
+
+from service.api.json_route import JsonRoute
+from service.errors import status_of
+
+TRITON_HEADER = "admin-key"  # the name in the documentation of Triton's --http-restricted-api
+_log = logging.getLogger("sub3.admin")
+
+
+def guarded(tokens: Mapping[str, SecretStr], route_class: type[JsonRoute] = JsonRoute) -> type[JsonRoute]:
+    """A route class that answers 401 without one of the tokens, before any body is read, and logs every call."""
+    expected = {name: token.get_secret_value().encode() for name, token in tokens.items()}
+
+    class AdminRoute(route_class):  # type: ignore[valid-type, misc]
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handler = super().get_route_handler()
+
+            async def guarded(request: Request) -> Response:
+                who, status = "nobody", 499  # cancelled: nobody is left to answer
+                try:
+                    who = request.state.admin = _named(request, expected)
+                    response: Response = await handler(request)
+                    status = response.status_code
+                    return response
+                except Exception as error:
+                    status = status_of(error)
+                    raise
+                finally:
+                    client = request.client.host if request.client else "unknown"
+                    _log.info("admin %s %r by %s from %s: %d", request.method, request.url.path, who, client, status)
+
+            return guarded
+
+    return AdminRoute
+
+
+def _named(request: Request, expected: Mapping[str, bytes]) -> str:
+    """The name of the token that the request has."""
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        given = request.headers.get(TRITON_HEADER, "")
+    # each is compared, so that the time says nothing about which
+    names = [name for name, token in expected.items() if hmac.compare_digest(given.strip().encode(), token)]
+    if not names:
+        sentence = "Send the header Authorization: Bearer with the value of SUB3_ADMIN_TOKEN."
+        raise HTTPException(401, sentence, {"WWW-Authenticate": "Bearer"})
+    return names[0]
