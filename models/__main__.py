@@ -91,7 +91,25 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--out", type=Path, default=ROOT / "docs/results", metavar="DIR", help="JSON files and the plot")
     verb.add_argument("--readme", type=Path, default=ROOT / "README.md", metavar="F", help="gets the table")
     verb.set_defaults(run=_report)
+
+    verb = verbs.add_parser("train", help="train a checkpoint as a recipe says; goes on where the run stopped")
+    _add_training(verb)
+    verb.set_defaults(run=_train)
+
+    verb = verbs.add_parser("retrain", help="retrain a checkpoint into few planes as a recipe says; likewise")
+    _add_training(verb)
+    verb.add_argument("--card", type=Path, metavar="FILE", help="text on data and licences for the model card")
+    verb.set_defaults(run=_retrain)
     return parser
+
+
+def _add_training(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("recipe", metavar="RECIPE", help="a TOML file, or the name of one in models/configs/recipes")
+    verb.add_argument(
+        "--out", type=Path, metavar="DIR", help="directory of the run (default: runs/<name of the recipe>)"
+    )
+    verb.add_argument("--shared", type=Path, default=SHARED, metavar="DIR", help="has corpus/ and checkpoint/")
+    verb.add_argument("--steps", type=_positive, metavar="N", help="stop after so many steps; a later call goes on")
 
 
 def _positive(text: str) -> int:
@@ -188,6 +206,34 @@ def _report(arguments: argparse.Namespace) -> None:
     )
 
 
+def _train(arguments: argparse.Namespace) -> None:
+    from models.recipe import TrainRecipe, read_recipe
+    from models.train import train_recipe
+
+    recipe = read_recipe(TrainRecipe, arguments.recipe)
+    train_recipe(recipe, arguments.shared, arguments.out or ROOT / "runs" / recipe.name, steps=arguments.steps)
+
+
+def _retrain(arguments: argparse.Namespace) -> None:
+    from models.recipe import RetrainRecipe, read_recipe
+    from models.retrain import retrain_recipe
+
+    recipe = read_recipe(RetrainRecipe, arguments.recipe)
+    out = arguments.out or ROOT / "runs" / recipe.name
+    notes = arguments.card.read_text() if arguments.card else ""
+    retrain_recipe(recipe, arguments.shared, out, notes=notes, steps=arguments.steps)
+
+
+def _preload_tcmalloc() -> None:
+    """Starts this process again under tcmalloc where it is installed: training allocates large tensors all the time."""
+    from ctypes.util import find_library
+
+    library = find_library("tcmalloc_minimal")
+    if library and "tcmalloc" not in os.environ.get("LD_PRELOAD", ""):
+        preload = " ".join(filter(None, [os.environ.get("LD_PRELOAD"), library]))
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, "LD_PRELOAD": preload})
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a verb. An error of the user or of the files is a sentence and exit code 2."""
     parsed = _parser().parse_args(arguments)
@@ -200,4 +246,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] in (["train"], ["retrain"]):
+        _preload_tcmalloc()
     sys.exit(main())

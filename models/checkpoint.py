@@ -372,6 +372,76 @@ def _check_positions(path: Path, theirs: Mapping[str, Tensor], taken: set[str], 
                 raise CheckpointError(f"{path}: {name!r} holds learned positions, which are not supported.")
 
 
+def write_marian(checkpoint: Checkpoint, path: Path) -> None:
+    """Writes the layout of transformers, in place of an older directory; `read_checkpoint` reads it."""
+    a, ids = checkpoint.architecture, checkpoint.ids
+    config = {
+        "architectures": ["MarianMTModel"],
+        "model_type": "marian",
+        "d_model": a.d_model,
+        "vocab_size": a.source_vocab_size,
+        "decoder_vocab_size": a.target_vocab_size,
+        "encoder_layers": a.encoder_layers,
+        "encoder_attention_heads": a.encoder_heads,
+        "encoder_ffn_dim": a.encoder_ffn_dim,
+        "decoder_layers": a.decoder_layers,
+        "decoder_attention_heads": a.decoder_heads,
+        "decoder_ffn_dim": a.decoder_ffn_dim,
+        "activation_function": a.activation,
+        "normalize_before": a.norm == "pre",
+        "normalize_embedding": False,
+        "scale_embedding": a.scale_embedding,
+        "static_position_embeddings": True,
+        "max_position_embeddings": a.max_positions,
+        "share_encoder_decoder_embeddings": a.shared_vocabulary,
+        "tie_word_embeddings": a.tied_output,
+        "pad_token_id": ids.pad,
+        "eos_token_id": ids.eos,
+        "decoder_start_token_id": ids.decoder_start,
+        "forced_eos_token_id": ids.eos,
+    }
+    generation = {
+        "pad_token_id": ids.pad,
+        "eos_token_id": ids.eos,
+        "decoder_start_token_id": ids.decoder_start,
+        "bad_words_ids": [[token] for token in ids.suppressed],
+    }
+    tokenizer = {
+        "tokenizer_class": "MarianTokenizer",
+        "source_lang": "+".join(checkpoint.source_languages),
+        "target_lang": "+".join(checkpoint.target_languages),
+    }
+    documents = {CONFIG_FILE: config, "generation_config.json": generation, "tokenizer_config.json": tokenizer}
+    documents[VOCABULARY_FILE] = {piece: n for n, piece in enumerate(checkpoint.source_pieces)}
+    if checkpoint.target_pieces is not None:
+        documents["target_vocab.json"] = {piece: n for n, piece in enumerate(checkpoint.target_pieces)}
+    tensors = {_marian_tensor_name(name): tensor.contiguous() for name, tensor in checkpoint.tensors.items()}
+    if "final_logits_bias" in tensors:
+        tensors["final_logits_bias"] = tensors["final_logits_bias"][None]
+    new = path.with_name(f".{path.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    for name, document in documents.items():
+        (new / name).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    save_file(tensors, new / WEIGHTS_FILE, metadata={"format": "pt"})
+    for name, content in checkpoint.spm.items():
+        (new / name).write_bytes(content)
+    shutil.rmtree(path, ignore_errors=True)
+    new.rename(path)
+
+
+def _marian_tensor_name(name: str) -> str:
+    """The inverse of what `_marian_tensors` takes."""
+    special = {"output": "lm_head.weight", "output.bias": "final_logits_bias"}
+    special |= {ours: theirs[0] for ours, theirs in _EMBEDDINGS.items()}
+    if name in special:
+        return special[name]
+    block, _, kind = name.rpartition(".")
+    if kind in ("gain", "bias"):
+        return f"{_marian_name(block)}.{'weight' if kind == 'gain' else 'bias'}"
+    return f"{_marian_name(name)}.weight"
+
+
 # --- our own form -----------------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sacrebleu
 import sentencepiece
@@ -19,6 +19,10 @@ from tqdm import tqdm
 
 from models.data import DataError, load_tokenizer, read_lines
 from models.format import ModelDirectory
+
+if TYPE_CHECKING:  # torch would add its own memory to the process that is measured
+    from models.checkpoint import Checkpoint
+    from models.transformer import Transformer
 
 FP32_BATCH = 64
 
@@ -148,6 +152,25 @@ def evaluate_engine(
     }
 
 
+def translate(model: "Transformer", checkpoint: "Checkpoint", sources: Sequence[str]) -> list[str]:
+    """Greedy translations by torch, in batches of sentences of similar lengths."""
+    ids = checkpoint.ids
+    reader = Pieces(checkpoint.spm["source.spm"], checkpoint.source_pieces, ids.unk_source, ())
+    target_pieces = checkpoint.target_pieces or checkpoint.source_pieces
+    silent = {ids.eos, ids.pad, ids.decoder_start, ids.unk_target}
+    writer = Pieces(checkpoint.spm["target.spm"], target_pieces, ids.unk_target, silent)
+    prefix = [reader.row(token) for token in list(checkpoint.target_tokens.values())[:1]]
+    encoded = [[*prefix, *reader.encode(text), ids.eos] for text in sources]
+    order = sorted(range(len(encoded)), key=lambda n: len(encoded[n]))
+    translations = [""] * len(encoded)
+    for first in tqdm(range(0, len(order), FP32_BATCH), desc="fp32", unit="batch", leave=False):
+        batch = order[first : first + FP32_BATCH]
+        lengths = [max_length(len(encoded[n]), checkpoint.architecture.max_positions) for n in batch]
+        for n, tokens in zip(batch, model.greedy([encoded[n] for n in batch], ids, lengths), strict=True):
+            translations[n] = writer.decode(tokens)
+    return translations
+
+
 def evaluate_fp32(checkpoint_path: Path, sources: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
     """The unquantised checkpoint run by torch: greedy, in batches of sentences of similar lengths, on one thread."""
     import torch
@@ -157,27 +180,15 @@ def evaluate_fp32(checkpoint_path: Path, sources: Sequence[str], references: Seq
 
     torch.set_num_threads(1)
     checkpoint = read_checkpoint(checkpoint_path)
-    model, ids = Transformer.from_tensors(checkpoint.architecture, checkpoint.tensors), checkpoint.ids
-    reader = Pieces(checkpoint.spm["source.spm"], checkpoint.source_pieces, ids.unk_source, ())
-    target_pieces = checkpoint.target_pieces or checkpoint.source_pieces
-    silent = {ids.eos, ids.pad, ids.decoder_start, ids.unk_target}
-    writer = Pieces(checkpoint.spm["target.spm"], target_pieces, ids.unk_target, silent)
-    prefix = [reader.row(token) for token in list(checkpoint.target_tokens.values())[:1]]
-    encoded = [[*prefix, *reader.encode(text), ids.eos] for text in sources]
-    order = sorted(range(len(encoded)), key=lambda n: len(encoded[n]))
-    translations = [""] * len(encoded)
+    model = Transformer.from_tensors(checkpoint.architecture, checkpoint.tensors)
     begin = time.perf_counter()
-    for first in tqdm(range(0, len(order), FP32_BATCH), desc="fp32", unit="batch"):
-        batch = order[first : first + FP32_BATCH]
-        lengths = [max_length(len(encoded[n]), checkpoint.architecture.max_positions) for n in batch]
-        for n, tokens in zip(batch, model.greedy([encoded[n] for n in batch], ids, lengths), strict=True):
-            translations[n] = writer.decode(tokens)
+    translations = translate(model, checkpoint, sources)
     seconds = time.perf_counter() - begin
     return {
         **scores(translations, references),
         "model_bytes": 4 * sum(tensor.numel() for tensor in checkpoint.tensors.values()),
         "bits_per_weight": 32.0,
-        "ms_per_sentence": round(1000 * seconds / len(encoded), 2),
+        "ms_per_sentence": round(1000 * seconds / len(sources), 2),
         "process_rss_bytes": _process_rss_bytes(),
         "batch": FP32_BATCH,
         "threads": 1,

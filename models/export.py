@@ -1,6 +1,6 @@
 """Checkpoint + word counts + bit configuration -> model directory."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,11 +22,13 @@ from models.format import (
     RESULTS_END,
     WORD_COLUMNS,
     Allocation,
+    Architecture,
     Array,
     Codes,
     Configuration,
     Matrix,
     ModelConfig,
+    Segment,
     Vocabulary,
     allocation_fault,
     bits_per_weight,
@@ -153,32 +155,23 @@ def sort_rows(
 # --- codes ------------------------------------------------------------------------------------------------------------
 
 
-def code_progressive(
-    name: str, weights: Tensor, depth: int, group_size: int | None, moment: Tensor | None
-) -> tuple[dict[str, Array], Matrix]:
-    """Tensors of one matrix for every depth, and its errors; `moment` is that of its inputs, for `compensate`."""
-    code = bcq.progressive(weights, depth, group_size=group_size)
-    if moment is not None:
-        code = compensate(code, weights, moment)
+def pack_progressive(name: str, weights: Tensor, code: bcq.BinaryCode) -> tuple[dict[str, Array], Matrix]:
+    """Tensors of one matrix for every depth, and its errors."""
     tensors: dict[str, Array] = {f"{name}.plane.{i}": bcq.pack(b.numpy()) for i, b in enumerate(code.bits, start=1)}
     tensors |= {f"{name}.scales.{k}": bcq.pack_scales(scales) for k, scales in code.scales.items()}
-    errors = tuple(code.error(weights, k) for k in range(1, depth + 1))
+    errors = tuple(code.error(weights, k) for k in range(1, len(code.bits) + 1))
     return tensors, Matrix(*weights.shape, errors)
 
 
-def code_specialised(
-    name: str, weights: Tensor, segments: Sequence, solver: str, group_size: int | None, moment: Tensor | None
+def pack_specialised(
+    name: str, weights: Tensor, segments: Sequence[Segment], codes: Sequence[bcq.BinaryCode]
 ) -> tuple[dict[str, Array], Matrix]:
-    """Tensors of one matrix for its one allocation, and its error; `moment` as above."""
+    """Tensors of one matrix for its one allocation, a code for each segment, and its error."""
     rows, columns = weights.shape
     bits = np.zeros((segments[0].planes, rows, columns), dtype=np.bool_)
     tensors: dict[str, Array] = {}
     approximation = torch.empty_like(weights)
-    for segment in segments:
-        part = weights[segment.begin : segment.end]
-        code = bcq.specialised(part, segment.planes, solver=solver, group_size=group_size)
-        if moment is not None:
-            code = compensate(code, part, moment)
+    for segment, code in zip(segments, codes, strict=True):
         bits[: segment.planes, segment.begin : segment.end] = code.bits.numpy()
         approximation[segment.begin : segment.end] = code.dequantize(segment.planes)
         first, last = block_range(segment)
@@ -189,6 +182,24 @@ def code_specialised(
     for i in range(1, segments[0].planes + 1):
         tensors[f"{name}.plane.{i}"] = bcq.pack(bits[i - 1, : plane_rows(segments, i)])
     return tensors, Matrix(rows, columns, (bcq.relative_error(weights, approximation),))
+
+
+def solve_progressive(weights: Tensor, depth: int, group_size: int | None, moment: Tensor | None) -> bcq.BinaryCode:
+    """Codes of every depth; `moment` is that of the matrix's inputs, for `compensate`."""
+    code = bcq.progressive(weights, depth, group_size=group_size)
+    return code if moment is None else compensate(code, weights, moment)
+
+
+def solve_specialised(
+    weights: Tensor, segments: Sequence[Segment], solver: bcq.SolverName, group_size: int | None, moment: Tensor | None
+) -> list[bcq.BinaryCode]:
+    """A code for each segment; `moment` as above."""
+    codes = []
+    for segment in segments:
+        part = weights[segment.begin : segment.end]
+        code = bcq.specialised(part, segment.planes, solver=solver, group_size=group_size)
+        codes.append(code if moment is None else compensate(code, part, moment))
+    return codes
 
 
 def quantize(checkpoint: Checkpoint, request: Request) -> tuple[dict[str, Array], dict[str, Matrix]]:
@@ -207,13 +218,13 @@ def quantize(checkpoint: Checkpoint, request: Request) -> tuple[dict[str, Array]
         for name, (rows, columns) in shapes.items():
             weights = checkpoint.tensors[name]
             if request.kind == "progressive":
-                coded, matrices[name] = code_progressive(
-                    name, weights, request.depth, request.group_size, moments.get(name)
-                )
+                code = solve_progressive(weights, request.depth, request.group_size, moments.get(name))
+                coded, matrices[name] = pack_progressive(name, weights, code)
             else:
-                coded, matrices[name] = code_specialised(
-                    name, weights, allocation[name], request.solver, request.group_size, moments.get(name)
+                codes = solve_specialised(
+                    weights, allocation[name], request.solver, request.group_size, moments.get(name)
                 )
+                coded, matrices[name] = pack_specialised(name, weights, allocation[name], codes)
             tensors |= coded
             progress.update(rows * columns)
     return tensors, matrices
@@ -256,12 +267,36 @@ def export(
         overwrite: replace a directory that exists.
     """
     architecture = checkpoint.architecture
+    check(request)
+    if path.exists() and not overwrite:
+        raise ExportError(f"{path}: this exists already.")
+    resolve(request, architecture)  # refuses before it solves
+    checkpoint, vocabulary = sort_rows(checkpoint, *word_counts(checkpoint, texts))
+    tensors, matrices = quantize(checkpoint, request)
+    write_coded(
+        checkpoint,
+        vocabulary,
+        request,
+        tensors,
+        matrices,
+        path,
+        solver=request.solver_name,
+        texts=texts,
+        notes=notes,
+        overwrite=overwrite,
+    )
+
+
+def check(request: Request) -> None:
+    """Refuses numbers that no file can have."""
     if request.group_size is not None and (request.group_size < 1 or request.group_size % WORD_COLUMNS):
         raise ExportError(f"The group size is {request.group_size}, not a multiple of {WORD_COLUMNS}.")
     if not 1 <= request.depth <= MAX_PLANES:
         raise ExportError(f"The number of planes is {request.depth}, outside 1 to {MAX_PLANES}.")
-    if path.exists() and not overwrite:
-        raise ExportError(f"{path}: this exists already.")
+
+
+def resolve(request: Request, architecture: Architecture) -> tuple[int, dict[str, Allocation]]:
+    """The depth of the codes and the allocation of every configuration of the file, that of the base first."""
     depth = request.depth
     if request.kind == "specialised":
         depth = max(segments[0].planes for segments in request.base.allocation(architecture).values())
@@ -273,8 +308,35 @@ def export(
                 raise BitConfigError(f"The configuration {config.name!r} does not fit: {fault}.")
             continue  # a configuration deeper than the file is not one of its configurations
         allocations[config.name] = allocation
-    checkpoint, vocabulary = sort_rows(checkpoint, *word_counts(checkpoint, texts))
-    tensors, matrices = quantize(checkpoint, request)
+    return depth, allocations
+
+
+def write_coded(
+    checkpoint: Checkpoint,
+    vocabulary: Vocabulary,
+    request: Request,
+    tensors: Mapping[str, Array],
+    matrices: Mapping[str, Matrix],
+    path: Path,
+    *,
+    solver: str,
+    texts: Sequence[Path],
+    notes: str,
+    overwrite: bool,
+) -> None:
+    """Writes a model directory from codes.
+
+    Args:
+        checkpoint: its rows sorted as `vocabulary` is.
+        vocabulary: pieces with their counts.
+        request: what was made.
+        tensors: all of the file.
+        matrices: shape and error of every matrix.
+        path: the directory to be.
+        solver: what made the codes; the rest as `export`.
+    """
+    architecture = checkpoint.architecture
+    depth, allocations = resolve(request, architecture)
     config = ModelConfig(
         format_version=FORMAT_VERSION,
         name=request.name,
@@ -288,7 +350,7 @@ def export(
             kind=request.kind,
             depth=depth,
             group_size=request.group_size,
-            solver=request.solver_name,
+            solver=solver,
         ),
         matrices=matrices,
         configurations={
