@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from models.format import open_model
 from service import errors
-from service.api import admin, deepl, libretranslate, native
+from service.api import admin, deepl, kserve, libretranslate, native
 from service.body_limit import BodyLimit
 from service.configurations import by_name
 from service.dispatch import Dispatcher
@@ -67,6 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(native.router(dispatcher, registry, metrics))
     app.include_router(libretranslate.router(dispatcher, registry, settings, keys))
     app.include_router(deepl.router(dispatcher, registry, keys))
+    app.include_router(kserve.router(settings.admin_names, registry, swaps, app.version))
     if settings.admin_names:
         app.include_router(admin.router(settings.admin_names, registry, swaps, history))
     errors.install(app)

@@ -56,6 +56,10 @@ class Desired:
             raise UnavailableConfiguration(f"{name} is not loaded; loaded are {', '.join(self.choices)}.")
         return replace(self, loaded=tuple(choice for choice in self.loaded if choice.name != name))
 
+    def unload_all(self) -> "Desired":
+        """Nothing is loaded beside the active one and the canary."""
+        return replace(self, loaded=())
+
     def try_out(self, choice: Choice, percent: float) -> "Desired":
         """A canary takes `percent` (0 to 100) of the requests that pin nothing.
 

@@ -100,7 +100,17 @@ DEEPL = Dialect(
         NotLive: (400, "{}"),
     },
 )
+KSERVE = Dialect(
+    "error",
+    {
+        UnknownModel: (400, "{}"),
+        UnavailableConfiguration: (400, "{}"),
+        NotLive: (400, "{}"),
+        CanaryConflict: (400, "{}"),
+    },
+)
 # KServe's paths begin with /v2 too: of DeepL's, each name that its clients know is listed
+KSERVE_PATHS = re.compile(r"/v2/(health|models|repository)/")
 LIBRETRANSLATE_PATHS = re.compile(r"/(translate|detect|languages|health|frontend/settings|suggest|spec)/?")
 DEEPL_PATHS = re.compile(r"/v2/(translate|languages|usage|glossar|document|write|admin)|/v3/")
 
@@ -120,6 +130,8 @@ def dialect_of(path: str) -> Dialect:
     """Whose path it is."""
     if LIBRETRANSLATE_PATHS.fullmatch(path):
         return LIBRETRANSLATE
+    if KSERVE_PATHS.match(path):
+        return KSERVE
     return DEEPL if DEEPL_PATHS.match(path) else NATIVE
 
 

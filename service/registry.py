@@ -100,6 +100,7 @@ class Model:
     live: dict[str, _Live] = field(default_factory=dict)
     held: dict[str, _Live] = field(default_factory=dict)  # on their way out; requests for them wait for `reopened`
     reopened: Future[None] | None = None
+    loading: tuple[str, ...] = ()  # on their way in
     changing: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -154,6 +155,7 @@ class Registry:
         for name, model in self.models.items():
             first = configuration or model.directory.config.default_configuration
             desired = (wanted or {}).get(name) or Desired(by_name(model.directory, first))
+            model.loading = tuple(desired.choices)
             self._switch(model, desired, self._load(model, desired.choices.values()))
 
     def drain(self) -> None:
@@ -255,6 +257,7 @@ class Registry:
                 model.directory.check(choice.allocation)
             missing = [choice for known, choice in after.choices.items() if known not in model.live]
             surplus = [known for known in model.live if known not in after.choices]
+            model.loading = tuple(choice.name for choice in missing)
             dropped_first = surplus if policy == "resource" and missing else []
             self._check_fits(model, missing, dropped_first, policy)
             if dropped_first:
@@ -264,6 +267,7 @@ class Registry:
             milliseconds = milliseconds_since(started)
             return Change(before, after, answered, model.active, milliseconds, rss_before, process_rss_bytes())
         finally:
+            model.loading = ()
             model.changing.release()
 
     def close(self) -> None:
@@ -335,6 +339,7 @@ class Registry:
             model.answers = model.live[after.active.name].translator
             model.canary = self._canary(model, after)
             model.desired = after
+            model.loading = ()
         self._drop(model, unused)
 
     def _canary(self, model: Model, after: Desired) -> Canary | None:

@@ -3,7 +3,7 @@
 The limits of the settings (characters, texts, alternatives, beam) are held by the routes; those here never change.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
@@ -21,6 +21,9 @@ class Body(BaseModel):
     """What every request and reply has in common: no unknown field, no silent conversion."""
 
     model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+
+
+BodyT = TypeVar("BodyT", bound=Body)
 
 
 class Error(Body):
@@ -232,3 +235,75 @@ class ConfigReply(Body):
     milliseconds: float
     quality: Quality
     warning: str | None = Field(description="A sentence if the configuration translates badly or is unmeasured.")
+
+
+class KserveServer(Body):
+    """KServe's server metadata."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class KserveTensor(Body):
+    """KServe's description of a tensor."""
+
+    name: str
+    datatype: Literal["BYTES"] = "BYTES"
+    shape: list[int] = Field(default_factory=lambda: [-1])
+
+
+class KserveModel(Body):
+    """KServe's model metadata."""
+
+    name: str
+    versions: list[str] = Field(description="The live configurations.")
+    platform: str
+    inputs: list[KserveTensor]
+    outputs: list[KserveTensor]
+
+
+class KserveReady(Body):
+    """KServe's answer of a model's readiness."""
+
+    name: str
+    ready: bool
+
+
+class RepositoryIndex(Body):
+    """What to list."""
+
+    ready: bool = Field(default=False, description="Only what is READY.")
+
+
+class RepositoryEntry(Body):
+    """A configuration as a version of a model in Triton's repository index."""
+
+    name: str
+    version: str
+    state: Literal["READY", "LOADING", "UNAVAILABLE"]
+    reason: str
+
+
+class LoadParameters(Body):
+    """Of Triton's parameters the one that is taken, with another meaning: a name, not a file's content."""
+
+    config: str | None = Field(default=None, min_length=1, max_length=200, description="Name of a configuration.")
+
+
+class UnloadParameters(LoadParameters):
+    """`unload_dependents` has no effect: nothing depends on a configuration."""
+
+    unload_dependents: bool = False
+
+
+class RepositoryLoad(Body):
+    """What to load."""
+
+    parameters: LoadParameters = Field(default_factory=LoadParameters)
+
+
+class RepositoryUnload(Body):
+    """What to unload."""
+
+    parameters: UnloadParameters = Field(default_factory=UnloadParameters)

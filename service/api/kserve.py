@@ -1,0 +1,200 @@
+"""The KServe v2 health and metadata routes, and Triton's model repository over the configurations of our models.
+
+A model's versions are its configurations: READY is one that is live, so that requests may pin it, LOADING one that is
+being loaded, UNAVAILABLE the others. `load` with `parameters.config`, a configuration's NAME, has it live beside the
+active one; without it nothing is left to load. `unload` takes it away again; without a name, everything that was loaded
+beside the active one goes. The active one stays: changing that is /admin's. Files, addresses and Triton's JSON
+configurations are refused: what can be loaded is what the model directory has.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from pydantic import SecretStr, ValidationError
+from starlette.exceptions import HTTPException
+
+from service import configurations, schemas
+from service.api.admin_guard import guarded
+from service.api.json_route import JsonRoute
+from service.errors import documented
+from service.registry import Model, NotLive, NotReady, Registry
+from service.swaps import Swaps
+
+EXTENSIONS = ["model_repository"]
+PLATFORM = "sub3_bcq"
+
+
+def router(tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swaps, version: str) -> APIRouter:
+    """The routes; the repository's exist only where a token is set, which they ask for like /admin.
+
+    Args:
+        version: of the server.
+    """
+    routes = APIRouter(prefix="/v2", tags=["KServe"], route_class=JsonRoute)
+
+    @routes.get("/health/live", response_class=Response, summary="Whether the process answers")
+    async def live() -> Response:
+        return Response()
+
+    @routes.get(
+        "/health/ready",
+        response_class=Response,
+        responses=documented(503),
+        summary="Whether every model has translated a sentence",
+    )
+    async def ready() -> Response:
+        if not registry.ready:
+            raise NotReady
+        return Response()
+
+    @routes.get("", summary="The server's name and version")
+    async def server() -> schemas.KserveServer:
+        return schemas.KserveServer(name="sub3", version=version, extensions=EXTENSIONS)
+
+    @routes.get(
+        "/models/{model}", responses=documented(400, 422, 503), summary="A model; its versions are configurations"
+    )
+    async def metadata(model: str) -> schemas.KserveModel:
+        return _metadata(registry, model)
+
+    @routes.get(
+        "/models/{model}/versions/{config}", responses=documented(400, 422, 503), summary="A live configuration"
+    )
+    async def version_metadata(model: str, config: str) -> schemas.KserveModel:
+        _require_live(registry, model, config)
+        return _metadata(registry, model)
+
+    @routes.get("/models/{model}/ready", responses=documented(400, 422, 503), summary="Whether a model is ready")
+    async def model_ready(model: str) -> schemas.KserveReady:
+        _require_live(registry, model, None)
+        return schemas.KserveReady(name=model, ready=True)
+
+    @routes.get(
+        "/models/{model}/versions/{config}/ready",
+        responses=documented(400, 422, 503),
+        summary="Whether a configuration is live",
+    )
+    async def version_ready(model: str, config: str) -> schemas.KserveReady:
+        _require_live(registry, model, config)
+        return schemas.KserveReady(name=model, ready=True)
+
+    if tokens:
+        routes.include_router(_repository(tokens, registry, swaps))
+    return routes
+
+
+def _repository(tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swaps) -> APIRouter:
+    routes = APIRouter(prefix="/repository", route_class=guarded(tokens))
+    refusals = documented(400, 401, 409, 413, 422, 503, 507)
+
+    @routes.post("/index", responses=documented(400, 401, 413), openapi_extra=_body(schemas.RepositoryIndex))
+    async def index(request: Request) -> list[schemas.RepositoryEntry]:
+        wanted = await _read(request, schemas.RepositoryIndex)
+        entries = [entry for model in registry.models.values() for entry in _entries(registry, model)]
+        return [entry for entry in entries if entry.state == "READY" or not wanted.ready]
+
+    @routes.post(
+        "/models/{model}/load",
+        response_class=Response,
+        responses=refusals,
+        openapi_extra=_body(schemas.RepositoryLoad),
+    )
+    async def load(model: str, request: Request) -> Response:
+        config = (await _read(request, schemas.RepositoryLoad)).parameters.config
+        registry.find(model)
+        if config is not None:
+            await asyncio.to_thread(
+                swaps.change,
+                model,
+                request.state.admin,
+                "load",
+                lambda files, now: now.load(configurations.by_name(files, config)),
+            )
+        return Response()
+
+    @routes.post(
+        "/models/{model}/unload",
+        response_class=Response,
+        responses=refusals,
+        openapi_extra=_body(schemas.RepositoryUnload),
+    )
+    async def unload(model: str, request: Request) -> Response:
+        config = (await _read(request, schemas.RepositoryUnload)).parameters.config
+        await asyncio.to_thread(
+            swaps.change,
+            model,
+            request.state.admin,
+            "unload",
+            lambda _, now: now.unload_all() if config is None else now.unload(config),
+        )
+        return Response()
+
+    return routes
+
+
+def _entries(registry: Registry, model: Model) -> list[schemas.RepositoryEntry]:
+    """Every configuration of a model, the live ones that have no name in its directory too."""
+    live = [translator.facts.config for translator in registry.translators(model)]
+    entries = []
+    for name in dict.fromkeys([*model.directory.config.configurations, *live, *model.loading]):
+        state: Literal["READY", "LOADING", "UNAVAILABLE"] = "UNAVAILABLE"
+        reason = "unloaded"
+        if name in live:
+            state, reason = "READY", ""
+        elif name in model.loading:
+            state, reason = "LOADING", ""
+        elif configuration := model.directory.config.configurations.get(name):
+            reason = configurations.unavailable(model.directory, configuration) or reason
+        entries.append(
+            schemas.RepositoryEntry(name=model.directory.config.name, version=name, state=state, reason=reason)
+        )
+    return entries
+
+
+def _metadata(registry: Registry, name: str) -> schemas.KserveModel:
+    model = registry.find(name)
+    model.active  # noqa: B018 -- 503 until the model has started
+    return schemas.KserveModel(
+        name=name,
+        versions=[translator.facts.config for translator in registry.translators(model)],
+        platform=PLATFORM,
+        inputs=[schemas.KserveTensor(name="text")],
+        outputs=[schemas.KserveTensor(name="translation")],
+    )
+
+
+def _require_live(registry: Registry, name: str, config: str | None) -> None:
+    versions = _metadata(registry, name).versions
+    if config is not None and config not in versions:
+        raise NotLive(f"{config[:100]!r} is not live; live are {', '.join(versions)}.")
+
+
+async def _read(request: Request, kind: type[schemas.BodyT]) -> schemas.BodyT:
+    """A body, whatever its content type says (Triton's client says none); an empty one is {}.
+
+    Raises:
+        HTTPException: 400, it is no such body.
+    """
+    try:
+        content = await request.body()
+        return kind.model_validate(orjson.loads(content) if content else {})
+    except orjson.JSONDecodeError as error:
+        raise HTTPException(400, f"The body is not valid JSON: {error.msg} at character {error.pos}.") from None
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(map(str, problem["loc"]))[:100]
+        if problem["type"] == "extra_forbidden":
+            sentence = f"{place!r} is not taken: no files, addresses or settings, only a configuration's name."
+            raise HTTPException(400, sentence) from None
+        raise HTTPException(400, f"The field {place!r} is refused: {problem['msg']}.") from None
+
+
+def _body(kind: type[schemas.Body]) -> dict[str, Any]:
+    """The OpenAPI of a body that the route reads itself."""
+    schema = kind.model_json_schema(ref_template="#/$defs/{model}")
+    for definition in schema.pop("$defs", {}).values():  # each is used once: it goes where it is used
+        schema["properties"]["parameters"] = definition
+    return {"requestBody": {"content": {"application/json": {"schema": schema}}}}
