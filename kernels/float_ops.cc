@@ -40,16 +40,23 @@ inline Floats Select(Ints condition, Floats yes, Floats no) {
 
 inline Floats Max(Floats a, Floats b) { return Select(a > b, a, b); }
 
+// Halves the lanes with `combine` until one is left: lane i with lane i + 8, then with i + 4, i + 2, i + 1.
+template <typename F>
+inline float Reduce(Floats v, F combine) {
+  const auto eight = combine(__builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7),
+                             __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15));
+  const auto four = combine(__builtin_shufflevector(eight, eight, 0, 1, 2, 3),
+                            __builtin_shufflevector(eight, eight, 4, 5, 6, 7));
+  const auto two = combine(four, __builtin_shufflevector(four, four, 2, 3, 0, 1));
+  return combine(two, __builtin_shufflevector(two, two, 1, 0, 3, 2))[0];
+}
+
 inline float Sum(Floats v) {
-  for (size_t width = kLanes / 2; width > 0; width /= 2)
-    for (size_t i = 0; i < width; ++i) v[i] = v[i] + v[i + width];
-  return v[0];
+  return Reduce(v, [](auto a, auto b) { return a + b; });
 }
 
 inline float Largest(Floats v) {
-  for (size_t width = kLanes / 2; width > 0; width /= 2)
-    for (size_t i = 0; i < width; ++i) v[i] = std::max(v[i], v[i + width]);
-  return v[0];
+  return Reduce(v, [](auto a, auto b) { return a > b ? a : b; });
 }
 
 // e^x: x = n ln 2 + r, |r| <= ln 2 / 2, e^r by a polynomial of degree 6; relative error below 2e-7 on [-87, 88],
