@@ -5,18 +5,18 @@ import gc
 gc.disable()  # the imports make half a million objects that stay; walking them again and again is a tenth of the start
 
 import argparse
-import logging
 import signal
 import sys
 
 from pydantic import ValidationError
 
 from models.format import ModelError, UnavailableConfiguration
-from service import key_command
+from service import key_command, logs
 from service.app import create_app
 from service.keys import StoreDown
 from service.server import Server
 from service.settings import Settings, describe
+from service.tracing import TracingUnavailable
 
 
 def main() -> int:
@@ -24,18 +24,18 @@ def main() -> int:
     arguments = _arguments()
     # until the server takes the signal over
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s:     %(message)s")
     try:
         settings = Settings()
         if arguments.command == "keys":
             return key_command.run(arguments, settings)
+        logs.configure(as_json=settings.log_json)
         app = create_app(settings)
     except ValidationError as error:
         # pydantic's own text would print the refused value, which may be the token
         for problem in error.errors():
             print(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}", file=sys.stderr)
         return 2
-    except (ModelError, UnavailableConfiguration, StoreDown) as error:
+    except (ModelError, UnavailableConfiguration, StoreDown, TracingUnavailable) as error:
         print(error, file=sys.stderr)
         return 2
     gc.freeze()

@@ -16,11 +16,13 @@ from service.history import History
 from service.keys import Keys
 from service.memory import limit_bytes
 from service.metrics import Metrics
+from service.observer import Observer
 from service.registry import Registry
 from service.scheduler import Scheduler
 from service.settings import Settings
 from service.state_store import FileStore, NoStore
 from service.swaps import Swaps
+from service.tracing import from_environment
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -30,6 +32,7 @@ def create_app(settings: Settings) -> FastAPI:
         ModelError: the directory is bad. It is opened here, so that a bad one never gets as far as a port.
         UnavailableConfiguration: the directory has no such configuration.
         StoreDown: the file of API keys can't be opened.
+        TracingUnavailable: an OTEL_* endpoint is set, but the SDK isn't installed.
     """
     directory = open_model(settings.model_directory)
     by_name(directory, settings.configuration or directory.config.default_configuration)
@@ -37,7 +40,7 @@ def create_app(settings: Settings) -> FastAPI:
         [directory], settings.max_batch_tokens, settings.swap_wait_seconds, limit_bytes(settings.memory_limit_bytes)
     )
     scheduler = Scheduler(settings.threads, settings.queue_size)
-    keys = _keys(settings)
+    keys, tracing = _keys(settings), from_environment()
     metrics = Metrics(registry.facts, lambda: scheduler.waiting, lambda: scheduler.running)
     metrics.gauge("sub3_key_store_up", "1 while the store of API keys answers.", lambda: not keys.down)
     dispatcher = Dispatcher(settings, registry, scheduler, metrics, keys)
@@ -57,9 +60,12 @@ def create_app(settings: Settings) -> FastAPI:
             await dispatcher.close()
             await asyncio.to_thread(scheduler.close)
             registry.close()
+            if tracing is not None:
+                await asyncio.to_thread(tracing.close)
 
     app = FastAPI(
         title="sub3",
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # FastAPI's own would export query strings
         description="Translation with weights of one to eight binary planes, and what each request cost.",
         lifespan=lifespan,
     )
@@ -73,7 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
     errors.install(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, max_header_bytes=settings.max_header_bytes)
     app.add_middleware(libretranslate.cross_origin)
-    app.add_middleware(metrics.count)  # outermost: it sees the refusals of the others
+    app.add_middleware(Observer, metrics=metrics, tracing=tracing)  # outermost: it sees the refusals of the others
     return app
 
 

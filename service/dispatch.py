@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 
 from service.connection import CLIENT_CLOSED_REQUEST, while_connected
+from service.facts import Facts, current
 from service.keys import Keys, KeyUse
 from service.metrics import Cost, Memory, Metrics, Timings, milliseconds_since, process_rss_bytes
 from service.registry import Registry
@@ -54,7 +55,8 @@ class Dispatcher:
         Raises:
             LimitExceeded: with the limit in its sentence.
         """
-        check_limits(texts, options, self._settings)
+        with self._failures_counted():
+            check_limits(texts, options, self._settings)
 
     async def translate(
         self,
@@ -79,19 +81,37 @@ class Dispatcher:
             HTTPException: 499, the client went.
         """
         accepted = time.perf_counter()
-        check_limits(texts, options, self._settings)
         pinned = configuration or request.headers.get(PIN_HEADER)
         async with (
+            self._admitted(texts, options) as facts,
             self._charged(key, texts),
             self._registry.lease(options.source, options.target, pinned) as translator,
         ):
             work = partial(translator.translate, texts, options)
             done = await while_connected(request, self._scheduler.run(work))
-            cost = _cost(translator, done, accepted)
+            facts.cost = cost = _cost(translator, done, accepted)
         self._metrics.translated(len(texts), cost.latency_ms)
         if pinned is None:
             self._trials.answered(texts, options, done.value.translations, cost)
         return Answer(done.value.translations, cost)
+
+    @asynccontextmanager
+    async def _admitted(self, texts: Sequence[str], options: Options) -> AsyncIterator[Facts]:
+        """Refuse what exceeds the limits, and note what the access log and the trace tell."""
+        facts = current()
+        facts.texts += len(texts)  # a request of several source languages comes in parts
+        facts.characters += sum(map(len, texts))
+        with self._failures_counted():
+            check_limits(texts, options, self._settings)
+            yield facts
+
+    @contextmanager
+    def _failures_counted(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._metrics.failed("ClientClosed" if _client_left(error) else type(error).__name__)
+            raise
 
     @asynccontextmanager
     async def _charged(self, key: str | None, texts: Sequence[str]) -> AsyncIterator[KeyUse]:
@@ -101,13 +121,17 @@ class Dispatcher:
             return
         # the store may be a disk or a network away: not on the event loop
         use = await asyncio.to_thread(self._keys.authorise, key, sum(map(len, texts)))
+        current().key = use.name
         try:
             yield use
         except Exception as error:
-            left = isinstance(error, HTTPException) and error.status_code == CLIENT_CLOSED_REQUEST
-            if not left:  # a client that leaves has had its work done, perhaps read most of it
+            if not _client_left(error):  # or else its work was done, and perhaps it has read most of it
                 await asyncio.to_thread(self._keys.refund, use)
             raise
+
+
+def _client_left(error: Exception) -> bool:
+    return isinstance(error, HTTPException) and error.status_code == CLIENT_CLOSED_REQUEST
 
 
 def check_limits(texts: Sequence[str], options: Options, settings: Settings) -> None:

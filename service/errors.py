@@ -17,9 +17,11 @@ from kernels.engine import Cancelled
 from models.format import UnavailableConfiguration
 from service.desired import CanaryConflict
 from service.dispatch import LimitExceeded
+from service.facts import current
 from service.history import TooManyFollowers
 from service.keys import MissingKey, QuotaExceeded, RateExceeded, StoreDown, WrongKey
 from service.memory import InsufficientMemory
+from service.observer import REQUEST_ID
 from service.registry import (
     NotLive,
     NotReady,
@@ -170,7 +172,8 @@ def install(app: FastAPI) -> None:
 
     async def unexpected(request: Request, error: Exception) -> Response:
         logging.getLogger("sub3").error("%s %r failed", request.method, request.url.path, exc_info=error)
-        return refusal(request.url.path, 500, "The server failed; its log says why.")
+        # made outside of the middleware that adds the id to other replies
+        return refusal(request.url.path, 500, "The server failed; its log says why.", {REQUEST_ID: current().id})
 
     for kind in STATUS:
         app.add_exception_handler(kind, known)

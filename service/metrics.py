@@ -11,7 +11,6 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -111,6 +110,9 @@ class Metrics:
             registry=self._registry,
         )
         self._texts = Counter("sub3_texts", "Texts translated.", registry=self._registry)
+        self._failures = Counter(
+            "sub3_failures", "Translations refused or failed, by reason.", ["reason"], registry=self._registry
+        )
         self._swaps = Counter("sub3_swaps", "Configuration swaps by result.", ["result"], registry=self._registry)
         self._swap_seconds = Histogram(
             "sub3_swap_seconds",
@@ -124,11 +126,19 @@ class Metrics:
         """Show one more figure, which is read when /metrics is."""
         Gauge(name, description, registry=self._registry).set_function(read)
 
+    def requested(self, route: str, status: int) -> None:
+        """Count an HTTP request; `route` is its template, so that there are few."""
+        self._requests.labels(route, str(status)).inc()
+
     def translated(self, texts: int, timings: Timings) -> None:
         """Count a finished request."""
         self._texts.inc(texts)
         for stage in fields(Timings):
             self._stages.labels(stage.name).observe(1e-3 * getattr(timings, stage.name))
+
+    def failed(self, reason: str) -> None:
+        """Count a translation that was refused or failed; `reason` is the name of its exception."""
+        self._failures.labels(reason).inc()
 
     def swapped(self, result: str, milliseconds: float) -> None:
         """Count a swap; `result` is "ok", "unchanged", "refused" or "failed"."""
@@ -139,29 +149,6 @@ class Metrics:
     def render(self) -> bytes:
         """The text that Prometheus scrapes."""
         return generate_latest(self._registry)
-
-    def count(self, app: ASGIApp) -> ASGIApp:
-        """Middleware: every HTTP request by route template and status, the refused ones too."""
-
-        async def counted(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] != "http":
-                await app(scope, receive, send)
-                return
-            status = 500  # what the client gets when nothing was sent
-
-            async def watch(message: Message) -> None:
-                nonlocal status
-                if message["type"] == "http.response.start":
-                    status = message["status"]
-                await send(message)
-
-            try:
-                await app(scope, receive, watch)
-            finally:
-                route = getattr(scope.get("route"), "path", "none")  # never the raw path: its values are unbounded
-                self._requests.labels(route, str(status)).inc()
-
-        return counted
 
 
 class _Gauges(Collector):

@@ -13,6 +13,8 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from service.facts import Facts
+from service.observer import FACTS, REFUSED, REQUEST_ID, log_access, new_id
 from service.schemas import Error
 from service.settings import Settings
 
@@ -100,13 +102,20 @@ class LimitedConnection(H11Protocol):
         """Send an error unless a reply has begun, and close; the app, if it is at work, sees that the client left."""
         self._refused = True
         unanswered = self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE)
+        facts = Facts(new_id())
         if self.cycle is not None and not self.cycle.response_complete:
+            scope: Any = self.scope
+            facts = scope.get(FACTS, facts)
+            if unanswered:
+                scope[REFUSED] = status  # the app goes on to send another, which nobody reads
             self.cycle.disconnected = True
             self.cycle.message_event.set()
+        elif unanswered:
+            log_access("-", "none", status, None, facts)  # no app has seen it
         if self.transport.is_closing():
             return
         if unanswered:
-            self.transport.write(_reply(status, sentence))
+            self.transport.write(_reply(status, sentence, facts.id))
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -114,13 +123,14 @@ class LimitedConnection(H11Protocol):
         self._timer = self.loop.call_later(_LINGER_S, self.transport.abort)
 
 
-def _reply(status: int, sentence: str) -> bytes:
+def _reply(status: int, sentence: str, request_id: str) -> bytes:
     body = Error(error=sentence).model_dump_json().encode()
     head = [
         f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}",
         "Content-Type: application/json",
         f"Content-Length: {len(body)}",
         "Connection: close",
+        f"{REQUEST_ID}: {request_id}",
         *(["Retry-After: 1"] if status == 503 else []),
     ]
     return "\r\n".join([*head, "", ""]).encode() + body

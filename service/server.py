@@ -26,7 +26,8 @@ class Server(uvicorn.Server):
             port=settings.port,
             http=protocol(settings),
             ws="none",
-            access_log=False,  # it would write query strings, which may hold keys and texts
+            access_log=False,  # it would write query strings, which may hold keys and texts: observer.py has ours
+            log_config=None,
             server_header=False,
             h11_max_incomplete_event_size=settings.max_header_bytes,
             timeout_graceful_shutdown=settings.shutdown_seconds,

@@ -70,6 +70,7 @@ class Settings(BaseSettings):
         ge=0,
         description="Time to serve on after SIGTERM with /health/ready at 503, in seconds: balancers turn away.",
     )
+    log_json: bool = Field(default=False, description="Write each log line as a JSON object instead of plain text.")
     shutdown_seconds: int = Field(
         default=30, ge=1, description="Time that requests in flight have to finish after the drain, in seconds."
     )
