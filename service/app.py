@@ -18,7 +18,7 @@ from service.memory import limit_bytes
 from service.metrics import Metrics
 from service.observer import Observer
 from service.registry import Registry
-from service.scheduler import Scheduler
+from service.scheduler import Limits, Scheduler
 from service.settings import Settings
 from service.state_store import FileStore, NoStore
 from service.swaps import Swaps
@@ -39,9 +39,17 @@ def create_app(settings: Settings) -> FastAPI:
     registry = Registry(
         [directory], settings.max_batch_tokens, settings.swap_wait_seconds, limit_bytes(settings.memory_limit_bytes)
     )
-    scheduler = Scheduler(settings.threads, settings.queue_size)
+    scheduler = Scheduler(
+        Limits(
+            threads=settings.threads,
+            batch_rows=settings.max_batch_rows,
+            batch_tokens=settings.max_batch_tokens,
+            encode_tokens=settings.max_encode_tokens,
+            queue_tokens=settings.max_queue_tokens,
+        )
+    )
     keys, tracing = _keys(settings), from_environment()
-    metrics = Metrics(registry.facts, lambda: scheduler.waiting, lambda: scheduler.running)
+    metrics = Metrics(registry.facts, scheduler.load)
     metrics.gauge("sub3_key_store_up", "1 while the store of API keys answers.", lambda: not keys.down)
     dispatcher = Dispatcher(settings, registry, scheduler, metrics, keys)
     history = History()

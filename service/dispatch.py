@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from functools import partial
 from typing import NamedTuple
 
 from fastapi import Request
@@ -15,16 +14,21 @@ from service.facts import Facts, current
 from service.keys import Keys, KeyUse
 from service.metrics import Cost, Memory, Metrics, Timings, milliseconds_since, process_rss_bytes
 from service.registry import Registry
-from service.scheduler import Done, Scheduler
+from service.scheduler import Scheduler
 from service.settings import Settings
-from service.translator import Options, Translated, Translation, Translator
+from service.translator import OnSentence, Options, Translated, Translation, Translator
 from service.trials import Trials
 
 PIN_HEADER = "X-Sub3-Config"  # replies carry it too
+TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 
 
 class LimitExceeded(ValueError):
     """A request asks for more than the settings allow; the sentence names the limit."""
+
+
+class DeadlineExceeded(Exception):
+    """A request took longer than it may; the sentence says how long that is."""
 
 
 class Answer(NamedTuple):
@@ -65,16 +69,22 @@ class Dispatcher:
         options: Options,
         key: str | None,
         configuration: str | None = None,
+        on_sentence: OnSentence | None = None,
     ) -> Answer:
-        """Translate texts together; stops when the client of `request` leaves. Its body must have been read.
+        """Translate texts among those of other requests; their sentences leave at the next step if this one ends early.
+
+        It ends early when the client of `request` leaves, whose body must have been read, and at the deadline of the
+        settings or of the header X-Request-Timeout-Ms.
 
         Args:
             key: the API key as the dialect carries it; the server may not ask for any.
             configuration: the live one that must answer; without it the request's X-Sub3-Config header says, and
                 without that the active one answers.
+            on_sentence: gets each sentence as soon as it is ready, those of a text in its order.
 
         Raises:
-            LimitExceeded: too many or too long texts, too wide a beam, too many alternatives.
+            LimitExceeded: too many or too long texts, too wide a beam, too many alternatives, no such time-out.
+            DeadlineExceeded: it took too long.
             MissingKey, WrongKey, RateExceeded, QuotaExceeded, StoreDown: as the keys say.
             NotLive: the configuration isn't live.
             UnsupportedPair, NotReady, QueueFull, SchedulerClosed: as the registry and the scheduler say.
@@ -85,15 +95,30 @@ class Dispatcher:
         async with (
             self._admitted(texts, options) as facts,
             self._charged(key, texts),
+            self._in_time(request),
             self._registry.lease(options.source, options.target, pinned) as translator,
         ):
-            work = partial(translator.translate, texts, options)
-            done = await while_connected(request, self._scheduler.run(work))
-            facts.cost = cost = _cost(translator, done, accepted)
+            work = translator.serve(texts, options, self._scheduler, on_sentence)
+            translated = await while_connected(request, work)
+            facts.cost = cost = _cost(translator, translated, accepted)
         self._metrics.translated(len(texts), cost.latency_ms)
         if pinned is None:
-            self._trials.answered(texts, options, done.value.translations, cost)
-        return Answer(done.value.translations, cost)
+            self._trials.answered(texts, options, translated.translations, cost)
+        return Answer(translated.translations, cost)
+
+    @asynccontextmanager
+    async def _in_time(self, request: Request) -> AsyncIterator[None]:
+        """Cancel the block at the request's deadline."""
+        timeout_s = _timeout_s(request, self._settings)
+        try:
+            async with asyncio.timeout(timeout_s) as timeout:
+                yield
+        except TimeoutError:
+            if not timeout.expired():
+                raise
+            raise DeadlineExceeded(
+                f"The request took longer than {timeout_s:g} s; send less text, or retry when less is going on."
+            ) from None
 
     @asynccontextmanager
     async def _admitted(self, texts: Sequence[str], options: Options) -> AsyncIterator[Facts]:
@@ -157,13 +182,26 @@ def check_limits(texts: Sequence[str], options: Options, settings: Settings) -> 
         raise LimitExceeded(f"alternatives is {options.alternatives}; the limit is {settings.max_alternatives}.")
 
 
-def _cost(translator: Translator, done: Done[Translated], accepted: float) -> Cost:
+def _timeout_s(request: Request, settings: Settings) -> float:
+    """Seconds that the request may take: what its header asks for, within the settings.
+
+    Raises:
+        LimitExceeded: the header holds something else than a number of milliseconds.
+    """
+    asked = request.headers.get(TIMEOUT_HEADER)
+    if asked is None:
+        return settings.request_timeout_ms / 1e3
+    if not (asked.isascii() and asked.isdecimal() and int(asked[:10])):
+        raise LimitExceeded(f"{TIMEOUT_HEADER} must be a whole number of milliseconds, at least 1.")
+    return min(int(asked[:10]), settings.max_request_timeout_ms) / 1e3
+
+
+def _cost(translator: Translator, work: Translated, accepted: float) -> Cost:
     """The one record of what a request cost; `accepted` is a time of time.perf_counter."""
-    work = done.value
     return Cost(
         model=translator.facts,
         latency_ms=Timings(
-            queue=round(done.queue_ms, 3),
+            queue=work.queue_ms,
             tokenize=work.tokenize_ms,
             encode=work.encode_ms,
             decode=work.decode_ms,

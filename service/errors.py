@@ -13,10 +13,9 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from kernels.engine import Cancelled
 from models.format import UnavailableConfiguration
 from service.desired import CanaryConflict
-from service.dispatch import LimitExceeded
+from service.dispatch import DeadlineExceeded, LimitExceeded
 from service.facts import current
 from service.history import TooManyFollowers
 from service.keys import MissingKey, QuotaExceeded, RateExceeded, StoreDown, WrongKey
@@ -54,7 +53,7 @@ STATUS: dict[type[Exception], int] = {
     NotReady: 503,
     SwapTookTooLong: 503,
     SchedulerClosed: 503,
-    Cancelled: 503,  # by the shutdown: a client that went reads no status
+    DeadlineExceeded: 504,
 }
 MEANING = {
     400: "The body is not valid JSON in UTF-8.",
@@ -67,6 +66,7 @@ MEANING = {
     422: "The body is JSON, but its content is refused: the sentence says which field and why.",
     429: "The queue or the streams are full, or the API key is over its limits; Retry-After says when to come back.",
     503: "No model is ready, or the API key can't be checked.",
+    504: "The request took longer than the settings or its X-Request-Timeout-Ms allow.",
     507: "The configuration does not fit the memory limit beside what serves.",
 }
 
@@ -116,6 +116,7 @@ KSERVE_PATHS = re.compile(r"/v2/(health|models|repository)/")
 LIBRETRANSLATE_PATHS = re.compile(r"/(translate|detect|languages|health|frontend/settings|suggest|spec)/?")
 DEEPL_PATHS = re.compile(r"/v2/(translate|languages|usage|glossar|document|write|admin)|/v3/")
 
+UNEXPECTED = "The server failed; its log says why."
 # What the framework says by itself, as sentences.
 PLAIN = {
     "Not Found": "There is nothing at this path; /docs lists what there is.",
@@ -152,6 +153,14 @@ def status_of(error: Exception) -> int:
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
 
 
+def sentence_of(error: Exception) -> str:
+    """What the client of an exception reads where no status can be sent any more."""
+    known = isinstance(error, HTTPException) or status_of(error) != 500
+    if not known:
+        logging.getLogger("sub3").error("a stream failed", exc_info=error)
+    return str(error.detail if isinstance(error, HTTPException) else error) if known else UNEXPECTED
+
+
 def install(app: FastAPI) -> None:
     """Map exceptions to refusals."""
 
@@ -173,7 +182,7 @@ def install(app: FastAPI) -> None:
     async def unexpected(request: Request, error: Exception) -> Response:
         logging.getLogger("sub3").error("%s %r failed", request.method, request.url.path, exc_info=error)
         # made outside of the middleware that adds the id to other replies
-        return refusal(request.url.path, 500, "The server failed; its log says why.", {REQUEST_ID: current().id})
+        return refusal(request.url.path, 500, UNEXPECTED, {REQUEST_ID: current().id})
 
     for kind in STATUS:
         app.add_exception_handler(kind, known)

@@ -6,11 +6,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
+from itertools import accumulate
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from service.scheduler import BATCH_SIZES, Load
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -28,7 +31,11 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Milliseconds by stage; `total` runs from the accepted request to its reply and holds all the others."""
+    """Milliseconds by stage; `total` runs from the accepted request to its reply.
+
+    `encode` and `decode` are the request's share of what the engine threads did for everybody: where several requests
+    run together their stages leave some of `total` over, where several threads work on one they may exceed it.
+    """
 
     queue: float
     tokenize: float
@@ -84,19 +91,13 @@ def process_rss_bytes() -> int:
 class Metrics:
     """The Prometheus side of one app; labels are routes, statuses, stages and configurations, so they are few."""
 
-    def __init__(
-        self,
-        models: Callable[[], Iterable[tuple[ModelFacts, int, int]]],
-        waiting: Callable[[], int],
-        running: Callable[[], int],
-    ) -> None:
+    def __init__(self, models: Callable[[], Iterable[tuple[ModelFacts, int, int]]], load: Callable[[], Load]) -> None:
         """Counters at zero.
 
         Args:
             models: the live configurations, the bytes of their weights, and those with their own memory too; read,
-                like the two others, when /metrics is.
-            waiting: requests in the queue.
-            running: requests in a worker thread.
+                like `load`, when /metrics is.
+            load: where the scheduler stands.
         """
         self._registry = CollectorRegistry()
         self._requests = Counter(
@@ -120,7 +121,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._registry.register(_Gauges(models, waiting, running))
+        self._registry.register(_Gauges(models, load))
 
     def gauge(self, name: str, description: str, read: Callable[[], float]) -> None:
         """Show one more figure, which is read when /metrics is."""
@@ -154,15 +155,10 @@ class Metrics:
 class _Gauges(Collector):
     """Figures that are read when they are asked for, so that nothing has to keep them up to date."""
 
-    def __init__(
-        self,
-        models: Callable[[], Iterable[tuple[ModelFacts, int, int]]],
-        waiting: Callable[[], int],
-        running: Callable[[], int],
-    ) -> None:
-        self._models, self._waiting, self._running = models, waiting, running
+    def __init__(self, models: Callable[[], Iterable[tuple[ModelFacts, int, int]]], load: Callable[[], Load]) -> None:
+        self._models, self._load = models, load
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         info = GaugeMetricFamily(
             "sub3_model_info",
             "1 for each configuration of a model that is live.",
@@ -183,9 +179,31 @@ class _Gauges(Collector):
         yield info
         yield size
         yield resident
-        yield GaugeMetricFamily("sub3_queue_depth", "Requests that wait for a thread.", self._waiting())
-        yield GaugeMetricFamily("sub3_running", "Requests that have a thread.", self._running())
+        yield from _load_metrics(self._load())
         yield GaugeMetricFamily("sub3_process_resident_bytes", "Resident bytes of the process.", process_rss_bytes())
+
+
+def _load_metrics(load: Load) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "sub3_queue_sentences", "Sentences that wait to join a running batch.", load.waiting_sentences
+    )
+    yield GaugeMetricFamily(
+        "sub3_queue_tokens", "Source tokens times beam size that wait to join a running batch.", load.waiting_tokens
+    )
+    yield GaugeMetricFamily("sub3_running_sentences", "Sentences in running batches.", load.running_sentences)
+    bounds = [*map(str, BATCH_SIZES), "+Inf"]
+    yield HistogramMetricFamily(
+        "sub3_step_sentences",
+        "Sentences in each decoder step.",
+        buckets=list(zip(bounds, accumulate(load.steps), strict=True)),
+        sum_value=load.step_sentences,
+    )
+    yield CounterMetricFamily(
+        "sub3_target_tokens", "Tokens of translations that are done; its rate is the throughput.", load.target_tokens
+    )
+    yield CounterMetricFamily(
+        "sub3_sentences_left_early", "Sentences of requests that ended early, waiting or running.", load.left_early
+    )
 
 
 def milliseconds_since(started: float) -> float:

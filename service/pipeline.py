@@ -4,6 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from functools import partial
 from typing import NamedTuple
 
 from fastapi import Request
@@ -13,7 +14,7 @@ from service.dispatch import Dispatcher
 from service.markup import Document, Markup
 from service.metrics import Cost, Memory, Timings
 from service.registry import Registry
-from service.translator import Candidate, Options, Translation
+from service.translator import Candidate, OnSentence, Options, TranslatedSentence, Translation
 
 AUTO = "auto"
 _CHARACTERS_ON_THE_LOOP = 5000  # larger requests are prepared in a thread: a millisecond at most holds up the others
@@ -43,12 +44,18 @@ class _Prepared(NamedTuple):
 
 
 async def translate(
-    dispatcher: Dispatcher, registry: Registry, request: Request, key: str | None, wish: Wish
+    dispatcher: Dispatcher,
+    registry: Registry,
+    request: Request,
+    key: str | None,
+    wish: Wish,
+    on_sentence: OnSentence | None = None,
 ) -> Outcome:
     """Translate a wish. A text that is empty (or markup without text) comes back as it is.
 
     Args:
         key: the API key as the dialect carries it.
+        on_sentence: gets each sentence as soon as it is ready, of texts without markup.
 
     Raises:
         Exception: as the dispatcher says.
@@ -67,13 +74,19 @@ async def translate(
     for source, indices in by_source.items():
         options = replace(wish.options, source=source)
         texts = [prepared.plain[index] for index in indices]
-        answer = await dispatcher.translate(request, texts, options, key, wish.configuration)
+        passed_on = None if on_sentence is None else partial(_pass_on, on_sentence, indices)
+        answer = await dispatcher.translate(request, texts, options, key, wish.configuration, passed_on)
         cost = answer.cost if cost is None else _sum(cost, answer.cost)
         for index, translation in zip(indices, answer.translations, strict=True):
             translations[index] = translation
     if prepared.documents is not None:
         translations = list(map(_rendered, prepared.documents, translations))
     return Outcome(translations, prepared.detected, cost)
+
+
+def _pass_on(on_sentence: OnSentence, indices: list[int], sentence: TranslatedSentence) -> None:
+    """Count a sentence's text among all of the wish."""
+    on_sentence(sentence._replace(text=indices[sentence.text]))
 
 
 def _prepare(wish: Wish) -> _Prepared:

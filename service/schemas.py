@@ -106,6 +106,16 @@ class TranslateReply(Body):
     memory: Memory
 
 
+class SentenceEvent(Body):
+    """`event: sentence` of a stream: one sentence of a text, as soon as it and those before it are ready."""
+
+    text: int = Field(description="Which text of the request, from 0.")
+    sentence: int = Field(description="Which sentence of the text, from 0; pieces without a letter don't count.")
+    source: str
+    translation: str
+    score: float
+
+
 class ConfigurationInfo(Body):
     """A configuration with its cost and its measured quality."""
 

@@ -36,15 +36,38 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("SUB3_PORT", "PORT"),
     )
     threads: int = Field(
-        default=os.cpu_count() or 1, ge=1, le=1024, description="Requests translated at the same time; one core each."
+        default=os.cpu_count() or 1, ge=1, le=1024, description="Threads that translate; one core each."
     )
-    queue_size: int = Field(
-        default=128, ge=1, description="Requests that may wait for a thread; one more is answered 429 with Retry-After."
+    max_batch_rows: int = Field(
+        default=32,
+        ge=1,
+        description="Hypotheses decoded together in a thread; more make each step longer. A request that runs "
+        "something already gets half of them, the other half is kept for those that come.",
     )
     max_batch_tokens: int = Field(
         default=4096,
         ge=1,
-        description="Source tokens times beam size decoded together for one request; bounds the key/value cache.",
+        description="Source tokens times beam size decoded together in a thread; bounds the key/value cache. "
+        "Half of it is kept as above.",
+    )
+    max_encode_tokens: int = Field(
+        default=256,
+        ge=1,
+        description="Source tokens encoded between two decoder steps; bounds what a long arrival costs the others.",
+    )
+    max_queue_tokens: int = Field(
+        default=65_536,
+        ge=1,
+        description="Source tokens times beam size that may wait; more is answered 429 with Retry-After. An empty "
+        "queue takes a request of any size.",
+    )
+    request_timeout_ms: int = Field(
+        default=30_000,
+        ge=1,
+        description="Milliseconds that a request may take, then 504; a request's X-Request-Timeout-Ms says otherwise.",
+    )
+    max_request_timeout_ms: int = Field(
+        default=120_000, ge=1, description="Longest time that a request gets by X-Request-Timeout-Ms, in milliseconds."
     )
     max_text_characters: int = Field(
         default=10_000, ge=1, description="Longest text in Unicode characters; longer is 422."

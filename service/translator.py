@@ -1,18 +1,29 @@
 """One configuration of one model, loaded: the whole way text -> sentences -> ids -> engine -> ids -> text."""
 
+import asyncio
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-from kernels.engine import BatchResult, CancelFlag, Engine, Hypothesis, Segment
+from kernels.engine import BatchResult, CancelFlag, Engine, Segment, Sentence, SentenceResult
 from models.format import Allocation, ModelDirectory
 from service.metrics import ModelFacts, milliseconds_since
+from service.scheduler import Scheduler
 from service.text import Piece, halve, split
 from service.tokenizer import Tokenizer
 
 # Longer sentences are cut: models see few of them in training and the attention's cost grows with the square.
 MAX_SENTENCE_TOKENS = 200
+# Up to here texts are cut and tokenized on the event loop: 0.23 ms at most, where a thread and back takes 0.1 to 0.3.
+CHARACTERS_ON_THE_LOOP = 1000
+_CHARACTERS_A_TOKEN = 3  # English text has 3.2, so that the guess is rather high
+
+# One thread: more would only take turns at the interpreter's lock, and away from the engine's threads.
+_preparing = ThreadPoolExecutor(1, "prepare")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +54,24 @@ class Translation(NamedTuple):
     alternatives: tuple[Candidate, ...]
 
 
+class TranslatedSentence(NamedTuple):
+    """A sentence of a text as soon as it is ready; both numbers count from 0, the second the translated ones only."""
+
+    text: int
+    sentence: int
+    source: str
+    best: Candidate
+
+
+OnSentence = Callable[[TranslatedSentence], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Translated:
     """The translations of a request and what they took: milliseconds by stage, bytes of scratch at the peak."""
 
     translations: list[Translation]
+    queue_ms: float
     tokenize_ms: float
     encode_ms: float
     decode_ms: float
@@ -61,6 +85,44 @@ class _Sentence(NamedTuple):
 
     text: str
     ids: list[int] | None
+
+
+_Document = list[_Sentence]
+
+
+class _Arrivals:
+    """The translated sentences of a request, in whatever order they come; passed on in the order of their text."""
+
+    def __init__(self, documents: list[_Document], tokenizer: Tokenizer, on_sentence: OnSentence | None) -> None:
+        self._tokenizer, self._on_sentence = tokenizer, on_sentence
+        self._places = [
+            (text, number, sentence.text)
+            for text, document in enumerate(documents)
+            for number, sentence in enumerate(sentence for sentence in document if sentence.ids is not None)
+        ]
+        self._pending: dict[int, deque[int]] = defaultdict(deque)  # of each text, the sentences not yet passed on
+        for index, (text, _, _) in enumerate(self._places):
+            self._pending[text].append(index)
+        self._candidates: list[list[Candidate] | None] = [None] * len(self._places)
+        self.detokenize_ms = 0.0
+
+    def ready(self, index: int, result: SentenceResult) -> None:
+        """Take the result of sentence `index`: some ten microseconds, so a document never holds the event loop."""
+        started = time.perf_counter()
+        self._candidates[index] = [Candidate(self._tokenizer.decode(h.ids), h.score) for h in result.hypotheses]
+        self.detokenize_ms += milliseconds_since(started)
+        if self._on_sentence is not None:
+            self._pass_on(self._pending[self._places[index][0]], self._on_sentence)
+
+    def candidates(self) -> Iterator[list[Candidate]]:
+        """Of each sentence, best first; all have come."""
+        return (candidates or [] for candidates in self._candidates)
+
+    def _pass_on(self, pending: deque[int], on_sentence: OnSentence) -> None:
+        while pending and (candidates := self._candidates[pending[0]]) is not None:
+            text, number, source = self._places[pending.popleft()]
+            best = candidates[0] if candidates else Candidate(source, 0.0)
+            on_sentence(TranslatedSentence(text, number, source, best._replace(score=round(best.score, 6))))
 
 
 class Translator:
@@ -102,24 +164,58 @@ class Translator:
         self._engine = Engine(asdict(config.architecture), ids, tensors, [Segment(*segment) for segment in segments])
         self.model_bytes = self._engine.weight_bytes
 
+    async def serve(
+        self, texts: Sequence[str], options: Options, scheduler: Scheduler, on_sentence: OnSentence | None = None
+    ) -> Translated:
+        """Translate texts among everybody else's; `on_sentence` gets each sentence, those of a text in its order.
+
+        When this is cancelled, it returns only once no thread touches the engine for it any more.
+
+        Raises:
+            QueueFull, SchedulerClosed: as the scheduler says.
+        """
+        with scheduler.announced(sum(map(len, texts)) // _CHARACTERS_A_TOKEN * _beam_size(options)):
+            documents, tokenize_ms = await self._prepared(texts, options)
+        arrivals = _Arrivals(documents, self._tokenizer, on_sentence)
+        sentences = [self._wish(ids, options) for document in documents for _, ids in document if ids is not None]
+        usage = await scheduler.run(self._engine, sentences, arrivals.ready)
+
+        started = time.perf_counter()
+        candidates = arrivals.candidates()
+        translations = [_join(document, candidates) for document in documents]
+        return Translated(
+            translations=translations,
+            queue_ms=round(usage.queue_ms, 3),
+            tokenize_ms=tokenize_ms,
+            encode_ms=round(usage.encode_ms, 3),
+            decode_ms=round(usage.decode_ms, 3),
+            detokenize_ms=round(arrivals.detokenize_ms + milliseconds_since(started), 3),
+            workspace_peak_bytes=usage.workspace_peak_bytes,
+            kv_cache_peak_bytes=usage.kv_cache_peak_bytes,
+        )
+
     def translate(self, texts: Sequence[str], options: Options, cancel: CancelFlag | None = None) -> Translated:
-        """Translate texts; blocks, so it belongs in a worker thread.
+        """Translate texts by themselves, without a scheduler; blocks, so it belongs in a thread of its own.
 
         Raises:
             Cancelled: the flag was set.
         """
-        started = time.perf_counter()
-        documents = [list(self._sentences(text, options)) for text in texts]
-        tokenize_ms = milliseconds_since(started)
-
+        documents, tokenize_ms = self._prepare(texts, options, threading.Event())
         sources = [ids for document in documents for _, ids in document if ids is not None]
         results = [self._decode(batch, options, cancel) for batch in self._batches(sources, options)]
 
         started = time.perf_counter()
-        hypotheses = iter([best_first for result in results for best_first in result.hypotheses])
-        translations = [self._join(document, hypotheses) for document in documents]
+        candidates = iter(
+            [
+                [Candidate(self._tokenizer.decode(h.ids), h.score) for h in best_first]
+                for result in results
+                for best_first in result.hypotheses
+            ]
+        )
+        translations = [_join(document, candidates) for document in documents]
         return Translated(
             translations=translations,
+            queue_ms=0.0,
             tokenize_ms=tokenize_ms,
             encode_ms=round(sum(result.encode_ms for result in results), 3),
             decode_ms=round(sum(result.decode_ms for result in results), 3),
@@ -131,6 +227,28 @@ class Translator:
     def close(self) -> None:
         """Free the engine; nobody may be translating."""
         self._engine.close()
+
+    async def _prepared(self, texts: Sequence[str], options: Options) -> tuple[list[_Document], float]:
+        """`_prepare`, off the event loop where it takes long; it stops soon after this is cancelled."""
+        stop = threading.Event()
+        if sum(map(len, texts)) <= CHARACTERS_ON_THE_LOOP:
+            return self._prepare(texts, options, stop)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(_preparing, self._prepare, texts, options, stop)
+        finally:
+            stop.set()
+
+    def _prepare(self, texts: Sequence[str], options: Options, stop: threading.Event) -> tuple[list[_Document], float]:
+        """The texts as sentences with their ids, and the milliseconds that it took; cut short once `stop` is set."""
+        started = time.perf_counter()
+        documents: list[_Document] = []
+        for text in texts:
+            documents.append([])
+            for sentence in self._sentences(text, options):
+                if stop.is_set():
+                    return documents, 0.0  # nobody waits for it
+                documents[-1].append(sentence)
+        return documents, milliseconds_since(started)
 
     def _sentences(self, text: str, options: Options) -> Iterator[_Sentence]:
         """The pieces of a text in order, with ids where they are to be translated."""
@@ -165,31 +283,33 @@ class Translator:
             beam_size=_beam_size(options),
             num_hypotheses=options.alternatives + 1,
             length_penalty=self._length_penalty,
-            # bounds what a model that repeats itself costs
-            max_lengths=[min(2 * len(source) + 20, self._max_positions) for source in batch],
+            max_lengths=[self._max_length(source) for source in batch],
             cancel=cancel,
         )
 
-    def _join(self, document: list[_Sentence], hypotheses: Iterator[list[Hypothesis]]) -> Translation:
-        """The rank-r hypotheses of the sentences, joined, are the rank-r translation of the text."""
-        columns: list[list[Candidate]] = []
-        for sentence in document:
-            if sentence.ids is None:
-                columns.append([])
-            else:
-                columns.append([Candidate(self._tokenizer.decode(h.ids), h.score) for h in next(hypotheses)])
-        translated = sum(sentence.ids is not None for sentence in document)
-        ranked = []
-        for rank in range(max((len(column) for column in columns), default=0) or 1):
-            # a search may find fewer hypotheses of one sentence than of another: its last one stands in
-            row = [column[min(rank, len(column) - 1)] if column else None for column in columns]
-            text = "".join(
-                sentence.text if candidate is None else candidate.text
-                for sentence, candidate in zip(document, row, strict=True)
-            )
-            total = sum(candidate.score for candidate in row if candidate is not None)
-            ranked.append(Candidate(text, round(total / translated, 6) if translated else 0.0))
-        return Translation(ranked[0], tuple(ranked[1:]))
+    def _wish(self, ids: list[int], options: Options) -> Sentence:
+        return Sentence(ids, self._max_length(ids), _beam_size(options), options.alternatives + 1, self._length_penalty)
+
+    def _max_length(self, source: list[int]) -> int:
+        """Most target tokens of a source: bounds what a model that repeats itself costs."""
+        return min(2 * len(source) + 20, self._max_positions)
+
+
+def _join(document: _Document, candidates: Iterator[list[Candidate]]) -> Translation:
+    """The rank-r candidates of the sentences, joined, are the rank-r translation of the text."""
+    columns = [[] if sentence.ids is None else next(candidates) for sentence in document]
+    translated = sum(sentence.ids is not None for sentence in document)
+    ranked = []
+    for rank in range(max((len(column) for column in columns), default=0) or 1):
+        # a search may find fewer hypotheses of one sentence than of another: its last one stands in
+        row = [column[min(rank, len(column) - 1)] if column else None for column in columns]
+        text = "".join(
+            sentence.text if candidate is None else candidate.text
+            for sentence, candidate in zip(document, row, strict=True)
+        )
+        total = sum(candidate.score for candidate in row if candidate is not None)
+        ranked.append(Candidate(text, round(total / translated, 6) if translated else 0.0))
+    return Translation(ranked[0], tuple(ranked[1:]))
 
 
 def _beam_size(options: Options) -> int:

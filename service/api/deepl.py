@@ -25,7 +25,7 @@ _QUALITY, _LATENCY = "quality_optimized", "latency_optimized"
 _MODEL_TYPES = {_QUALITY: _QUALITY, _LATENCY: _LATENCY, "prefer_quality_optimized": _QUALITY}  # asked -> used
 _FORMALITIES = ("default", "more", "less", "prefer_more", "prefer_less")
 _NO_SUCH_THING = ("glossary_id", "style_id", "translation_memory_id")  # whatever they name, we have none
-_REFUSALS = documented(400, 403, 413, 415, 429, 503, model=DeeplError)
+_REFUSALS = documented(400, 403, 413, 415, 429, 503, 504, model=DeeplError)
 
 _TAGS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 _TRANSLATE = {

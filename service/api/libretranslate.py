@@ -76,7 +76,7 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
 
     @routes.post(
         "/translate",
-        responses={200: json_reply(_TRANSLATE_REPLY), **documented(400, 403, 413, 415, 429, 503)},
+        responses={200: json_reply(_TRANSLATE_REPLY), **documented(400, 403, 413, 415, 429, 503, 504)},
         openapi_extra=form_body(_TRANSLATE, "q", "source", "target"),
         summary="Translate a text or a list",
     )

@@ -1,51 +1,80 @@
 """The native dialect: /v1, the health checks and /metrics."""
 
+from typing import Any
+
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.security import APIKeyHeader, HTTPBearer
 
 from service import configurations, pipeline, schemas
+from service.api.events import STREAM_RESPONSE, Events, EventStream
 from service.api.json_route import JsonRoute
-from service.dispatch import Dispatcher
+from service.dispatch import TIMEOUT_HEADER, Dispatcher
 from service.errors import documented
 from service.metrics import Metrics
 from service.registry import Model, NotReady, Registry
-from service.translator import Options
+from service.translator import OnSentence, Options
+
+TIMEOUT_PARAMETER = {
+    "name": TIMEOUT_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "Milliseconds that the request may take, then 504; the server has a default and a longest.",
+    "schema": {"type": "integer", "minimum": 1},
+}
 
 
 def router(dispatcher: Dispatcher, registry: Registry, metrics: Metrics) -> APIRouter:
     """The routes over one app's parts."""
     routes = APIRouter(route_class=JsonRoute)
 
-    @routes.post(
-        "/v1/translate",
-        response_model=schemas.TranslateReply,
-        responses=documented(400, 401, 403, 413, 415, 422, 429, 503),
-        dependencies=[Depends(HTTPBearer(auto_error=False)), Depends(APIKeyHeader(name="X-Api-Key", auto_error=False))],
-        summary="Translate one text or a list",
-    )
-    async def translate(body: schemas.TranslateRequest, request: Request) -> Response:
+    translation_route: dict[str, Any] = {
+        "dependencies": [
+            Depends(HTTPBearer(auto_error=False)),
+            Depends(APIKeyHeader(name="X-Api-Key", auto_error=False)),
+        ],
+        "openapi_extra": {"parameters": [TIMEOUT_PARAMETER]},
+    }
+    refusals = documented(400, 401, 403, 413, 415, 422, 429, 503, 504)
+
+    async def ask(
+        body: schemas.TranslateRequest, request: Request, on_sentence: OnSentence | None = None
+    ) -> pipeline.Outcome:
         texts = [body.text] if isinstance(body.text, str) else body.text
         options = Options(body.source, body.target, body.beam_size, body.alternatives)
         dispatcher.check(texts, options)
         wish = pipeline.Wish(texts, options, configuration=body.config)
-        outcome = await pipeline.translate(dispatcher, registry, request, _key(request), wish)
-        cost = outcome.cost
-        assert cost is not None  # no text is empty
-        reply = schemas.TranslateReply(
-            translations=[
-                schemas.Translation(
-                    text=translation.best.text,
-                    score=translation.best.score,
-                    alternatives=[schemas.Alternative(text=a.text, score=a.score) for a in translation.alternatives],
-                    detected=schemas.Detected(**detected._asdict()) if body.source == pipeline.AUTO else None,
-                )
-                for translation, detected in zip(outcome.translations, outcome.detected, strict=True)
-            ],
-            model=cost.model,
-            latency_ms=cost.latency_ms,
-            memory=cost.memory,
+        return await pipeline.translate(dispatcher, registry, request, _key(request), wish, on_sentence)
+
+    @routes.post(
+        "/v1/translate",
+        response_model=schemas.TranslateReply,
+        responses=refusals,
+        summary="Translate one text or a list",
+        **translation_route,
+    )
+    async def translate(body: schemas.TranslateRequest, request: Request) -> Response:
+        outcome = await ask(body, request)
+        assert outcome.cost is not None  # no text is empty
+        return Response(
+            _reply(body, outcome).model_dump_json(exclude_none=True),
+            headers=outcome.cost.headers(),
+            media_type="application/json",
         )
-        return Response(reply.model_dump_json(exclude_none=True), headers=cost.headers(), media_type="application/json")
+
+    @routes.post(
+        "/v1/translate/stream",
+        response_class=Response,
+        responses={**refusals, 200: STREAM_RESPONSE},
+        summary="Translate one text or a list, each sentence as soon as it is ready (server-sent events)",
+        **translation_route,
+    )
+    async def stream(body: schemas.TranslateRequest, request: Request) -> Response:
+        async def work(on_sentence: OnSentence) -> schemas.TranslateReply:
+            return _reply(body, await ask(body, request, on_sentence))
+
+        events = Events(work)
+        await events.begun()  # a request that is refused gets its status, not a stream
+        return EventStream(events.lines(), headers={"Cache-Control": "no-store"})
 
     @routes.get("/v1/models", summary="The models, their configurations and what each costs")
     async def models() -> schemas.ModelsReply:
@@ -66,6 +95,25 @@ def router(dispatcher: Dispatcher, registry: Registry, metrics: Metrics) -> APIR
         return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return routes
+
+
+def _reply(body: schemas.TranslateRequest, outcome: pipeline.Outcome) -> schemas.TranslateReply:
+    cost = outcome.cost
+    assert cost is not None  # no text is empty
+    return schemas.TranslateReply(
+        translations=[
+            schemas.Translation(
+                text=translation.best.text,
+                score=translation.best.score,
+                alternatives=[schemas.Alternative(text=a.text, score=a.score) for a in translation.alternatives],
+                detected=schemas.Detected(**detected._asdict()) if body.source == pipeline.AUTO else None,
+            )
+            for translation, detected in zip(outcome.translations, outcome.detected, strict=True)
+        ],
+        model=cost.model,
+        latency_ms=cost.latency_ms,
+        memory=cost.memory,
+    )
 
 
 def _key(request: Request) -> str | None:

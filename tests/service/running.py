@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import pytest
 from fastapi import FastAPI
 
-from kernels.engine import CancelFlag
+from kernels.engine import Batch, Interrupt, Progress
 from service.app import create_app
 from service.server import Server as Uvicorn
 from service.settings import Settings
+from service.translator import Options, Translated
 
 TOKEN = "a-token-of-the-tests"
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
@@ -61,22 +63,66 @@ def serve(settings: Settings) -> Iterator[Server]:
         listener.close()
 
 
+class Gate:
+    """Decoder steps one at a time: in `held_steps` an engine thread waits before each until it is let through."""
+
+    def __init__(self) -> None:
+        """Closed."""
+        self.opened = False
+        self._reached, self._permits = threading.Semaphore(0), threading.Semaphore(0)
+
+    def wait(self) -> None:
+        """In the engine thread."""
+        self._reached.release()
+        if not self.opened:
+            assert self._permits.acquire(timeout=60)
+
+    def reached(self) -> None:
+        """Until a thread is about to take a step; all that it did before is accounted for."""
+        assert self._reached.acquire(timeout=60)
+
+    def let_through(self) -> None:
+        """Allow one step."""
+        self._permits.release()
+
+    def open(self) -> None:
+        """Hold no step any more."""
+        self.opened = True
+        self._permits.release(100)
+
+
+@contextmanager
+def held_steps() -> Iterator[Gate]:
+    """The real engine, with a gate before each of its steps until the block ends."""
+    gate, step = Gate(), Batch.step
+
+    def held(batch: Batch, max_steps: int = 1, interrupt: Interrupt | None = None) -> Progress:
+        gate.wait()
+        return step(batch, max_steps if gate.opened else 1, interrupt)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Batch, "step", held)
+        try:
+            yield gate
+        finally:
+            gate.open()
+
+
 @contextmanager
 def held_worker(server: Server) -> Iterator[None]:
-    """Keep the one worker of a server busy until the block ends."""
-    begun, end = threading.Event(), threading.Event()
+    """Keep the one engine thread of a server before a step, with one sentence running, until the block ends."""
+    state = server.app.state
 
-    def wait(_: CancelFlag) -> bool:
-        begun.set()
-        return end.wait(60)
+    async def occupy() -> Translated:
+        async with state.registry.lease("en", "de") as translator:
+            return await translator.serve(["The river."], Options("en", "de"), state.scheduler)
 
-    held = asyncio.run_coroutine_threadsafe(server.app.state.scheduler.run(wait), server.loop)
-    try:
-        assert begun.wait(60)
+    with held_steps() as gate:
+        occupied = asyncio.run_coroutine_threadsafe(occupy(), server.loop)
+        gate.reached()
         yield
-    finally:
-        end.set()
-        assert held.result(60).value
+        gate.open()
+        assert occupied.result(60).translations
 
 
 def translate(client: httpx.Client, text: Any, **fields: Any) -> httpx.Response:
@@ -106,6 +152,14 @@ def until_metric(client: httpx.Client, line: str) -> None:
         if line in client.get("/metrics").text.splitlines():
             return
     raise AssertionError(f"{line} never came")
+
+
+def until_running(client: httpx.Client) -> None:
+    """Read /metrics until sentences run."""
+    for _ in range(20_000):
+        if "sub3_running_sentences 0.0" not in client.get("/metrics").text.splitlines():
+            return
+    raise AssertionError("nothing ever ran")
 
 
 def translate_and_leave(server: Server, until: Callable[[], None], text: Any, **fields: Any) -> None:

@@ -199,13 +199,13 @@ def test_verbs(client: httpx.Client) -> None:
 
 def test_a_full_queue_tells_to_slow_down(tiny_model: Path) -> None:
     with (
-        serve(Settings(model_directory=tiny_model, threads=1, queue_size=1)) as server,
+        serve(Settings(model_directory=tiny_model, threads=1, max_queue_tokens=1)) as server,
         httpx.Client(base_url=server.url, timeout=60) as client,
         ThreadPoolExecutor() as pool,
     ):
         with held_worker(server):
             waiting = pool.submit(ask, client, q=HELLO, **PAIR)
-            until_metric(client, "sub3_queue_depth 1.0")
+            until_metric(client, "sub3_queue_sentences 1.0")
             response = ask(client, q=HELLO, **PAIR)
             assert response.status_code == 429
             assert response.json()["error"].startswith("Slowdown: ")

@@ -107,7 +107,7 @@ def test_only_what_the_client_owes_is_timed(impatient: Server) -> None:
     with httpx.Client(base_url=impatient.url, timeout=60) as client, ThreadPoolExecutor() as pool:
         with held_worker(impatient):
             asked = pool.submit(translate, client, "Hello.")
-            until_metric(client, "sub3_queue_depth 1.0")
+            until_metric(client, "sub3_queue_sentences 1.0")
             # on the clock of the server itself: after its timers, had there been any
             impatient.loop.call_soon_threadsafe(impatient.loop.call_later, 0.5, later.set)
             assert later.wait(60)
@@ -207,7 +207,7 @@ def test_what_is_in_flight_when_accepting_ends_is_finished(tiny_model: Path) -> 
         host, port = url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=60) as client, httpx.Client(base_url=url) as probe:
             client.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
-            while "sub3_running 1.0" not in probe.get("/metrics").text:
+            while "sub3_running_sentences 0.0" in probe.get("/metrics").text:
                 pass
             process.send_signal(signal.SIGTERM)
             reply = until_closed(client)

@@ -22,7 +22,7 @@ from service.app import create_app
 from service.registry import Registry, SelfTestFailed
 from service.schemas import ModelsReply
 from service.settings import Settings
-from tests.service.running import PAIR, TOKEN, assert_refused, serve, translate, until_metric
+from tests.service.running import PAIR, TOKEN, assert_refused, serve, translate, until_running
 from tests.service.tiny_model import write_tiny_model
 
 
@@ -110,7 +110,12 @@ def test_metrics(tiny_model: Path) -> None:
         "bits_per_weight": str(body["model"]["bits_per_weight"]),
     }
     assert families["sub3_model_bytes"][0].value == body["memory"]["model_bytes"]
-    assert families["sub3_queue_depth"][0].value == 0
+    assert families["sub3_queue_sentences"][0].value == families["sub3_queue_tokens"][0].value == 0
+    assert families["sub3_running_sentences"][0].value == 0
+    assert families["sub3_target_tokens"][0].value >= 2
+    steps = {s.labels.get("le", s.name): s.value for s in families["sub3_step_sentences"]}
+    assert steps["2.0" if "2.0" in steps else "2"] == steps["+Inf"] == steps["sub3_step_sentences_count"] >= 1
+    assert steps["sub3_step_sentences_sum"] >= steps["+Inf"]
     assert families["sub3_process_resident_bytes"][0].value > 0
 
 
@@ -121,7 +126,8 @@ def test_the_openapi_states_every_refusal(tiny_model: Path) -> None:
         for path, operations in paths.items()
         for method, operation in operations.items()
     }
-    assert stated["post", "/v1/translate"] == {"400", "401", "403", "413", "415", "422", "429", "503"}
+    assert stated["post", "/v1/translate"] == {"400", "401", "403", "413", "415", "422", "429", "503", "504"}
+    assert stated["post", "/v1/translate/stream"] == stated["post", "/v1/translate"]
     assert stated["get", "/admin/models/{name}"] >= {"401", "404"}
     assert stated["put", "/admin/models/{name}/config"] >= {"400", "401", "404", "409", "413", "415", "422"}
     for operations in paths.values():
@@ -167,7 +173,7 @@ def test_work_that_takes_too_long_does_not_hold_up_the_end(process: tuple[subpro
     giant = ["The big tree sees the old house near a river. " * 210] * 100  # most of a minute with this beam
     with ThreadPoolExecutor() as pool, httpx.Client(base_url=url, timeout=60) as client:
         asked = pool.submit(translate, client, giant, beam_size=8)
-        until_metric(client, "sub3_running 1.0")
+        until_running(client)
         started.send_signal(signal.SIGTERM)
         assert started.wait(20) == 0
         with contextlib.suppress(httpx.TransportError):

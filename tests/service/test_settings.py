@@ -76,4 +76,4 @@ def test_help_lists_the_settings() -> None:
         [sys.executable, "-m", "service", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
     assert finished.returncode == 0
-    assert "SUB3_QUEUE_SIZE (default 128)" in finished.stdout
+    assert "SUB3_MAX_QUEUE_TOKENS (default 65536)" in finished.stdout

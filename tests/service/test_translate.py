@@ -20,6 +20,7 @@ from tests.service.running import (
     translate,
     translate_and_leave,
     until_metric,
+    until_running,
 )
 
 
@@ -161,37 +162,79 @@ def test_other_paths_and_methods(client: httpx.Client) -> None:
 
 def test_a_full_queue_answers_429_at_once(tiny_model: Path) -> None:
     with (
-        serve(Settings(model_directory=tiny_model, threads=1, queue_size=1)) as server,
+        serve(Settings(model_directory=tiny_model, threads=1, max_queue_tokens=1)) as server,
         httpx.Client(base_url=server.url, timeout=60) as client,
         ThreadPoolExecutor() as pool,
     ):
         with held_worker(server):
-            waiting = pool.submit(translate, client, "The old house.")
-            until_metric(client, "sub3_queue_depth 1.0")
+            waiting = pool.submit(translate, client, "The old house.")  # an empty queue takes it, whatever its size
+            until_metric(client, "sub3_queue_sentences 1.0")
             response = translate(client, "The old house.")
             assert_refused(response, 429, "retry after")
-            assert int(response.headers["Retry-After"]) >= 1
+            assert 1 <= int(response.headers["Retry-After"]) <= 60
         assert texts_of(waiting.result(60))
 
 
 def test_a_client_that_waits_in_the_queue_and_leaves_gives_its_place_back(tiny_model: Path) -> None:
     with (
-        serve(Settings(model_directory=tiny_model, threads=1, queue_size=1)) as server,
+        serve(Settings(model_directory=tiny_model, threads=1)) as server,
         httpx.Client(base_url=server.url, timeout=60) as client,
         held_worker(server),
     ):
-        translate_and_leave(server, lambda: until_metric(client, "sub3_queue_depth 1.0"), "The old house.")
-        until_metric(client, "sub3_queue_depth 0.0")
+        translate_and_leave(server, lambda: until_metric(client, "sub3_queue_sentences 1.0"), "The old house.")
+        until_metric(client, "sub3_queue_sentences 0.0")
+        until_metric(client, "sub3_queue_tokens 0.0")
         until_metric(client, 'sub3_requests_total{route="/v1/translate",status="499"} 1.0')
+        until_metric(client, 'sub3_failures_total{reason="ClientClosed"} 1.0')
 
 
-def test_a_client_that_leaves_frees_its_worker(tiny_model: Path) -> None:
-    # 1,000,000 characters with a beam of 8 take most of a minute: the second request times out unless the first stops
-    giant = ["The big tree sees the old house near a river. " * 210] * 100
+# 1,000,000 characters with a beam of 8 take most of a minute
+GIANT = ["The big tree sees the old house near a river. " * 210] * 100
+
+
+def test_a_client_that_leaves_frees_its_places(tiny_model: Path) -> None:
     with (
         serve(Settings(model_directory=tiny_model, threads=1)) as server,
-        httpx.Client(base_url=server.url, timeout=15) as client,
+        httpx.Client(base_url=server.url, timeout=60) as client,
     ):
-        translate_and_leave(server, lambda: until_metric(client, "sub3_running 1.0"), giant, beam_size=8)
-        assert texts_of(translate(client, "The old house."))
+        translate_and_leave(server, lambda: until_running(client), GIANT, beam_size=8)
         until_metric(client, 'sub3_requests_total{route="/v1/translate",status="499"} 1.0')
+        until_metric(client, "sub3_running_sentences 0.0")
+        until_metric(client, "sub3_queue_sentences 0.0")
+        assert texts_of(translate(client, "The old house."))
+
+
+def test_a_request_that_takes_too_long_answers_504_and_frees_its_places(tiny_model: Path) -> None:
+    with (
+        serve(Settings(model_directory=tiny_model, threads=1)) as server,
+        httpx.Client(base_url=server.url, timeout=60) as client,
+    ):
+        body = {"text": GIANT, **PAIR, "beam_size": 8}
+        response = client.post("/v1/translate", json=body, headers={"X-Request-Timeout-Ms": "700"})
+        assert_refused(response, 504, "0.7 s", "less text")
+        until_metric(client, "sub3_running_sentences 0.0")
+        until_metric(client, "sub3_queue_sentences 0.0")
+        until_metric(client, 'sub3_failures_total{reason="DeadlineExceeded"} 1.0')
+
+
+def test_a_deadline_in_the_queue(tiny_model: Path) -> None:
+    settings = Settings(model_directory=tiny_model, threads=1, request_timeout_ms=60_000, max_request_timeout_ms=200)
+    with (
+        serve(settings) as server,
+        httpx.Client(base_url=server.url, timeout=60) as client,
+        held_worker(server),
+    ):
+        for header in ("1", "999999"):  # the second is capped
+            response = client.post(
+                "/v1/translate", json={"text": "Hello.", **PAIR}, headers={"X-Request-Timeout-Ms": header}
+            )
+            assert_refused(response, 504, "took longer")
+        until_metric(client, "sub3_queue_sentences 0.0")
+
+
+@pytest.mark.parametrize("header", ["0", "-5", "soon", "1.5", "²", ""])
+def test_a_time_out_that_is_none(client: httpx.Client, header: str) -> None:
+    response = client.post(
+        "/v1/translate", json={"text": "Hello.", **PAIR}, headers={"X-Request-Timeout-Ms": header.encode()}
+    )
+    assert_refused(response, 422, "X-Request-Timeout-Ms", "milliseconds")

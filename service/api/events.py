@@ -1,0 +1,93 @@
+"""A translation as server-sent events: `sentence` for each as it is ready, then `done` or `error`."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
+from starlette.types import Receive, Scope, Send
+
+from service import schemas
+from service.errors import sentence_of
+from service.translator import OnSentence, TranslatedSentence
+
+STREAM_RESPONSE: dict[str, Any] = {
+    "description": "Events, each `event: NAME` and one line `data: JSON`. `sentence` (SentenceEvent) for each sentence "
+    "as soon as it is ready, those of a text in order; at the end `done` (TranslateReply: the whole texts and what "
+    "they cost), or `error` (Error) if it failed after the first sentence.",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+}
+
+
+class EventStream(StreamingResponse):
+    """A stream that leaves it to the dispatcher to notice a client that goes: two watchers would race."""
+
+    media_type = "text/event-stream"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send all of it."""
+        await self.stream_response(send)
+
+
+class Events:
+    """The events of one translation; it runs while somebody reads `lines`, and is cancelled when they stop."""
+
+    def __init__(self, work: Callable[[OnSentence], Awaitable[schemas.TranslateReply]]) -> None:
+        """`work`: the translation, which is given what takes its sentences."""
+        self._sentences: asyncio.Queue[TranslatedSentence | None] = asyncio.Queue()  # None: it is over
+        self._work = asyncio.ensure_future(work(self._sentences.put_nowait))
+        self._work.add_done_callback(lambda _: self._sentences.put_nowait(None))
+        self._first: TranslatedSentence | None = None
+
+    async def begun(self) -> None:
+        """Wait for the first sentence, or the end where there is none.
+
+        Raises:
+            Exception: what made the translation fail before.
+        """
+        try:
+            self._first = await self._sentences.get()
+        except asyncio.CancelledError:
+            await self._cancel()
+            raise
+        if self._first is None:
+            self._work.result()
+
+    async def lines(self) -> AsyncIterator[bytes]:
+        """The stream, after `begun`."""
+        try:
+            sentence = self._first
+            while sentence is not None:
+                yield _event("sentence", _sentence_event(sentence))
+                sentence = await self._sentences.get()
+            yield self._end()
+        finally:
+            await self._cancel()
+
+    def _end(self) -> bytes:
+        try:
+            return _event("done", self._work.result())
+        except Exception as error:
+            return _event("error", schemas.Error(error=sentence_of(error)))
+
+    async def _cancel(self) -> None:
+        """End the translation if it hasn't ended, and see it let go of the engine."""
+        self._work.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await self._work
+
+
+def _sentence_event(sentence: TranslatedSentence) -> schemas.SentenceEvent:
+    return schemas.SentenceEvent(
+        text=sentence.text,
+        sentence=sentence.sentence,
+        source=sentence.source,
+        translation=sentence.best.text,
+        score=sentence.best.score,
+    )
+
+
+def _event(name: str, data: BaseModel) -> bytes:
+    return f"event: {name}\ndata: {data.model_dump_json(exclude_none=True)}\n\n".encode()
