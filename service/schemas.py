@@ -14,6 +14,7 @@ from service.metrics import Memory, ModelFacts, Timings
 Language = Annotated[str, Field(min_length=1, max_length=35, description="Code such as `en`; case is ignored.")]
 Planes = Annotated[int, Field(ge=1, le=8)]
 Glob = Annotated[str, Field(min_length=1, max_length=200)]
+MAX_GLOBS = 1000
 Quality = dict[str, dict[str, float]]
 
 
@@ -53,7 +54,8 @@ class TranslateRequest(Body):
     """Texts and the languages to translate them between."""
 
     text: Annotated[
-        Annotated[str, Tag("string")] | Annotated[list[str], Tag("list")],
+        Annotated[str, Tag("string")]
+        | Annotated[list[str], Field(fail_fast=True), Tag("list")],  # not an error for each item
         Discriminator(
             _shape, custom_error_type="text_shape", custom_error_message="Input should be a string or a list of strings"
         ),
@@ -203,7 +205,7 @@ class ConfigRequest(Body):
     """Exactly one of config, planes and memory_budget_bytes; how, and for which share of the requests."""
 
     config: str | None = Field(default=None, min_length=1, max_length=200, description="Name of a configuration.")
-    planes: Annotated[dict[Glob, Planes], Field(min_length=1, max_length=1000)] | None = Field(
+    planes: Annotated[dict[Glob, Planes], Field(min_length=1, max_length=MAX_GLOBS)] | None = Field(
         default=None,
         description="Planes by glob over blocks or matrices, the last match wins; the rest is as in the default one.",
         examples=[{"decoder.*.ffn": 1}],
@@ -221,6 +223,13 @@ class ConfigRequest(Body):
         le=100,
         description="Not a swap yet: give it this share of the requests that pin nothing, until promote or rollback.",
     )
+
+    @field_validator("planes", mode="before")
+    @classmethod
+    def _few(cls, planes: Any) -> Any:
+        if isinstance(planes, dict) and len(planes) > MAX_GLOBS:  # before an error is made for each of them
+            raise ValueError(f"give up to {MAX_GLOBS:,} globs")
+        return planes
 
     @model_validator(mode="after")
     def _one(self) -> "ConfigRequest":

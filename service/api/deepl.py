@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
 from service import languages, pipeline
-from service.api.fields import Fields, form_body, json_reply, read_fields
+from service.api.fields import Fields, form_body, json_reply, query_fields, read_fields
 from service.dispatch import Dispatcher
 from service.errors import documented
 from service.keys import Keys, KeyUse
@@ -60,6 +60,7 @@ _TRANSLATE_REPLY = {
         }
     },
 }
+_LANGUAGES = {"type": {"enum": ["source", "target"]}}
 _LANGUAGES_REPLY = {
     "type": "array",
     "items": {
@@ -88,7 +89,12 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
     async def key_use(request: Request, fields: Fields) -> KeyUse:
         return await asyncio.to_thread(keys.usage, _key(request, fields))  # refuses a wrong one
 
-    @routes.get("/translate", responses={200: json_reply(_TRANSLATE_REPLY)}, summary="Translate, by the query string")
+    @routes.get(
+        "/translate",
+        responses={200: json_reply(_TRANSLATE_REPLY)},
+        openapi_extra=query_fields(_TRANSLATE),
+        summary="Translate, by the query string",
+    )
     @routes.post(
         "/translate",
         responses={200: json_reply(_TRANSLATE_REPLY)},
@@ -104,11 +110,16 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
         characters += sum(asked.billed)
         return _reply(_translated(asked, outcome), outcome.cost.headers() if outcome.cost else None)
 
-    @routes.get("/languages", responses={200: json_reply(_LANGUAGES_REPLY)}, summary="Source or target languages")
+    @routes.get(
+        "/languages",
+        responses={200: json_reply(_LANGUAGES_REPLY)},
+        openapi_extra=query_fields(_LANGUAGES),
+        summary="Source or target languages",
+    )
     @routes.post(
         "/languages",
         responses={200: json_reply(_LANGUAGES_REPLY)},
-        openapi_extra=form_body({"type": {"enum": ["source", "target"]}}),
+        openapi_extra=form_body(_LANGUAGES),
         summary="Source or target languages",
     )
     async def known_languages(request: Request) -> Response:

@@ -9,9 +9,7 @@ from urllib.parse import parse_qsl
 from fastapi import Request
 from starlette.exceptions import HTTPException
 
-from service.api.json_route import is_json, media_type, parse_json
-
-MAX_FIELDS = 200  # DeepL's clients send up to 50 texts as repeated fields
+from service.api.json_route import MAX_FIELDS, is_json, media_type, parse_json
 
 
 class Fields:
@@ -36,6 +34,11 @@ def form_body(properties: dict[str, Any], *required: str) -> dict[str, Any]:
     schema = {"type": "object", "properties": properties, "required": required}
     kinds = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
     return {"requestBody": {"content": {kind: {"schema": schema} for kind in kinds}}}
+
+
+def query_fields(properties: dict[str, Any]) -> dict[str, Any]:
+    """The OpenAPI of a query string that `read_fields` reads."""
+    return {"parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in properties.items()]}
 
 
 def json_reply(schema: dict[str, Any]) -> dict[str, Any]:
@@ -67,8 +70,6 @@ async def read_fields(request: Request) -> Fields:
 def _of_json(document: Any) -> Fields:
     if not isinstance(document, dict):
         raise HTTPException(400, "Invalid JSON format")  # LibreTranslate's words
-    if len(document) > MAX_FIELDS:
-        raise HTTPException(400, f"The object has more than {MAX_FIELDS} fields.")
     return Fields({name: [value] for name, value in document.items()}, True)
 
 

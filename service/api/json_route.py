@@ -9,6 +9,8 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
+MAX_FIELDS = 200  # of an object or a form; DeepL's clients send up to 50 texts as repeated fields
+
 
 def media_type(request: Request) -> str:
     """What kind of body the request says that it has, in lower case and without parameters."""
@@ -30,6 +32,8 @@ def parse_json(body: bytes) -> Any:
         # orjson first: it refuses what is no UTF-8, NaN and lone surrogates, and bounds the depth
         document = orjson.loads(body)
         if isinstance(document, dict):
+            if len(document) > MAX_FIELDS:  # before anything is made of each of them
+                raise HTTPException(400, f"The JSON object has more than {MAX_FIELDS} fields; no request has.")
             json.loads(body, object_pairs_hook=_unique)  # orjson keeps the last of two names
     except orjson.JSONDecodeError as error:
         raise HTTPException(400, f"The body is not valid JSON: {error.msg} at character {error.pos}.") from None
