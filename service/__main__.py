@@ -16,6 +16,7 @@ from service.app import create_app
 from service.keys import StoreDown
 from service.server import Server
 from service.settings import Settings, describe
+from service.state_store import StateStoreDown
 from service.tracing import TracingUnavailable
 
 
@@ -35,7 +36,7 @@ def main() -> int:
         for problem in error.errors():
             print(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}", file=sys.stderr)
         return 2
-    except (ModelError, UnavailableConfiguration, StoreDown, TracingUnavailable) as error:
+    except (ModelError, UnavailableConfiguration, StoreDown, StateStoreDown, TracingUnavailable) as error:
         print(error, file=sys.stderr)
         return 2
     gc.freeze()

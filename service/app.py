@@ -20,7 +20,7 @@ from service.observer import Observer
 from service.registry import Registry
 from service.scheduler import Limits, Scheduler
 from service.settings import Settings
-from service.state_store import FileStore, NoStore
+from service.state_store import FileStore, NoStore, Store
 from service.swaps import Swaps
 from service.tracing import from_environment
 
@@ -31,8 +31,8 @@ def create_app(settings: Settings) -> FastAPI:
     Raises:
         ModelError: the directory is bad. It is opened here, so that a bad one never gets as far as a port.
         UnavailableConfiguration: the directory has no such configuration.
-        StoreDown: the file of API keys can't be opened.
         TracingUnavailable: an OTEL_* endpoint is set, but the SDK isn't installed.
+        StoreDown, StateStoreDown: the file of API keys can't be opened, or REDIS_URL is no address.
     """
     directory = open_model(settings.model_directory)
     by_name(directory, settings.configuration or directory.config.default_configuration)
@@ -53,8 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
     metrics.gauge("sub3_key_store_up", "1 while the store of API keys answers.", lambda: not keys.down)
     dispatcher = Dispatcher(settings, registry, scheduler, metrics, keys)
     history = History()
-    store = FileStore(settings.state_file) if settings.state_file else NoStore()
-    swaps = Swaps(registry, store, history, metrics)
+    swaps = Swaps(registry, _state_store(settings), history, metrics)
     metrics.gauge("sub3_state_store_up", "1 while the desired state is kept over a restart.", lambda: not swaps.down)
 
     @asynccontextmanager
@@ -89,6 +88,14 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(libretranslate.cross_origin)
     app.add_middleware(Observer, metrics=metrics, tracing=tracing)  # outermost: it sees the refusals of the others
     return app
+
+
+def _state_store(settings: Settings) -> Store:
+    if settings.redis_url is not None:
+        from service.redis_state import RedisStateStore  # a single server needs no Redis
+
+        return RedisStateStore(settings.redis_url.get_secret_value())
+    return NoStore() if settings.state_file is None else FileStore(settings.state_file)
 
 
 def _keys(settings: Settings) -> Keys:

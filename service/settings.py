@@ -112,7 +112,7 @@ class Settings(BaseSettings):
     )
     redis_url: SecretStr | None = Field(
         default=None,
-        description="Redis that several replicas share, redis://HOST; it keeps the API keys. REDIS_URL is read too.",
+        description="Redis of several replicas, redis://HOST; keeps API keys and what is live. REDIS_URL is read too.",
         validation_alias=AliasChoices("SUB3_REDIS_URL", "REDIS_URL"),
     )
 
@@ -143,7 +143,7 @@ class Settings(BaseSettings):
     state_file: Path | None = Field(
         default=Path("desired.json"),
         description="File that keeps what administrators made live over a restart; it wins over SUB3_CONFIGURATION. "
-        "Empty keeps nothing.",
+        "Empty keeps nothing; with SUB3_REDIS_URL that keeps it.",
     )
 
     @property

@@ -1,4 +1,4 @@
-"""Where the desired state outlives the process: a JSON file."""
+"""Where the desired state outlives the process: a JSON file here, Redis in `service.redis_state`."""
 
 import contextlib
 import json
@@ -80,10 +80,10 @@ class FileStore:
                 known = self._all()
             except BadState:  # it was refused at start, with a line in the log
                 known = {}
-            models = {name: asdict(entry) for name, entry in {**known, model: saved}.items()}
+            models = {**known, model: saved}
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                _replace(self._path, json.dumps({"models": models}).encode())
+                _replace(self._path, dump({"models": models}))
             except OSError as error:
                 raise StateStoreDown(f"{self._path} can't be written: {error.strerror}.") from None
         return True
@@ -117,6 +117,11 @@ def parse(value: Any) -> Saved:
     if generation < 0:
         raise ValueError("generation must not be negative")
     return Saved(generation, value["desired"])
+
+
+def dump(value: Any) -> bytes:
+    """JSON, of Saved in it too."""
+    return json.dumps(value, default=asdict).encode()
 
 
 def _replace(path: Path, content: bytes) -> None:

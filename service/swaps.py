@@ -37,6 +37,7 @@ class Swaps:
         self._registry, self._store, self._history, self._metrics = registry, store, history, metrics
         self._kept = {name: _Kept() for name in registry.models}
         self._end = threading.Event()
+        self._complaint = ""
         self.down = False  # whether the store failed when it was last asked
         self._follower = threading.Thread(target=self._follow, name="desired-state")
 
@@ -156,6 +157,8 @@ class Swaps:
                     self.down = False
                 except StateStoreDown as error:
                     self._fell(error)
+                except BadState as error:
+                    self._complain(str(error))
                 except Exception:  # the thread must go on: the next state may be good
                     _log.exception("Following the shared desired state of %s failed.", name)
 
@@ -188,5 +191,11 @@ class Swaps:
         self._note(name, "replica", "follow", "ok", before, started)
 
     def _fell(self, error: StateStoreDown) -> None:
+        if not self.down:  # it is asked twice a second
+            _log.warning("%s The live configurations serve on; the desired state is kept once it answers.", error)
         self.down = True
-        _log.warning("%s The live configurations serve on; the desired state is kept once it answers.", error)
+
+    def _complain(self, sentence: str) -> None:
+        if sentence != self._complaint:
+            _log.error("%s The live configurations serve on; the next swap replaces it.", sentence)
+        self._complaint = sentence

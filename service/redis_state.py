@@ -1,0 +1,76 @@
+"""The desired state in Redis: one key a model, which only a higher generation replaces."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+
+from service.state_store import BadState, Saved, StateStoreDown, dump, parse
+
+PREFIX = "sub3:desired:"
+TIMEOUT_S = 0.5
+# One step for all replicas: the second of two that write the same generation learns that it came too late.
+_WRITE = """
+local kept = redis.call("GET", KEYS[1])
+if kept then
+  local read, document = pcall(cjson.decode, kept)
+  if read and type(document) == "table" and (tonumber(document.generation) or -1) >= tonumber(ARGV[1]) then
+    return 0
+  end
+end
+redis.call("SET", KEYS[1], ARGV[2])
+return 1
+"""
+
+
+class RedisStateStore:
+    """Replicas of one service share it; see `service.state_store.Store`."""
+
+    shared = True
+
+    def __init__(self, url: str) -> None:
+        """`url`: redis://, rediss:// or unix://. Connects at the first call.
+
+        Raises:
+            StateStoreDown: the package redis is missing or the address is none.
+        """
+        try:
+            import redis  # only servers with several replicas need it, so it is an extra
+            from redis.backoff import NoBackoff
+            from redis.retry import Retry
+        except ImportError:
+            raise StateStoreDown("REDIS_URL is set; install the client: pip install 'sub3[redis]'.") from None
+        self._error: type[Exception] = redis.RedisError
+        try:
+            self._redis: Any = redis.Redis.from_url(
+                url,
+                socket_timeout=TIMEOUT_S,
+                socket_connect_timeout=TIMEOUT_S,
+                retry=Retry(NoBackoff(), 1),  # once: a connection that was idle may have been closed
+            )
+        except ValueError:
+            raise StateStoreDown("REDIS_URL is no redis://, rediss:// or unix:// address.") from None
+
+    def read(self, model: str) -> Saved | None:
+        """What was saved last; None if nothing was. Raises StateStoreDown, BadState."""
+        with self._failures():
+            text: bytes | None = self._redis.get(PREFIX + model)
+        if text is None:
+            return None
+        try:
+            return parse(orjson.loads(text))
+        except ValueError as error:
+            raise BadState(f"Redis key {PREFIX}{model} is no desired state: {error}.") from None
+
+    def write(self, model: str, saved: Saved) -> bool:
+        """Keep it, unless what is kept has this generation or a higher one: then False. Raises StateStoreDown."""
+        with self._failures():
+            return bool(self._redis.eval(_WRITE, 1, PREFIX + model, saved.generation, dump(saved)))
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except self._error as error:
+            raise StateStoreDown(f"Redis: {error}.") from None
