@@ -7,12 +7,14 @@ epoch and batch.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from sentencepiece import SentencePieceProcessor
 from torch import Tensor
 from tqdm import tqdm
 
@@ -21,6 +23,7 @@ from models.data import DataError, load_tokenizer, read_lines
 from models.format import Ids
 
 Ints = npt.NDArray[np.int32]
+Longs = npt.NDArray[np.int64]
 # Sentences a batch come in multiples of this.
 BATCH_MULTIPLE = 8
 
@@ -74,12 +77,19 @@ class Batch(NamedTuple):
 class Side:
     """Sentences of one language, end to end: sentence n is ids[starts[n] : starts[n + 1]], ended by eos."""
 
-    def __init__(self, sentences: Sequence[Ints]) -> None:
-        self.lengths = np.array([len(ids) for ids in sentences], dtype=np.int64)
-        self.starts = np.concatenate([[0], self.lengths.cumsum()])
-        self.ids = np.concatenate(sentences) if sentences else np.zeros(0, np.int32)
+    def __init__(self, ids: Ints, lengths: Longs) -> None:
+        self.ids, self.lengths = ids, lengths
+        self.starts = np.concatenate([[0], lengths.cumsum()])
 
-    def padded(self, rows: npt.NDArray[np.int64], length: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, n: int) -> Ints:
+        return self.ids[self.starts[n] : self.starts[n + 1]]
+
+    @staticmethod
+    def joined(sides: Sequence["Side"]) -> "Side":
+        """All sentences, side after side."""
+        return Side(np.concatenate([side.ids for side in sides]), np.concatenate([side.lengths for side in sides]))
+
+    def padded(self, rows: Longs, length: int) -> tuple[Tensor, Tensor]:
         """Ids [rows, length], 0 behind the end, and the mask that is true where there is a token."""
         column = np.arange(length)
         mask = column < self.lengths[rows, None]
@@ -87,36 +97,53 @@ class Side:
         return torch.from_numpy(np.where(mask, self.ids[places], 0).astype(np.int64)), torch.from_numpy(mask)
 
 
-class Corpus:
-    """Encoded sentence pairs of several sources, in memory."""
+class Part(NamedTuple):
+    """The sentences of one source, and how an epoch takes them."""
 
-    def __init__(self, ids: Ids, batches: Batches, seed: int, parts: Sequence["Part"]) -> None:
+    source: Side
+    target: Side
+    cap: int | None = None
+    repeat: int = 1
+
+
+class Corpus:
+    """Encoded sentence pairs of several sources, in memory. Pairs longer than the longest batch are never taken."""
+
+    def __init__(self, ids: Ids, batches: Batches, seed: int, parts: Sequence[Part]) -> None:
         self._ids, self._shape, self._seed, self._parts = ids, batches, seed, parts
-        self._source = Side([sentence for part in parts for sentence in part.source])
-        self._target = Side([sentence for part in parts for sentence in part.target])
+        self._source = Side.joined([part.source for part in parts])
+        self._target = Side.joined([part.target for part in parts])
         self._longest = np.maximum(self._source.lengths, self._target.lengths)
+        shortest = np.minimum(self._source.lengths, self._target.lengths)
+        ends = np.cumsum([len(part.source.lengths) for part in parts])[:-1]
+        # A sentence of one id is eos alone.
+        fitting = (self._longest <= batches.lengths[-1]) & (shortest > 1)
+        self._rows = [np.flatnonzero(some) for some in np.split(fitting, ends)]
+        for rows, begin in zip(self._rows[1:], ends, strict=True):
+            rows += begin
+        if not len(self):
+            raise DataError("The text holds no pair that fits the lengths of the batches.")
 
     def __len__(self) -> int:
-        return len(self._longest)
+        return sum(map(len, self._rows))
 
-    def epoch(self, number: int) -> list[npt.NDArray[np.int64]]:
+    def epoch(self, number: int) -> list[Longs]:
         """The pairs of each batch of an epoch. A last batch that is not full is filled up with pairs of its length."""
         random = np.random.default_rng([self._seed, number])
-        taken, first = [], 0
-        for part in self._parts:
-            rows = first + random.permutation(len(part.source))[: part.cap]
-            taken.append(np.tile(rows, part.repeat))
-            first += len(part.source)
+        taken = [
+            np.tile(random.permutation(rows)[: part.cap], part.repeat)
+            for rows, part in zip(self._rows, self._parts, strict=True)
+        ]
         rows = random.permutation(np.concatenate(taken))
         buckets = np.searchsorted(self._shape.lengths, self._longest[rows])
-        batches: list[npt.NDArray[np.int64]] = []
+        batches: list[Longs] = []
         for bucket, length in enumerate(self._shape.lengths):
             if len(mine := rows[buckets == bucket]):
                 size = max(BATCH_MULTIPLE, self._shape.tokens // length // BATCH_MULTIPLE * BATCH_MULTIPLE)
                 batches += list(np.resize(mine, (-(-len(mine) // size), size)))
         return [batches[n] for n in random.permutation(len(batches))]
 
-    def batch(self, rows: npt.NDArray[np.int64]) -> Batch:
+    def batch(self, rows: Longs) -> Batch:
         """These pairs, padded."""
         length = next(n for n in self._shape.lengths if n >= self._longest[rows].max())
         source, source_mask = self._source.padded(rows, length)
@@ -127,17 +154,9 @@ class Corpus:
 
     def in_order(self, sentences: int) -> list[Batch]:
         """Every pair once, by length: for validation."""
-        order = np.argsort(self._longest, kind="stable")
+        rows = np.concatenate(self._rows)
+        order = rows[np.argsort(self._longest[rows], kind="stable")]
         return [self.batch(order[n : n + sentences]) for n in range(0, len(order), sentences)]
-
-
-class Part(NamedTuple):
-    """A source's ids."""
-
-    source: list[Ints]
-    target: list[Ints]
-    cap: int | None
-    repeat: int
 
 
 def read_corpus(checkpoint: Checkpoint, sources: Sequence[Source], corpus: Path, batches: Batches, seed: int) -> Corpus:
@@ -150,11 +169,8 @@ def read_corpus(checkpoint: Checkpoint, sources: Sequence[Source], corpus: Path,
         lines = list(read_lines(source.path(corpus)))
         if any(line.target is None for line in lines):
             raise DataError(f"{source.path(corpus)}: text to train on must be source TAB target.")
-        pairs = encode.pairs([line.source for line in lines], [line.target or "" for line in lines])
-        fitting = [(s, t) for s, t in pairs if max(len(s), len(t)) <= batches.lengths[-1] and min(len(s), len(t)) > 1]
-        parts.append(Part([s for s, _ in fitting], [t for _, t in fitting], source.cap, source.repeat))
-    if not any(part.source for part in parts):
-        raise DataError("The sources hold no pair that fits the lengths of the batches.")
+        sides = encode([line.source for line in lines], [line.target or "" for line in lines])
+        parts.append(Part(*sides, source.cap, source.repeat))
     return Corpus(checkpoint.ids, batches, seed, parts)
 
 
@@ -167,7 +183,6 @@ class Encoder:
                 "A model of several target languages can't be trained here; the text has no marks for them."
             )
         ids, target_pieces = checkpoint.ids, checkpoint.target_pieces or checkpoint.source_pieces
-        self._eos = ids.eos
         self._sides = []
         for name, pieces, unk in (
             ("source.spm", checkpoint.source_pieces, ids.unk_source),
@@ -176,12 +191,17 @@ class Encoder:
             tokenizer = load_tokenizer(checkpoint.spm[name])
             row = {piece: n for n, piece in enumerate(pieces)}
             table = [row.get(tokenizer.id_to_piece(n), unk) for n in range(tokenizer.get_piece_size())]
-            self._sides.append((tokenizer, np.array(table, dtype=np.int32)))
+            # The last entry is for -1, which stands for the end below.
+            self._sides.append((tokenizer, np.array([*table, ids.eos], dtype=np.int32)))
 
-    def pairs(self, sources: Sequence[str], targets: Sequence[str]) -> list[tuple[Ints, Ints]]:
-        """Ids of both sides, sentence by sentence."""
-        sides = []
-        for (tokenizer, table), texts in zip(self._sides, (sources, targets), strict=True):
-            encoded = tokenizer.encode(list(texts), num_threads=2)
-            sides.append([np.append(table[ids], np.int32(self._eos)) for ids in encoded])
-        return list(zip(*sides, strict=True))
+    def __call__(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[Side, Side]:
+        """Ids of both sides."""
+        source, target = (self._side(*side, texts) for side, texts in zip(self._sides, (sources, targets), strict=True))
+        return source, target
+
+    @staticmethod
+    def _side(tokenizer: SentencePieceProcessor, table: Ints, texts: Sequence[str]) -> Side:
+        encoded = tokenizer.encode(list(texts), num_threads=2)
+        lengths = np.array([len(pieces) + 1 for pieces in encoded], dtype=np.int64)
+        pieces = np.fromiter(chain.from_iterable(chain(each, (-1,)) for each in encoded), np.int32, lengths.sum())
+        return Side(table[pieces], lengths)

@@ -21,7 +21,7 @@ class Network:
     """The Transformer as a function of its tensors: logits under bf16 products."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        self._model = Transformer.from_tensors(checkpoint.architecture, checkpoint.tensors)
+        self._model = Transformer.from_tensors(checkpoint.architecture, checkpoint.tensors).requires_grad_(False)
         self._names = {
             name: f"{name}.weight" if name in matrix_shapes(checkpoint.architecture) else name
             for name in checkpoint.tensors

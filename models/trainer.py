@@ -114,9 +114,7 @@ class HeldOut:
             for language in (checkpoint.source_languages[0], checkpoint.target_languages[0])
         ]
         self._sources, self._references = read_test_set(*paths, what.sentences)
-        pairs = Encoder(checkpoint).pairs(self._sources, self._references)
-        longest = recipe.batches.lengths[-1]
-        part = Part([s[-longest:] for s, _ in pairs], [t[-longest:] for _, t in pairs], None, 1)
+        part = Part(*Encoder(checkpoint)(self._sources, self._references))
         self._batches = Corpus(checkpoint.ids, Batches(1, recipe.batches.lengths), 0, [part]).in_order(VALIDATION_BATCH)
         self._checkpoint, self._bleu_sentences = checkpoint, what.bleu_sentences
 
@@ -160,7 +158,7 @@ def train(
     plan = corpus.epoch(run.progress.epoch)
     if run.progress.step == 0:
         run.validate(held_out, log)
-    saved, first_step, losses, window = time.monotonic(), run.progress.step, [], (time.monotonic(), run.progress.tokens)
+    saved, first_step, meter = time.monotonic(), run.progress.step, Meter(run.progress.tokens)
     with _signals() as stop, tqdm(total=total, initial=run.progress.tokens, unit="token", unit_scale=True) as bar:
         while run.progress.tokens < total:
             now = run.progress
@@ -170,29 +168,47 @@ def train(
             begin = phases_end[run.progress.phase] - objective.schedules[run.progress.phase].tokens
             lr = rate(objective.schedules[run.progress.phase], now.tokens - begin)
             batch = corpus.batch(plan[now.batch])
-            losses.append(run.step(batch, lr))
+            meter.losses.append(run.step(batch, lr))
             bar.update(batch.tokens)
             if now.batch + 1 == len(plan):
                 plan = corpus.epoch(now.epoch + 1)
                 run.progress = replace(run.progress, epoch=now.epoch + 1, batch=0)
             done, asked = run.progress, stop or (steps is not None and run.progress.step - first_step >= steps)
             if done.step % recipe.run.log_steps == 0:
-                speed = (done.tokens - window[1]) / (time.monotonic() - window[0])
-                figures = {"loss": sum(losses) / len(losses), "rate": lr, "tokens_per_second": round(speed)}
-                log.add(done, "training", figures)
+                figures = meter.read(done.tokens)
+                log.add(done, "training", {**figures, "rate": lr})
                 bar.set_postfix(phase=done.phase + 1, loss=f"{figures['loss']:.3f}", refresh=False)
-                losses, window = [], (time.monotonic(), done.tokens)
             every = recipe.validation.every_tokens
             if done.tokens // every > now.tokens // every or done.tokens >= phases_end[done.phase]:
                 run.validate(held_out, log)
                 log.plot(out / PLOT)
-                window = (time.monotonic(), run.progress.tokens)
+                meter.restart(done.tokens)
             if asked or done.tokens >= total or time.monotonic() - saved > 60 * recipe.run.checkpoint_minutes:
                 run.save()
                 saved = time.monotonic()
             if asked:
                 break
     return run.progress
+
+
+class Meter:
+    """Mean loss and tokens per second since it was last read; a restart leaves out the time of a validation."""
+
+    def __init__(self, tokens: int) -> None:
+        self.losses: list[float] = []
+        self.restart(tokens)
+
+    def restart(self, tokens: int) -> None:
+        """The clock begins again."""
+        self._tokens, self._time = tokens, time.monotonic()
+
+    def read(self, tokens: int) -> dict[str, float]:
+        """Figures of the steps up to so many tokens."""
+        speed = (tokens - self._tokens) / (time.monotonic() - self._time)
+        figures = {"loss": sum(self.losses) / len(self.losses), "tokens_per_second": round(speed)}
+        self.losses.clear()
+        self.restart(tokens)
+        return figures
 
 
 class _Run:

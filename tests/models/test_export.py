@@ -221,7 +221,7 @@ def test_an_error_is_a_sentence_and_status_2(tmp_path, checkpoint_path, capsys, 
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("verb", ["", "import", "quantize", "inspect", "evaluate", "report"])
+@pytest.mark.parametrize("verb", ["", "import", "quantize", "inspect", "evaluate", "report", "train", "retrain"])
 def test_help_needs_no_torch(verb):
     code = "import sys; from models.__main__ import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
     code += "sys.exit('torch' in sys.modules)"

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from models.__main__ import main
-from models.batches import Batches, Corpus, Encoder, Part, Source, read_corpus
+from models.batches import Batches, Corpus, Encoder, Part, Side, Source, read_corpus
 from models.bit_config import find_config
 from models.checkpoint import read_checkpoint, write_checkpoint, write_marian
 from models.data import DataError
@@ -286,11 +286,12 @@ def test_the_losses_are_those_of_torch():
 def toy_corpus(caps: list[int | None], repeats: list[int]) -> Corpus:
     random = np.random.default_rng(0)
 
-    def sentence(n: int) -> np.ndarray:
-        return np.append(random.integers(1, 50, n), 0).astype(np.int32)
+    def side(lengths: list[int]) -> Side:
+        ids = [np.append(random.integers(1, 50, n), 0) for n in lengths]
+        return Side(np.concatenate(ids).astype(np.int32), np.array(lengths) + 1)
 
     parts = [
-        Part([sentence(n % 7 + 1) for n in range(60)], [sentence(n % 5 + 1) for n in range(60)], cap, repeat)
+        Part(side([n % 7 + 1 for n in range(60)]), side([n % 5 + 1 for n in range(60)]), cap, repeat)
         for cap, repeat in zip(caps, repeats, strict=True)
     ]
     ids = Ids(eos=0, pad=59, unk_source=1, unk_target=1, decoder_start=59, suppressed=(59,))
@@ -332,8 +333,9 @@ def test_text_becomes_the_ids_that_evaluate_reads(tiny_checkpoint):
 
     reader = Pieces(tiny_checkpoint.spm["source.spm"], tiny_checkpoint.source_pieces, 1, ())
     texts = ["bade figo", "☃ ba", "hühühü"]
-    for text, (source, target) in zip(texts, Encoder(tiny_checkpoint).pairs(texts, texts), strict=True):
-        assert list(source) == list(target) == [*reader.encode(text), 0]
+    source, target = Encoder(tiny_checkpoint)(texts, texts)
+    for n, text in enumerate(texts):
+        assert list(source[n]) == list(target[n]) == [*reader.encode(text), 0]
 
 
 def test_text_without_translations_is_refused(tmp_path, shared, tiny_checkpoint):
