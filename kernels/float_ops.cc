@@ -14,6 +14,7 @@ namespace SUB3_ISA_NAMESPACE {
 namespace {
 
 constexpr size_t kLanes = 16;
+constexpr float kLowest = -std::numeric_limits<float>::infinity();
 typedef float Floats __attribute__((vector_size(kLanes * sizeof(float))));
 typedef int32_t Ints __attribute__((vector_size(kLanes * sizeof(int32_t))));
 
@@ -45,8 +46,8 @@ template <typename F>
 inline float Reduce(Floats v, F combine) {
   const auto eight = combine(__builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7),
                              __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15));
-  const auto four = combine(__builtin_shufflevector(eight, eight, 0, 1, 2, 3),
-                            __builtin_shufflevector(eight, eight, 4, 5, 6, 7));
+  const auto four =
+      combine(__builtin_shufflevector(eight, eight, 0, 1, 2, 3), __builtin_shufflevector(eight, eight, 4, 5, 6, 7));
   const auto two = combine(four, __builtin_shufflevector(four, four, 2, 3, 0, 1));
   return combine(two, __builtin_shufflevector(two, two, 1, 0, 3, 2))[0];
 }
@@ -57,6 +58,26 @@ inline float Sum(Floats v) {
 
 inline float Largest(Floats v) {
   return Reduce(v, [](auto a, auto b) { return a > b ? a : b; });
+}
+
+// Lanes [W, 2W) of each run of 2W lanes of a and b folded onto the runs' first halves, which then stand side by side.
+template <int W>
+inline Floats Fold(Floats a, Floats b) {
+  constexpr auto lane = [](int i, int upper) { return i / W * 2 * W + i % W + upper; };
+  return __builtin_shufflevector(a, b, lane(0, 0), lane(1, 0), lane(2, 0), lane(3, 0), lane(4, 0), lane(5, 0),
+                                 lane(6, 0), lane(7, 0), lane(8, 0), lane(9, 0), lane(10, 0), lane(11, 0), lane(12, 0),
+                                 lane(13, 0), lane(14, 0), lane(15, 0)) +
+         __builtin_shufflevector(a, b, lane(0, W), lane(1, W), lane(2, W), lane(3, W), lane(4, W), lane(5, W),
+                                 lane(6, W), lane(7, W), lane(8, W), lane(9, W), lane(10, W), lane(11, W), lane(12, W),
+                                 lane(13, W), lane(14, W), lane(15, W));
+}
+
+// Lane r of the result is Sum(v[r]), the same additions in the same order, sixteen at a time.
+inline Floats Sums(const Floats* v) {
+  Floats eights[8], fours[4];
+  Unroll<8>([&](auto i) { eights[i] = Fold<8>(v[2 * i], v[2 * i + 1]); });
+  Unroll<4>([&](auto i) { fours[i] = Fold<4>(eights[2 * i], eights[2 * i + 1]); });
+  return Fold<1>(Fold<2>(fours[0], fours[1]), Fold<2>(fours[2], fours[3]));
 }
 
 // e^x: x = n ln 2 + r, |r| <= ln 2 / 2, e^r by a polynomial of degree 6; relative error below 2e-7 on [-87, 88],
@@ -130,52 +151,55 @@ void Activate(Activation activation, float* x, size_t n) {
   }
 }
 
-float LogSumExp(const float* x, size_t n) {
-  constexpr float kLowest = -std::numeric_limits<float>::infinity();
-  Floats largest = Floats{} + kLowest;
-  ForEach(x, n, kLowest, [&](size_t, Floats v, size_t) { largest = Max(largest, v); });
-  const float maximum = Largest(largest);
+float LogSumExp(const float* x, size_t n, float maximum) {
   Floats sums{};
   ForEach(x, n, kLowest, [&](size_t, Floats v, size_t) { sums += Exp(v - maximum); });
   return maximum + std::log(Sum(sums));
 }
 
+size_t Padded(size_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
+
+// In place over x[0 .. Padded(n)): what lies from n on becomes zero.
 void Softmax(float* x, size_t n) {
-  constexpr float kLowest = -std::numeric_limits<float>::infinity();
-  Floats largest = Floats{} + kLowest;
-  ForEach(x, n, kLowest, [&](size_t, Floats v, size_t) { largest = Max(largest, v); });
+  std::fill(x + n, x + Padded(n), kLowest);
+  Floats largest = Load(x);
+  for (size_t i = kLanes; i < n; i += kLanes) largest = Max(largest, Load(x + i));
   const float maximum = Largest(largest);
   Floats sums{};
-  ForEach(x, n, kLowest, [&](size_t i, Floats v, size_t valid) {
-    const Floats e = Exp(v - maximum);
+  for (size_t i = 0; i < n; i += kLanes) {
+    const Floats e = Exp(Load(x + i) - maximum);
     sums += e;
-    StorePart(x + i, e, valid);
-  });
+    Store(x + i, e);
+  }
   const float inverse = 1.0f / Sum(sums);
-  Map(x, n, x, [&](size_t, Floats v, size_t) { return v * inverse; });
+  for (size_t i = 0; i < n; i += kLanes) Store(x + i, Load(x + i) * inverse);
 }
 
-float Dot(const float* a, const float* b, size_t n) {
-  Floats sums{};
-  ForEach(a, n, 0.0f, [&](size_t i, Floats v, size_t valid) { sums += v * LoadUpTo(b + i, valid); });
-  return Sum(sums);
+// scores[t] = scale * q . keys[t], for the sixteen or fewer keys from t on; the scores of missing ones are anything.
+void ScoresOfSixteen(const float* q, const float* const* keys, size_t rows, size_t offset, size_t head_dim, float scale,
+                     float* scores) {
+  Floats sums[kLanes] = {};
+  for (size_t i = 0; i < head_dim; i += kLanes) {
+    const size_t valid = std::min(kLanes, head_dim - i);
+    const Floats part = LoadUpTo(q + i, valid);
+    for (size_t r = 0; r < rows; ++r) sums[r] += part * LoadUpTo(keys[r] + offset + i, valid);
+  }
+  Store(scores, Sums(sums) * scale);
 }
 
 void Attend(const float* q, const float* const* keys, const float* const* values, size_t length, size_t heads,
-            size_t head_dim, float scale, float* scratch, float* out) {
-  for (size_t t = 0; t < length; ++t) {
-    for (size_t h = 0; h < heads; ++h) {
-      scratch[h * length + t] = Dot(q + h * head_dim, keys[t] + h * head_dim, head_dim) * scale;
-    }
-  }
-  for (size_t h = 0; h < heads; ++h) Softmax(scratch + h * length, length);
+            size_t head_dim, float scale, float* scores, float* out) {
   for (size_t h = 0; h < heads; ++h) {
-    const float* weights = scratch + h * length;
-    for (size_t i = 0; i < head_dim; i += kLanes) {
-      const size_t valid = std::min(kLanes, head_dim - i);
+    const size_t head = h * head_dim;
+    for (size_t t = 0; t < length; t += kLanes) {
+      ScoresOfSixteen(q + head, keys + t, std::min(kLanes, length - t), head, head_dim, scale, scores + t);
+    }
+    Softmax(scores, length);
+    for (size_t i = head; i < head + head_dim; i += kLanes) {
+      const size_t valid = std::min(kLanes, head + head_dim - i);
       Floats sums{};
-      for (size_t t = 0; t < length; ++t) sums += LoadUpTo(values[t] + h * head_dim + i, valid) * weights[t];
-      StorePart(out + h * head_dim + i, sums, valid);
+      for (size_t t = 0; t < length; ++t) sums += LoadUpTo(values[t] + i, valid) * scores[t];
+      StorePart(out + i, sums, valid);
     }
   }
 }
@@ -251,24 +275,29 @@ void AttendAll(const float* q, const float* k, const float* v, size_t length, si
 }
 
 void TopK(const float* x, size_t n, size_t k, int32_t* indices, float* values) {
-  // A short sorted list; a vector without a value above its last entry is passed over at once.
+  // A short sorted list; a stretch without a value above its last entry is passed over at once.
+  constexpr size_t kStretch = 8 * kLanes;
   size_t found = 0;
-  float threshold = -std::numeric_limits<float>::infinity();
-  ForEach(x, n, -std::numeric_limits<float>::infinity(), [&](size_t first, Floats v, size_t valid) {
-    if (found == k && !(Largest(v) > threshold)) return;
-    for (size_t lane = 0; lane < valid; ++lane) {
-      const float value = v[lane];
-      if (found == k && !(value > threshold)) continue;
+  float threshold = kLowest;
+  for (size_t first = 0; first < n; first += kStretch) {
+    const size_t end = std::min(n, first + kStretch);
+    if (found == k && end - first == kStretch) {
+      Floats largest = Load(x + first);
+      for (size_t i = first + kLanes; i < end; i += kLanes) largest = Max(largest, Load(x + i));
+      if (!(Largest(largest) > threshold)) continue;
+    }
+    for (size_t i = first; i < end; ++i) {
+      if (found == k && !(x[i] > threshold)) continue;
       size_t place = found < k ? found++ : k - 1;
-      for (; place > 0 && value > values[place - 1]; --place) {
+      for (; place > 0 && x[i] > values[place - 1]; --place) {
         values[place] = values[place - 1];
         indices[place] = indices[place - 1];
       }
-      values[place] = value;
-      indices[place] = static_cast<int32_t>(first + lane);
+      values[place] = x[i];
+      indices[place] = static_cast<int32_t>(i);
       threshold = values[found - 1];
     }
-  });
+  }
 }
 
 }  // namespace

@@ -23,18 +23,20 @@ struct FloatOps {
   // In place: relu(x) = max(x, 0); swish(x) = x / (1 + e^-x); gelu(x) = x (1 + erf(x / sqrt 2)) / 2.
   void (*activate)(Activation activation, float* x, size_t n);
   // out[h * d + i] = sum_t softmax_t(scale * q_h . keys[t]_h) * values[t][h * d + i], h < heads, d = head_dim.
-  // scratch: [heads, length].
+  // scores: scratch of AttendScratch(length) floats.
   void (*attend)(const float* q, const float* const* keys, const float* const* values, size_t length, size_t heads,
-                 size_t head_dim, float scale, float* scratch, float* out);
+                 size_t head_dim, float scale, float* scores, float* out);
   // The same for all `length` positions of a sentence at once: rows of q, k, v and out are heads * head_dim apart.
   // scratch: AttendAllScratch(length, head_dim) floats.
   void (*attend_all)(const float* q, const float* k, const float* v, size_t length, size_t heads, size_t head_dim,
                      float scale, float* scratch, float* out);
-  // log sum_i e^x[i].
-  float (*log_sum_exp)(const float* x, size_t n);
+  // log sum_i e^x[i]; `maximum` is that of x.
+  float (*log_sum_exp)(const float* x, size_t n, float maximum);
   // The k largest x, largest first, ties by the lower index. indices and values: [k]; k <= n.
   void (*top_k)(const float* x, size_t n, size_t k, int32_t* indices, float* values);
 };
+
+inline size_t AttendScratch(size_t length) { return (length + 15) / 16 * 16; }
 
 inline size_t AttendAllScratch(size_t length, size_t head_dim) {
   return (head_dim + 4) * ((length + 15) / 16 * 16);  // one head's keys transposed, the scores of four positions

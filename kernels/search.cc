@@ -43,8 +43,8 @@ std::vector<Search::Candidate> Search::Candidates(const FloatOps& ops, float* lo
   std::vector<Candidate> candidates;
   for (uint32_t r = 0; r < rows_.size(); ++r, logits += options_.vocab_size) {
     if (length_ <= options_.min_length) logits[options_.eos] = -std::numeric_limits<float>::infinity();
-    const float normalizer = ops.log_sum_exp(logits, options_.vocab_size);
     ops.top_k(logits, options_.vocab_size, wanted, tokens.data(), values.data());
+    const float normalizer = ops.log_sum_exp(logits, options_.vocab_size, values[0]);
     for (size_t k = 0; k < wanted; ++k) candidates.push_back({r, tokens[k], rows_[r].sum + (values[k] - normalizer)});
   }
   std::stable_sort(candidates.begin(), candidates.end(),

@@ -180,7 +180,7 @@ void Decoder::Reserve(size_t max_rows, size_t longest) {
     *array = workspace_.Allocate<float>(max_rows * config.d_model);
   }
   inner_ = workspace_.Allocate<float>(max_rows * config.decoder_ffn_dim);
-  scores_ = workspace_.Allocate<float>(config.decoder_heads * longest);
+  scores_ = workspace_.Allocate<float>(AttendScratch(longest));
   keys_ = workspace_.Allocate<const float*>(longest);
   values_ = workspace_.Allocate<const float*>(longest);
   scratch_ = workspace_.Allocate<char>(ScratchBytes(config, 0));
