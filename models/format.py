@@ -574,6 +574,8 @@ def decode_json(kind: Any, value: Any, where: str) -> Any:
         types_of = arguments or tuple(_hints(kind).values())
         if not isinstance(value, list) or len(value) != len(types_of):
             raise ValueError(f"{where} must be a list of {len(types_of)} values")
+        if tuple(map(type, value)) == types_of and float not in types_of:
+            return tuple(value) if origin is tuple else kind(*value)
         items = [decode_json(t, item, f"{where}[{n}]") for n, (t, item) in enumerate(zip(types_of, value, strict=True))]
         return tuple(items) if origin is tuple else kind(*items)
     if origin is not None and issubclass(origin, Mapping):

@@ -19,7 +19,6 @@ from typing import Protocol
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # no dot: it ends the name
 _MINUTE_S = 60.0
-_PAUSE_S = 1.0  # after the store failed, until it is asked again: a dead one mustn't hold up each request
 _log = logging.getLogger("sub3.keys")
 
 
@@ -113,13 +112,12 @@ class Keys:
     soon as it answers again, and `down` and the log say so. A key revoked meanwhile is refused from then on.
     """
 
-    def __init__(self, store: Store | None, clock: Callable[[], float] = time.time) -> None:
-        """`store`: None is an open server. `clock`: Unix time in seconds."""
-        self._store, self._clock = store, clock
+    def __init__(self, store: Store | None, clock: Callable[[], float] = time.time, ask_again_s: float = 1.0) -> None:
+        """`store`: None is an open server. `clock`: Unix time in seconds. `ask_again_s`: pause while it is down."""
+        self._store, self._clock, self._ask_again_s = store, clock, ask_again_s
         self._lock = threading.Lock()
         self._known: dict[str, Record] = {}
         self._unsaved: dict[str, tuple[int, int]] = {}  # requests and characters counted while the store was down
-        self._ask_again_at = 0.0
         self.down = False
         if store is not None:
             try:
@@ -186,7 +184,7 @@ class Keys:
         assert self._store is not None
         unsaved = self._unsaved.get(name, (0, 0))
         record: Record | None
-        if self._clock() >= self._ask_again_at:
+        if not self.down:
             try:
                 record = self._store.update(
                     name, lambda record: change(_counted(_this_month(record, self._clock()), *unsaved))
@@ -195,9 +193,6 @@ class Keys:
                 self._fell(error)
             else:
                 self._unsaved.pop(name, None)
-                if self.down:
-                    self.down, self._ask_again_at = False, 0.0
-                    _log.warning("The store of API keys answers again.")
                 if record is None:
                     self._known.pop(name, None)
                 else:
@@ -210,9 +205,24 @@ class Keys:
         return record
 
     def _fell(self, error: StoreDown) -> None:
-        if not self.down:
-            _log.error("The store of API keys is down, the last known state decides: %s", error)
-        self.down, self._ask_again_at = True, self._clock() + _PAUSE_S
+        self.down = True
+        _log.error("The store of API keys is down, the last known state decides: %s", error)
+        # a thread asks, so that no request waits for what doesn't answer
+        threading.Thread(target=self._ask_until_it_answers, name="api-keys", daemon=True).start()
+
+    def _ask_until_it_answers(self) -> None:
+        assert self._store is not None
+        while True:
+            time.sleep(self._ask_again_s)
+            try:
+                records = self._store.all()
+            except StoreDown:
+                continue
+            with self._lock:
+                self._known = {r.name: _counted(r, *self._unsaved.get(r.name, (0, 0))) for r in records}
+                self.down = False
+            _log.warning("The store of API keys answers again.")
+            return
 
 
 def new_key(name: str, requests_per_minute: int | None, characters_per_month: int | None) -> tuple[str, Record]:

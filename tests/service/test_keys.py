@@ -260,9 +260,11 @@ def test_limits_usage_and_refunds(shelf: Shelf) -> None:
 
 def test_with_the_store_down_the_last_known_state_decides(shelf: Shelf, caplog: pytest.LogCaptureFixture) -> None:
     key, clock = add(shelf, "a", quota=100), Clock()
-    keys = Keys(shelf.open(), clock)
+    keys = Keys(shelf.open(), clock, ask_again_s=0.01)
     keys.authorise(key, 10)
-    later = add(shelf, "later")
+    later, revoked = add(shelf, "later"), add(shelf, "revoked")
+    keys.authorise(revoked, 1)
+    shelf.open().update("revoked", lambda record: dataclasses.replace(record, revoked=True))
     shelf.fail()
     assert keys.authorise(key, 20).characters == 30
     assert keys.down
@@ -273,10 +275,14 @@ def test_with_the_store_down_the_last_known_state_decides(shelf: Shelf, caplog: 
         keys.authorise("a.guess", 1)
     with pytest.raises(StoreDown, match="can't be checked"):
         keys.authorise(later, 1)
+    assert keys.authorise(revoked, 1).name == "revoked"  # the last known state
     keys.refund(keys.authorise(key, 5))
     shelf.mend()
-    clock.now += 2  # a store that failed is left alone for a second
+    while keys.down:
+        keys.usage(key)
     assert keys.authorise(later, 1).name == "later"
+    with pytest.raises(WrongKey):
+        keys.authorise(revoked, 1)
     assert not keys.down
     assert keys.authorise(key, 40).characters == 70
     records = {record.name: record for record in shelf.open().all()}
