@@ -1,6 +1,7 @@
 """POST /v1/translate as its clients meet it, over a running server."""
 
 import json
+import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,17 @@ import httpx
 import pytest
 
 from models.format import open_model
+from service.configurations import by_name
 from service.schemas import TranslateReply
 from service.settings import Settings
+from service.tokenizer import Tokenizer
+from service.translator import Options, Translator
 from tests.service.running import (
+    AUTHORIZED,
     PAIR,
+    TOKEN,
     assert_refused,
+    held_steps,
     held_worker,
     serve,
     texts_of,
@@ -238,3 +245,72 @@ def test_a_time_out_that_is_none(client: httpx.Client, header: str) -> None:
         "/v1/translate", json={"text": "Hello.", **PAIR}, headers={"X-Request-Timeout-Ms": header.encode()}
     )
     assert_refused(response, 422, "X-Request-Timeout-Ms", "milliseconds")
+
+
+def test_many_clients_get_what_the_engine_gives_offline(tiny_model: Path) -> None:
+    choose = random.Random(5)
+    words = ["The old house", "sees", "a big tree", "near the river", "the sun", "Hello world", "over"]
+    requests = [
+        (
+            [" ".join(choose.choices(words, k=choose.randint(1, 12))) + "." for _ in range(choose.randint(1, 4))],
+            choose.choice([1, 1, 2, 5]),
+        )
+        for _ in range(60)
+    ]
+    directory = open_model(tiny_model)
+    offline = Translator(directory, Tokenizer(directory), *by_name(directory, "full"), max_batch_tokens=4096)
+    expected = [
+        [
+            (translation.best.text, translation.best.score)
+            for translation in offline.translate(texts, Options("en", "de", beam_size)).translations
+        ]
+        for texts, beam_size in requests
+    ]
+    settings = Settings(model_directory=tiny_model, threads=2, max_batch_rows=8, max_encode_tokens=32)
+    with (
+        serve(settings) as server,
+        httpx.Client(base_url=server.url, timeout=60) as client,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        replies = pool.map(lambda wish: translate(client, wish[0], beam_size=wish[1]).json(), requests)
+        found = [[(t["text"], t["score"]) for t in reply["translations"]] for reply in replies]
+    assert found == expected
+
+
+@pytest.mark.parametrize("stays", [True, False], ids=["stays", "leaves"])
+def test_a_swap_closes_the_old_engine_only_when_its_last_sentence_has_left(tiny_model: Path, stays: bool) -> None:
+    text = "The old house. A big tree sees the river. The sun."
+    settings = Settings(model_directory=tiny_model, threads=1, admin_token=TOKEN)
+    with (
+        serve(settings) as server,
+        httpx.Client(base_url=server.url, timeout=60) as client,
+        ThreadPoolExecutor() as pool,
+        held_steps() as gate,
+    ):
+        old = server.app.state.registry.find("tiny").active
+
+        def swap() -> None:
+            gate.reached()  # the request's sentences run
+            swapped = client.put("/admin/models/tiny/config", json={"config": "half"}, headers=AUTHORIZED)
+            assert swapped.status_code == 200
+
+        if stays:
+            asked = pool.submit(translate, client, text)
+            swap()
+        else:
+            translate_and_leave(server, swap, text)
+            while not server.app.state.scheduler._workers[0].leaving:  # until the server has noticed
+                client.get("/health/live")
+        assert old._engine._model is not None
+        gate.open()
+        if stays:
+            reply = asked.result(60).json()
+            assert reply["model"]["config"] == "full"
+            directory = open_model(tiny_model)
+            again = Translator(directory, Tokenizer(directory), *by_name(directory, "full"), max_batch_tokens=4096)
+            (offline,) = again.translate([text], Options("en", "de")).translations
+            assert reply["translations"][0]["text"] == offline.best.text
+        else:
+            until_metric(client, 'sub3_failures_total{reason="ClientClosed"} 1.0')
+        assert old._engine._model is None
+        assert translate(client, text).json()["model"]["config"] == "half"
