@@ -30,10 +30,14 @@ class Wish(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The translations of a wish; `detected` is the source of each text. `cost` is None where nothing was computed."""
+    """The translations of a wish, and of each text its source and its characters without tags, as the key is charged.
+
+    `cost` is None where nothing was computed.
+    """
 
     translations: list[Translation]
     detected: list[Detected]
+    characters: list[int]
     cost: Cost | None
 
 
@@ -81,7 +85,7 @@ async def translate(
             translations[index] = translation
     if prepared.documents is not None:
         translations = list(map(_rendered, prepared.documents, translations))
-    return Outcome(translations, prepared.detected, cost)
+    return Outcome(translations, prepared.detected, list(map(len, prepared.plain)), cost)
 
 
 def _pass_on(on_sentence: OnSentence, indices: list[int], sentence: TranslatedSentence) -> None:

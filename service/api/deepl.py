@@ -87,6 +87,8 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
     characters = 0  # translated by this process
 
     async def key_use(request: Request, fields: Fields) -> KeyUse:
+        if not keys.required:
+            return KeyUse()
         return await asyncio.to_thread(keys.usage, _key(request, fields))  # refuses a wrong one
 
     @routes.get(
@@ -107,7 +109,7 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
         await key_use(request, fields)
         asked = _asked(fields, registry)
         outcome = await pipeline.translate(dispatcher, registry, request, _key(request, fields), asked.wish)
-        characters += sum(asked.billed)
+        characters += sum(outcome.characters)
         return _reply(_translated(asked, outcome), outcome.cost.headers() if outcome.cost else None)
 
     @routes.get(
@@ -162,10 +164,9 @@ def configuration_for(model_type: str, registry: Registry, source: str, target: 
 
 
 class _Asked(NamedTuple):
-    """A checked request; `billed` are the characters of its texts, `model_type` is what its reply names."""
+    """A checked request; `model_type` is what its reply names."""
 
     wish: Wish
-    billed: list[int]
     model_type: str | None
 
 
@@ -187,11 +188,10 @@ def _asked(fields: Fields, registry: Registry) -> _Asked:
     model_type = _MODEL_TYPES[asked_type] if asked_type else None
     pinned_source = source or next(known for known, other in pairs if other == target)
     configuration = configuration_for(model_type, registry, pinned_source, target) if model_type else None
-    billed = [len(text) for text in texts]
     if split != "1" and markup is None:  # in markup it is for the dialect of it to say what a line break means
         texts = [" ".join(text.splitlines()) for text in texts]
     options = Options(source or AUTO, target, split_sentences=split != "0")
-    return _Asked(Wish(texts, options, markup, configuration), billed, model_type)
+    return _Asked(Wish(texts, options, markup, configuration), model_type)
 
 
 def _texts(fields: Fields) -> list[str]:
@@ -258,10 +258,12 @@ def _translated(asked: _Asked, outcome: Outcome) -> dict[str, Any]:
             {
                 "detected_source_language": detected.language.upper(),
                 "text": translation.best.text,
-                "billed_characters": billed,
+                "billed_characters": characters,
                 **used,
             }
-            for translation, detected, billed in zip(outcome.translations, outcome.detected, asked.billed, strict=True)
+            for translation, detected, characters in zip(
+                outcome.translations, outcome.detected, outcome.characters, strict=True
+            )
         ]
     }
 

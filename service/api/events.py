@@ -17,7 +17,15 @@ STREAM_RESPONSE: dict[str, Any] = {
     "description": "Events, each `event: NAME` and one line `data: JSON`. `sentence` (SentenceEvent) for each sentence "
     "as soon as it is ready, those of a text in order; at the end `done` (TranslateReply: the whole texts and what "
     "they cost), or `error` (Error) if it failed after the first sentence.",
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    "content": {
+        "text/event-stream": {
+            "schema": {  # of one event
+                "type": "object",
+                "required": ["event", "data"],
+                "properties": {"event": {"enum": ["sentence", "done", "error"]}, "data": {"type": "string"}},
+            }
+        }
+    },
 }
 
 

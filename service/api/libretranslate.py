@@ -99,7 +99,8 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
     async def detection(request: Request) -> Response:
         fields = await read_fields(request)
         (text, *_), _ = _texts(fields)
-        await asyncio.to_thread(keys.usage, _key(fields))  # refuses a wrong one; detection is free
+        if keys.required:
+            await asyncio.to_thread(keys.usage, _key(fields))  # refuses a wrong one; detection is free
         return _reply([_spoken(found) for found in detect(text)])
 
     @routes.get("/languages", responses={200: json_reply(_LANGUAGES_REPLY)}, summary="The languages and their targets")
