@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 ENGINE_SOURCES := CMakeLists.txt pyproject.toml $(wildcard kernels/*.cc kernels/*.h kernels/build_ffi.py)
 CLIENTS := tests/service/clients
 
-.PHONY: serve install test lint format test-native report bench bench-quick model clean
+.PHONY: serve install test lint format test-native report bench bench-quick model swap-campaign clean
 
 serve: install
 	$(BIN)/python -m service
@@ -75,6 +75,11 @@ model: $(VENV)/installed-extras
 	  --text $(foreach name,tatoeba software_po libreoffice_help,$(TRAIN)/$(name).tsv.xz) \
 	  --calibrate $(foreach name,tatoeba games_po software_po libreoffice_help mlqe_wiki_pe ms_dynamics_bc_docs,\
 	    $(TRAIN)/$(name).tsv.xz) --calibration-pairs 3000 --card models/configs/en-de.card.md
+
+# A swap every second under load on a real server, five minutes; stop whatever else computes first.
+SECONDS_OF_SWAPS ?= 300
+swap-campaign: $(VENV)/installed-extras
+	$(BIN)/python -m tests.load.swap --seconds $(SECONDS_OF_SWAPS)
 
 clean:
 	rm -rf build $(VENV)

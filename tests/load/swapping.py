@@ -1,0 +1,123 @@
+"""Clients in a closed loop over every live configuration while an administrator swaps: no reply may be wrong."""
+
+import itertools
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from models.format import open_model
+from service.configurations import by_name
+from service.tokenizer import Tokenizer
+from service.translator import Options, Translator
+
+CLIENTS = 4
+
+
+@dataclass
+class Outcome:
+    """What the clients and the administrator saw; a failure is a sentence."""
+
+    answered: Counter[str] = field(default_factory=Counter)  # requests by the configuration that answered
+    failures: list[str] = field(default_factory=list)
+    swap_ms: list[float] = field(default_factory=list)  # as the server measured
+    round_trip_ms: list[float] = field(default_factory=list)  # as the administrator waited
+    rss_bytes: list[int] = field(default_factory=list)  # after each swap, as the server says
+
+
+def offline_answers(model: Path, texts: Sequence[str]) -> dict[str, list[str]]:
+    """What each configuration of a model answers to each text alone, by engines apart from any server."""
+    directory = open_model(model)
+    config = directory.config
+    options = Options(config.source_languages[0], config.target_languages[0])
+    answers = {}
+    for name in config.configurations:
+        translator = Translator(directory, Tokenizer(directory), *by_name(directory, name), max_batch_tokens=4096)
+        answers[name] = [translator.translate([text], options).translations[0].best.text for text in texts]
+        translator.close()
+    return answers
+
+
+def swap_under_load(
+    url: str,
+    headers: Mapping[str, str],
+    model: str,
+    texts: Sequence[str],
+    answers: Mapping[str, Sequence[str]],
+    seconds: float,
+    pause: Callable[[int], None],
+    policies: Sequence[str] = ("availability",),
+) -> Outcome:
+    """Swap through all configurations for so long, `pause(n)` after the n-th swap, under load; then stop the load.
+
+    Half of the clients pin nothing, the others now and then pin what was active a moment ago: they must get that one or
+    a 422 that says what is live.
+    """
+    outcome, stop, lock = Outcome(), threading.Event(), threading.Lock()
+
+    def translate_on(number: int) -> None:
+        chance = random.Random(number)
+        pinned: str | None = None
+        with httpx.Client(base_url=url, timeout=60) as client:
+            while not stop.is_set():
+                chosen = chance.randrange(len(texts))
+                body = {"text": texts[chosen], "source": "en", "target": "de"}
+                try:
+                    reply = client.post("/v1/translate", json=body | ({"config": pinned} if pinned else {}))
+                except httpx.HTTPError as error:
+                    with lock:
+                        outcome.failures.append(f"{type(error).__name__}: {error}")
+                    continue
+                name, failure = _judge(reply, pinned, chosen, answers)
+                with lock:
+                    outcome.answered[name] += 1
+                    if failure is not None:
+                        outcome.failures.append(failure)
+                pins = number % 2 == 1 and chance.random() < 0.5
+                pinned = name if pins and name in answers else None
+
+    with ThreadPoolExecutor(CLIENTS) as pool, httpx.Client(base_url=url, headers=dict(headers), timeout=60) as admin:
+        clients = [pool.submit(translate_on, number) for number in range(CLIENTS)]
+        try:
+            ends = time.monotonic() + seconds
+            for number, name in enumerate(itertools.cycle(answers)):
+                if time.monotonic() >= ends:
+                    break
+                body = {"config": name, "policy": policies[number % len(policies)]}
+                started = time.perf_counter()
+                reply = admin.put(f"/admin/models/{model}/config", json=body)
+                if reply.status_code != 200:
+                    outcome.failures.append(f"swap to {name}: {reply.status_code} {reply.text}")
+                elif reply.json()["result"] == "ok":
+                    outcome.round_trip_ms.append(1e3 * (time.perf_counter() - started))
+                    outcome.swap_ms.append(reply.json()["milliseconds"])
+                    outcome.rss_bytes.append(reply.json()["rss_bytes_after"])
+                pause(number)
+        finally:
+            stop.set()
+        for client in clients:
+            client.result(60)
+    return outcome
+
+
+def _judge(
+    reply: httpx.Response, pinned: str | None, chosen: int, answers: Mapping[str, Sequence[str]]
+) -> tuple[str, str | None]:
+    """Who answered, and what was wrong with it."""
+    if pinned is not None and reply.status_code == 422 and f"'{pinned}' is not live" in reply.text:
+        return "not live any more", None
+    if reply.status_code != 200:
+        return "failed", f"{reply.status_code} {reply.text}"
+    name = reply.json()["model"]["config"]
+    text = reply.json()["translations"][0]["text"]
+    if reply.headers["X-Sub3-Config"] != name or (pinned is not None and name != pinned):
+        return name, f"asked for {pinned}, got {name} with the header {reply.headers['X-Sub3-Config']}"
+    if text != answers[name][chosen]:
+        return name, f"{name} says {text!r}, offline {answers[name][chosen]!r}"
+    return name, None
