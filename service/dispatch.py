@@ -13,7 +13,7 @@ from service.connection import CLIENT_CLOSED_REQUEST, while_connected
 from service.facts import Facts, current
 from service.keys import Keys, KeyUse
 from service.metrics import Cost, Memory, Metrics, Timings, milliseconds_since, process_rss_bytes
-from service.registry import Registry
+from service.registry import Pin, Registry
 from service.scheduler import Scheduler
 from service.settings import Settings
 from service.translator import OnSentence, Options, Translated, Translation, Translator
@@ -68,7 +68,7 @@ class Dispatcher:
         texts: Sequence[str],
         options: Options,
         key: str | None,
-        configuration: str | None = None,
+        configuration: Pin | None = None,
         on_sentence: OnSentence | None = None,
     ) -> Answer:
         """Translate texts among those of other requests; their sentences leave at the next step if this one ends early.
@@ -78,8 +78,8 @@ class Dispatcher:
 
         Args:
             key: the API key as the dialect carries it; the server may not ask for any.
-            configuration: the live one that must answer; without it the request's X-Sub3-Config header says, and
-                without that the active one answers.
+            configuration: the live one that must answer, or what chooses it; without it the request's X-Sub3-Config
+                header says, and without that the active one answers.
             on_sentence: gets each sentence as soon as it is ready, those of a text in its order.
 
         Raises:

@@ -13,7 +13,7 @@ from service.detection import Detected, detect
 from service.dispatch import Dispatcher
 from service.markup import Document, Markup
 from service.metrics import Cost, Memory, Timings
-from service.registry import Registry
+from service.registry import Pin, Registry
 from service.translator import Candidate, OnSentence, Options, TranslatedSentence, Translation
 
 AUTO = "auto"
@@ -26,7 +26,7 @@ class Wish(NamedTuple):
     texts: Sequence[str]
     options: Options
     markup: Markup | None = None
-    configuration: str | None = None  # the live one that must answer
+    configuration: Pin | None = None  # the live one that must answer, or what chooses it
 
 
 class Outcome(NamedTuple):

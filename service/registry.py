@@ -8,7 +8,7 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,6 +25,8 @@ from service.translator import Options, Translator
 
 WARM_UP_TEXT = "Hello, world."
 Policy = Literal["availability", "resource"]
+# What must answer: a live configuration's name, or what chooses one among those that are live.
+Pin = str | Callable[[Sequence[ModelFacts]], str]
 
 
 class NotReady(Exception):
@@ -173,17 +175,6 @@ class Registry:
             for translator in self.translators(model):
                 yield translator.facts, translator.model_bytes, translator.model_bytes + own_bytes(model.directory)
 
-    def live(self, source: str, target: str) -> list[ModelFacts]:
-        """The configurations that a request of this pair may pin, the active one first.
-
-        Raises:
-            UnsupportedPair: no model translates it.
-            NotReady: the model hasn't translated its warm-up sentence yet.
-        """
-        model = self._of_pair(source, target)
-        active = model.active.facts.config
-        return sorted((live.facts for live in self.translators(model)), key=lambda facts: facts.config != active)
-
     def pairs(self) -> list[tuple[str, str]]:
         """The language pairs (source, target) that there are models for."""
         return [
@@ -209,11 +200,12 @@ class Registry:
             return [live.translator for live in model.live.values()]
 
     @asynccontextmanager
-    async def lease(self, source: str, target: str, configuration: str | None = None) -> AsyncIterator[Translator]:
+    async def lease(self, source: str, target: str, configuration: Pin | None = None) -> AsyncIterator[Translator]:
         """The translator of a language pair, kept alive until the block ends, whatever is swapped meanwhile.
 
         Args:
-            configuration: the live one that must answer; without it the active one does, or its canary.
+            configuration: the live one that must answer, or what chooses it, which is called at the instant of the
+                lease, so that no swap comes between; without it the active one does, or its canary.
 
         Raises:
             UnsupportedPair: no model translates it.
@@ -285,14 +277,12 @@ class Registry:
         pairs = ", ".join(f"{known} -> {other}" for known, other in self.pairs())
         raise UnsupportedPair(f"This language pair is not supported; the supported ones are {pairs}.")
 
-    async def _admit(self, model: Model, configuration: str | None) -> _Live:
+    async def _admit(self, model: Model, configuration: Pin | None) -> _Live:
         """Count a reader in, after the swap that holds the configuration, if one does."""
         deadline = time.monotonic() + self._swap_wait_s
         while True:
             with self._lock:
-                name = configuration or model.wanted.active.name
-                if configuration is None and model.canary is not None and model.canary.takes_next():
-                    name = model.canary.name
+                name = _answering(model, configuration)
                 live = model.live.get(name)
                 if live is not None:
                     live.readers += 1
@@ -403,6 +393,18 @@ class Registry:
     def _drained(self, held: Iterable[_Live]) -> bool:
         with self._lock:
             return self._released.wait_for(lambda: not any(live.readers for live in held), self._swap_wait_s)
+
+
+def _answering(model: Model, configuration: Pin | None) -> str:
+    """The configuration that answers the next request. Raises NotReady."""
+    active = model.wanted.active.name
+    if callable(configuration):
+        return configuration([live.translator.facts for live in (*model.live.values(), *model.held.values())])
+    if configuration is not None:
+        return configuration
+    if model.canary is not None and model.canary.takes_next():
+        return model.canary.name
+    return active
 
 
 def _self_test(translator: Translator, directory: ModelDirectory) -> None:

@@ -1,6 +1,7 @@
 """The dialect of DeepL's API, version 2: what its official clients, and those of others, send and read."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -13,8 +14,9 @@ from service.dispatch import Dispatcher
 from service.errors import documented
 from service.keys import Keys, KeyUse
 from service.markup import Markup
+from service.metrics import ModelFacts
 from service.pipeline import AUTO, Outcome, Wish
-from service.registry import Registry
+from service.registry import Pin, Registry
 from service.schemas import DeeplError
 from service.translator import Options
 
@@ -156,11 +158,17 @@ def _key(request: Request, fields: Fields) -> str | None:
     return given if isinstance(given, str) else None
 
 
-def configuration_for(model_type: str, registry: Registry, source: str, target: str) -> str:
-    """The live configuration that stands for a model type: that of the fewest or of the most bits."""
-    live = registry.live(source, target)
-    choose = min if model_type == _LATENCY else max
-    return choose(live, key=lambda facts: facts.bits_per_weight).config
+def fewest_bits(live: Sequence[ModelFacts]) -> str:
+    """The live configuration that stands for latency_optimized."""
+    return min(live, key=lambda facts: facts.bits_per_weight).config
+
+
+def most_bits(live: Sequence[ModelFacts]) -> str:
+    """The live configuration that stands for quality_optimized."""
+    return max(live, key=lambda facts: facts.bits_per_weight).config
+
+
+_PINS: dict[str, Pin] = {_LATENCY: fewest_bits, _QUALITY: most_bits}
 
 
 class _Asked(NamedTuple):
@@ -186,8 +194,7 @@ def _asked(fields: Fields, registry: Registry) -> _Asked:
     split = _one_of(fields, "split_sentences", ("0", "1", "nonewlines")) or "1"
     asked_type = _one_of(fields, "model_type", tuple(_MODEL_TYPES))
     model_type = _MODEL_TYPES[asked_type] if asked_type else None
-    pinned_source = source or next(known for known, other in pairs if other == target)
-    configuration = configuration_for(model_type, registry, pinned_source, target) if model_type else None
+    configuration = _PINS[model_type] if model_type else None
     if split != "1" and markup is None:  # in markup it is for the dialect of it to say what a line break means
         texts = [" ".join(text.splitlines()) for text in texts]
     options = Options(source or AUTO, target, split_sentences=split != "0")

@@ -56,8 +56,8 @@ def swap_under_load(
 ) -> Outcome:
     """Swap through all configurations for so long, `pause(n)` after the n-th swap, under load; then stop the load.
 
-    Half of the clients pin nothing, the others now and then pin what was active a moment ago: they must get that one or
-    a 422 that says what is live.
+    Of the clients the first speaks DeepL's dialect, whose model types choose among what is live; the odd ones now and
+    then pin what was active a moment ago: they must get that one or a 422 that says what is live.
     """
     outcome, stop, lock = Outcome(), threading.Event(), threading.Lock()
 
@@ -67,9 +67,14 @@ def swap_under_load(
         with httpx.Client(base_url=url, timeout=60) as client:
             while not stop.is_set():
                 chosen = chance.randrange(len(texts))
-                body = {"text": texts[chosen], "source": "en", "target": "de"}
                 try:
-                    reply = client.post("/v1/translate", json=body | ({"config": pinned} if pinned else {}))
+                    if number == 0:
+                        kind = chance.choice(("latency_optimized", "quality_optimized"))
+                        body = {"source_lang": "EN", "target_lang": "DE", "model_type": kind}
+                        reply = client.post("/v2/translate", json={"text": [texts[chosen]], **body})
+                    else:
+                        body = {"source": "en", "target": "de", **({"config": pinned} if pinned else {})}
+                        reply = client.post("/v1/translate", json={"text": texts[chosen], **body})
                 except httpx.HTTPError as error:
                     with lock:
                         outcome.failures.append(f"{type(error).__name__}: {error}")
@@ -114,10 +119,11 @@ def _judge(
         return "not live any more", None
     if reply.status_code != 200:
         return "failed", f"{reply.status_code} {reply.text}"
-    name = reply.json()["model"]["config"]
-    text = reply.json()["translations"][0]["text"]
-    if reply.headers["X-Sub3-Config"] != name or (pinned is not None and name != pinned):
-        return name, f"asked for {pinned}, got {name} with the header {reply.headers['X-Sub3-Config']}"
+    name = reply.headers["X-Sub3-Config"]
+    body = reply.json()
+    text = body["translations"][0]["text"]
+    if {name, pinned or name, body["model"]["config"] if "model" in body else name} != {name}:
+        return name, f"asked for {pinned}, got {name}: {reply.text}"
     if text != answers[name][chosen]:
         return name, f"{name} says {text!r}, offline {answers[name][chosen]!r}"
     return name, None

@@ -87,7 +87,7 @@ def test_a_pinned_lease_keeps_its_configuration_until_it_ends(registry: Registry
 
 def test_states_follow_from_one_another(registry: Registry) -> None:
     def live() -> list[str]:
-        return [facts.config for facts in registry.live("en", "de")]
+        return [translator.facts.config for translator in registry.translators(registry.find("tiny"))]
 
     load(registry, "half")
     load(registry, "narrow")
