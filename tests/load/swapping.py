@@ -28,7 +28,7 @@ class Outcome:
     failures: list[str] = field(default_factory=list)
     swap_ms: list[float] = field(default_factory=list)  # as the server measured
     round_trip_ms: list[float] = field(default_factory=list)  # as the administrator waited
-    rss_bytes: list[int] = field(default_factory=list)  # after each swap, as the server says
+    rss_bytes: list[int] = field(default_factory=list)  # before each swap, when the one before it has settled
 
 
 def offline_answers(model: Path, texts: Sequence[str]) -> dict[str, list[str]]:
@@ -102,7 +102,7 @@ def swap_under_load(
                 elif reply.json()["result"] == "ok":
                     outcome.round_trip_ms.append(1e3 * (time.perf_counter() - started))
                     outcome.swap_ms.append(reply.json()["milliseconds"])
-                    outcome.rss_bytes.append(reply.json()["rss_bytes_after"])
+                    outcome.rss_bytes.append(reply.json()["rss_bytes_before"])
                 pause(number)
         finally:
             stop.set()
