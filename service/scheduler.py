@@ -48,9 +48,9 @@ class Limits:
     """Bounds of the work; tokens are source tokens times beam size, except those encoded."""
 
     threads: int
-    batch_rows: int = 32  # hypotheses in a step of a thread
+    batch_rows: int = 16  # hypotheses in a step of a thread
     batch_tokens: int = 4096  # of the sentences in a thread
-    encode_tokens: int = 256  # source tokens encoded between two steps
+    encode_tokens: int = 64  # source tokens encoded between two steps
     queue_tokens: int = 65536  # waiting
 
 

@@ -39,7 +39,7 @@ class Settings(BaseSettings):
         default=os.cpu_count() or 1, ge=1, le=1024, description="Threads that translate; one core each."
     )
     max_batch_rows: int = Field(
-        default=32,
+        default=16,
         ge=1,
         description="Hypotheses decoded together in a thread; more make each step longer. A request that runs "
         "something already gets half of them, the other half is kept for those that come.",
@@ -51,7 +51,7 @@ class Settings(BaseSettings):
         "Half of it is kept as above.",
     )
     max_encode_tokens: int = Field(
-        default=256,
+        default=64,
         ge=1,
         description="Source tokens encoded between two decoder steps; bounds what a long arrival costs the others.",
     )
