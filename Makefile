@@ -24,7 +24,7 @@ $(VENV)/installed: $(ENGINE_SOURCES)
 	touch $@
 
 $(VENV)/installed-extras: $(VENV)/installed pyproject.toml
-	$(BIN)/pip install --quiet --editable '.[train,test,lint]'
+	$(BIN)/pip install --quiet --editable '.[train,test,load,lint]'
 	touch $@
 
 test: lint test-native $(CLIENTS)/node_modules/installed
@@ -64,7 +64,26 @@ bench bench-quick: $(VENV)/installed-bench
 	$(BIN)/python -m tests.bench.bench $(if $(filter bench-quick,$@),--quick)
 
 $(VENV)/installed-bench: $(VENV)/installed-extras
-	$(BIN)/pip install --quiet --editable '.[train,test,bench]'
+	$(BIN)/pip install --quiet --editable '.[train,test,load,bench]'
+	touch $@
+
+# Load on a real server process; results in docs/results/load-*.json. SECONDS lengthens a profile, or each single run of
+# the curve and the comparison; ARGS adds options, such as ARGS='--configuration paper-2.5' (see --help of the modules).
+LOAD_PROFILES := load-smoke load-load load-stress load-soak load-spike load-breakpoint load-swap
+LOAD_OPTIONS = $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
+.PHONY: $(LOAD_PROFILES) load-curve load-versus
+$(LOAD_PROFILES): load-%: $(VENV)/installed-load
+	$(BIN)/python -m tests.load.profiles $* $(LOAD_OPTIONS)
+
+load-curve: $(VENV)/installed-load
+	$(BIN)/python -m tests.load.open_loop $(LOAD_OPTIONS)
+
+# Against CTranslate2's int8 behind FastAPI; stop whatever else computes first. Needs ../shared.
+load-versus: $(VENV)/installed-bench
+	$(BIN)/python -m tests.load.versus $(LOAD_OPTIONS)
+
+$(VENV)/installed-load: $(VENV)/installed pyproject.toml
+	$(BIN)/pip install --quiet --editable '.[load]'
 	touch $@
 
 # The default model from the shared checkpoint, as it was made: a minute. `make report` then measures it.

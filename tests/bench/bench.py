@@ -114,10 +114,10 @@ def words(length: int, seed: int = 0) -> list[str]:
 def cases(quick: bool) -> list[Case]:
     """The table of docs/design.md's comparison, the first and the real one only if `quick`."""
     checkpoint = seeded_checkpoint(WORK / "base", MODEL, **BASE)
-    int8 = converted(checkpoint, WORK / "base-ct2-int8", "int8")
+    int8 = converted(checkpoint, WORK / "base-int8", "int8")
     base = coded(checkpoint, WORK / "base-paper-2.5", "paper-2.5")
     real_checkpoint = SHARED / "checkpoint" / "en-de-small"
-    real_int8 = converted(real_checkpoint, WORK / "en-de-ct2-int8", "int8")
+    real_int8 = converted(real_checkpoint, WORK / "en-de-int8", "int8")
     ours, peer = Ours(base), CTranslate2(int8, "int8")
     real, real_peer = Ours(MODEL), CTranslate2(real_int8, "int8")
     one = [words(SOURCE_TOKENS)]
@@ -132,7 +132,7 @@ def cases(quick: bool) -> list[Case]:
     )
     if quick:
         return [first, default]
-    fp32 = CTranslate2(converted(checkpoint, WORK / "base-ct2-float32", "float32"), "float32")
+    fp32 = CTranslate2(converted(checkpoint, WORK / "base-float32", "float32"), "float32")
     many = [words(SOURCE_TOKENS, seed) for seed in range(32)]
     ours_2, peer_2 = Ours(base, threads=2), CTranslate2(int8, "int8", threads=2)
     real_2, real_peer_2 = Ours(MODEL, threads=2), CTranslate2(real_int8, "int8", threads=2)

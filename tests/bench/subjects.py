@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 Sources = Sequence[Sequence[str]]  # pieces of each sentence, eos not included
 
@@ -72,11 +72,40 @@ def coded(checkpoint: Path, path: Path, config: str) -> Path:
 
 
 def converted(checkpoint: Path, path: Path, quantization: str) -> Path:
-    """CTranslate2's directory of the checkpoint."""
-    if not path.exists():
-        from ctranslate2.converters import TransformersConverter
+    """CTranslate2's directory of the checkpoint.
 
-        TransformersConverter(str(checkpoint)).convert(str(path), quantization=quantization)
+    Its converter has every Marian decoder start from a zero embedding, which `<pad>` is in the published models. A
+    checkpoint that transformers trained has learnt a row for `<pad>`, without which it translates something else.
+    """
+    if path.exists():
+        return path
+    from ctranslate2.converters import TransformersConverter
+    from ctranslate2.converters.transformers import MarianMTLoader, register_loader
+
+    @register_loader("MarianConfig")
+    class StartsFromPad(MarianMTLoader):
+        def get_model_spec(self, model: Any) -> Any:
+            spec = super().get_model_spec(model)
+            bias = model.final_logits_bias.squeeze().clone()
+            bias[-1] = -1e9  # <pad> is never generated
+            spec.decoder.projection.bias = bias
+            return spec
+
+        def set_decoder(self, spec: Any, decoder: Any) -> None:
+            super().set_decoder(spec, decoder)
+            spec.start_from_zero_embedding = False
+
+        def set_config(self, config: Any, model: Any, tokenizer: Any) -> None:
+            super().set_config(config, model, tokenizer)
+            config.decoder_start_token = "<pad>"
+
+        def get_vocabulary(self, model: Any, tokenizer: Any) -> list[str]:
+            return [*super().get_vocabulary(model, tokenizer), "<pad>"]
+
+        def _remove_pad_weights(self, spec: Any) -> None:
+            """They stay."""
+
+    TransformersConverter(str(checkpoint)).convert(str(path), quantization=quantization)
     return path
 
 

@@ -1,0 +1,13 @@
+"""A small model for the load tests."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.service.tiny_model import write_tiny_model
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every configuration of it can be served."""
+    return write_tiny_model(tmp_path_factory.mktemp("load") / "tiny")
