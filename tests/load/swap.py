@@ -6,20 +6,14 @@ import os
 import platform
 import secrets
 import statistics
-import subprocess
 import sys
-import threading
 import time
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from service.metrics import milliseconds_since
+from tests.load.figures import RESULTS
+from tests.load.processes import MODEL, ours, placements
 from tests.load.swapping import CLIENTS, Outcome, offline_answers, swap_under_load
 
-ROOT = Path(__file__).resolve().parents[2]
-MODEL = ROOT / "models" / "store" / "en-de"
 SWAP_MS = 100.0
 RSS_SHARE = 0.02
 WARM_UP_ROUNDS = 4  # through all configurations, before resident memory is compared
@@ -38,18 +32,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.load.swap", description=__doc__)
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--every", type=float, default=1.0, help="seconds between the starts of two swaps")
-    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results" / "swap.json")
+    parser.add_argument("--output", type=Path, default=RESULTS / "swap.json")
     arguments = parser.parse_args()
     answers = offline_answers(MODEL, TEXTS)
     token = secrets.token_hex(16)
-    with _server(token) as url:
+    with ours("balanced", placements()["shared"], {"SUB3_ADMIN_TOKEN": token}) as server:
         begun = time.monotonic()
 
         def until_next(number: int) -> None:
             time.sleep(max(0.0, begun + (number + 1) * arguments.every - time.monotonic()))
 
         headers = {"Authorization": f"Bearer {token}"}
-        outcome = swap_under_load(url, headers, MODEL.name, TEXTS, answers, arguments.seconds, until_next)
+        outcome = swap_under_load(server.url, headers, MODEL.name, TEXTS, answers, arguments.seconds, until_next)
     report = _report(outcome, arguments.seconds, len(answers))
     arguments.output.write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps(report, indent=2))
@@ -99,27 +93,6 @@ def _report(outcome: Outcome, seconds: float, configurations: int) -> dict[str, 
             "goal": RSS_SHARE,
         },
     }
-
-
-@contextmanager
-def _server(token: str) -> Iterator[str]:
-    """`python -m service` on a free port; its address."""
-    environment = {**os.environ, "PORT": "0", "SUB3_ADMIN_TOKEN": token, "SUB3_MODEL_DIRECTORY": str(MODEL)}
-    environment |= {"SUB3_STATE_FILE": "", "SUB3_DRAIN_SECONDS": "0"}
-    started = time.perf_counter()
-    with subprocess.Popen(
-        [sys.executable, "-m", "service"], env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr is not None
-        try:
-            address = next(line for line in process.stderr if "running on" in line)
-            print(f"ready after {milliseconds_since(started):.0f} ms", file=sys.stderr)
-            # its log has a line a request: unread, it would fill the pipe and stop the server
-            threading.Thread(target=deque, args=(process.stderr, 0)).start()
-            yield address.split("running on ")[1].split()[0]
-        finally:
-            process.terminate()
-            process.wait()
 
 
 if __name__ == "__main__":
