@@ -4,13 +4,14 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8080
 export HOST PORT
+comma := ,
 
 VENV := .venv
 BIN := $(VENV)/bin
 ENGINE_SOURCES := CMakeLists.txt pyproject.toml $(wildcard kernels/*.cc kernels/*.h kernels/build_ffi.py)
 CLIENTS := tests/service/clients
 
-.PHONY: serve install test lint format test-native report bench bench-quick model swap-campaign clean
+.PHONY: serve install test lint format test-native test-arm report bench bench-quick model swap-campaign clean
 
 serve: install
 	$(BIN)/python -m service
@@ -39,21 +40,36 @@ lint: $(VENV)/installed-extras
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $(wildcard kernels/*.cc kernels/*.h tests/kernels/*.cc)
+	$(BIN)/clang-format --dry-run --Werror $(wildcard kernels/*.cc kernels/*.h tests/kernels/*.cc tests/kernels/*.h)
 
 format: $(VENV)/installed-extras
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $(wildcard kernels/*.cc kernels/*.h tests/kernels/*.cc)
+	$(BIN)/clang-format -i $(wildcard kernels/*.cc kernels/*.h tests/kernels/*.cc tests/kernels/*.h)
 
-# SANITIZE=1 builds with AddressSanitizer and UndefinedBehaviorSanitizer.
+# The engine without Python, with every instruction set of this CPU. SANITIZE=1 builds with AddressSanitizer and
+# UndefinedBehaviorSanitizer, SANITIZE=thread with ThreadSanitizer.
 SANITIZE ?= 0
-NATIVE_BUILD := build/native$(if $(filter 1,$(SANITIZE)),-sanitize)
+SANITIZERS := $(if $(filter 1,$(SANITIZE)),address$(comma)undefined,$(filter thread,$(SANITIZE)))
+NATIVE_BUILD := build/native$(if $(SANITIZERS),-$(SANITIZE))
+BUILD_NATIVE = $(BIN)/cmake --no-warn-unused-cli -S . -B $(1) -DCMAKE_BUILD_TYPE=Release -DSUB3_NATIVE_TESTS=ON $(2) > /dev/null && \
+  $(BIN)/cmake --build $(1) --parallel 2 > /dev/null
 test-native: $(VENV)/installed-extras
-	$(BIN)/cmake -S . -B $(NATIVE_BUILD) -DCMAKE_BUILD_TYPE=Release -DSUB3_NATIVE_TESTS=ON \
-	  $(if $(filter 1,$(SANITIZE)),-DSUB3_SANITIZE=ON) > /dev/null
-	$(BIN)/cmake --build $(NATIVE_BUILD) --parallel 2 > /dev/null
-	$(NATIVE_BUILD)/native_test
+	$(call BUILD_NATIVE,$(NATIVE_BUILD),-DSUB3_SANITIZE=$(SANITIZERS))
+	rm -f $(NATIVE_BUILD)/golden
+	tests/kernels/run_native.sh $(NATIVE_BUILD) $(NATIVE_BUILD)/golden
+
+# The same for aarch64, cross-compiled and run under qemu as a CPU with every extension, then kernels and networks as one
+# with none: the same bits as here. About three minutes.
+ARM_BUILD := build/native-aarch64
+ARM_TOOLS := aarch64-linux-gnu-g++ qemu-aarch64
+test-arm: test-native
+	@for tool in $(ARM_TOOLS); do command -v $$tool > /dev/null || \
+	  { echo "make test-arm needs $$tool: apt-get install g++-aarch64-linux-gnu qemu-user"; exit 1; }; done
+	$(call BUILD_NATIVE,$(ARM_BUILD),-DCMAKE_TOOLCHAIN_FILE=cmake/aarch64.cmake)
+	tests/kernels/run_native.sh $(ARM_BUILD) $(NATIVE_BUILD)/golden qemu-aarch64 -cpu max -L /usr/aarch64-linux-gnu
+	qemu-aarch64 -cpu cortex-a53 -L /usr/aarch64-linux-gnu $(ARM_BUILD)/isa_test | tee $(ARM_BUILD)/a53 | grep -v golden
+	grep golden $(ARM_BUILD)/a53 | diff $(NATIVE_BUILD)/golden -
 
 # Measures every configuration on the corpus test sets; needs ../shared, takes about half an hour.
 report: $(VENV)/installed-extras

@@ -19,9 +19,10 @@
 // A second product, for matrices of few planes that meet many columns at once (the encoder's), trades digits of X for
 // speed: W becomes integers of a byte, unpacked once for all columns, and X does too.
 //
-//     rho[r] = sum_i |alpha[i, r]| / 124;   a[i, r] = rint(alpha[i, r] * (124 / sum_i |alpha[i, r]|)), 0 if that sum is
-//     0 s = max|x| / 127;                     xq[c] = rint(x[c] * (127 / max|x|)), all zeros if max|x| < 1e-30 y[r] =
-//     float(sum_c (sum_i a[i, r] * B_i[r, c]) * xq[c]) * rho[r] * s + bias[r]
+//     rho[r] = sum_i |alpha[i, r]| / 124
+//     a[i, r] = rint(alpha[i, r] * (124 / sum_i |alpha[i, r]|)), 0 if that sum is 0
+//     s = max|x| / 127;  xq[c] = rint(x[c] * (127 / max|x|)), all zeros if max|x| < 1e-30
+//     y[r] = float(sum_c (sum_i a[i, r] * B_i[r, c]) * xq[c]) * rho[r] * s + bias[r]
 //
 // Up to six planes round to |W| <= 124 + 6 / 2 = 127. Again the sum is an integer, so that every implementation returns
 // the same bits. Rounding the scales adds at most 0.3 / 124 of a row's largest weight for each plane (at four
@@ -112,6 +113,14 @@ void DequantizeRow(const BcqMatrix&, size_t, float*);
 void BcqMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
 void BcqByteMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
 }  // namespace avx512
+namespace neon {
+void DequantizeRow(const BcqMatrix&, size_t, float*);
+void BcqMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
+void BcqByteMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
+}  // namespace neon
+namespace neon_dotprod {
+void BcqByteMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
+}
 
 const BcqSegment& SegmentOf(const BcqMatrix& matrix, size_t row);
 

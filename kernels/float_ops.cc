@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 
+#include "kernels/lanes.h"
 #include "kernels/unroll.h"
 
 // Compiled once for each instruction set, which CMake names.
@@ -13,91 +14,58 @@ namespace SUB3_ISA_NAMESPACE {
 
 namespace {
 
-constexpr size_t kLanes = 16;
 constexpr float kLowest = -std::numeric_limits<float>::infinity();
-typedef float Floats __attribute__((vector_size(kLanes * sizeof(float))));
-typedef int32_t Ints __attribute__((vector_size(kLanes * sizeof(int32_t))));
-
-inline Floats Load(const float* p) {
-  Floats v;
-  std::memcpy(&v, p, sizeof v);
-  return v;
-}
-
-// The first n < 16 lanes; the rest are `fill`.
-inline Floats LoadPart(const float* p, size_t n, float fill) {
-  Floats v = Floats{} + fill;
-  std::memcpy(&v, p, n * sizeof(float));
-  return v;
-}
-
-inline void Store(float* p, Floats v) { std::memcpy(p, &v, sizeof v); }
-inline void StorePart(float* p, Floats v, size_t n) { std::memcpy(p, &v, n * sizeof(float)); }
-
-inline Floats Select(Ints condition, Floats yes, Floats no) {
-  return reinterpret_cast<Floats>((condition & reinterpret_cast<Ints>(yes)) |
-                                  (~condition & reinterpret_cast<Ints>(no)));
-}
-
-inline Floats Max(Floats a, Floats b) { return Select(a > b, a, b); }
-
-// Halves the lanes with `combine` until one is left: lane i with lane i + 8, then with i + 4, i + 2, i + 1.
-template <typename F>
-inline float Reduce(Floats v, F combine) {
-  const auto eight = combine(__builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7),
-                             __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15));
-  const auto four =
-      combine(__builtin_shufflevector(eight, eight, 0, 1, 2, 3), __builtin_shufflevector(eight, eight, 4, 5, 6, 7));
-  const auto two = combine(four, __builtin_shufflevector(four, four, 2, 3, 0, 1));
-  return combine(two, __builtin_shufflevector(two, two, 1, 0, 3, 2))[0];
-}
-
-inline float Sum(Floats v) {
-  return Reduce(v, [](auto a, auto b) { return a + b; });
-}
-
-inline float Largest(Floats v) {
-  return Reduce(v, [](auto a, auto b) { return a > b ? a : b; });
-}
-
-// Lanes [W, 2W) of each run of 2W lanes of a and b folded onto the runs' first halves, which then stand side by side.
-template <int W>
-inline Floats Fold(Floats a, Floats b) {
-  constexpr auto lane = [](int i, int upper) { return i / W * 2 * W + i % W + upper; };
-  return __builtin_shufflevector(a, b, lane(0, 0), lane(1, 0), lane(2, 0), lane(3, 0), lane(4, 0), lane(5, 0),
-                                 lane(6, 0), lane(7, 0), lane(8, 0), lane(9, 0), lane(10, 0), lane(11, 0), lane(12, 0),
-                                 lane(13, 0), lane(14, 0), lane(15, 0)) +
-         __builtin_shufflevector(a, b, lane(0, W), lane(1, W), lane(2, W), lane(3, W), lane(4, W), lane(5, W),
-                                 lane(6, W), lane(7, W), lane(8, W), lane(9, W), lane(10, W), lane(11, W), lane(12, W),
-                                 lane(13, W), lane(14, W), lane(15, W));
-}
-
-// Lane r of the result is Sum(v[r]), the same additions in the same order, sixteen at a time.
-inline Floats Sums(const Floats* v) {
-  Floats eights[8], fours[4];
-  Unroll<8>([&](auto i) { eights[i] = Fold<8>(v[2 * i], v[2 * i + 1]); });
-  Unroll<4>([&](auto i) { fours[i] = Fold<4>(eights[2 * i], eights[2 * i + 1]); });
-  return Fold<1>(Fold<2>(fours[0], fours[1]), Fold<2>(fours[2], fours[3]));
-}
 
 // e^x: x = n ln 2 + r, |r| <= ln 2 / 2, e^r by a polynomial of degree 6; relative error below 2e-7 on [-87, 88],
-// and 0 below -87.
-inline Floats Exp(Floats x) {
-  const Floats clamped = Max(x, Floats{} - 87.0f);
+// and 0 below -87. x <= 88.
+inline Register Exp(Register x) {
+  const Register clamped = x > -87.0f ? x : Register{} - 87.0f;
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  const Floats shifted = clamped * 1.44269504f + kRound;
-  const Floats n = shifted - kRound;
-  const Floats r = (clamped - n * 0.693359375f) - n * -2.12194440e-4f;
-  Floats p = Floats{} + 1.0f / 720;
+  const Register shifted = clamped * 1.44269504f + kRound;
+  const Register n = shifted - kRound;
+  const Register r = (clamped - n * 0.693359375f) - n * -2.12194440e-4f;
+  Register p = Register{} + 1.0f / 720;
   p = p * r + 1.0f / 120;
   p = p * r + 1.0f / 24;
   p = p * r + 1.0f / 6;
   p = p * r + 0.5f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
-  const Ints exponent = (reinterpret_cast<Ints>(shifted) - reinterpret_cast<Ints>(Floats{} + kRound)) << 23;
-  const Floats result = reinterpret_cast<Floats>(reinterpret_cast<Ints>(p) + exponent);
-  return Select(x < -87.0f, Floats{}, result);
+  const IntRegister exponent =
+      (reinterpret_cast<IntRegister>(shifted) - reinterpret_cast<IntRegister>(Register{} + kRound)) << 23;
+  const Register result = reinterpret_cast<Register>(reinterpret_cast<IntRegister>(p) + exponent);
+  return x < -87.0f ? Register{} : result;
+}
+
+inline Floats Exp(const Floats& x) {
+  return Each(x, [](Register v) { return Exp(v); });
+}
+
+// ln x of a normal x > 0 in double: x = m 2^e, m in [0.70, 1.41], ln m = 2 artanh((m - 1) / (m + 1)), relative error
+// below 1e-10. Not std::log: libraries differ.
+double Log(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  constexpr uint32_t kLeast = 0x3f333333;  // 0.7
+  const int32_t exponent = static_cast<int32_t>(bits - kLeast) >> 23;
+  bits -= static_cast<uint32_t>(exponent) << 23;
+  std::memcpy(&x, &bits, sizeof bits);
+  const double z = (static_cast<double>(x) - 1) / (static_cast<double>(x) + 1), square = z * z;
+  double series = 0;
+  for (int k = 15; k >= 1; k -= 2) series = series * square + 1.0 / k;
+  return exponent * 0.69314718055994531 + 2 * z * series;
+}
+
+// x (1 + erf(x / sqrt 2)) / 2, erfc by Abramowitz and Stegun 7.1.26: absolute error of erf below 3e-7.
+inline Register Gelu(Register x) {
+  const Register z = (x < 0.0f ? -x : x) * 0.70710678f;
+  const Register t = 1.0f / (z * 0.3275911f + 1.0f);
+  Register p = t * 1.061405429f - 1.453152027f;
+  p = p * t + 1.421413741f;
+  p = p * t - 0.284496736f;
+  p = p * t + 0.254829592f;
+  const Register erfc = p * t * Exp(-(z * z));
+  return x * 0.5f * (x < 0.0f ? erfc : 2.0f - erfc);
 }
 
 // f(vector, number of valid lanes) over x[0 .. n), the missing lanes of the last vector being `fill`.
@@ -121,8 +89,6 @@ inline void Map(const float* x, size_t n, float* out, F f) {
   });
 }
 
-inline Floats LoadUpTo(const float* p, size_t valid) { return valid == kLanes ? Load(p) : LoadPart(p, valid, 0.0f); }
-
 void Add(float* x, const float* y, size_t n) {
   Map(x, n, x, [&](size_t i, Floats v, size_t valid) { return v + LoadUpTo(y + i, valid); });
 }
@@ -144,17 +110,16 @@ void Activate(Activation activation, float* x, size_t n) {
     case Activation::kRelu:
       return Map(x, n, x, [](size_t, Floats v, size_t) { return Max(v, Floats{}); });
     case Activation::kSwish:
-      return Map(x, n, x, [](size_t, Floats v, size_t) { return v / (Exp(-v) + 1.0f); });
+      return Map(x, n, x, [](size_t, Floats v, size_t) { return v / (Exp(-Max(v, -88.0f)) + 1.0f); });
     case Activation::kGelu:
-      for (size_t i = 0; i < n; ++i) x[i] = 0.5f * x[i] * (1.0f + std::erf(x[i] * 0.70710678f));
-      return;
+      return Map(x, n, x, [](size_t, Floats v, size_t) { return Each(v, [](Register r) { return Gelu(r); }); });
   }
 }
 
 float LogSumExp(const float* x, size_t n, float maximum) {
   Floats sums{};
   ForEach(x, n, kLowest, [&](size_t, Floats v, size_t) { sums += Exp(v - maximum); });
-  return maximum + std::log(Sum(sums));
+  return maximum + static_cast<float>(Log(Sum(sums)));
 }
 
 size_t Padded(size_t n) { return (n + kLanes - 1) / kLanes * kLanes; }

@@ -51,6 +51,9 @@ extern const FloatOps kFloatOps;
 namespace avx512 {
 extern const FloatOps kFloatOps;
 }
+namespace neon {
+extern const FloatOps kFloatOps;
+}
 
 }  // namespace sub3
 

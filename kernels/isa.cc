@@ -5,6 +5,10 @@
 #include <stdexcept>
 #include <string>
 
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
+
 namespace sub3 {
 
 namespace {
@@ -25,6 +29,10 @@ const Candidate kCandidates[] = {
      }},
     {{"avx2", avx2::BcqMatmul, avx2::BcqByteMatmul, avx2::DequantizeRow, &avx2::kFloatOps},
      [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
+#elif defined(__aarch64__)
+    {{"neon_dotprod", neon::BcqMatmul, neon_dotprod::BcqByteMatmul, neon::DequantizeRow, &neon::kFloatOps},
+     [] { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }},
+    {{"neon", neon::BcqMatmul, neon::BcqByteMatmul, neon::DequantizeRow, &neon::kFloatOps}, [] { return true; }},
 #endif
     {{"scalar", scalar::BcqMatmul, scalar::BcqByteMatmul, scalar::DequantizeRow, &scalar::kFloatOps},
      [] { return true; }},

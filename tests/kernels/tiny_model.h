@@ -1,0 +1,154 @@
+// What the native tests share: a tiny random model as the C ABI takes it, a call to translate with it, and CHECK.
+
+#ifndef SUB3_TESTS_KERNELS_TINY_MODEL_H_
+#define SUB3_TESTS_KERNELS_TINY_MODEL_H_
+
+#include <stdint.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/model.h"  // which has the C ABI, a text without an include guard
+
+inline std::atomic<int> checks{0};
+
+#define CHECK(condition)                                                                 \
+  do {                                                                                   \
+    ++checks;                                                                            \
+    if (!(condition)) {                                                                  \
+      std::printf("%s:%d: %s\n%s\n", __FILE__, __LINE__, #condition, sub3_last_error()); \
+      std::exit(1);                                                                      \
+    }                                                                                    \
+  } while (false)
+
+constexpr uint32_t kDim = 48, kFfn = 80, kVocab = 70, kLayers = 2, kPositions = 40;
+constexpr int32_t kEos = 0, kPad = 69;
+
+// A model's tables with the memory behind them.
+struct Tables {
+  std::map<std::string, std::vector<char>> data;
+  std::vector<std::string> matrices;
+  std::vector<sub3_tensor> tensors;
+  std::vector<sub3_segment> segments;
+  sub3_config config{};
+  int32_t suppressed[1] = {kPad};
+  std::mt19937 random;
+
+  template <typename T>
+  void Add(const std::string& name, uint32_t dtype, std::vector<uint64_t> shape, const std::vector<T>& values) {
+    std::vector<char>& bytes = data[name];
+    bytes.resize(values.size() * sizeof(T));
+    std::memcpy(bytes.data(), values.data(), bytes.size());
+    sub3_tensor tensor{
+        data.find(name)->first.c_str(), dtype, static_cast<uint32_t>(shape.size()), {}, bytes.data(), bytes.size()};
+    std::copy(shape.begin(), shape.end(), tensor.shape);
+    tensors.push_back(tensor);
+  }
+
+  void AddFloats(const std::string& name, uint64_t n, float mean) {
+    std::vector<float> values(n);  // no std::normal_distribution: its bits are the library's affair
+    for (float& value : values) value = mean + (static_cast<float>(random() % 2048) - 1024) / 8192;
+    Add(name, SUB3_FLOAT32, {n}, values);
+  }
+
+  void AddMatrix(const std::string& name, uint64_t rows, uint64_t columns, uint32_t planes) {
+    const uint64_t blocks = (rows + 15) / 16, chunks = (columns + 31) / 32;
+    for (uint32_t i = 1; i <= planes; ++i) {
+      std::vector<uint32_t> words(blocks * chunks * 16);
+      for (uint32_t& word : words) word = random();
+      Add(name + ".plane." + std::to_string(i), SUB3_UINT32, {blocks, chunks, 16}, words);
+    }
+    std::vector<uint16_t> scales(planes * blocks * 16);
+    for (uint16_t& scale : scales) scale = static_cast<uint16_t>(0x2800 + random() % 0x800);  // 0.03 to 0.12
+    Add(name + ".scales." + std::to_string(planes), SUB3_FLOAT16, {planes, 1, blocks * 16}, scales);
+    segments.push_back({(data.find(name + ".plane.1")->first).c_str(), 0, rows, planes, 0, 0});
+    matrices.push_back(name);
+  }
+
+  void AddLinear(const std::string& name, uint64_t rows, uint64_t columns, uint32_t planes) {
+    AddMatrix(name, rows, columns, planes);
+    AddFloats(name + ".bias", rows, 0);
+  }
+
+  void AddBlock(const std::string& name) {
+    AddFloats(name + ".norm.gain", kDim, 1);
+    AddFloats(name + ".norm.bias", kDim, 0);
+  }
+
+  explicit Tables(uint32_t activation = SUB3_SWISH, bool pre_norm = false, uint32_t seed = 7) : random(seed) {
+    config = {kDim,     kVocab, kVocab, kLayers,    4, kFfn, kLayers, 4,    kFfn,       activation,
+              pre_norm, 1e-5f,  1,      kPositions, 1, 1,    kEos,    kPad, suppressed, 1};
+    AddMatrix("embedding", kVocab, kDim, 3);
+    for (const char* side : {"encoder", "decoder"}) {
+      for (uint32_t l = 0; l < kLayers; ++l) {
+        const std::string layer = std::string(side) + "." + std::to_string(l);
+        for (const char* kind : {".self_attention", ".encoder_attention"}) {
+          if (side[0] == 'e' && kind[1] == 'e') continue;
+          for (const char* part : {".query", ".key", ".value", ".output"})
+            AddLinear(layer + kind + part, kDim, kDim, 2);
+          AddBlock(layer + kind);
+        }
+        AddLinear(layer + ".ffn.inner", kFfn, kDim, 4);
+        AddLinear(layer + ".ffn.outer", kDim, kFfn, 8);
+        AddBlock(layer + ".ffn");
+      }
+    }
+    if (pre_norm) {
+      AddBlock("encoder");
+      AddBlock("decoder");
+    }
+    for (size_t i = 0; i < segments.size(); ++i) segments[i].matrix = matrices[i].c_str();
+  }
+
+  sub3_tensor& operator[](const std::string& name) {
+    for (sub3_tensor& tensor : tensors) {
+      if (name == tensor.name) return tensor;
+    }
+    std::abort();
+  }
+
+  int32_t Create(sub3_model** model) {
+    return sub3_model_create(&config, tensors.data(), tensors.size(), segments.data(), segments.size(), model);
+  }
+};
+
+struct Call {
+  std::vector<int32_t> tokens{5, 9, 31, kEos, 7, kEos, 11, 12, 13, 14, 15, 16, kEos};
+  std::vector<uint64_t> offsets{0, 4, 6, 13};
+  std::vector<uint32_t> max_lengths{12, 5, 20};
+  std::vector<int32_t> out_tokens, lengths;
+  std::vector<float> scores;
+  int32_t cancel = 0;
+  sub3_request request{};
+  sub3_result result{};
+
+  explicit Call(uint32_t beam_size = 1, uint32_t num_hypotheses = 1) {
+    const size_t slots = 3 * num_hypotheses;
+    out_tokens.resize(slots * 20);
+    lengths.resize(slots);
+    scores.resize(slots);
+    request = {tokens.data(), tokens.size(),  offsets.data(), 3,      max_lengths.data(), 0,
+               beam_size,     num_hypotheses, 1.0f,           &cancel};
+    result = {out_tokens.data(), out_tokens.size(), 20, lengths.data(), scores.data(), slots, 0, 0, 0, 0};
+  }
+};
+
+// The source i of a Call, as a sentence of a batch.
+inline sub3_sentence Sentence(const Call& call, uint64_t i, uint32_t beam_size) {
+  return {i,
+          call.tokens.data() + call.offsets[i],
+          call.offsets[i + 1] - call.offsets[i],
+          call.max_lengths[i],
+          0,
+          beam_size,
+          1.0f};
+}
+
+#endif  // SUB3_TESTS_KERNELS_TINY_MODEL_H_
