@@ -76,10 +76,10 @@ def _percentiles(values: "array[float]") -> dict[str, float | None]:
     return found | {"max": round(ordered[-1], 3) if ordered else None}
 
 
-def write(name: str, command: Sequence[str], report: dict[str, object], directory: Path = RESULTS) -> Path:
-    """Write a report as load-NAME.json, with the command and the conditions before it."""
+def write(name: str, module: str, report: dict[str, object], directory: Path = RESULTS) -> Path:
+    """Write a report as load-NAME.json, with the command (module and arguments) and the conditions before it."""
     head = {
-        "command": " ".join(command),
+        "command": " ".join(["python -m", module, *sys.argv[1:]]),
         "conditions": machine()
         | {"python": sys.version.split()[0], "sentences": origin(), "at": time.strftime("%H:%M")},
     }

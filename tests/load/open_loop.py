@@ -99,7 +99,7 @@ def main() -> int:
             curves[configuration] = run(curve(server, arguments.seconds))
             memory[configuration] = server.memory()
     report = {"placement": placement.report(), "curves": curves, "memory": memory}
-    print(write("curve", sys.argv, report, arguments.output))
+    print(write("curve", "tests.load.open_loop", report, arguments.output))
     plot(curves, arguments.output / "load-curve.png")
     below = [point for points in curves.values() for point, share in zip(points, SHARES, strict=True) if share < 1]
     return int(any(point["failed"] for point in below))

@@ -9,7 +9,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,7 +89,7 @@ def load(name: str, seconds: float, server: Server, token: str, placement: Place
     return locust.returncode, json.loads(record.read_text()) | {"memory": memory}
 
 
-def run(name: str, arguments: argparse.Namespace, command: Sequence[str]) -> int:
+def run(name: str, arguments: argparse.Namespace) -> int:
     """The server, the load, the report."""
     profile = PROFILES[name]
     seconds = arguments.seconds or profile.seconds
@@ -99,7 +99,9 @@ def run(name: str, arguments: argparse.Namespace, command: Sequence[str]) -> int
     with ours(arguments.configuration, placement, {"SUB3_ADMIN_TOKEN": token} if profile.swaps else {}) as server:
         status, figures = load(name, seconds, server, token, placement)
     about = {"profile": name, "configuration": arguments.configuration, "placement": placement.report()}
-    path = write(name, command, about | {"no_failure_promised": profile.none_fails} | figures, arguments.output)
+    path = write(
+        name, "tests.load.profiles", about | {"no_failure_promised": profile.none_fails} | figures, arguments.output
+    )
     print(json.dumps(figures, indent=1))
     print(path)
     total = figures["total"]
@@ -116,7 +118,7 @@ def main() -> int:
     parser.add_argument("--placement", choices=["split", "shared"], default="split")
     parser.add_argument("--output", type=Path, default=RESULTS, help="directory of load-PROFILE.json")
     arguments = parser.parse_args()
-    return run(arguments.profile, arguments, sys.argv)
+    return run(arguments.profile, arguments)
 
 
 if __name__ == "__main__":

@@ -43,10 +43,11 @@ def test_nothing_answered_has_no_percentiles():
     assert figures["requests_per_second"] == 0
 
 
-def test_a_report_says_with_what_and_where_it_was_measured(tmp_path):
-    path = write("smoke", ["profiles.py", "smoke", "--seconds", "5"], {"total": {"failed": 0}}, tmp_path)
+def test_a_report_says_with_what_and_where_it_was_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", [str(tmp_path / "profiles.py"), "smoke", "--seconds", "5"])
+    path = write("smoke", "tests.load.profiles", {"total": {"failed": 0}}, tmp_path)
     report = json.loads(path.read_text())
     assert path.name == "load-smoke.json"
-    assert report["command"].endswith("smoke --seconds 5")
+    assert report["command"] == "python -m tests.load.profiles smoke --seconds 5"
     assert report["total"] == {"failed": 0}
     assert {"cpu", "cores", "load_average", "sentences"} <= set(report["conditions"])

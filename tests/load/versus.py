@@ -60,6 +60,7 @@ async def measure(subjects: Sequence[Server], rounds: int, seconds: float) -> tu
 
     async def interleaved(name: str, load: Load) -> None:
         for number in range(rounds):
+            print(f"  {name}: round {number + 1} of {rounds}", flush=True)
             for server in subjects:
                 measured[name][server.name].add(*await load(server, number))
         for server in subjects:
@@ -182,7 +183,7 @@ def main() -> int:
         "over_engine": "latency less X-Sub3-Encode-Ms and X-Sub3-Decode-Ms, request by request",
         "rounds": arguments.rounds,
     }
-    path = write("versus", sys.argv, about | {"placements": parts}, arguments.output)
+    path = write("versus", "tests.load.versus", about | {"placements": parts}, arguments.output)
     for part in parts:
         _print_goals(part)
     print(path)
