@@ -12,6 +12,8 @@ import os
 import platform
 import re
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +26,9 @@ SHARED = Path(os.environ.get("SUB3_SHARED", ROOT.parent / "shared"))
 MODEL = ROOT / "models" / "store" / "en-de"
 WORK = ROOT / "build" / "bench"
 BASE = {"d_model": 512, "ffn_dim": 2048, "layers": 6, "vocabulary": 32768}
+BASE_NAME = "base-" + "-".join(str(size) for size in BASE.values())  # what is built is kept under its parameters
+FIRST = "base, greedy, batch 1, 1 thread"
+AVX2 = {"SUB3_FORCE_ISA": "avx2", "CT2_FORCE_CPU_ISA": "AVX2"}  # both engines read theirs at their start
 SOURCE_TOKENS, TARGET_TOKENS = 24, 32
 
 
@@ -111,17 +116,50 @@ def words(length: int, seed: int = 0) -> list[str]:
     return [f"w{2 + (seed * 7919 + n * 104729) % 32000}" for n in range(length - 1)]
 
 
+def python(*arguments: str, environment: dict[str, str] | None = None) -> str:
+    """What a Python process of its own prints."""
+    command = [sys.executable, "-m", *arguments]
+    env = os.environ | (environment or {})
+    return subprocess.run(command, cwd=ROOT, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def fresh(side: str, directory: Path, figure: str) -> Callable[[], float]:
+    """A figure of tests/bench/fresh.py."""
+    return lambda: float(json.loads(python("tests.bench.fresh", side, str(directory)))[figure])
+
+
+def plot_planes(results: list[dict[str, object]]) -> None:
+    """docs/results/planes.png: time of a token by the number of planes, beside time in proportion to them."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    times = {}
+    for result in results:
+        flat = re.search(r"flat (\d) planes", str(result["case"]))
+        if flat:
+            times[int(flat[1])] = float(str(result["ours"]))
+    figure, axes = pyplot.subplots(figsize=(6, 4))
+    axes.plot(list(times), list(times.values()), marker="o", label="measured")
+    axes.plot(list(times), [times[1] * planes for planes in times], linestyle="--", label="in proportion to planes")
+    axes.set(xlabel="planes of every matrix", ylabel="ms per token", xticks=list(times), ylim=(0, None))
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(ROOT / "docs" / "results" / "planes.png", dpi=120)
+
+
 def cases(quick: bool) -> list[Case]:
     """The table of docs/design.md's comparison, the first and the real one only if `quick`."""
-    checkpoint = seeded_checkpoint(WORK / "base", MODEL, **BASE)
-    int8 = converted(checkpoint, WORK / "base-int8", "int8")
-    base = coded(checkpoint, WORK / "base-paper-2.5", "paper-2.5")
+    checkpoint = seeded_checkpoint(WORK / BASE_NAME, MODEL, **BASE)
+    int8 = converted(checkpoint, WORK / f"{BASE_NAME}-int8", "int8")
+    base = coded(checkpoint, WORK / f"{BASE_NAME}-paper-2.5", "paper-2.5")
     real_checkpoint = SHARED / "checkpoint" / "en-de-small"
     real_int8 = converted(real_checkpoint, WORK / "en-de-int8", "int8")
     ours, peer = Ours(base), CTranslate2(int8, "int8")
     real, real_peer = Ours(MODEL), CTranslate2(real_int8, "int8")
     one = [words(SOURCE_TOKENS)]
-    first = Case("base, greedy, batch 1, 1 thread", "ms/token", per_token(ours, one), per_token(peer, one), 15)
+    first = Case(FIRST, "ms/token", per_token(ours, one), per_token(peer, one), 15)
     few = sentences(100)
     default = Case(
         "default model, test sentences, batch 1, 1 thread",
@@ -132,7 +170,7 @@ def cases(quick: bool) -> list[Case]:
     )
     if quick:
         return [first, default]
-    fp32 = CTranslate2(converted(checkpoint, WORK / "base-float32", "float32"), "float32")
+    fp32 = CTranslate2(converted(checkpoint, WORK / f"{BASE_NAME}-float32", "float32"), "float32")
     many = [words(SOURCE_TOKENS, seed) for seed in range(32)]
     ours_2, peer_2 = Ours(base, threads=2), CTranslate2(int8, "int8", threads=2)
     real_2, real_peer_2 = Ours(MODEL, threads=2), CTranslate2(real_int8, "int8", threads=2)
@@ -166,8 +204,12 @@ def cases(quick: bool) -> list[Case]:
             3,
         ),
     ]
+    memory = "memory added by loading base and translating (private + mapped resident)"
+    found.append(Case(memory, "MB", fresh("ours", base, "mb"), fresh("peer", int8, "mb"), 3))
+    load = "load to first translation, base (warm cache)"
+    found.append(Case(load, "ms", fresh("ours", base, "ms"), fresh("peer", int8, "ms"), 5))
     for planes in (1, 2, 3, 4):
-        flat = Ours(coded(checkpoint, WORK / f"base-flat-{planes}", f"flat-{planes}"))
+        flat = Ours(coded(checkpoint, WORK / f"{BASE_NAME}-flat-{planes}", f"flat-{planes}"))
         name = f"base, flat {planes} planes, greedy, batch 1, 1 thread"
         found.append(Case(name, "ms/token", per_token(flat, one), per_token(peer, one), 7))
     return found
@@ -189,18 +231,33 @@ def machine() -> dict[str, object]:
     }
 
 
+def report(result: dict[str, object]) -> None:
+    """One line of what was measured."""
+    ours, peer, unit, ratio = (result[key] for key in ("ours", "peer", "unit", "ratio"))
+    print(f"{result['case']}: {ours} {unit}, peer {peer}: {ratio}x", flush=True)
+
+
 def main() -> None:
     """Run the cases and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the first case and the default model's only")
-    quick = parser.parse_args().quick
+    parser.add_argument("--first", action="store_true", help="print the first case as JSON and write nothing")
+    options = parser.parse_args()
+    quick = options.quick or options.first
     WORK.mkdir(parents=True, exist_ok=True)
     about = machine()
-    results = []
+    if options.first:
+        print(json.dumps(cases(quick)[0].run() | {"machine": about}))
+        return
+    results: list[dict[str, object]] = []
     for case in cases(quick):
-        result = case.run()
-        results.append(result | {"machine": about})
-        print(f"{result['case']}: {result['ours']} {result['unit']}, CTranslate2 {result['peer']}: {result['ratio']}x")
+        results.append(case.run() | {"machine": about})
+        report(results[-1])
+    if not quick:
+        avx2 = json.loads(python("tests.bench.bench", "--first", environment=AVX2).splitlines()[-1])
+        results.append(avx2 | {"case": f"{FIRST}, AVX2 on both sides"})
+        report(results[-1])
+        plot_planes(results)
     name = "bench-quick" if quick else "bench"
     (ROOT / "docs" / "results").mkdir(parents=True, exist_ok=True)
     (ROOT / "docs" / "results" / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
