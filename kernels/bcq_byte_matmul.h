@@ -34,11 +34,17 @@ struct ByteOutput {
   float* At(size_t column) const { return product->y + (j + column) * product->y_stride + row; }
 };
 
+// A quantised column: its scale, and the sum of its integers where an instruction set needs it.
+struct ByteColumn {
+  float s;
+  int32_t sum;
+};
+
 // Isa provides:
 //   using Input                                     an integer type: a quantised input
 //   using Weight                                    an integer type: an unpacked weight
 //   static void RoundScales(segment, row, tile)     a and rho of the tile, whose first row is `row`
-//   static float Quantize(x, columns, chunks, xq)   one column of chunks * 32 inputs, padded with zeros; returns s
+//   static ByteColumn Quantize(x, columns, chunks, xq)   one column of chunks * 32 inputs, padded with zeros
 //   static void Unpack(tile, weights)               to kByteTileRows * chunks * 32 weights, in the order Multiply wants
 //   static void Multiply(tile, weights, xq, s, n, output)
 template <class Isa>
@@ -47,7 +53,7 @@ void ByteMatmul(const Product* products, size_t num_products, const float* x, si
   const size_t chunks = (columns + kChunkColumns - 1) / kChunkColumns, width = chunks * kChunkColumns;
   auto* weights = static_cast<typename Isa::Weight*>(scratch);
   auto* xq = reinterpret_cast<typename Isa::Input*>(weights + kByteTileRows * width);
-  float s[kByteColumns];
+  ByteColumn s[kByteColumns];
   ByteTile tile;
   tile.chunks = chunks;
   for (size_t j = 0; j < n; j += kByteColumns) {

@@ -45,7 +45,7 @@ struct ByteIsa {
     }
   }
 
-  static float Quantize(const float* x, size_t columns, size_t chunks, int16_t* xq) {
+  static ByteColumn Quantize(const float* x, size_t columns, size_t chunks, int16_t* xq) {
     float maximum = 0;
     for (size_t c = 0; c < columns; ++c) maximum = std::max(maximum, x[c] < 0 ? -x[c] : x[c]);
     const float inverse = maximum < kSmallestMaximum ? 0.0f : kByteInputs / maximum;
@@ -57,7 +57,7 @@ struct ByteIsa {
     }
     for (; c < columns; ++c) xq[c] = static_cast<int16_t>(_mm_cvtss_si32(_mm_set_ss(x[c] * inverse)));
     std::fill(xq + columns, xq + chunks * kChunkColumns, int16_t{0});
-    return inverse == 0 ? 0.0f : maximum / kByteInputs;
+    return {inverse == 0 ? 0.0f : maximum / kByteInputs, 0};
   }
 
   // W = -sum_i a_i + 2 sum_{i: bit set} a_i.
@@ -96,7 +96,7 @@ struct ByteIsa {
     }
   }
 
-  static void Multiply(const ByteTile& tile, const int16_t* weights, const int16_t* xq, const float* s, size_t n,
+  static void Multiply(const ByteTile& tile, const int16_t* weights, const int16_t* xq, const ByteColumn* s, size_t n,
                        const ByteOutput& output) {
     const size_t width = tile.chunks * kChunkColumns;
     for (size_t block = 0; block < tile.num_blocks; ++block) {
@@ -116,8 +116,8 @@ struct ByteIsa {
   }
 
   template <int C>
-  static void Columns(const ByteTile& tile, size_t block, const int16_t* weights, const int16_t* xq, const float* s,
-                      size_t j, const ByteOutput& output) {
+  static void Columns(const ByteTile& tile, size_t block, const int16_t* weights, const int16_t* xq,
+                      const ByteColumn* s, size_t j, const ByteOutput& output) {
     const size_t width = tile.chunks * kChunkColumns;
     __m256i top_sums[C], bottom_sums[C];
     Unroll<C>([&](auto c) { top_sums[c] = bottom_sums[c] = _mm256_setzero_si256(); });
@@ -141,7 +141,7 @@ struct ByteIsa {
       for (int half = 0; half < 2; ++half) {
         const __m256 rho = _mm256_loadu_ps(tile.rho + row + 8 * half);
         const __m256 value = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[half][c]), rho);
-        _mm256_store_ps(values + 8 * half, _mm256_mul_ps(value, _mm256_set1_ps(s[c])));
+        _mm256_store_ps(values + 8 * half, _mm256_mul_ps(value, _mm256_set1_ps(s[c].s)));
       }
       float* y = output.At(j + c);
       for (size_t r = first; r < last; ++r) {

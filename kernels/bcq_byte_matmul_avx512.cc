@@ -48,7 +48,7 @@ struct ByteIsa {
     }
   }
 
-  static float Quantize(const float* x, size_t columns, size_t chunks, int8_t* xq) {
+  static ByteColumn Quantize(const float* x, size_t columns, size_t chunks, int8_t* xq) {
     __m512 largest = _mm512_setzero_ps();
     for (size_t c = 0; c < columns; c += 16) {
       largest = _mm512_max_ps(largest, _mm512_abs_ps(_mm512_maskz_loadu_ps(Tail(columns, c), x + c)));
@@ -66,7 +66,7 @@ struct ByteIsa {
       auto* chunk = reinterpret_cast<__m256i*>(xq + c);
       _mm256_storeu_si256(chunk, _mm256_permutexvar_epi8(columns_together, _mm256_loadu_si256(chunk)));
     }
-    return inverse == 0 ? 0.0f : maximum / kByteInputs;
+    return {inverse == 0 ? 0.0f : maximum / kByteInputs, Sum(xq, chunks * kChunkColumns)};
   }
 
   static void Unpack(const ByteTile& tile, uint8_t* weights) {
@@ -86,7 +86,7 @@ struct ByteIsa {
     }
   }
 
-  static void Multiply(const ByteTile& tile, const uint8_t* weights, const int8_t* xq, const float* s, size_t n,
+  static void Multiply(const ByteTile& tile, const uint8_t* weights, const int8_t* xq, const ByteColumn* s, size_t n,
                        const ByteOutput& output) {
     switch (tile.num_blocks) {
       case 1:
@@ -137,7 +137,7 @@ struct ByteIsa {
   }
 
   template <int B>
-  static void Blocks(const ByteTile& tile, const uint8_t* weights, const int8_t* xq, const float* s, size_t n,
+  static void Blocks(const ByteTile& tile, const uint8_t* weights, const int8_t* xq, const ByteColumn* s, size_t n,
                      const ByteOutput& output) {
     const size_t width = tile.chunks * kChunkColumns;
     size_t j = 0;
@@ -161,13 +161,11 @@ struct ByteIsa {
   }
 
   template <int B, int C>
-  static void Columns(const ByteTile& tile, const uint8_t* weights, const int8_t* xq, const float* s, size_t j,
+  static void Columns(const ByteTile& tile, const uint8_t* weights, const int8_t* xq, const ByteColumn* s, size_t j,
                       const ByteOutput& output) {
     const size_t width = tile.chunks * kChunkColumns;
     __m512i sums[B * C];
-    int32_t surplus[C];
-    for (int c = 0; c < C; ++c) surplus[c] = -128 * Sum(xq + c * width, width);
-    Unroll<B * C>([&](auto i) { sums[i] = _mm512_set1_epi32(surplus[i / B]); });
+    Unroll<B * C>([&](auto i) { sums[i] = _mm512_set1_epi32(-128 * s[i / B].sum); });
     for (size_t k = 0; k < width; k += 4, weights += kStep) {
       __m512i w[B], input[C];
       Unroll<B>([&](auto b) { w[b] = Load(weights + 64 * b); });
@@ -188,7 +186,7 @@ struct ByteIsa {
       const __m512 rho = _mm512_loadu_ps(tile.rho + row);
       const float* bias = output.product->bias;
       for (int c = 0; c < C; ++c) {
-        __m512 value = _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(totals[b][c]), rho), _mm512_set1_ps(s[c]));
+        __m512 value = _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(totals[b][c]), rho), _mm512_set1_ps(s[c].s));
         if (bias) value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(inside, bias + output.row + row));
         _mm512_mask_storeu_ps(output.At(j + c) + row, inside, value);
       }

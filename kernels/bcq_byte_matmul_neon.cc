@@ -98,7 +98,7 @@ struct ByteIsa {
     }
   }
 
-  static float Quantize(const float* x, size_t columns, size_t chunks, int8_t* xq) {
+  static ByteColumn Quantize(const float* x, size_t columns, size_t chunks, int8_t* xq) {
     float32x4_t largest = vdupq_n_f32(0);
     size_t c = 0;
     for (; c + 4 <= columns; c += 4) largest = vmaxq_f32(largest, vabsq_f32(vld1q_f32(x + c)));
@@ -112,7 +112,7 @@ struct ByteIsa {
     for (c = 0; c < chunks * kChunkColumns; c += kChunkColumns) {  // byte i of a chunk is column 8 (i % 4) + i / 4
       vst4_s8(xq + c, {{vld1_s8(xq + c), vld1_s8(xq + c + 8), vld1_s8(xq + c + 16), vld1_s8(xq + c + 24)}});
     }
-    return inverse == 0 ? 0.0f : maximum / kByteInputs;
+    return {inverse == 0 ? 0.0f : maximum / kByteInputs, 0};
   }
 
   // W = -sum_i a_i + 2 sum_{i: bit set} a_i, in bytes that wrap.
@@ -141,7 +141,7 @@ struct ByteIsa {
     }
   }
 
-  static void Multiply(const ByteTile& tile, const int8_t* weights, const int8_t* xq, const float* s, size_t n,
+  static void Multiply(const ByteTile& tile, const int8_t* weights, const int8_t* xq, const ByteColumn* s, size_t n,
                        const ByteOutput& output) {
     const size_t width = tile.chunks * kChunkColumns;
     for (size_t block = 0; block < tile.num_blocks; ++block) {
@@ -156,7 +156,7 @@ struct ByteIsa {
 
  private:
   template <int C>
-  static void Columns(const ByteTile& tile, size_t block, const int8_t* weights, const int8_t* xq, const float* s,
+  static void Columns(const ByteTile& tile, size_t block, const int8_t* weights, const int8_t* xq, const ByteColumn* s,
                       size_t j, const ByteOutput& output) {
     int32x4_t sums[C][kFours];
     Sums<C>(weights, xq, tile.chunks * kChunkColumns, sums);
@@ -167,7 +167,7 @@ struct ByteIsa {
       float values[kBlockRows];
       for (size_t v = 0; v < kFours; ++v) {
         const float32x4_t value = vmulq_f32(vcvtq_f32_s32(sums[c][v]), vld1q_f32(tile.rho + row + 4 * v));
-        vst1q_f32(values + 4 * v, vmulq_n_f32(value, s[c]));
+        vst1q_f32(values + 4 * v, vmulq_n_f32(value, s[c].s));
       }
       float* y = output.At(j + c);
       for (size_t r = first; r < last; ++r) {

@@ -140,32 +140,47 @@ void Softmax(float* x, size_t n) {
   for (size_t i = 0; i < n; i += kLanes) Store(x + i, Load(x + i) * inverse);
 }
 
-// scores[t] = scale * q . keys[t], for the sixteen or fewer keys from t on; the scores of missing ones are anything.
-void ScoresOfSixteen(const float* q, const float* const* keys, size_t rows, size_t offset, size_t head_dim, float scale,
+// scores[t] = scale * q . keys[t] for sixteen keys.
+void ScoresOfSixteen(const float* q, const float* const* keys, size_t offset, size_t head_dim, float scale,
                      float* scores) {
-  Floats sums[kLanes] = {};
+  Floats sums[kLanes];
   for (size_t i = 0; i < head_dim; i += kLanes) {
     const size_t valid = std::min(kLanes, head_dim - i);
     const Floats part = LoadUpTo(q + i, valid);
-    for (size_t r = 0; r < rows; ++r) sums[r] += part * LoadUpTo(keys[r] + offset + i, valid);
+    Unroll<kLanes>([&](auto r) { sums[r] += part * LoadUpTo(keys[r] + offset + i, valid); });
   }
   Store(scores, Sums(sums) * scale);
 }
 
+// out[0 .. V * 16) = sum_t scores[t] * values[t][offset ..], the last vector having `valid` lanes.
+template <size_t V>
+void WeightRows(const float* scores, const float* const* values, size_t length, size_t offset, size_t valid,
+                float* out) {
+  Floats sums[V];
+  for (size_t t = 0; t < length; ++t) {
+    const float* row = values[t] + offset;
+    Unroll<V>([&](auto i) {
+      sums[i] += (i + 1 < V ? Load(row + i * kLanes) : LoadUpTo(row + i * kLanes, valid)) * scores[t];
+    });
+  }
+  Unroll<V>([&](auto i) { StorePart(out + i * kLanes, sums[i], i + 1 < V ? kLanes : valid); });
+}
+
 void Attend(const float* q, const float* const* keys, const float* const* values, size_t length, size_t heads,
             size_t head_dim, float scale, float* scores, float* out) {
+  constexpr size_t kAtOnce = 4 * kLanes;  // four sums hide the latency of an addition
   for (size_t h = 0; h < heads; ++h) {
-    const size_t head = h * head_dim;
+    const size_t head = h * head_dim, end = head + head_dim;
     for (size_t t = 0; t < length; t += kLanes) {
-      ScoresOfSixteen(q + head, keys + t, std::min(kLanes, length - t), head, head_dim, scale, scores + t);
+      const float* sixteen[kLanes];
+      for (size_t r = 0; r < kLanes; ++r) sixteen[r] = keys[std::min(t + r, length - 1)];  // softmax drops repetitions
+      ScoresOfSixteen(q + head, sixteen, head, head_dim, scale, scores + t);
     }
     Softmax(scores, length);
-    for (size_t i = head; i < head + head_dim; i += kLanes) {
-      const size_t valid = std::min(kLanes, head + head_dim - i);
-      Floats sums{};
-      for (size_t t = 0; t < length; ++t) sums += LoadUpTo(values[t] + i, valid) * scores[t];
-      StorePart(out + i, sums, valid);
-    }
+    size_t i = head;
+    for (; i + kAtOnce <= end; i += kAtOnce) WeightRows<4>(scores, values, length, i, kLanes, out + i);
+    for (; i + 2 * kLanes <= end; i += 2 * kLanes) WeightRows<2>(scores, values, length, i, kLanes, out + i);
+    for (; i < end; i += kLanes) WeightRows<1>(scores, values, length, i, std::min(kLanes, end - i), out + i);
   }
 }
 

@@ -34,8 +34,8 @@ constexpr size_t kRegisters = kLanes / kRegisterLanes;
 struct Floats {
   Register part[kRegisters];
 
-  Floats(float x = 0) {  // in all lanes
-    for (Register& r : part) r = Register{} + x;
+  Floats(float x = 0) {                                             // in all lanes
+    Unroll<kRegisters>([&](auto i) { part[i] = x - Register{}; });  // x, even -0, and no addition
   }
 
   float& operator[](size_t lane) { return reinterpret_cast<float*>(part)[lane]; }
@@ -44,12 +44,12 @@ struct Floats {
 // f of each register.
 template <typename F>
 inline Floats Each(Floats a, F f) {
-  for (size_t i = 0; i < kRegisters; ++i) a.part[i] = f(a.part[i]);
+  Unroll<kRegisters>([&](auto i) { a.part[i] = f(a.part[i]); });
   return a;
 }
 template <typename F>
 inline Floats Each(Floats a, const Floats& b, F f) {
-  for (size_t i = 0; i < kRegisters; ++i) a.part[i] = f(a.part[i], b.part[i]);
+  Unroll<kRegisters>([&](auto i) { a.part[i] = f(a.part[i], b.part[i]); });
   return a;
 }
 
@@ -119,7 +119,7 @@ inline Floats Sums(const Floats* v) {
 
 inline Floats Load(const float* p) {
   Floats v;
-  for (size_t i = 0; i < kRegisters; ++i) std::memcpy(&v.part[i], p + i * kRegisterLanes, kRegisterBytes);
+  Unroll<kRegisters>([&](auto i) { std::memcpy(&v.part[i], p + i * kRegisterLanes, kRegisterBytes); });
   return v;
 }
 
@@ -133,7 +133,7 @@ inline Floats LoadPart(const float* p, size_t n, float fill) {
 inline Floats LoadUpTo(const float* p, size_t valid) { return valid == kLanes ? Load(p) : LoadPart(p, valid, 0.0f); }
 
 inline void Store(float* p, const Floats& v) {
-  for (size_t i = 0; i < kRegisters; ++i) std::memcpy(p + i * kRegisterLanes, &v.part[i], kRegisterBytes);
+  Unroll<kRegisters>([&](auto i) { std::memcpy(p + i * kRegisterLanes, &v.part[i], kRegisterBytes); });
 }
 inline void StorePart(float* p, const Floats& v, size_t n) { std::memcpy(p, v.part, n * sizeof(float)); }
 

@@ -148,8 +148,6 @@ def train(
         steps: stop, with a checkpoint, after so many steps of this call.
     """
     torch.set_num_threads(recipe.run.threads)
-    # Gradients of rare words become denormal numbers, which the CPU adds a hundred times slower.
-    torch.set_flush_denormal(True)
     out.mkdir(parents=True, exist_ok=True)
     run = _Run(recipe, objective, out)
     phases_end = [sum(s.tokens for s in objective.schedules[: n + 1]) for n in range(len(objective.schedules))]
@@ -159,7 +157,8 @@ def train(
     if run.progress.step == 0:
         run.validate(held_out, log)
     saved, first_step, meter = time.monotonic(), run.progress.step, Meter(run.progress.tokens)
-    with _signals() as stop, tqdm(total=total, initial=run.progress.tokens, unit="token", unit_scale=True) as bar:
+    bar = tqdm(total=total, initial=run.progress.tokens, unit="token", unit_scale=True)
+    with _signals() as stop, _flushed_denormals(), bar:
         while run.progress.tokens < total:
             now = run.progress
             if now.tokens >= phases_end[now.phase]:
@@ -189,6 +188,16 @@ def train(
             if asked:
                 break
     return run.progress
+
+
+@contextmanager
+def _flushed_denormals() -> Iterator[None]:
+    """Gradients of rare words become denormal numbers, which the CPU adds a hundred times slower."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 class Meter:

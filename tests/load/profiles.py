@@ -63,6 +63,7 @@ def broken(figures: Mapping[str, object]) -> bool:
 
 def load(name: str, seconds: float, server: Server, token: str, placement: Placement) -> tuple[int, dict[str, object]]:
     """Run locust in a process of its own; its exit status, its figures, and the server's memory meanwhile."""
+    LOGS.mkdir(parents=True, exist_ok=True)
     record = LOGS / f"{name}.json"
     record.unlink(missing_ok=True)
     environment = {

