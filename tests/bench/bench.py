@@ -158,15 +158,19 @@ def cases(quick: bool) -> list[Case]:
     real_int8 = converted(real_checkpoint, WORK / "en-de-int8", "int8")
     ours, peer = Ours(base), CTranslate2(int8, "int8")
     real, real_peer = Ours(MODEL), CTranslate2(real_int8, "int8")
+    real_few_planes = Ours(MODEL, "paper-2.5")
     one = [words(SOURCE_TOKENS)]
     first = Case(FIRST, "ms/token", per_token(ours, one), per_token(peer, one), 15)
     few = sentences(100)
-    default = Case(
-        "default model, test sentences, batch 1, 1 thread",
-        "ms/sentence",
-        per_sentence(real, few),
-        per_sentence(real_peer, few),
-        7,
+    default, few_planes = (
+        Case(
+            f"default model{name}, test sentences, batch 1, 1 thread",
+            "ms/sentence",
+            per_sentence(subject, few),
+            per_sentence(real_peer, few),
+            7,
+        )
+        for name, subject in (("", real), (" at paper-2.5", real_few_planes))
     )
     if quick:
         return [first, default]
@@ -196,6 +200,7 @@ def cases(quick: bool) -> list[Case]:
             more_is_better=True,
         ),
         default,
+        few_planes,
         Case(
             "default model, whole Tatoeba test set, 2 threads",
             "ms/sentence",
