@@ -6,16 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from service.keys import NameTaken, Record, Store, StoreDown
+from service.redis_client import connect
 from service.settings import Settings
 
-if TYPE_CHECKING:
-    pass
-
 _PREFIX = "sub3:key:"
-_REDIS_TIMEOUT_S = 0.5  # of one answer; a replica in the same network needs a thousandth
 
 
 def open_store(settings: Settings) -> Store:
@@ -99,23 +96,7 @@ class RedisStore:
         Raises:
             StoreDown: the package redis is missing or the address is none.
         """
-        try:
-            import redis  # only servers with several replicas need it, so it is an extra
-            from redis.backoff import NoBackoff
-            from redis.retry import Retry
-        except ImportError:
-            raise StoreDown("REDIS_URL is set; install the client: pip install 'sub3[redis]'.") from None
-        self._error: type[Exception] = redis.RedisError
-        try:
-            self._redis: redis.Redis = redis.Redis.from_url(
-                url,
-                decode_responses=True,
-                socket_timeout=_REDIS_TIMEOUT_S,
-                socket_connect_timeout=_REDIS_TIMEOUT_S,
-                retry=Retry(NoBackoff(), 1),  # once: a connection that was idle may have been closed
-            )
-        except ValueError:
-            raise StoreDown("REDIS_URL is no redis://, rediss:// or unix:// address.") from None
+        self._redis, self._error = connect(url, StoreDown, decode_responses=True)
 
     def add(self, record: Record) -> None:
         """See Store."""

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import orjson
 
+from service.redis_client import connect
 from service.state_store import BadState, Saved, StateStoreDown, dump, parse
 
 PREFIX = "sub3:desired:"
-TIMEOUT_S = 0.5
 # One step for all replicas: the second of two that write the same generation learns that it came too late.
 _WRITE = """
 local kept = redis.call("GET", KEYS[1])
@@ -35,22 +34,7 @@ class RedisStateStore:
         Raises:
             StateStoreDown: the package redis is missing or the address is none.
         """
-        try:
-            import redis  # only servers with several replicas need it, so it is an extra
-            from redis.backoff import NoBackoff
-            from redis.retry import Retry
-        except ImportError:
-            raise StateStoreDown("REDIS_URL is set; install the client: pip install 'sub3[redis]'.") from None
-        self._error: type[Exception] = redis.RedisError
-        try:
-            self._redis: Any = redis.Redis.from_url(
-                url,
-                socket_timeout=TIMEOUT_S,
-                socket_connect_timeout=TIMEOUT_S,
-                retry=Retry(NoBackoff(), 1),  # once: a connection that was idle may have been closed
-            )
-        except ValueError:
-            raise StateStoreDown("REDIS_URL is no redis://, rediss:// or unix:// address.") from None
+        self._redis, self._error = connect(url, StateStoreDown)
 
     def read(self, model: str) -> Saved | None:
         """What was saved last; None if nothing was. Raises StateStoreDown, BadState."""
