@@ -21,7 +21,7 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser("quantize", help="write a model directory from a checkpoint")
     verb.add_argument(
-        "checkpoint", type=Path, metavar="CHECKPOINT", help="a Marian directory, or one that import wrote"
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="a Marian directory, one that import wrote, or a model's"
     )
     verb.add_argument("out", type=Path, metavar="OUT", help="directory to write")
     verb.add_argument("--config", default="balanced", metavar="NAME", help="serves by default (default: %(default)s)")
@@ -66,6 +66,12 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--card", type=Path, metavar="FILE", help="text on data and licences for the model card")
     verb.add_argument("--overwrite", action="store_true", help="replace OUT")
     verb.set_defaults(run=_quantize)
+
+    verb = verbs.add_parser("assemble", help="put retrained weights into the directory of their model")
+    verb.add_argument("directory", type=Path, metavar="DIR", help="a model directory")
+    verb.add_argument("retrained", type=Path, nargs="*", metavar="RETRAINED", help="directories that retrain wrote")
+    verb.add_argument("--default", metavar="NAME", help="configuration that serves by default (default: as it was)")
+    verb.set_defaults(run=_assemble)
 
     verb = verbs.add_parser("inspect", help="print each matrix: planes, bytes, error and the rule that won")
     verb.add_argument("directory", type=Path, metavar="DIR", help="a model directory")
@@ -152,6 +158,12 @@ def _quantize(arguments: argparse.Namespace) -> None:
     notes = arguments.card.read_text() if arguments.card else ""
     checkpoint = read_checkpoint(arguments.checkpoint)
     export(checkpoint, arguments.text, request, arguments.out, notes=notes, overwrite=arguments.overwrite)
+
+
+def _assemble(arguments: argparse.Namespace) -> None:
+    from models.assemble import assemble
+
+    assemble(arguments.directory, arguments.retrained, default=arguments.default)
 
 
 def _inspect(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,5 @@
-"""Reads a Marian / Opus-MT directory as Hugging Face transformers writes it, and our own imported form of it.
+"""Reads a Marian / Opus-MT directory as Hugging Face transformers writes it, our own imported form of it, and what the
+codes of a model directory stand for.
 
 Everything that the engine can't represent is a `CheckpointError`, one sentence that names it.
 """
@@ -11,21 +12,28 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from models import bcq
 from models.format import (
+    BLOCK_ROWS,
     CONFIG_FILE,
     SENTENCEPIECE_FILES,
     VOCABULARY_FILE,
     WEIGHTS_FILE,
+    Allocation,
     Architecture,
     Ids,
+    ModelDirectory,
+    Segment,
     architecture_fault,
     decode_json,
     matrix_shapes,
+    open_model,
     read_json,
     vector_sizes,
 )
@@ -65,10 +73,12 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Reads a directory of either kind: Marian's, or one that `import` wrote."""
+    """Reads a directory of any kind: Marian's, one that `import` wrote, or a model directory in its deepest codes."""
     if not path.is_dir():
         raise CheckpointError(f"{path}: there is no such directory.")
     config = _object(path, CONFIG_FILE)
+    if "format_version" in config:
+        return _read_coded(path)
     return _read_imported(path, config) if config.get("format") == IMPORTED else _read_marian(path, config)
 
 
@@ -512,5 +522,44 @@ def _read_imported(path: Path, values: Mapping[str, Any]) -> Checkpoint:
         source_pieces=tuple(vocabulary["source"]),
         target_pieces=tuple(vocabulary["target"]) if "target" in sizes else None,
         tensors=tensors,
+        spm=_read_spm(path),
+    )
+
+
+# --- a model directory ------------------------------------------------------------------------------------------------
+
+
+def dequantize(model: ModelDirectory, allocation: Allocation) -> dict[str, Tensor]:
+    """The fp32 tensors that an allocation stands for, rows in the order of the model: matrices and vectors."""
+    arrays, segments = model.engine_inputs(allocation)
+    shapes = matrix_shapes(model.config.architecture)
+    tensors = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    for name, begin, end, planes, first, group_size in segments:
+        rows, columns = shapes[name]
+        words = [arrays[f"{name}.plane.{i}"] for i in range(1, planes + 1)]
+        bits = np.stack([bcq.unpack(plane, min(rows, BLOCK_ROWS * len(plane)), columns)[begin:end] for plane in words])
+        scales = torch.from_numpy(arrays[f"{name}.scales.{planes}"][:, :, begin - first : end - first].copy())
+        code = bcq.BinaryCode(torch.from_numpy(bits), {planes: scales}, group_size or None)
+        tensors[name][begin:end] = code.dequantize(planes)
+    vectors = vector_sizes(model.config.architecture, output_bias="output.bias" in arrays)
+    return tensors | {name: torch.from_numpy(arrays[name].copy()) for name in vectors}
+
+
+def _read_coded(path: Path) -> Checkpoint:
+    model = open_model(path)
+    config, codes = model.config, model.config.codes
+    allocation = model.allocation(config.default_configuration)
+    if codes.kind == "progressive":
+        allocation = {name: (Segment(0, matrix.rows, codes.depth),) for name, matrix in config.matrices.items()}
+    target = model.vocabulary.target
+    return Checkpoint(
+        source_languages=config.source_languages,
+        target_languages=config.target_languages,
+        target_tokens=config.target_tokens,
+        architecture=config.architecture,
+        ids=config.ids,
+        source_pieces=tuple(piece for piece, _ in model.vocabulary.source),
+        target_pieces=None if target is None else tuple(piece for piece, _ in target),
+        tensors=dequantize(model, allocation),
         spm=_read_spm(path),
     )

@@ -14,8 +14,9 @@ def _planes(segments: Allocation, name: str) -> str:
 
 def _error(model: ModelDirectory, allocation: Allocation, name: str) -> str:
     """Relative squared error; for clusters of progressive codes the mean over rows of the error at their planes."""
-    errors, segments = model.config.matrices[name].error, allocation[name]
-    if model.config.codes.kind == "specialised":
+    weights = model.mapped(allocation).weights
+    errors, segments = weights.matrices[name].error, allocation[name]
+    if weights.codes.kind == "specialised":
         return f"{errors[0]:.5f}"
     mean = sum((s.end - s.begin) * errors[s.planes - 1] for s in segments) / segments[-1].end
     return f"{'' if len(segments) == 1 else '~'}{mean:.5f}"
@@ -27,10 +28,11 @@ def describe(model: ModelDirectory, configuration: str, rules: BitConfig | None)
     winners = {}
     if rules is not None and rules.allocation(config.architecture) == dict(allocation):
         winners = rules.winners(config.architecture)
+    codes = model.mapped(allocation).weights.codes
     rows = [("matrix", "shape", "planes", "bytes", "error", "rule")]
     for name, matrix in config.matrices.items():
         rule = str(winners[name]) if name in winners else "-"
-        cost = f"{matrix_bytes(allocation[name], matrix.columns, config.codes.group_size):,}"
+        cost = f"{matrix_bytes(allocation[name], matrix.columns, codes.group_size):,}"
         shape = f"{matrix.rows}x{matrix.columns}"
         rows.append((name, shape, _planes(allocation, name), cost, _error(model, allocation, name), rule))
     widths = [max(len(row[n]) for row in rows) for n in range(6)]
@@ -39,7 +41,7 @@ def describe(model: ModelDirectory, configuration: str, rules: BitConfig | None)
         "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)).rstrip()
         for row in rows
     ]
-    codes, chosen = config.codes, config.configurations[configuration]
+    chosen = config.configurations[configuration]
     summary = (
         f"{config.name}: {codes.kind} codes, {codes.depth} planes deep ({codes.solver}); "
         f"configuration {configuration}: {chosen.bits_per_weight:.3f} bits per weight, {chosen.bytes:,} bytes"

@@ -353,6 +353,7 @@ def write_coded(
             solver=solver,
         ),
         matrices=matrices,
+        specialised={},
         configurations={
             name: Configuration(
                 allocation,

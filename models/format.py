@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import safetensors
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MAX_PLANES = 8
 BLOCK_ROWS = 16  # rows whose words lie side by side: one 64-byte load
 WORD_COLUMNS = 32  # columns in a word
@@ -36,7 +36,6 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 VOCABULARY_FILE = "vocab.json"
 SENTENCEPIECE_FILES = ("source.spm", "target.spm")
-CHECKED_FILES = (WEIGHTS_FILE, VOCABULARY_FILE, *SENTENCEPIECE_FILES)
 # README.md, the model card, has the table of measured quality between these.
 RESULTS_BEGIN, RESULTS_END = "<!-- results -->", "<!-- /results -->"
 
@@ -107,7 +106,7 @@ class Ids:
 
 @dataclass(frozen=True)
 class Codes:
-    """How the weights are coded, for the whole file. `group_size` None: one scale for a row and plane."""
+    """How the weights of one file are coded. `group_size` None: one scale for a row and plane."""
 
     kind: Literal["progressive", "specialised"]
     depth: int
@@ -125,6 +124,14 @@ class Matrix:
 
 
 @dataclass(frozen=True)
+class Weights:
+    """What one weight file holds."""
+
+    codes: Codes
+    matrices: Mapping[str, Matrix]
+
+
+@dataclass(frozen=True)
 class Configuration:
     """An allocation with its cost, and its quality by test set where measured."""
 
@@ -136,7 +143,13 @@ class Configuration:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """config.json. `dataclasses.asdict` of its parts gives the mappings that the engine takes."""
+    """config.json. `dataclasses.asdict` of its parts gives the mappings that the engine takes.
+
+    Attributes:
+        codes: of model.safetensors, as `matrices` are.
+        specialised: configuration -> what NAME.safetensors holds, codes made for this configuration alone. They serve
+            every request for its allocation, and model.safetensors serves the other allocations.
+    """
 
     format_version: int
     name: str
@@ -148,9 +161,20 @@ class ModelConfig:
     length_penalty: float
     codes: Codes
     matrices: Mapping[str, Matrix]
+    specialised: Mapping[str, Weights]
     configurations: Mapping[str, Configuration]
     default_configuration: str
     checksums: Mapping[str, str]
+
+    @property
+    def weight_files(self) -> tuple[str, ...]:
+        """Names of the weight files, the main one first."""
+        return (WEIGHTS_FILE, *map(weights_file, self.specialised))
+
+    @property
+    def checked_files(self) -> tuple[str, ...]:
+        """Every file whose checksum is stated."""
+        return (*self.weight_files, VOCABULARY_FILE, *SENTENCEPIECE_FILES)
 
 
 @dataclass(frozen=True)
@@ -164,6 +188,11 @@ class Vocabulary:
     def target_entries(self) -> tuple[tuple[str, int], ...]:
         """The pieces of the target side, shared or not."""
         return self.source if self.target is None else self.target
+
+
+def weights_file(configuration: str) -> str:
+    """Where codes that are specialised to a configuration are."""
+    return f"{configuration}.safetensors"
 
 
 class TensorSpec(NamedTuple):
@@ -342,20 +371,53 @@ def matching(pattern: str, matrices: Iterable[str]) -> list[str]:
 # --- an open directory ------------------------------------------------------------------------------------------------
 
 
+class Mapped(NamedTuple):
+    """A mapped weight file.
+
+    Attributes:
+        file: its name.
+        weights: what config.json says of it.
+        tensors: read-only views.
+        memory: what they are views of.
+    """
+
+    file: str
+    weights: Weights
+    tensors: Mapping[str, Array]
+    memory: mmap.mmap
+
+
 @dataclass(frozen=True)
 class ModelDirectory:
-    """An opened and checked model directory; `tensors` are read-only views of the mapped file."""
+    """An opened and checked model directory.
+
+    Attributes:
+        main: model.safetensors.
+        specialised: the other weight files by configuration.
+    """
 
     path: Path
     config: ModelConfig
     vocabulary: Vocabulary
-    tensors: Mapping[str, Array]
-    mapped: mmap.mmap  # what the tensors are views of
+    main: Mapped
+    specialised: Mapping[str, Mapped]
 
     def release_pages(self) -> None:
-        """Make the mapped file's pages non-resident; what is still in use comes back at its next touch."""
+        """Make the mapped files' pages non-resident; what is still in use comes back at its next touch."""
         if hasattr(mmap, "MADV_DONTNEED"):
-            self.mapped.madvise(mmap.MADV_DONTNEED)
+            for mapped in (self.main, *self.specialised.values()):
+                mapped.memory.madvise(mmap.MADV_DONTNEED)
+
+    def mapped(self, allocation: Allocation) -> Mapped:
+        """The weight file that serves an allocation: one that is specialised to it, else the main one."""
+        for name, mapped in self.specialised.items():
+            if dict(self.config.configurations[name].allocation) == dict(allocation):
+                return mapped
+        return self.main
+
+    def version(self, allocation: Allocation) -> str:
+        """12 hex digits of the checksum of the weights that serve an allocation."""
+        return self.config.checksums[self.mapped(allocation).file][:12]
 
     def allocation(self, configuration: str) -> Allocation:
         """The allocation of a configuration that config.json names."""
@@ -385,10 +447,11 @@ class ModelDirectory:
 
     def check(self, allocation: Allocation) -> None:
         """Raises UnavailableConfiguration unless this directory can serve the allocation."""
-        codes = self.config.codes
+        mapped = self.mapped(allocation)
+        codes = mapped.weights.codes
         if fault := allocation_fault(self.config.architecture, codes.depth, allocation):
             raise UnavailableConfiguration(f"{fault[0].upper()}{fault[1:]}.")
-        if codes.kind == "specialised":
+        if codes.kind == "specialised" and mapped is self.main:
             stored = self.config.default_configuration
             if dict(allocation) != dict(self.allocation(stored)):
                 raise UnavailableConfiguration(
@@ -404,24 +467,24 @@ class ModelDirectory:
         `scale_begin` is the row that the first entry of the segment's scales tensor belongs to; group_size 0 = the row.
         """
         self.check(allocation)
-        progressive = self.config.codes.kind == "progressive"
-        group_size = self.config.codes.group_size or 0
+        _, weights, tensors, _ = self.mapped(allocation)
+        codes = weights.codes
+        group_size = codes.group_size or 0
         used, segments = [], []
-        for name in self.config.matrices:
+        for name in weights.matrices:
             used += [f"{name}.plane.{i}" for i in range(1, allocation[name][0].planes + 1)]
             for segment in allocation[name]:
                 used.append(f"{name}.scales.{segment.planes}")
-                segments.append((name, *segment, 0 if progressive else block_range(segment)[0], group_size))
-        used += [name for name in self.tensors if not _is_code(name)]
-        return {name: self.tensors[name] for name in used}, segments
+                first = 0 if codes.kind == "progressive" else block_range(segment)[0]
+                segments.append((name, *segment, first, group_size))
+        used += [name for name in tensors if not _is_code(name)]
+        return {name: tensors[name] for name in used}, segments
 
     def model_bytes(self, allocation: Allocation) -> int:
         """Every byte needed to translate, tokenizer aside."""
+        _, weights, tensors, _ = self.mapped(allocation)
         return model_bytes(
-            self.config.architecture,
-            self.config.codes.group_size,
-            allocation,
-            output_bias="output.bias" in self.tensors,
+            self.config.architecture, weights.codes.group_size, allocation, output_bias="output.bias" in tensors
         )
 
     def bits_per_weight(self, allocation: Allocation) -> float:
@@ -448,44 +511,50 @@ def open_model(path: str | os.PathLike[str], *, verify: bool = True) -> ModelDir
         raise ModelError(f"{directory}: there is no such directory.")
     config_path = directory / CONFIG_FILE
     config = _decode_config(config_path)
-    if verify:
-        for name in CHECKED_FILES:
-            if _sha256(directory / name) != config.checksums[name]:
-                raise ModelError(f"{directory / name}: the sha256 differs from the one that {CONFIG_FILE} states.")
-    else:
-        for name in CHECKED_FILES:
-            _require_file(directory / name)
+    for name in config.checked_files:
+        _require_file(directory / name)
+        if verify and _sha256(directory / name) != config.checksums[name]:
+            raise ModelError(f"{directory / name}: the sha256 differs from the one that {CONFIG_FILE} states.")
     vocabulary = _read_vocabulary(directory / VOCABULARY_FILE, config.architecture)
-    weights_path = directory / WEIGHTS_FILE
-    header, data_begin, mapped = _map_safetensors(weights_path)
-    output_bias = "output.bias" in header
-    stored = _stored_allocation(config)
-    specs = tensor_specs(config.architecture, config.codes, stored, output_bias=output_bias)
-    tensors = _tensor_views(weights_path, header, data_begin, mapped, specs)
+    stored = None if config.codes.kind == "progressive" else config.default_configuration
+    main = _map_weights(directory, config, WEIGHTS_FILE, Weights(config.codes, config.matrices), stored, verify=verify)
+    specialised = {
+        name: _map_weights(directory, config, weights_file(name), weights, name, verify=verify)
+        for name, weights in config.specialised.items()
+    }
+    opened = ModelDirectory(directory, config, vocabulary, main, types.MappingProxyType(specialised))
     for name, configuration in config.configurations.items():
-        expected = model_bytes(
-            config.architecture, config.codes.group_size, configuration.allocation, output_bias=output_bias
-        )
+        expected = opened.model_bytes(configuration.allocation)
         if configuration.bytes != expected:
             raise ModelError(
                 f"{config_path}: configurations.{name}.bytes is {configuration.bytes}, "
                 f"but its allocation makes {expected}."
             )
     if verify:
-        for name, tensor in tensors.items():
-            if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
-                raise ModelError(f"{weights_path}: the tensor {name!r} holds numbers that are not finite.")
-    opened = ModelDirectory(directory, config, vocabulary, types.MappingProxyType(tensors), mapped)
-    if verify:
         opened.release_pages()  # the pages just read are resident only where they are used again
     return opened
 
 
-def _stored_allocation(config: ModelConfig) -> Allocation | None:
-    """The one allocation of a specialised file; None for a progressive one."""
-    if config.codes.kind == "progressive":
-        return None
-    return config.configurations[config.default_configuration].allocation
+def _map_weights(
+    directory: Path, config: ModelConfig, file: str, weights: Weights, stored: str | None, *, verify: bool
+) -> Mapped:
+    """One weight file; `stored` is the configuration that its codes are specialised to, None for progressive ones."""
+    path = directory / file
+    header, data_begin, memory = _map_safetensors(path)
+    specs = weight_specs(config, weights, stored, output_bias="output.bias" in header)
+    tensors = _tensor_views(path, header, data_begin, memory, specs)
+    for name, tensor in tensors.items():
+        if verify and tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+            raise ModelError(f"{path}: the tensor {name!r} holds numbers that are not finite.")
+    return Mapped(file, weights, types.MappingProxyType(tensors), memory)
+
+
+def weight_specs(
+    config: ModelConfig, weights: Weights, stored: str | None, *, output_bias: bool
+) -> dict[str, TensorSpec]:
+    """`tensor_specs` of one weight file of a model."""
+    allocation = None if stored is None else config.configurations[stored].allocation
+    return tensor_specs(config.architecture, weights.codes, allocation, output_bias=output_bias)
 
 
 # --- reading config.json and vocab.json -------------------------------------------------------------------------------
@@ -665,8 +734,6 @@ def _names_fault(config: ModelConfig) -> str | None:
         return "source_languages and target_languages must each name a language"
     if unknown := sorted(config.target_tokens.keys() - set(config.target_languages)):
         return f"target_tokens has {unknown[0]!r}, which is not one of target_languages"
-    if config.checksums.keys() != set(CHECKED_FILES):
-        return f"checksums must state {', '.join(CHECKED_FILES)} and nothing else"
     return None
 
 
@@ -685,35 +752,58 @@ def _ids_fault(config: ModelConfig) -> str | None:
 
 
 def _codes_fault(config: ModelConfig) -> str | None:
-    codes = config.codes
-    if not 1 <= codes.depth <= MAX_PLANES:
-        return f"codes.depth is {codes.depth}, outside 1 to {MAX_PLANES}"
-    if codes.group_size is not None and (codes.group_size < 1 or codes.group_size % WORD_COLUMNS):
-        return f"codes.group_size is {codes.group_size}, not a multiple of {WORD_COLUMNS}"
-    shapes = matrix_shapes(config.architecture)
-    if unexpected := sorted(shapes.keys() ^ config.matrices.keys()):
-        state = "missing" if unexpected[0] in shapes else "unknown"
-        return f"the field matrices.{unexpected[0]} is {state}"
-    errors = codes.depth if codes.kind == "progressive" else 1
-    for name, matrix in config.matrices.items():
-        if (matrix.rows, matrix.columns) != shapes[name]:
-            return f"matrices.{name} is {matrix.rows} x {matrix.columns}, but the architecture makes it {shapes[name]}"
-        if len(matrix.error) != errors:
-            return f"matrices.{name}.error has {len(matrix.error)} entries instead of {errors}"
     if config.default_configuration not in config.configurations:
         return f"default_configuration is {config.default_configuration!r}, which configurations does not have"
-    if codes.kind == "specialised" and len(config.configurations) != 1:
+    for name, weights in config.specialised.items():
+        if name not in config.configurations or weights_file(name) == WEIGHTS_FILE:
+            return f"specialised has {name!r}, which is not the name of a configuration with weights of its own"
+        if weights.codes.kind != "specialised":
+            return f"specialised.{name}.codes.kind must be 'specialised'"
+        if fault := _weights_fault(config.architecture, weights, f"specialised.{name}."):
+            return fault
+    allocations = [dict(config.configurations[name].allocation) for name in config.specialised]
+    if any(allocation in allocations[:n] for n, allocation in enumerate(allocations)):
+        return "two of the files in specialised are for the same allocation"
+    others = config.configurations.keys() - config.specialised.keys() - {config.default_configuration}
+    if config.codes.kind == "specialised" and others:
         return "specialised codes serve one configuration, but configurations has several"
+    if config.checksums.keys() != set(config.checked_files):
+        return f"checksums must state {', '.join(config.checked_files)} and nothing else"
+    return _weights_fault(config.architecture, Weights(config.codes, config.matrices), "")
+
+
+def _weights_fault(architecture: Architecture, weights: Weights, where: str) -> str | None:
+    codes = weights.codes
+    if not 1 <= codes.depth <= MAX_PLANES:
+        return f"{where}codes.depth is {codes.depth}, outside 1 to {MAX_PLANES}"
+    if codes.group_size is not None and (codes.group_size < 1 or codes.group_size % WORD_COLUMNS):
+        return f"{where}codes.group_size is {codes.group_size}, not a multiple of {WORD_COLUMNS}"
+    shapes = matrix_shapes(architecture)
+    if unexpected := sorted(shapes.keys() ^ weights.matrices.keys()):
+        state = "missing" if unexpected[0] in shapes else "unknown"
+        return f"the field {where}matrices.{unexpected[0]} is {state}"
+    errors = codes.depth if codes.kind == "progressive" else 1
+    for name, matrix in weights.matrices.items():
+        if (matrix.rows, matrix.columns) != shapes[name]:
+            return (
+                f"{where}matrices.{name} is {matrix.rows} x {matrix.columns}, "
+                f"but the architecture makes it {shapes[name]}"
+            )
+        if len(matrix.error) != errors:
+            return f"{where}matrices.{name}.error has {len(matrix.error)} entries instead of {errors}"
     return None
 
 
 def _configuration_fault(config: ModelConfig, name: str) -> str | None:
     configuration = config.configurations[name]
-    if fault := allocation_fault(config.architecture, config.codes.depth, configuration.allocation):
+    where, codes = "", config.codes
+    if name in config.specialised:
+        where, codes = f"specialised.{name}.", config.specialised[name].codes
+    if fault := allocation_fault(config.architecture, codes.depth, configuration.allocation):
         return f"configurations.{name}: {fault}"
     deepest = max(segments[0].planes for segments in configuration.allocation.values())
-    if config.codes.kind == "specialised" and deepest != config.codes.depth:
-        return f"codes.depth is {config.codes.depth}, but the stored allocation has {deepest} planes at most"
+    if codes.kind == "specialised" and deepest != codes.depth:
+        return f"{where}codes.depth is {codes.depth}, but the stored allocation has {deepest} planes at most"
     bits = bits_per_weight(config.architecture, configuration.allocation)
     if not math.isclose(configuration.bits_per_weight, bits, abs_tol=1e-6):
         return (
@@ -864,6 +954,7 @@ def write_model(
     vocabulary: Vocabulary,
     files: Mapping[str, bytes],
     *,
+    specialised: Mapping[str, Mapping[str, Array]] = types.MappingProxyType({}),
     overwrite: bool = False,
 ) -> None:
     """Writes a model directory under a new name, checks it, and renames it to `path`.
@@ -873,9 +964,10 @@ def write_model(
     Args:
         path: the directory to be.
         config: its checksums are filled in here.
-        tensors: name -> array, in any order.
+        tensors: name -> array of the main weight file, in any order.
         vocabulary: the pieces, row by row.
         files: name -> content of the SentencePiece models and README.md.
+        specialised: configuration -> tensors of the weights that are specialised to it.
         overwrite: replace a directory that exists.
     """
     target = Path(path)
@@ -885,17 +977,15 @@ def write_model(
     new = Path(tempfile.mkdtemp(prefix=f".{target.name}.new-", dir=target.parent))
     try:
         new.chmod(0o755)
-        specs = tensor_specs(
-            config.architecture, config.codes, _stored_allocation(config), output_bias="output.bias" in tensors
-        )
-        rank = {name: n for n, name in enumerate(specs)}
-        ordered = dict(sorted(tensors.items(), key=lambda item: rank.get(item[0], len(rank))))
-        write_safetensors(new / WEIGHTS_FILE, ordered)
+        stored = None if config.codes.kind == "progressive" else config.default_configuration
+        _write_weights(new / WEIGHTS_FILE, config, Weights(config.codes, config.matrices), stored, tensors)
+        for name, weights in config.specialised.items():
+            _write_weights(new / weights_file(name), config, weights, name, specialised[name])
         text = json.dumps(asdict(vocabulary), ensure_ascii=False, separators=(",", ":"))
         _write_file(new / VOCABULARY_FILE, text.encode())
         for name, content in files.items():
             _write_file(new / name, content)
-        checksums = {name: _sha256(new / name) for name in CHECKED_FILES}
+        checksums = {name: _sha256(new / name) for name in config.checked_files}
         _write_file(new / CONFIG_FILE, _config_bytes(replace(config, checksums=checksums)))
         open_model(new)
         _sync_directory(new)
@@ -903,6 +993,14 @@ def write_model(
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
+
+
+def _write_weights(
+    path: Path, config: ModelConfig, weights: Weights, stored: str | None, tensors: Mapping[str, Array]
+) -> None:
+    specs = weight_specs(config, weights, stored, output_bias="output.bias" in tensors)
+    rank = {name: n for n, name in enumerate(specs)}
+    write_safetensors(path, dict(sorted(tensors.items(), key=lambda item: rank.get(item[0], len(rank)))))
 
 
 def _move_into_place(new: Path, target: Path) -> None:

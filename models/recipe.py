@@ -13,6 +13,7 @@ from models.batches import Batches, Source
 from models.format import decode_json
 
 RECIPES = Path(__file__).parent / "configs/recipes"
+MIXES = RECIPES / "mixes"
 ModelRecipe = TypeVar("ModelRecipe", bound="Recipe")
 
 
@@ -132,7 +133,13 @@ class Phase:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What both kinds of training have in common. `name` is the stem of the file."""
+    """What both kinds of training have in common.
+
+    Attributes:
+        name: the stem of the file.
+        sources: [[sources]] tables; in the file also the name of a mix, a TOML file of such tables in `MIXES`, or its
+            path.
+    """
 
     name: str
     description: str
@@ -164,14 +171,10 @@ class RetrainRecipe(Recipe):
 def read_recipe(kind: type[ModelRecipe], name: str) -> ModelRecipe:
     """A recipe of models/configs/recipes by its name, or any TOML file by its path."""
     path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text)
-    except FileNotFoundError:
-        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
-        raise RecipeError(f"{path}: there is no such recipe; models/configs/recipes has {known}.") from None
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: this is not valid TOML ({error}).") from None
+    values = _read_toml(path)
+    if isinstance(values.get("sources"), str):
+        mix = Path(values["sources"])
+        values["sources"] = _read_toml(mix if mix.suffix == ".toml" else MIXES / f"{mix}.toml").get("sources", [])
     if "name" in values:
         raise RecipeError(f"{path}: the field name is unknown.")
     try:
@@ -181,6 +184,16 @@ def read_recipe(kind: type[ModelRecipe], name: str) -> ModelRecipe:
     if fault := _fault(recipe):
         raise RecipeError(f"{path}: {fault}.")
     return recipe
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.toml"))) or "none"
+        raise RecipeError(f"{path}: there is no such file; its folder has {known}.") from None
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: this is not valid TOML ({error}).") from None
 
 
 def _complete(kind: Any, value: Any) -> Any:

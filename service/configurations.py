@@ -114,11 +114,12 @@ def blocks(directory: ModelDirectory, allocation: Allocation) -> dict[str, tuple
         known_planes, known_size = cells.get(key, (set(), 0))
         cells[key] = (known_planes | planes, known_size + size)
 
-    for name, matrix in directory.config.matrices.items():
+    _, weights, tensors, _ = directory.mapped(allocation)
+    for name, matrix in weights.matrices.items():
         segments = allocation[name]
-        size = matrix_bytes(segments, matrix.columns, directory.config.codes.group_size)
+        size = matrix_bytes(segments, matrix.columns, weights.codes.group_size)
         add(name, {segment.planes for segment in segments}, size)
-    for name, tensor in directory.tensors.items():
+    for name, tensor in tensors.items():
         if tensor.dtype == "float32":  # biases and layer norms
             add(name, set(), tensor.nbytes)
 

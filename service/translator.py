@@ -152,7 +152,7 @@ class Translator:
         self.facts = ModelFacts(
             name=config.name,
             config=configuration,
-            version=config.checksums["model.safetensors"][:12],
+            version=directory.version(allocation),
             bits_per_weight=round(directory.bits_per_weight(allocation), 4),
         )
         self._tokenizer = tokenizer

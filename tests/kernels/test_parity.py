@@ -60,11 +60,11 @@ class Setup:
     def dequantized(self, name):
         """[rows, columns] of a matrix at full depth."""
         matrix = self.model.config.matrices[name]
-        scales = torch.from_numpy(self.model.tensors[f"{name}.scales.8"].astype("float32"))[:, :, : matrix.rows]
+        scales = torch.from_numpy(self.model.main.tensors[f"{name}.scales.8"].astype("float32"))[:, :, : matrix.rows]
         group_size = self.model.config.codes.group_size or matrix.columns
         total = torch.zeros(matrix.rows, matrix.columns)
         for plane in range(8):
-            words = self.model.tensors[f"{name}.plane.{plane + 1}"]
+            words = self.model.main.tensors[f"{name}.plane.{plane + 1}"]
             signs = torch.from_numpy(unpack(words, matrix.rows, matrix.columns)).float() * 2 - 1
             total += signs * scales[plane].T.repeat_interleave(group_size, 1)[:, : matrix.columns]
         return total

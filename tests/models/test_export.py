@@ -79,7 +79,7 @@ def test_the_file_holds_the_checkpoint_in_frequency_order(request, tmp_path, tex
         # 8 planes translate as the checkpoint does, in its own numbering
         mine = Transformer.from_tensors(
             model.config.architecture,
-            weights | {n: torch.from_numpy(t.copy()) for n, t in model.tensors.items() if ".plane." not in n},
+            weights | {n: torch.from_numpy(t.copy()) for n, t in model.main.tensors.items() if ".plane." not in n},
         )
         theirs = Transformer.from_tensors(checkpoint.architecture, checkpoint.tensors)
         source = [p for p, _ in model.vocabulary.source]

@@ -69,10 +69,10 @@ def specialised(made) -> ModelDirectory:
 def test_the_official_reader_sees_the_same_tensors(made, kind):
     model = open_model(made / kind)
     official = load_file(made / kind / "model.safetensors")
-    assert official.keys() == model.tensors.keys()
+    assert official.keys() == model.main.tensors.keys()
     for name, tensor in official.items():
-        assert tensor.dtype == model.tensors[name].dtype
-        assert np.array_equal(tensor, model.tensors[name])
+        assert tensor.dtype == model.main.tensors[name].dtype
+        assert np.array_equal(tensor, model.main.tensors[name])
 
 
 @pytest.mark.parametrize("kind", ["progressive", "specialised"])
@@ -100,7 +100,7 @@ def test_order_and_alignment(made, kind):
 
 def test_writing_what_was_read_gives_the_same_files(progressive, tmp_path):
     files = {name: (progressive.path / name).read_bytes() for name in ("source.spm", "target.spm", "README.md")}
-    write_model(tmp_path / "again", progressive.config, progressive.tensors, progressive.vocabulary, files)
+    write_model(tmp_path / "again", progressive.config, progressive.main.tensors, progressive.vocabulary, files)
     for path in sorted(progressive.path.iterdir()):
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
     again = open_model(tmp_path / "again")
@@ -109,14 +109,14 @@ def test_writing_what_was_read_gives_the_same_files(progressive, tmp_path):
 
 
 def test_tensors_are_read_only_views_of_the_file(progressive):
-    tensor = progressive.tensors["embedding.plane.1"]
+    tensor = progressive.main.tensors["embedding.plane.1"]
     assert tensor.base is not None
     with pytest.raises(ValueError, match="read-only"):
         tensor[0, 0, 0] = 1
 
 
 def test_a_failed_write_leaves_nothing(progressive, tmp_path):
-    tensors = dict(progressive.tensors)
+    tensors = dict(progressive.main.tensors)
     del tensors["encoder.0.ffn.norm.gain"]
     with pytest.raises(ModelError, match=r"encoder\.0\.ffn\.norm\.gain.*missing"):
         write_model(
@@ -131,7 +131,7 @@ def test_a_failed_write_leaves_nothing(progressive, tmp_path):
 
 def test_an_existing_directory_is_replaced_only_when_asked(model_dir, specialised):
     files = {"source.spm": b"a", "target.spm": b"b"}
-    arguments = (model_dir, specialised.config, specialised.tensors, specialised.vocabulary, files)
+    arguments = (model_dir, specialised.config, specialised.main.tensors, specialised.vocabulary, files)
     before = open_model(model_dir)
     with pytest.raises(ModelError, match="exists already"):
         write_model(*arguments)
@@ -139,7 +139,7 @@ def test_an_existing_directory_is_replaced_only_when_asked(model_dir, specialise
     assert open_model(model_dir).config.codes.kind == "specialised"
     assert [path.name for path in model_dir.parent.iterdir()] == [model_dir.name]
     # what was mapped before the swap is still there
-    assert int(before.tensors["embedding.plane.8"].sum()) > 0
+    assert int(before.main.tensors["embedding.plane.8"].sum()) > 0
 
 
 def test_measured_quality_is_added_without_touching_the_weights(model_dir):
@@ -160,9 +160,9 @@ def test_measured_quality_is_added_without_touching_the_weights(model_dir):
 def test_the_bytes_are_those_of_the_tensors(specialised):
     """A specialised file holds exactly its allocation, so its tensors are an independent count."""
     allocation = specialised.allocation("paper-2.5")
-    assert specialised.model_bytes(allocation) == sum(tensor.nbytes for tensor in specialised.tensors.values())
+    assert specialised.model_bytes(allocation) == sum(tensor.nbytes for tensor in specialised.main.tensors.values())
     tensors, _ = specialised.engine_inputs(allocation)
-    assert tensors.keys() == specialised.tensors.keys()
+    assert tensors.keys() == specialised.main.tensors.keys()
 
 
 def test_progressive_codes_serve_any_planes(progressive):
@@ -281,7 +281,7 @@ def _delete(*keys):
 @pytest.mark.parametrize(
     ("edit", "sentence"),
     [
-        (_set("format_version", 2), "format_version is 2 and this program reads 1"),
+        (_set("format_version", 3), "format_version is 3 and this program reads 2"),
         (_set("extra", 1), "the field extra is unknown"),
         (_delete("name"), "the field name is missing"),
         (_set("name", "../x"), "'../x' is not a name"),
@@ -500,7 +500,7 @@ def test_the_reader_needs_no_torch():
 
 def test_specs_cover_the_file(progressive):
     specs = tensor_specs(progressive.config.architecture, progressive.config.codes, None, output_bias=True)
-    assert specs.keys() == progressive.tensors.keys()
+    assert specs.keys() == progressive.main.tensors.keys()
     with safetensors.safe_open(progressive.path / "model.safetensors", framework="numpy") as file:
         for name, spec in specs.items():
             assert tuple(file.get_slice(name).get_shape()) == spec.shape

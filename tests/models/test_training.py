@@ -508,6 +508,17 @@ def test_a_faulty_retraining_is_refused(tmp_path, shared, capsys, old, new, sent
     assert sentence in capsys.readouterr().err
 
 
+def test_a_mix_of_sources_is_named_and_read(tmp_path):
+    text, tables = TRAIN.split("[[sources]]")[0], "[[sources]]" + TRAIN.split("[[sources]]")[1].split("[optimizer]")[0]
+    mix = tmp_path / "mix.toml"
+    mix.write_text(tables)
+    named = f'sources = "{mix}"\n' + text + "[optimizer]" + TRAIN.split("[optimizer]")[1]
+    inline, by_name = (read_recipe(TrainRecipe, written(tmp_path, t, n)) for t, n in ((TRAIN, "a"), (named, "b")))
+    assert by_name.sources == inline.sources
+    with pytest.raises(RecipeError, match="has shippable"):
+        read_recipe(TrainRecipe, written(tmp_path, named.replace(str(mix), "nonsense"), "c"))
+
+
 def test_a_recipe_that_does_not_exist_names_those_that_do():
     with pytest.raises(RecipeError, match=r"has base, best-1"):
         read_recipe(TrainRecipe, "nonsense")

@@ -8,6 +8,7 @@ import numpy as np
 import sentencepiece
 
 from models.format import (
+    FORMAT_VERSION,
     Allocation,
     Architecture,
     Codes,
@@ -97,7 +98,7 @@ def write_tiny_model(
             tensors[name] = generator.normal(0, 0.1, shape).astype(np.float32)
     errors = (0.4, 0.2, 0.1, 0.05) if kind == "progressive" else (0.05,)
     config = ModelConfig(
-        format_version=1,
+        format_version=FORMAT_VERSION,
         name="tiny",
         source_languages=("en",),
         target_languages=("de",),
@@ -107,6 +108,7 @@ def write_tiny_model(
         length_penalty=1.0,
         codes=codes,
         matrices={name: Matrix(rows, columns, errors) for name, (rows, columns) in shapes.items()},
+        specialised={},
         configurations={
             name: Configuration(
                 allocation=allocation,
