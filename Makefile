@@ -71,6 +71,12 @@ test-arm: test-native
 	qemu-aarch64 -cpu cortex-a53 -L /usr/aarch64-linux-gnu $(ARM_BUILD)/isa_test | tee $(ARM_BUILD)/a53 | grep -v golden
 	grep golden $(ARM_BUILD)/a53 | diff $(NATIVE_BUILD)/golden -
 
+# What runs on Ray, on a local one: corpora and replicas, with workers that are killed. A few minutes.
+.PHONY: test-ray
+test-ray: $(VENV)/installed-extras
+	$(BIN)/pip install --quiet --editable '.[train,test,load,lint,ray]'
+	$(BIN)/python -m pytest tests/ray
+
 # Measures every configuration on the corpus test sets; needs ../shared, takes about half an hour.
 report: $(VENV)/installed-extras
 	$(BIN)/python -m models report

@@ -88,6 +88,31 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--limit", type=_positive, metavar="N", help="only the first N sentences")
     verb.set_defaults(run=_evaluate)
 
+    verb = verbs.add_parser("translate", help="translate a corpus: shards of JSON lines in, shards of JSON lines out")
+    verb.add_argument(
+        "--input", nargs="+", required=True, metavar="PATTERN", help="files; each line an object with a text"
+    )
+    verb.add_argument("--output", type=Path, required=True, metavar="DIR", help="gets a file of each input's name")
+    verb.add_argument(
+        "--model", type=Path, default=ROOT / "models/store/en-de", metavar="DIR", help="a model directory"
+    )
+    verb.add_argument("--config", metavar="NAME", help="configuration (default: the model's default)")
+    verb.add_argument("--source", metavar="CODE", help="language of the texts (default: the model's first)")
+    verb.add_argument("--target", metavar="CODE", help="language of the translations (default: the model's first)")
+    verb.add_argument(
+        "--field", default="text", metavar="NAME", help="field that holds the text (default: %(default)s)"
+    )
+    verb.add_argument("--beam-size", type=_positive, default=1, metavar="N", help="hypotheses kept (default: 1)")
+    verb.add_argument(
+        "--engine",
+        choices=("process", "ray"),
+        default="process",
+        help="process: threads of this one (default); ray: workers on the cluster of RAY_ADDRESS, or on a local one",
+    )
+    verb.add_argument("--workers", type=_positive, metavar="N", help="threads, or workers of Ray (default: every core)")
+    verb.add_argument("--overwrite", action="store_true", help="do finished shards again, too")
+    verb.set_defaults(run=_translate)
+
     verb = verbs.add_parser("report", help="measure all configurations on the corpus; results, README table and plot")
     verb.add_argument("directory", type=Path, nargs="?", default=ROOT / "models/store/en-de", metavar="DIR")
     verb.add_argument("--corpus", type=Path, default=SHARED / "corpus", metavar="DIR", help="has test/<set>.<language>")
@@ -197,6 +222,24 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             print(
                 f"{name}: BLEU {figures['bleu']} chrF {figures['chrf']}, {figures['ms_per_sentence']} ms per sentence"
             )
+
+
+def _translate(arguments: argparse.Namespace) -> None:
+    from models import corpus
+
+    job = corpus.plan(
+        arguments.input,
+        arguments.output,
+        arguments.model,
+        config=arguments.config,
+        source=arguments.source,
+        target=arguments.target,
+        beam_size=arguments.beam_size,
+        field=arguments.field,
+    )
+    corpus.translate(
+        job, arguments.output, engine=arguments.engine, workers=arguments.workers, overwrite=arguments.overwrite
+    )
 
 
 def _report(arguments: argparse.Namespace) -> None:
