@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--json", type=Path, required=True, metavar="F", help="file to write")
     verb.add_argument("--checkpoint", type=Path, metavar="DIR", help="also measure this fp32 checkpoint, run by torch")
     verb.add_argument("--limit", type=_positive, metavar="N", help="only the first N sentences")
+    verb.add_argument("--beam", type=_positive, default=1, metavar="N", help="beam size (default: 1, greedy)")
     verb.set_defaults(run=_evaluate)
 
     verb = verbs.add_parser("translate", help="translate a corpus: shards of JSON lines in, shards of JSON lines out")
@@ -215,6 +216,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         arguments.reference,
         checkpoint=arguments.checkpoint,
         limit=arguments.limit,
+        beam_size=arguments.beam,
     )
     arguments.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     for name in ("engine", "fp32"):

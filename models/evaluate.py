@@ -13,12 +13,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import sacrebleu
 import sentencepiece
 from tqdm import tqdm
 
 from models.data import DataError, load_tokenizer, read_lines
 from models.format import ModelDirectory
+from models.quality import faults, scores
 
 if TYPE_CHECKING:  # torch would add its own memory to the process that is measured
     from models.checkpoint import Checkpoint
@@ -48,6 +48,10 @@ class Pieces:
         """Ids without eos."""
         return [self.row(piece) for piece in self._tokenizer.encode(text, out_type=str)]
 
+    def beyond(self, row: int, text: str) -> list[str]:
+        """Pieces of the text that have this row or a later one: a vocabulary sorted by frequency ends in the rarest."""
+        return [piece for piece in self._tokenizer.encode(text, out_type=str) if self.row(piece) >= row]
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of the ids that stand for text."""
         return self._tokenizer.decode([self._pieces[row] for row in ids if row not in self._silent])
@@ -61,15 +65,6 @@ def read_test_set(source: Path, reference: Path, limit: int | None) -> tuple[lis
     if not sources:
         raise DataError(f"{source}: the file is empty.")
     return sources[:limit], references[:limit]
-
-
-def scores(translations: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
-    """BLEU and chrF of sacreBLEU with their signatures."""
-    result: dict[str, Any] = {}
-    for name, metric in (("bleu", sacrebleu.BLEU()), ("chrf", sacrebleu.CHRF())):
-        result[name] = round(metric.corpus_score(list(translations), [list(references)]).score, 2)
-        result[f"{name}_signature"] = str(metric.get_signature())
-    return result
 
 
 def conditions() -> dict[str, Any]:
@@ -103,9 +98,9 @@ def _process_rss_bytes() -> int:
 
 
 def evaluate_engine(
-    model: ModelDirectory, configuration: str, sources: Sequence[str], references: Sequence[str]
+    model: ModelDirectory, configuration: str, sources: Sequence[str], beam_size: int = 1
 ) -> dict[str, Any]:
-    """Greedy translation sentence by sentence on one thread."""
+    """Translations sentence by sentence on one thread, and what they cost."""
     from kernels.engine import Engine, Segment, isa
 
     config, allocation = model.config, model.allocation(configuration)
@@ -118,24 +113,23 @@ def evaluate_engine(
     reader = Pieces(
         (model.path / "source.spm").read_bytes(), [p for p, _ in model.vocabulary.source], ids.unk_source, ()
     )
-    writer = Pieces(
-        (model.path / "target.spm").read_bytes(),
-        [p for p, _ in model.vocabulary.target_entries],
-        ids.unk_target,
-        silent,
-    )
+    writer = _target_pieces(model, silent)
     prefix = [reader.row(token) for token in list(config.target_tokens.values())[:1]]
     translations, milliseconds, workspace, kv_cache = [], [], 0, 0
     for text in tqdm(sources, desc=configuration, unit="sentence"):
         source = [*prefix, *reader.encode(text), ids.eos]
         begin = time.perf_counter()
-        result = engine.translate([source], max_lengths=[max_length(len(source), config.architecture.max_positions)])
+        result = engine.translate(
+            [source],
+            beam_size=beam_size,
+            length_penalty=config.length_penalty,
+            max_lengths=[max_length(len(source), config.architecture.max_positions)],
+        )
         milliseconds.append(1000 * (time.perf_counter() - begin))
         translations.append(writer.decode(result.hypotheses[0][0].ids))
         workspace = max(workspace, result.workspace_peak_bytes)
         kv_cache = max(kv_cache, result.kv_cache_peak_bytes)
     return {
-        **scores(translations, references),
         "model_bytes": model.model_bytes(allocation),
         "bits_per_weight": round(model.bits_per_weight(allocation), 3),
         "ms_per_sentence": round(sum(milliseconds) / len(milliseconds), 2),
@@ -147,8 +141,9 @@ def evaluate_engine(
         "process_rss_bytes": _process_rss_bytes(),
         "batch": 1,
         "threads": 1,
-        "beam_size": 1,
+        "beam_size": beam_size,
         "isa": isa(),
+        "translations": translations,
     }
 
 
@@ -171,7 +166,7 @@ def translate(model: "Transformer", checkpoint: "Checkpoint", sources: Sequence[
     return translations
 
 
-def evaluate_fp32(checkpoint_path: Path, sources: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
+def evaluate_fp32(checkpoint_path: Path, sources: Sequence[str]) -> dict[str, Any]:
     """The unquantised checkpoint run by torch: greedy, in batches of sentences of similar lengths, on one thread."""
     import torch
 
@@ -185,7 +180,6 @@ def evaluate_fp32(checkpoint_path: Path, sources: Sequence[str], references: Seq
     translations = translate(model, checkpoint, sources)
     seconds = time.perf_counter() - begin
     return {
-        **scores(translations, references),
         "model_bytes": 4 * sum(tensor.numel() for tensor in checkpoint.tensors.values()),
         "bits_per_weight": 32.0,
         "ms_per_sentence": round(1000 * seconds / len(sources), 2),
@@ -194,6 +188,7 @@ def evaluate_fp32(checkpoint_path: Path, sources: Sequence[str], references: Seq
         "threads": 1,
         "beam_size": 1,
         "library": f"torch {torch.__version__}",
+        "translations": translations,
     }
 
 
@@ -205,8 +200,9 @@ def evaluate(
     *,
     checkpoint: Path | None = None,
     limit: int | None = None,
+    beam_size: int = 1,
 ) -> Mapping[str, Any]:
-    """One configuration on one test set, and the checkpoint beside it where given."""
+    """One configuration on one test set, and the checkpoint beside it where given: figures and translations."""
     sources, references = read_test_set(source, reference, limit)
     return {
         "model": model.config.name,
@@ -215,6 +211,21 @@ def evaluate(
         "sentences": len(sources),
         "conditions": conditions(),
         # the engine first: torch would add its own memory to the process
-        "engine": evaluate_engine(model, configuration, sources, references),
-        "fp32": evaluate_fp32(checkpoint, sources, references) if checkpoint else None,
+        "engine": _judged(evaluate_engine(model, configuration, sources, beam_size), model, sources, references),
+        "fp32": _judged(evaluate_fp32(checkpoint, sources), model, sources, references) if checkpoint else None,
     }
+
+
+def _judged(
+    figures: Mapping[str, Any], model: ModelDirectory, sources: Sequence[str], references: Sequence[str]
+) -> dict[str, Any]:
+    """The figures, with the quality of their translations before them."""
+    writer, rare = _target_pieces(model, ()), len(model.vocabulary.target_entries) * 3 // 4
+    translations = figures["translations"]
+    found = faults(sources, translations, references, lambda text: writer.beyond(rare, text))
+    return {**scores(translations, references), **found, **figures}
+
+
+def _target_pieces(model: ModelDirectory, silent: Iterable[int]) -> Pieces:
+    pieces = [piece for piece, _ in model.vocabulary.target_entries]
+    return Pieces((model.path / "target.spm").read_bytes(), pieces, model.config.ids.unk_target, silent)

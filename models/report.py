@@ -9,7 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from models.evaluate import read_test_set
 from models.format import RESULTS_BEGIN, RESULTS_END, Configuration, ModelDirectory, open_model, write_config
+from models.quality import paired_bootstrap
 
 # The table shows these where they were measured; the JSON files have all.
 TABLE_SETS = ("tatoeba", "multi30k_2016_flickr")
@@ -42,6 +44,7 @@ def measure(
 ) -> Results:
     """Runs `evaluate` for each configuration and set in a process of its own, so that memory figures are its own."""
     results: Results = {}
+    baseline: dict[str, list[str]] = {}  # test set -> translations of the fp32 model
     results_dir.mkdir(parents=True, exist_ok=True)
     for number, configuration in enumerate(configurations):
         measured = {}
@@ -58,9 +61,14 @@ def measure(
                 measured[name] = json.loads(out.read_text())
         for name, result in measured.items():
             shared = {"sentences": result["sentences"], "conditions": result["conditions"]}
-            results.setdefault(configuration, {})[name] = result["engine"] | shared
+            translations = result["engine"].pop("translations")
             if result["fp32"]:
+                baseline[name] = result["fp32"].pop("translations")
                 results.setdefault("fp32", {})[name] = result["fp32"] | shared
+            if name in baseline:
+                _, references = read_test_set(*sets[name], limit)
+                shared["bleu_against_fp32"] = paired_bootstrap(translations, baseline[name], references)._asdict()
+            results.setdefault(configuration, {})[name] = result["engine"] | shared
         _write_json(results_dir / f"{configuration}.json", model.config.name, configuration, results[configuration])
     if "fp32" in results:
         _write_json(results_dir / "fp32.json", model.config.name, "fp32", results["fp32"])
@@ -80,12 +88,12 @@ def table(results: Results) -> str:
     """Markdown: one row a configuration, smallest first."""
     measured = list(dict.fromkeys(name for sets in results.values() for name in sets))
     shown = [name for name in TABLE_SETS if name in measured] or measured[:2]
-    titles = [f"{name} {metric}" for name in shown for metric in ("BLEU", "chrF")]
+    titles = [f"{name} {metric}" for name in shown for metric in ("BLEU", "to fp32 (95 %)", "chrF")]
     header = ["configuration", "bits per weight", "MB", *titles, "ms per sentence", "memory MB"]
     lines = [header, ["---"] + ["---:"] * (len(header) - 1)]
     for name, sets in sorted(results.items(), key=lambda item: next(iter(item[1].values()))["model_bytes"]):
         first = sets.get(shown[0]) or next(iter(sets.values()))
-        quality = [f"{sets[s][m]:.1f}" if s in sets else "" for s in shown for m in ("bleu", "chrf")]
+        quality = [cell for s in shown for cell in _quality(sets.get(s))]
         memory = first.get("engine_peak_bytes")
         lines.append(
             [
@@ -98,6 +106,14 @@ def table(results: Results) -> str:
             ]
         )
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _quality(figures: Mapping[str, Any] | None) -> list[str]:
+    if figures is None:
+        return ["", "", ""]
+    loss = figures.get("bleu_against_fp32")
+    interval = f"{loss['difference']:+.1f} ({loss['low']:+.1f} to {loss['high']:+.1f})" if loss else ""
+    return [f"{figures['bleu']:.1f}", interval, f"{figures['chrf']:.1f}"]
 
 
 def put_between_markers(path: Path, text: str) -> None:

@@ -31,7 +31,8 @@ from tqdm import tqdm
 
 from models.batches import Batch, Batches, Corpus, Encoder, Part
 from models.checkpoint import Checkpoint
-from models.evaluate import read_test_set, scores, translate
+from models.evaluate import read_test_set, translate
+from models.quality import scores
 from models.recipe import Optimizer, Recipe, Schedule
 from models.transformer import Transformer
 

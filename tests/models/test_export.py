@@ -221,7 +221,9 @@ def test_an_error_is_a_sentence_and_status_2(tmp_path, checkpoint_path, capsys, 
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("verb", ["", "import", "quantize", "inspect", "evaluate", "report", "train", "retrain"])
+@pytest.mark.parametrize(
+    "verb", ["", "import", "quantize", "inspect", "evaluate", "report", "train", "retrain", "assemble"]
+)
 def test_help_needs_no_torch(verb):
     code = "import sys; from models.__main__ import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
     code += "sys.exit('torch' in sys.modules)"
@@ -252,7 +254,13 @@ def test_report_measures_and_writes_everything(tmp_path, checkpoint_path, text_f
     assert figures["ms_per_sentence"] > 0
     assert figures["process_rss_bytes"] > figures["engine_peak_bytes"] > figures["model_bytes"]
     assert os.sep not in figures["conditions"]["command"]
-    assert results["fp32"]["sets"]["small"]["bits_per_weight"] == 32
+    fp32 = results["fp32"]["sets"]["small"]
+    assert fp32["bits_per_weight"] == 32
+    assert "translations" not in figures | fp32  # no text of the corpus
+    loss = figures["bleu_against_fp32"]
+    assert loss["difference"] == pytest.approx(figures["bleu"] - fp32["bleu"], abs=0.011)
+    assert loss["low"] <= loss["difference"] <= loss["high"]
+    assert {"length_ratio", "empty", "looping", "copied", "rare_recall"} <= figures.keys() & fp32.keys()
     text = readme.read_text()
     assert text.startswith("# before\n")
     assert text.endswith("after\n")
