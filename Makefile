@@ -10,6 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ENGINE_SOURCES := CMakeLists.txt pyproject.toml $(wildcard kernels/*.cc kernels/*.h kernels/build_ffi.py)
 CLIENTS := tests/service/clients
+SCHEMAS := tests/kubernetes
 
 .PHONY: serve install test lint format test-native test-arm report bench bench-quick model swap-campaign clean
 
@@ -28,13 +29,14 @@ $(VENV)/installed-extras: $(VENV)/installed pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[train,test,load,lint]'
 	touch $@
 
-test: lint test-native $(CLIENTS)/node_modules/installed
+test: lint test-native $(CLIENTS)/node_modules/installed $(SCHEMAS)/node_modules/installed
 	$(BIN)/python -m pytest
 
-# The npm clients that the tests drive. Without npm (or a registry) their test is skipped and says so.
-$(CLIENTS)/node_modules/installed: $(CLIENTS)/package-lock.json
+# The npm clients that the tests drive, and schemas of Kubernetes' operators. Without npm (or a registry) their tests are
+# skipped and say so.
+$(CLIENTS)/node_modules/installed $(SCHEMAS)/node_modules/installed: %/node_modules/installed: %/package-lock.json
 	mkdir -p $(@D)
-	if command -v npm > /dev/null && npm ci --prefix $(CLIENTS) --no-audit --no-fund --silent; then touch $@; fi
+	if command -v npm > /dev/null && npm ci --prefix $* --no-audit --no-fund --silent; then touch $@; fi
 
 lint: $(VENV)/installed-extras
 	$(BIN)/ruff check .
