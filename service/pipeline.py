@@ -75,8 +75,11 @@ async def translate(
 
     translations = [Translation(Candidate(text, 0.0), ()) for text in prepared.plain]
     cost: Cost | None = None
+    split_sentences = wish.options.split_sentences
+    if wish.markup is not None:  # each run of text is a line
+        split_sentences = "lines" if split_sentences == "0" else "1"
     for source, indices in by_source.items():
-        options = replace(wish.options, source=source)
+        options = replace(wish.options, source=source, split_sentences=split_sentences)
         texts = [prepared.plain[index] for index in indices]
         passed_on = None if on_sentence is None else partial(_pass_on, on_sentence, indices)
         answer = await dispatcher.translate(request, texts, options, key, wish.configuration, passed_on)

@@ -70,6 +70,10 @@ class TranslateRequest(Body):
         ge=0,
         description="Next best translations to return, by default up to 4; the beam is at least alternatives + 1 wide.",
     )
+    split_sentences: Literal["0", "1", "nonewlines"] = Field(
+        default="1",
+        description="What ends a sentence: 1 full stops and line breaks, nonewlines full stops only, 0 nothing.",
+    )
     config: str | None = Field(
         default=None,
         min_length=1,
@@ -97,6 +101,9 @@ class Translation(Body):
     score: float = Field(description="Mean over the sentences of the log probability by Marian's length norm; <= 0.")
     alternatives: list[Alternative]
     detected: Detected | None = Field(default=None, description="There if `source` was `auto`.")
+    cut_sentences: int | None = Field(
+        default=None, description="There if sentences were longer than the model's window: so many were cut at clauses."
+    )
 
 
 class TranslateReply(Body):

@@ -1,10 +1,15 @@
 """SentencePiece: text <-> ids, nothing else. An id is a row of the model's vocabulary."""
 
+import re
+import unicodedata
 from collections.abc import Sequence
 
 import sentencepiece
 
 from models.format import ModelDirectory, ModelError
+
+# Hidden marks that models have not seen: soft hyphens, zero-width spaces, marks of direction and of byte order.
+_INVISIBLE = re.compile("[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 
 
 class Tokenizer:
@@ -21,7 +26,7 @@ class Tokenizer:
         self._target = _load(directory, "target.spm")
         self._ids = {piece: row for row, (piece, _) in enumerate(vocabulary.source)}
         self._pieces = [piece for piece, _ in (vocabulary.target or vocabulary.source)]
-        self._eos, self._unknown = ids.eos, ids.unk_source
+        self._eos, self.unknown = ids.eos, ids.unk_source
         self._silent = frozenset({ids.eos, ids.pad, ids.unk_target, ids.decoder_start})
         self._prefixes: dict[str, list[int]] = {}
         for language, token in directory.config.target_tokens.items():
@@ -30,10 +35,18 @@ class Tokenizer:
             self._prefixes[language] = [self._ids[token]]
 
     def encode(self, text: str, target: str) -> list[int]:
-        """Ids of one sentence: the target language's token where the model has one, the pieces, eos."""
-        pieces = self._source.encode(text, out_type=str)
-        ids = [self._ids.get(piece, self._unknown) for piece in pieces]
+        """Ids of one sentence: the target language's token where the model has one, the pieces, eos.
+
+        The model reads composed characters and none that are invisible; what is copied stays as it is.
+        """
+        plain = text if text.isascii() else _INVISIBLE.sub("", unicodedata.normalize("NFC", text))
+        pieces = self._source.encode(plain, out_type=str)
+        ids = [self._ids.get(piece, self.unknown) for piece in pieces]
         return [*self._prefixes.get(target, ()), *ids, self._eos]
+
+    def knows(self, word: str) -> bool:
+        """Whether the vocabulary has a piece for every part of a word."""
+        return self.unknown not in self.encode(word, "")
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of the ids; special tokens and the unknown piece say nothing. One line, whatever byte pieces spell."""

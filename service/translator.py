@@ -9,11 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-from kernels.engine import BatchResult, CancelFlag, Engine, Segment, Sentence, SentenceResult
+from kernels.engine import BatchResult, CancelFlag, Engine, Hypothesis, Segment, Sentence, SentenceResult
 from models.format import Allocation, ModelDirectory
+from service import placeholders
 from service.metrics import ModelFacts, milliseconds_since
-from service.scheduler import Scheduler
-from service.text import Piece, halve, split
+from service.scheduler import Scheduler, Usage
+from service.text import Piece, SplitSentences, cut_at_kept, halve, has_words, split
 from service.tokenizer import Tokenizer
 
 # Longer sentences are cut: models see few of them in training and the attention's cost grows with the square.
@@ -28,16 +29,13 @@ _preparing = ThreadPoolExecutor(1, "prepare")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to translate; `alternatives` beyond the best widen the beam to alternatives + 1 where it is narrower.
-
-    Without `split_sentences` a line is translated as one sentence.
-    """
+    """How to translate; `alternatives` beyond the best widen the beam to alternatives + 1 where it is narrower."""
 
     source: str
     target: str
     beam_size: int = 1
     alternatives: int = 0
-    split_sentences: bool = True
+    split_sentences: SplitSentences = "1"
 
 
 class Candidate(NamedTuple):
@@ -48,10 +46,11 @@ class Candidate(NamedTuple):
 
 
 class Translation(NamedTuple):
-    """A text's best translation and the next best, best first."""
+    """A text's best translation and the next best, best first; how many sentences were too long and were cut."""
 
     best: Candidate
     alternatives: tuple[Candidate, ...]
+    cut_sentences: int = 0
 
 
 class TranslatedSentence(NamedTuple):
@@ -81,10 +80,15 @@ class Translated:
 
 
 class _Sentence(NamedTuple):
-    """A piece of a text; `ids` is None for what is copied."""
+    """A piece of a text; `ids` is None for what is copied. Of what is `kept`, the ids have stand-ins."""
 
-    text: str
+    piece: Piece
     ids: list[int] | None
+    is_cut: bool = False  # the first part of an over-long sentence
+
+    @property
+    def kept(self) -> list[str]:
+        return [self.piece.text[begin:end] for begin, end in self.piece.kept]
 
 
 _Document = list[_Sentence]
@@ -96,7 +100,7 @@ class _Arrivals:
     def __init__(self, documents: list[_Document], tokenizer: Tokenizer, on_sentence: OnSentence | None) -> None:
         self._tokenizer, self._on_sentence = tokenizer, on_sentence
         self._places = [
-            (text, number, sentence.text)
+            (text, number, sentence)
             for text, document in enumerate(documents)
             for number, sentence in enumerate(sentence for sentence in document if sentence.ids is not None)
         ]
@@ -104,23 +108,49 @@ class _Arrivals:
         for index, (text, _, _) in enumerate(self._places):
             self._pending[text].append(index)
         self._candidates: list[list[Candidate] | None] = [None] * len(self._places)
+        self.broken: list[int] = []  # of sentences whose every hypothesis lost something that is to be kept
         self.detokenize_ms = 0.0
 
     def ready(self, index: int, result: SentenceResult) -> None:
         """Take the result of sentence `index`: some ten microseconds, so a document never holds the event loop."""
+        self.read(index, result.hypotheses)
+
+    def read(self, index: int, hypotheses: Sequence[Hypothesis]) -> None:
+        """Take the hypotheses of sentence `index`, best first."""
         started = time.perf_counter()
-        self._candidates[index] = [Candidate(self._tokenizer.decode(h.ids), h.score) for h in result.hypotheses]
+        kept = self.sentence(index).kept
+        texts = [placeholders.restore(self._tokenizer.decode(h.ids), kept) for h in hypotheses]
+        candidates = [Candidate(t, h.score) for t, h in zip(texts, hypotheses, strict=True) if t is not None]
+        if hypotheses and not candidates:
+            self.broken.append(index)
+        else:
+            self._take(index, candidates)
         self.detokenize_ms += milliseconds_since(started)
-        if self._on_sentence is not None:
-            self._pass_on(self._pending[self._places[index][0]], self._on_sentence)
+
+    def mend(self, index: int, translation: Translation) -> None:
+        """Take the translation of a broken sentence that was cut at what is kept of it."""
+        source, kept = self.sentence(index).piece.text, "\n".join(self.sentence(index).kept)
+        candidates = (translation.best, *translation.alternatives)
+        # words and what they stand beside may come together as a placeholder
+        self._take(index, [c if placeholders.same(c.text, kept) else c._replace(text=source) for c in candidates])
+
+    def sentence(self, index: int) -> _Sentence:
+        """The sentence of a number."""
+        return self._places[index][2]
 
     def candidates(self) -> Iterator[list[Candidate]]:
         """Of each sentence, best first; all have come."""
         return (candidates or [] for candidates in self._candidates)
 
+    def _take(self, index: int, candidates: list[Candidate]) -> None:
+        self._candidates[index] = candidates
+        if self._on_sentence is not None:
+            self._pass_on(self._pending[self._places[index][0]], self._on_sentence)
+
     def _pass_on(self, pending: deque[int], on_sentence: OnSentence) -> None:
         while pending and (candidates := self._candidates[pending[0]]) is not None:
-            text, number, source = self._places[pending.popleft()]
+            text, number, sentence = self._places[pending.popleft()]
+            source = sentence.piece.text
             best = candidates[0] if candidates else Candidate(source, 0.0)
             on_sentence(TranslatedSentence(text, number, source, best._replace(score=round(best.score, 6))))
 
@@ -177,8 +207,12 @@ class Translator:
         with scheduler.announced(sum(map(len, texts)) // _CHARACTERS_A_TOKEN * _beam_size(options)):
             documents, tokenize_ms = await self._prepared(texts, options)
         arrivals = _Arrivals(documents, self._tokenizer, on_sentence)
-        sentences = [self._wish(ids, options) for document in documents for _, ids in document if ids is not None]
-        usage = await scheduler.run(self._engine, sentences, arrivals.ready)
+        usage = await scheduler.run(self._engine, self._wishes(documents, options), arrivals.ready)
+        if arrivals.broken:
+            parts = [self._parts(arrivals.sentence(index), options) for index in arrivals.broken]
+            mended = _Arrivals(parts, self._tokenizer, None)
+            usage = _sum(usage, await scheduler.run(self._engine, self._wishes(parts, options), mended.ready))
+            _mend(arrivals, parts, mended)
 
         started = time.perf_counter()
         candidates = arrivals.candidates()
@@ -201,17 +235,16 @@ class Translator:
             Cancelled: the flag was set.
         """
         documents, tokenize_ms = self._prepare(texts, options, threading.Event())
-        sources = [ids for document in documents for _, ids in document if ids is not None]
-        results = [self._decode(batch, options, cancel) for batch in self._batches(sources, options)]
+        arrivals = _Arrivals(documents, self._tokenizer, None)
+        results = self._decode_all(documents, arrivals, options, cancel)
+        if arrivals.broken:
+            parts = [self._parts(arrivals.sentence(index), options) for index in arrivals.broken]
+            mended = _Arrivals(parts, self._tokenizer, None)
+            results += self._decode_all(parts, mended, options, cancel)
+            _mend(arrivals, parts, mended)
 
         started = time.perf_counter()
-        candidates = iter(
-            [
-                [Candidate(self._tokenizer.decode(h.ids), h.score) for h in best_first]
-                for result in results
-                for best_first in result.hypotheses
-            ]
-        )
+        candidates = arrivals.candidates()
         translations = [_join(document, candidates) for document in documents]
         return Translated(
             translations=translations,
@@ -219,7 +252,7 @@ class Translator:
             tokenize_ms=tokenize_ms,
             encode_ms=round(sum(result.encode_ms for result in results), 3),
             decode_ms=round(sum(result.decode_ms for result in results), 3),
-            detokenize_ms=milliseconds_since(started),
+            detokenize_ms=round(arrivals.detokenize_ms + milliseconds_since(started), 3),
             workspace_peak_bytes=max((result.workspace_peak_bytes for result in results), default=0),
             kv_cache_peak_bytes=max((result.kv_cache_peak_bytes for result in results), default=0),
         )
@@ -253,15 +286,43 @@ class Translator:
     def _sentences(self, text: str, options: Options) -> Iterator[_Sentence]:
         """The pieces of a text in order, with ids where they are to be translated."""
         limit = min(MAX_SENTENCE_TOKENS, self._max_positions)
-        pending = split(text, options.source, options.split_sentences)[::-1]
-        while pending:
-            piece = pending.pop()
-            ids = self._tokenizer.encode(piece.text, options.target) if piece.translate else None
-            if ids is not None and len(ids) > limit:
-                # One character can't be cut, and pieces longer than this come only from the few that NFKC spells out.
-                pending += halve(piece.text)[::-1] if len(piece.text) > 1 else [Piece(piece.text, False)]
-            else:
-                yield _Sentence(piece.text, ids)
+        for whole in split(text, options.source, options.split_sentences):
+            pending, is_first = [whole], True
+            while pending:
+                sentence = self._encoded(pending.pop(), options)
+                piece = sentence.piece
+                if sentence.ids is not None and len(sentence.ids) > limit:
+                    # One character can't be cut, and longer pieces come only from the few that NFKC spells out.
+                    pending += halve(piece)[::-1] if len(piece.text) > 1 else [Piece(piece.text, False)]
+                else:
+                    yield sentence._replace(is_cut=is_first and len(pending) > 0)
+                    is_first = False
+
+    def _encoded(self, piece: Piece, options: Options) -> _Sentence:
+        """A piece with its ids; words that the vocabulary can't spell are kept to the letter."""
+        if not piece.translate:
+            return _Sentence(piece, None)
+        ids = self._tokenizer.encode(placeholders.hide(piece.text, piece.kept), options.target)
+        if self._tokenizer.unknown in ids:
+            unknown = placeholders.words_with(piece.text, lambda word: not self._tokenizer.knows(word))
+            piece = piece._replace(kept=tuple(placeholders.merge(piece.kept, unknown)))
+            if not has_words(piece.text, piece.kept):
+                return _Sentence(piece._replace(translate=False), None)
+            ids = self._tokenizer.encode(placeholders.hide(piece.text, piece.kept), options.target)
+        return _Sentence(piece, ids)
+
+    def _parts(self, sentence: _Sentence, options: Options) -> _Document:
+        """A sentence, cut at what is kept of it."""
+        return [self._encoded(part, options) for part in cut_at_kept(sentence.piece)]
+
+    def _decode_all(
+        self, documents: list[_Document], arrivals: _Arrivals, options: Options, cancel: CancelFlag | None
+    ) -> list[BatchResult]:
+        sources = [sentence.ids for document in documents for sentence in document if sentence.ids is not None]
+        results = [self._decode(batch, options, cancel) for batch in self._batches(sources, options)]
+        for index, hypotheses in enumerate(hypotheses for result in results for hypotheses in result.hypotheses):
+            arrivals.read(index, hypotheses)
+        return results
 
     def _batches(self, sources: list[list[int]], options: Options) -> Iterator[list[list[int]]]:
         """Sources in order, cut where the token budget of an engine call ends."""
@@ -287,8 +348,14 @@ class Translator:
             cancel=cancel,
         )
 
-    def _wish(self, ids: list[int], options: Options) -> Sentence:
-        return Sentence(ids, self._max_length(ids), _beam_size(options), options.alternatives + 1, self._length_penalty)
+    def _wishes(self, documents: list[_Document], options: Options) -> list[Sentence]:
+        beam_size, num_hypotheses = _beam_size(options), options.alternatives + 1
+        return [
+            Sentence(sentence.ids, self._max_length(sentence.ids), beam_size, num_hypotheses, self._length_penalty)
+            for document in documents
+            for sentence in document
+            if sentence.ids is not None
+        ]
 
     def _max_length(self, source: list[int]) -> int:
         """Most target tokens of a source: bounds what a model that repeats itself costs."""
@@ -304,12 +371,30 @@ def _join(document: _Document, candidates: Iterator[list[Candidate]]) -> Transla
         # a search may find fewer hypotheses of one sentence than of another: its last one stands in
         row = [column[min(rank, len(column) - 1)] if column else None for column in columns]
         text = "".join(
-            sentence.text if candidate is None else candidate.text
+            sentence.piece.text if candidate is None else candidate.text
             for sentence, candidate in zip(document, row, strict=True)
         )
         total = sum(candidate.score for candidate in row if candidate is not None)
         ranked.append(Candidate(text, round(total / translated, 6) if translated else 0.0))
-    return Translation(ranked[0], tuple(ranked[1:]))
+    return Translation(ranked[0], tuple(ranked[1:]), sum(sentence.is_cut for sentence in document))
+
+
+def _mend(arrivals: _Arrivals, parts: list[_Document], mended: _Arrivals) -> None:
+    """Give the broken sentences the translations of their parts."""
+    candidates = mended.candidates()
+    for index, document in zip(arrivals.broken, parts, strict=True):
+        arrivals.mend(index, _join(document, candidates))
+
+
+def _sum(first: Usage, second: Usage) -> Usage:
+    """Of two runs, one after the other."""
+    return Usage(
+        first.queue_ms,
+        first.encode_ms + second.encode_ms,
+        first.decode_ms + second.decode_ms,
+        max(first.workspace_peak_bytes, second.workspace_peak_bytes),
+        max(first.kv_cache_peak_bytes, second.kv_cache_peak_bytes),
+    )
 
 
 def _beam_size(options: Options) -> int:

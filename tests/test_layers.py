@@ -64,6 +64,8 @@ LADDER = [
     "key_command",
     "languages",
     "detection",
+    "placeholders",
+    "text",
     "markup",
     "tokenizer",
     "scheduler",

@@ -18,6 +18,7 @@ from service.metrics import ModelFacts
 from service.pipeline import AUTO, Outcome, Wish
 from service.registry import Pin, Registry
 from service.schemas import DeeplError
+from service.text import SplitSentences
 from service.translator import Options
 
 MAX_TEXTS = 50
@@ -191,13 +192,11 @@ def _asked(fields: Fields, registry: Registry) -> _Asked:
         if fields.first(name):
             raise HTTPException(400, f"Value for '{name}' not supported.")
     markup = _markup(fields)
-    split = _one_of(fields, "split_sentences", ("0", "1", "nonewlines")) or "1"
+    split = _split_sentences(fields)
     asked_type = _one_of(fields, "model_type", tuple(_MODEL_TYPES))
     model_type = _MODEL_TYPES[asked_type] if asked_type else None
     configuration = _PINS[model_type] if model_type else None
-    if split != "1" and markup is None:  # in markup it is for the dialect of it to say what a line break means
-        texts = [" ".join(text.splitlines()) for text in texts]
-    options = Options(source or AUTO, target, split_sentences=split != "0")
+    options = Options(source or AUTO, target, split_sentences=split)
     return _Asked(Wish(texts, options, markup, configuration), model_type)
 
 
@@ -224,6 +223,15 @@ def _code(fields: Fields, name: str, known: set[str]) -> str | None:
         if candidate in known:
             return candidate
     raise HTTPException(400, f"Value for '{name}' not supported.")
+
+
+def _split_sentences(fields: Fields) -> SplitSentences:
+    match _one_of(fields, "split_sentences", ("0", "1", "nonewlines")):
+        case "0":
+            return "0"
+        case "nonewlines":
+            return "nonewlines"
+    return "1"
 
 
 def _formality(fields: Fields, target: str) -> None:

@@ -40,7 +40,7 @@ def router(dispatcher: Dispatcher, registry: Registry, metrics: Metrics) -> APIR
         body: schemas.TranslateRequest, request: Request, on_sentence: OnSentence | None = None
     ) -> pipeline.Outcome:
         texts = [body.text] if isinstance(body.text, str) else body.text
-        options = Options(body.source, body.target, body.beam_size, body.alternatives)
+        options = Options(body.source, body.target, body.beam_size, body.alternatives, body.split_sentences)
         dispatcher.check(texts, options)
         wish = pipeline.Wish(texts, options, configuration=body.config)
         return await pipeline.translate(dispatcher, registry, request, _key(request), wish, on_sentence)
@@ -106,6 +106,7 @@ def _reply(body: schemas.TranslateRequest, outcome: pipeline.Outcome) -> schemas
                 text=translation.best.text,
                 score=translation.best.score,
                 alternatives=[schemas.Alternative(text=a.text, score=a.score) for a in translation.alternatives],
+                cut_sentences=translation.cut_sentences or None,
                 detected=schemas.Detected(**detected._asdict()) if body.source == pipeline.AUTO else None,
             )
             for translation, detected in zip(outcome.translations, outcome.detected, strict=True)

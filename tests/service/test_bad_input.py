@@ -79,8 +79,10 @@ def statuses_of(operation: schemathesis.APIOperation, mode: GenerationMode) -> s
     def answers(case: schemathesis.Case) -> None:
         for fields in (case.body, case.query):
             if mode is GenerationMode.POSITIVE and isinstance(fields, dict):
-                # languages by chance would all be refused
+                # languages, configurations and beams by chance would all be refused
                 fields.update({name: code for name, code in LANGUAGES.items() if name in fields})
+                fields.update({name: 1 for name in ("beam_size", "alternatives") if name in fields})
+                fields.pop("config", None)
         statuses.add(case.call_and_validate(checks=checks, headers=AUTHORIZED).status_code)
 
     answers()

@@ -50,6 +50,7 @@ TEXTS = [
     "The old house. A big tree sees the river!  The sun was over the tree.\n\n😀 Hello world.",
     "12.5",
     "The river. " * 30,
+    "The {old} house. The sun sees %1$s and %2$s.\nA tree.",
 ]
 
 
@@ -66,7 +67,7 @@ def test_the_events_say_what_the_whole_reply_says(client: httpx.Client, fields: 
 
     assert {name for name, _ in sentences} == {"sentence"}
     events = [SentenceEvent.model_validate_json(json.dumps(data)) for _, data in sentences]
-    for text, count in ((0, 4), (1, 0), (2, 30)):
+    for text, count in ((0, 4), (1, 0), (2, 30), (3, 3)):
         own = [event for event in events if event.text == text]
         assert [event.sentence for event in own] == list(range(count))
         position = 0

@@ -11,6 +11,7 @@ import pytest
 
 from models.format import open_model
 from service.configurations import by_name
+from service.placeholders import same
 from service.schemas import TranslateReply
 from service.settings import Settings
 from service.tokenizer import Tokenizer
@@ -55,6 +56,28 @@ def test_a_long_paragraph_keeps_its_shape(client: httpx.Client) -> None:
     sentence = texts_of(translate(client, "The big tree sees the old house near a river."))[0]
     paragraph = "\n\n".join(["The big tree sees the old house near a river.  😀"] * 40)
     assert texts_of(translate(client, paragraph)) == ["\n\n".join([f"{sentence}  😀"] * 40)]
+
+
+def test_placeholders_and_lines_survive(client: httpx.Client) -> None:
+    lines = [f"  - The {{name}} house sees %{n}$s." if n % 3 else "" for n in range(20)]
+    (text,) = texts_of(translate(client, "\n".join(lines)))
+    assert text.count("\n") == 19
+    for line, source in zip(text.split("\n"), lines, strict=True):
+        assert same(line, source)
+        assert line.startswith("  - ") == source.startswith("  - ")
+
+
+def test_the_reply_says_that_a_sentence_was_cut(client: httpx.Client) -> None:
+    response = translate(client, ["The old house sees a big tree, " * 100, "The old house."])
+    assert [translation.get("cut_sentences") for translation in response.json()["translations"]] == [1, None]
+
+
+def test_line_breaks_may_be_spaces(client: httpx.Client) -> None:
+    whole = texts_of(translate(client, "The old house sees."))[0]
+    broken = "The old\nhouse sees."
+    assert texts_of(translate(client, broken, split_sentences="nonewlines")) == [whole]
+    assert texts_of(translate(client, broken, split_sentences="0")) == [whole]
+    assert "\n" in texts_of(translate(client, broken))[0]
 
 
 @pytest.mark.parametrize("text", ["😀🎉👍🏽", " \n\t ", "42", "?!", "\x00"])
@@ -110,6 +133,7 @@ def test_languages_in_capitals(client: httpx.Client) -> None:
         ({"text": "a", "beam_size": True}, ["beam_size", "integer"]),
         ({"text": "a", "alternatives": 5}, ["alternatives", "4"]),
         ({"text": "a", "alternatives": -1}, ["alternatives"]),
+        ({"text": "a", "split_sentences": "2"}, ["split_sentences"]),
         ({"text": "a", "temperature": 1}, ["'temperature' is unknown"]),
         ({"text": "a", "target": "fr"}, ["not supported", "en -> de"]),
         ({"text": "a", "source": ""}, ["source"]),

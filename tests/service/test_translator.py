@@ -7,6 +7,7 @@ import pytest
 from kernels.engine import CancelFlag, Cancelled
 from models.format import open_model
 from service.configurations import by_name
+from service.placeholders import same
 from service.tokenizer import Tokenizer
 from service.translator import MAX_SENTENCE_TOKENS, Options, Translator
 
@@ -57,11 +58,28 @@ def test_batches_do_not_change_a_translation(tiny_model: Path, translator: Trans
 )
 def test_an_over_long_sentence_is_cut_and_nothing_is_dropped(translator: Translator, text: str) -> None:
     sentences = list(translator._sentences(text, EN_DE))
-    assert "".join(sentence.text for sentence in sentences) == text
+    assert "".join(sentence.piece.text for sentence in sentences) == text
     lengths = [len(sentence.ids) for sentence in sentences if sentence.ids is not None]
     assert len(lengths) > 1
     assert max(lengths) <= MAX_SENTENCE_TOKENS
-    assert translated(translator, text)
+    (translation,) = translator.translate([text], EN_DE).translations
+    assert translation.cut_sentences == 1
+    assert translation.best.text
+
+
+def test_only_what_is_cut_counts_as_cut(translator: Translator) -> None:
+    long = "the old house sees a big tree near the river, " * 60
+    translations = translator.translate(["The old house.", f"{long}\n{long}\nThe sun."], EN_DE).translations
+    assert [translation.cut_sentences for translation in translations] == [0, 2]
+
+
+@pytest.mark.parametrize("beam", [Options("en", "de"), Options("en", "de", alternatives=2)], ids=["greedy", "beam"])
+def test_what_a_model_loses_is_copied_from_the_source(translator: Translator, beam: Options) -> None:
+    # this one knows no stand-in, so each sentence is cut at what is kept
+    texts = ["The {old} house %s sees https://example.org/a.", "{a}{b}", "The <b>big</b> tree.", "%s: the sun"]
+    for text, translation in zip(texts, translator.translate(texts, beam).translations, strict=True):
+        for candidate in (translation.best, *translation.alternatives):
+            assert same(candidate.text, text)
 
 
 def test_alternatives_are_the_hypotheses_of_a_rank_joined(translator: Translator) -> None:

@@ -1,0 +1,123 @@
+"""What is kept to the letter: found, hidden, put back; whatever a model makes of it."""
+
+import lzma
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.format import open_model
+from service.configurations import by_name
+from service.placeholders import find, hide, restore, same, without
+from service.tokenizer import Tokenizer
+from service.translator import Options, Translator
+
+EN_DE = Options("en", "de")
+KEPT = """{name}|{{name}}|{{ user.name }}|{0}|${HOME}|%s|%1$s|%-5.2f|%(count)d|%%|%lu|$VAR|@VERSION@|%PATH%|%1|%L2
+<x id="7"></x>|<b>|</b>|<br/>|<a href="x.html">|https://example.org/a_b?c=d&e=f#g|www.example.org|mailto:a@b.org
+first.last+tag@example.co.uk|#hashtag|@mention|&nbsp;|&#8217;|`rm -rf /`|--dry-run|--color=always|/usr/share/doc
+~/notes.txt|C:\\Windows\\x|snake_case|os.path.join()|std::move()|m²|½|Łódź日本""".replace("\n", "|").split("|")
+LINE = st.lists(
+    st.sampled_from([kept for kept in KEPT if kept not in ("%%", "Łódź日本")])
+    | st.sampled_from(["the", "old", "house", "sees", "a", "big", "tree"]),
+    min_size=1,
+    max_size=12,
+).map(" ".join)
+# What a careless model might say.
+ANYTHING = st.lists(
+    st.sampled_from([*KEPT, "%s", "%1", "%2", "%3", "Haus", "das", ".", "<", "{", "$", "#"]) | st.text(max_size=3)
+).map(" ".join)
+
+
+@pytest.mark.parametrize("kept", [kept for kept in KEPT if kept not in ("%%", "Łódź日本")])
+@pytest.mark.parametrize("around", ["See {} now.", "({})", "{}, or", "{}. Then", '"{}"', "{}"])
+def test_each_kind_is_found_and_nothing_around_it(kept: str, around: str) -> None:
+    text = around.replace("{}", kept)
+    assert [text[begin:end] for begin, end in find(text)] == [kept]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "100% discount",
+        "50%off",
+        "a < b and c > d",
+        "AT&T",
+        "and/or",
+        "it's 5 $",
+        "e.g. this",
+        "No. #1",
+        "at 5@3",
+        "a - b",
+    ],
+)
+def test_prose_is_not(text: str) -> None:
+    assert find(text) == []
+
+
+@given(LINE)
+def test_hidden_and_put_back(text: str) -> None:
+    spans = find(text)
+    assert restore(hide(text, spans), [text[begin:end] for begin, end in spans]) == (text or None)
+
+
+@given(ANYTHING, LINE)
+def test_what_comes_back_has_exactly_what_was_there(translation: str, text: str) -> None:
+    kept = [text[begin:end] for begin, end in find(text)]
+    restored = restore(translation, kept)
+    if restored is not None:
+        assert same(restored, text)
+        assert all(part in restored for part in kept)
+
+
+@given(ANYTHING)
+def test_what_a_model_makes_up_goes(translation: str) -> None:
+    assert same(without(translation), "")
+
+
+def test_stand_ins_may_change_places_but_not_their_number() -> None:
+    assert restore("%2 von %1", ["{a}", "{b}"]) == "{b} von {a}"
+    assert restore("%1 von %1", ["{a}", "{b}"]) is None
+    assert restore("%1 von %3", ["{a}", "{b}"]) is None
+    assert restore("von", ["{a}"]) is None
+    assert restore("%s %s", ["{a}"]) is None
+    assert restore("%s an %d", ["{a}"]) is None
+    assert restore("<b>", []) is None
+
+
+@pytest.fixture(scope="module")
+def default(default_model_dir: Path) -> Translator:
+    directory = open_model(default_model_dir)
+    name = directory.config.default_configuration
+    return Translator(directory, Tokenizer(directory), *by_name(directory, name), max_batch_tokens=4096)
+
+
+def test_words_that_the_vocabulary_cannot_spell_are_copied(default: Translator) -> None:
+    text = "The city of 東京 and a ☃snowman."
+    (translation,) = default.translate([text], EN_DE).translations
+    assert "東京" in translation.best.text
+    assert "☃snowman" in translation.best.text
+    assert default.translate(["東京 ☃snowman"], EN_DE).translations[0].best == ("東京 ☃snowman", 0.0)
+
+
+def test_the_model_reads_composed_and_visible_characters(default: Translator) -> None:
+    plain, odd = "The Müller is open.", "The Mu\u0308ller is\u00ad \u200bopen."
+    first, second = default.translate([plain, odd], EN_DE).translations
+    assert first.best == second.best
+
+
+def test_of_the_corpus_each_keeps_its_own(default: Translator, corpus_dir: Path) -> None:
+    marked = re.compile(r"[{}<>%$@#`]|_\w|://")
+    texts = []
+    for name in ("gimp_help", "libreoffice_help", "software_po"):
+        with lzma.open(corpus_dir / "train" / f"{name}.tsv.xz", "rt", encoding="utf-8") as lines:
+            sources = (line.split("\t")[0] for line in lines)
+            chosen = [source for source in sources if marked.search(source) and len(source) < 120 and find(source)]
+        texts += chosen[:: max(1, len(chosen) // 120)][:120]
+    translations = default.translate(texts, EN_DE).translations
+    for text, translation in zip(texts, translations, strict=True):
+        assert same(translation.best.text, text), (text, translation.best.text)
+        for begin, end in find(text):
+            assert translation.best.text.count(text[begin:end]) >= text.count(text[begin:end]), text
