@@ -94,22 +94,30 @@ Config CheckConfig(const sub3_config& c) {
   return config;
 }
 
-// Marian's: angle(position, i) = position / 10000^(2i / d_model); d_model / 2 sines, then as many cosines.
-std::vector<float> Sinusoids(size_t max_positions, size_t d_model) {
-  std::vector<float> table(max_positions * d_model);
-  const size_t half = d_model / 2;
-  for (size_t i = 0; i < half; ++i) {
+}  // namespace
+
+Positions::Positions(size_t max_positions, size_t d_model) : half_(d_model / 2) {
+  const size_t coarse = (max_positions + kFine - 1) / kFine;
+  table_.resize((kFine + coarse) * d_model);
+  for (size_t i = 0; i < half_; ++i) {
     const double rate = std::pow(10000.0, -2.0 * static_cast<double>(i) / static_cast<double>(d_model));
-    for (size_t position = 0; position < max_positions; ++position) {
+    for (size_t row = 0; row < kFine + coarse; ++row) {
+      const size_t position = row < kFine ? row : (row - kFine) * kFine;
       const double angle = static_cast<double>(position) * rate;
-      table[position * d_model + i] = static_cast<float>(std::sin(angle));
-      table[position * d_model + half + i] = static_cast<float>(std::cos(angle));
+      table_[row * d_model + i] = std::sin(angle);
+      table_[row * d_model + half_ + i] = std::cos(angle);
     }
   }
-  return table;
 }
 
-}  // namespace
+void Positions::Add(size_t position, float* x) const {
+  const double* fine = table_.data() + position % kFine * 2 * half_;
+  const double* coarse = table_.data() + (kFine + position / kFine) * 2 * half_;
+  for (size_t i = 0; i < half_; ++i) {
+    x[i] += static_cast<float>(coarse[i] * fine[half_ + i] + coarse[half_ + i] * fine[i]);
+    x[half_ + i] += static_cast<float>(coarse[half_ + i] * fine[half_ + i] - coarse[i] * fine[i]);
+  }
+}
 
 TensorTable::TensorTable(const sub3_tensor* tensors, uint64_t num_tensors, const sub3_segment* segments,
                          uint64_t num_segments) {
@@ -310,7 +318,7 @@ Model BuildModel(const sub3_config& config, const sub3_tensor* tensors, uint64_t
     model.encoder_norm = builder.ReadNorm("encoder.norm");
     model.decoder_norm = builder.ReadNorm("decoder.norm");
   }
-  model.positions = Sinusoids(model.config.max_positions, d);
+  model.positions = Positions(model.config.max_positions, d);
   model.weight_bytes = table.bytes_used();
   return model;
 }

@@ -72,6 +72,24 @@ struct Config {
   std::vector<int32_t> suppressed;  // target ids that are never chosen
 };
 
+// Marian's encoding of positions: d_model / 2 sines, then as many cosines, of position / 10000^(2i / d_model). Kept as
+// those of 0 .. 31 and of the multiples of 32, which the addition theorems combine in double: for 512 positions a fifth
+// of the memory and a tenth of the time of a table of all.
+class Positions {
+ public:
+  static constexpr size_t kFine = 32;
+
+  Positions() = default;
+  Positions(size_t max_positions, size_t d_model);
+
+  // x: [d_model].
+  void Add(size_t position, float* x) const;
+
+ private:
+  size_t half_ = 0;
+  std::vector<double> table_;  // [kFine + multiples, d_model]
+};
+
 struct Model {
   Config config;
   BcqMatrix source_embedding, target_embedding;
@@ -79,8 +97,8 @@ struct Model {
   std::vector<EncoderLayer> encoder;
   std::vector<DecoderLayer> decoder;
   LayerNorm encoder_norm, decoder_norm;  // pre-norm models only
-  std::vector<float> positions;          // [max_positions, d_model], sines then cosines, as Marian has them
-  uint64_t weight_bytes = 0;             // of the table's tensors, what this model's segments touch
+  Positions positions;
+  uint64_t weight_bytes = 0;  // of the table's tensors, what this model's segments touch
 };
 
 // Names and shapes of the tensor table, with checked look-ups.

@@ -24,8 +24,8 @@ size_t ScratchBytes(const Config& config, size_t n) {
 void Embed(const Model& model, const Isa& isa, const BcqMatrix& embedding, int32_t token, size_t position, float* out) {
   const size_t d = model.config.d_model;
   isa.dequantize_row(embedding, static_cast<size_t>(token), out);
-  const float* positions = model.positions.data() + position * d;
-  for (size_t i = 0; i < d; ++i) out[i] = out[i] * model.config.embedding_scale + positions[i];
+  for (size_t i = 0; i < d; ++i) out[i] *= model.config.embedding_scale;
+  model.positions.Add(position, out);
 }
 
 // One residual block around `body`, in either order of normalisation:

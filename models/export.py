@@ -29,7 +29,6 @@ from models.format import (
     Matrix,
     ModelConfig,
     Segment,
-    Vocabulary,
     allocation_fault,
     bits_per_weight,
     block_range,
@@ -38,6 +37,7 @@ from models.format import (
     plane_rows,
     write_model,
 )
+from models.vocabulary import Vocabulary, Words
 
 
 class ExportError(ValueError):
@@ -145,10 +145,10 @@ def sort_rows(
             suppressed=tuple(sorted(new_target[token] for token in ids.suppressed)),
         ),
     )
-    source = tuple(zip(source_pieces, (source_counts[old] for old in source_order), strict=True))
+    source = Words.of(zip(source_pieces, (source_counts[old] for old in source_order), strict=True))
     if target_pieces is None or target_counts is None:
         return sorted_checkpoint, Vocabulary(source, None)
-    target = tuple(zip(target_pieces, (target_counts[old] for old in target_order), strict=True))
+    target = Words.of(zip(target_pieces, (target_counts[old] for old in target_order), strict=True))
     return sorted_checkpoint, Vocabulary(source, target)
 
 

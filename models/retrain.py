@@ -23,11 +23,12 @@ from models.batches import Batch, Source, read_corpus
 from models.bit_config import BitConfig, find_config, shipped_configs
 from models.checkpoint import Checkpoint, read_checkpoint
 from models.export import Request, pack_progressive, pack_specialised, sort_rows, word_counts, write_coded
-from models.format import Array, Segment, Vocabulary, matching, matrix_shapes
+from models.format import Array, Segment, matching, matrix_shapes
 from models.learned import binary_code, coded
 from models.recipe import Codes, Phase, RecipeError, RetrainRecipe
 from models.train import Network, trained
 from models.trainer import HeldOut, Progress, label_loss, train
+from models.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)

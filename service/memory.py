@@ -3,12 +3,14 @@
 import contextlib
 import ctypes
 import functools
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 from models.format import Allocation, ModelDirectory
 
-FLOAT_BYTES = 4
+_FINE_POSITIONS = 32  # as in kernels/model.h
+_DOUBLE_BYTES = 8
 
 
 class InsufficientMemory(Exception):
@@ -18,7 +20,8 @@ class InsufficientMemory(Exception):
 def own_bytes(directory: ModelDirectory) -> int:
     """What a loaded configuration allocates beside its mapped weights: the engine's table of positions."""
     architecture = directory.config.architecture
-    return architecture.max_positions * architecture.d_model * FLOAT_BYTES
+    positions = _FINE_POSITIONS + math.ceil(architecture.max_positions / _FINE_POSITIONS)
+    return positions * architecture.d_model * _DOUBLE_BYTES
 
 
 def needed_bytes(directory: ModelDirectory, allocation: Allocation) -> int:

@@ -10,6 +10,8 @@ from models.format import ModelDirectory, ModelError
 
 # Hidden marks that models have not seen: soft hyphens, zero-width spaces, marks of direction and of byte order.
 _INVISIBLE = re.compile("[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+_NOT_MET = -1
+_NOT_MET = -1
 
 
 class Tokenizer:
@@ -24,15 +26,15 @@ class Tokenizer:
         vocabulary, ids = directory.vocabulary, directory.config.ids
         self._source = _load(directory, "source.spm")
         self._target = _load(directory, "target.spm")
-        self._ids = {piece: row for row, (piece, _) in enumerate(vocabulary.source)}
-        self._pieces = [piece for piece, _ in (vocabulary.target or vocabulary.source)]
+        self._source_words, self._target_words = vocabulary.source, vocabulary.target_words
+        self._rows = [_NOT_MET] * self._source.get_piece_size()  # by SentencePiece's own ids
         self._eos, self.unknown = ids.eos, ids.unk_source
         self._silent = frozenset({ids.eos, ids.pad, ids.unk_target, ids.decoder_start})
         self._prefixes: dict[str, list[int]] = {}
         for language, token in directory.config.target_tokens.items():
-            if token not in self._ids:
+            if (row := vocabulary.source.find(token)) is None:
                 raise ModelError(f"{directory.path}/vocab.json: no row for {token}, the token of language {language}.")
-            self._prefixes[language] = [self._ids[token]]
+            self._prefixes[language] = [row]
 
     def encode(self, text: str, target: str) -> list[int]:
         """Ids of one sentence: the target language's token where the model has one, the pieces, eos.
@@ -40,9 +42,12 @@ class Tokenizer:
         The model reads composed characters and none that are invisible; what is copied stays as it is.
         """
         plain = text if text.isascii() else _INVISIBLE.sub("", unicodedata.normalize("NFC", text))
-        pieces = self._source.encode(plain, out_type=str)
-        ids = [self._ids.get(piece, self.unknown) for piece in pieces]
-        return [*self._prefixes.get(target, ()), *ids, self._eos]
+        ids = self._source.encode(plain)
+        if self._source.unk_id() in ids:  # one side's SentencePiece may not know a piece that the vocabulary has
+            rows = list(map(self._row, self._source.encode(plain, out_type=str)))
+        else:
+            rows = [row if (row := self._rows[id_]) != _NOT_MET else self._meet(id_) for id_ in ids]
+        return [*self._prefixes.get(target, ()), *rows, self._eos]
 
     def knows(self, word: str) -> bool:
         """Whether the vocabulary has a piece for every part of a word."""
@@ -50,8 +55,16 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of the ids; special tokens and the unknown piece say nothing. One line, whatever byte pieces spell."""
-        text: str = self._target.decode([self._pieces[row] for row in ids if row not in self._silent])
+        text: str = self._target.decode([self._target_words.piece(row) for row in ids if row not in self._silent])
         return " ".join(text.splitlines())
+
+    def _row(self, piece: str) -> int:
+        row = self._source_words.find(piece)
+        return self.unknown if row is None else row
+
+    def _meet(self, id_: int) -> int:
+        self._rows[id_] = self._row(self._source.id_to_piece(id_))
+        return self._rows[id_]
 
 
 def _load(directory: ModelDirectory, name: str) -> sentencepiece.SentencePieceProcessor:

@@ -10,6 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
+from models.vocabulary import Words
+
 Sources = Sequence[Sequence[str]]  # pieces of each sentence, eos not included
 
 
@@ -109,6 +111,19 @@ def converted(checkpoint: Path, path: Path, quantization: str) -> Path:
     return path
 
 
+class _Rows(dict[str, int]):
+    """Row of each piece met so far."""
+
+    def __init__(self, words: Words, unknown: int) -> None:
+        super().__init__()
+        self._words, self._unknown = words, unknown
+
+    def __missing__(self, piece: str) -> int:
+        row = self._words.find(piece)
+        self[piece] = self._unknown if row is None else row
+        return self[piece]
+
+
 class Ours:
     """The engine. Several threads split a batch between them, as the service's workers do."""
 
@@ -120,12 +135,12 @@ class Ours:
         tensors, segments = model.engine_inputs(model.allocation(config or model.config.default_configuration))
         ids = asdict(model.config.ids)
         self.engine = Engine(asdict(model.config.architecture), ids, tensors, [Segment(*s) for s in segments])
-        self.rows = {piece: row for row, (piece, _) in enumerate(model.vocabulary.source)}
-        self.unk, self.eos, self.threads = ids["unk_source"], ids["eos"], threads
+        self.rows = _Rows(model.vocabulary.source, ids["unk_source"])
+        self.eos, self.threads = ids["eos"], threads
 
     def translate(self, sources: Sources, beam_size: int, length: tuple[int, int] | None) -> int:
         """See Subject."""
-        batch = [[*(self.rows.get(piece, self.unk) for piece in source), self.eos] for source in sources]
+        batch = [[*map(self.rows.__getitem__, source), self.eos] for source in sources]
         counts = [0] * self.threads
 
         def run(part: int) -> None:

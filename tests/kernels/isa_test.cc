@@ -419,12 +419,21 @@ void PrintGoldenFunctions() {
 
 // The only numbers that come from the library: sines and powers in double, rounded to float.
 void PrintGoldenPositions() {
-  Tables tables;
-  tables.config.max_positions = 4096;
+  const sub3::Positions positions(4096, 64);
+  std::vector<float> row(64);
   Hash hash;
-  hash.Add(sub3::BuildModel(tables.config, tables.tensors.data(), tables.tensors.size(), tables.segments.data(),
-                            tables.segments.size())
-               .positions);
+  for (size_t position = 0; position < 4096; ++position) {
+    std::fill(row.begin(), row.end(), 0.0f);
+    positions.Add(position, row.data());
+    hash.Add(row);
+    for (size_t i = 0; i < 32; ++i) {
+      const double angle = position * std::pow(10000.0, -2.0 * i / 64);
+      if (std::abs(row[i] - std::sin(angle)) > 1e-7 || std::abs(row[32 + i] - std::cos(angle)) > 1e-7) {
+        std::printf("position %zu is wrong\n", position);
+        std::exit(1);
+      }
+    }
+  }
   Golden("positions", "4096", hash);
 }
 

@@ -369,7 +369,7 @@ def test_a_missing_directory_is_named(tmp_path):
     [
         (lambda v: v["source"].pop(), "but the model has"),
         (lambda v: v["source"].__setitem__(3, v["source"][2]), "occurs twice"),
-        (lambda v: v["source"][4].__setitem__(1, -1), "a count of source is negative"),
+        (lambda v: v["source"][4].__setitem__(1, -1), "the count of .* is negative"),
         (lambda v: v["source"][4].__setitem__(0, 7), r"source\[4\]\[0\] must be a string"),
         (lambda v: v.__setitem__("target", v["source"]), "target must be null"),
         (lambda v: v.pop("target"), "the field target is missing"),

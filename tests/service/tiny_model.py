@@ -17,13 +17,13 @@ from models.format import (
     Matrix,
     ModelConfig,
     Segment,
-    Vocabulary,
     bits_per_weight,
     matrix_shapes,
     model_bytes,
     tensor_specs,
     write_model,
 )
+from models.vocabulary import Vocabulary, Words
 
 # Measured figures of the tiny model, made up so that each rule about them has a case.
 BLEU = {"full": 30.0, "half": 29.0, "narrow": 5.0, "clusters": None}
@@ -121,7 +121,7 @@ def write_tiny_model(
         default_configuration="full",
         checksums=dict.fromkeys(("model.safetensors", "vocab.json", "source.spm", "target.spm"), ""),
     )
-    vocabulary = Vocabulary(tuple((piece, size - n) for n, piece in enumerate([*pieces, "<pad>"])), None)
+    vocabulary = Vocabulary(Words.of((piece, size - n) for n, piece in enumerate([*pieces, "<pad>"])), None)
     write_model(path, config, tensors, vocabulary, {"source.spm": spm, "target.spm": spm})
     return path
 
