@@ -83,6 +83,19 @@ test-ray: $(VENV)/installed-extras
 report: $(VENV)/installed-extras
 	$(BIN)/python -m models report
 
+# The paper's tables beside ours, from what was recorded in docs/paper; paper-measure records them anew, which takes an hour
+# and needs ../shared. RETRAINED names what was retrained: "ste=runs/best-2/model ste=runs/best-1/model".
+.PHONY: paper paper-measure
+paper: $(VENV)/installed-extras
+	$(BIN)/python -m models paper
+
+PAPER_CONFIGS := flat-4 flat-3 flat-2 paper-2.5 paper-1.3 paper-1.1
+paper-measure: $(VENV)/installed-extras
+	$(BIN)/python -m models paper --measure sensitivity $(ARGS)
+	$(BIN)/python -m models paper --measure embedding $(ARGS)
+	$(BIN)/python -m models paper --measure models --configs $(PAPER_CONFIGS) --retrained $(RETRAINED) $(ARGS)
+	$(BIN)/python -m models paper --measure blocks --configs balanced paper-2.5 $(ARGS)
+
 # Speed against CTranslate2, interleaved on this machine; stop whatever else computes first. Needs ../shared.
 bench bench-quick: $(VENV)/installed-bench
 	$(BIN)/python -m tests.bench.bench $(if $(filter bench-quick,$@),--quick)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+COUNTED = ("tatoeba", "software_po", "libreoffice_help")  # where the words of our model are counted
 SHARED = Path(os.environ.get("SUB3_SHARED", ROOT.parent / "shared"))
 
 
@@ -123,6 +124,20 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--out", type=Path, default=ROOT / "docs/results", metavar="DIR", help="JSON files and the plot")
     verb.add_argument("--readme", type=Path, default=ROOT / "README.md", metavar="F", help="gets the table")
     verb.set_defaults(run=_report)
+
+    verb = verbs.add_parser("paper", help="the paper's tables on our model: docs/paper from what was recorded")
+    kinds = ("sensitivity", "embedding", "models", "blocks", "runs")
+    verb.add_argument("--measure", choices=kinds, metavar="WHAT", help=f"first record one of {', '.join(kinds)}")
+    verb.add_argument("--checkpoint", type=Path, default=SHARED / "checkpoint/en-de-small", metavar="DIR", help="fp32")
+    verb.add_argument("--directory", type=Path, default=ROOT / "models/store/en-de", metavar="DIR", help="of blocks")
+    verb.add_argument("--corpus", type=Path, default=SHARED / "corpus", metavar="DIR", help="has train/ and test/")
+    verb.add_argument("--sets", nargs="+", default=["tatoeba", "multi30k_2016_flickr"], metavar="SET")
+    verb.add_argument("--limit", type=_positive, metavar="N", help="only the first N sentences of each set")
+    verb.add_argument("--configs", nargs="*", default=["flat-3", "flat-2", "paper-2.5"], metavar="NAME")
+    verb.add_argument("--retrained", nargs="*", default=[], metavar="METHOD=DIR", help="directories that retrain wrote")
+    verb.add_argument("--runs", type=Path, nargs="*", default=[], metavar="DIR", help="directories of trainings")
+    verb.add_argument("--out", type=Path, default=ROOT / "docs/paper", metavar="DIR", help="JSON files, page and plots")
+    verb.set_defaults(run=_paper)
 
     verb = verbs.add_parser("train", help="train a checkpoint as a recipe says; goes on where the run stopped")
     _add_training(verb)
@@ -261,6 +276,34 @@ def _report(arguments: argparse.Namespace) -> None:
         results_dir=arguments.out,
         readme=arguments.readme,
     )
+
+
+def _paper(arguments: argparse.Namespace) -> None:
+    from models import paper
+    from models.data import DataError
+    from models.paper_report import render
+
+    texts = [arguments.corpus / f"train/{name}.tsv.xz" for name in COUNTED]
+    sets = {name: tuple(arguments.corpus / f"test/{name}.{side}" for side in ("en", "de")) for name in arguments.sets}
+
+    def tests() -> paper.BlockTests:
+        return paper.BlockTests(arguments.checkpoint, texts, *sets[arguments.sets[0]], arguments.limit or 1000)
+
+    if any("=" not in text for text in arguments.retrained):
+        raise DataError("--retrained takes METHOD=DIR.")
+    retrained = {method: Path(path) for method, path in (text.split("=", 1) for text in arguments.retrained)}
+    measurements = {
+        "sensitivity": lambda: paper.sensitivity(tests()),
+        "embedding": lambda: paper.embedding(tests()),
+        "models": lambda: paper.models(
+            arguments.checkpoint, texts, sets, arguments.configs, retrained, arguments.limit
+        ),
+        "blocks": lambda: {"models": {name: paper.blocks(arguments.directory, name) for name in arguments.configs}},
+        "runs": lambda: paper.runs(arguments.runs),
+    }
+    if arguments.measure:
+        paper.record(arguments.out / f"{arguments.measure}.json", measurements[arguments.measure]())
+    render(arguments.out)
 
 
 def _train(arguments: argparse.Namespace) -> None:
