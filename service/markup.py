@@ -5,12 +5,14 @@ moved, added, dropped, attributes rewritten), but what comes back must be the cl
 malformed. The standard library's html.parser knows positions, but in Python 3.11 takes 2 s for 10 kB of "<a <a <a".
 
 Each run of text between two tags is a unit of its own: without word alignments nobody knows where a tag inside a
-sentence goes in the translation.
+sentence goes in the translation. What stands in a sentence as a word does, `<code>x</code>`, `<img>` or
+`<x id="7"></x>`, is no end of it: in the unit it is one private character, which translations keep (`placeholders.py`).
 """
 
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Literal, NamedTuple
 
 # Content that is no prose, whatever the attributes say.
@@ -21,6 +23,13 @@ _VOID = frozenset(
     {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"}
 )
 _IMPLIED_END = frozenset({"p", "li", "dt", "dd", "td", "th", "tr", "option"})  # ended by the next of their kind
+# Of these, empty or ignored ones stand in a sentence as a word does; in XML all do.
+_INLINE_NAMES = (
+    "a abbr b bdi bdo button cite code data dfn em font g i img input kbd label mark "
+    "q s samp small span strong sub sup svg time tt u var x"
+)
+_INLINE = frozenset(_INLINE_NAMES.split())
+_TRANSLATED_ATTRIBUTES = frozenset({"alt", "title", "placeholder", "aria-label"})
 _MAX_DEPTH = 256  # deeper ones are not remembered: looking through them for each end tag would take quadratic time
 _REFERENCE = re.compile(r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[a-zA-Z][a-zA-Z0-9]*);?")
 # Whatever begins ends at the end of the text at the latest, and no part gives back what it took: time is linear.
@@ -45,20 +54,41 @@ class Markup(NamedTuple):
     ignored_tags: frozenset[str] = frozenset()  # in lower case; their content is copied
 
 
+class _Value(NamedTuple):
+    """The value of an attribute that is read by people, between its quotation marks."""
+
+    source: str
+    lines: list[str]  # one
+    quote: str
+    references: dict[int, str]
+
+    def render(self, lines: Sequence[str]) -> str:
+        if lines == self.lines:
+            return self.source
+        quote = {ord(self.quote): "&quot;" if self.quote == '"' else "&#39;"}
+        return lines[0].translate({**_ESCAPES, **self.references, **quote})
+
+
 class _Run(NamedTuple):
     """Text between two tags: what is copied, lines to translate, white space."""
 
-    source: str
+    source: str  # with a private character for each of the elements that stand in it as words
     head: str
     lines: list[str]
     tail: str
     references: dict[int, str]  # character -> how the run spells it
+    words: dict[int, "list[_Part]"]  # private character -> its element
 
-    def render(self, lines: list[str]) -> str:
-        if lines == self.lines:
+    def render(self, lines: Sequence[str]) -> str:
+        text = "\n".join(lines)
+        if lines == self.lines or any(text.count(chr(word)) != 1 for word in self.words):
             return self.source
-        table = {ord("&"): "&amp;", ord("<"): "&lt;", **self.references}
-        return self.head + "\n".join(lines).translate(table) + self.tail
+        return self.head + text.translate({**_ESCAPES, **self.references}) + self.tail
+
+
+_Part = str | _Value | _Run
+_ESCAPES = {ord("&"): "&amp;", ord("<"): "&lt;"}
+_PRIVATE = range(0xF0000, 0x10FFFE)
 
 
 class Document:
@@ -66,59 +96,164 @@ class Document:
 
     def __init__(self, source: str, markup: Markup) -> None:
         """Never fails: what can't be understood is copied."""
-        self._parts: list[str | _Run] = []
-        position = 0
-        for begin, end in _text_spans(source, markup):
-            run = _run(source[begin:end], markup)
-            if run is not None:
-                self._parts += [source[position:begin], run]
-                position = end
-        self._parts.append(source[position:])
-        self.text = "\n".join(line for part in self._parts if isinstance(part, _Run) for line in part.lines)
+        self._parts: list[_Part] = []
+        run: list[_Token] = []
+        for token in _tokens(source, markup):
+            if token.kind == "tag":
+                self._parts += [*_run(source, run, markup), *_tag(source, token, markup)]
+                run = []
+            else:
+                run.append(token)
+        self._parts += _run(source, run, markup)
+        self.text = "\n".join(line for unit in _units(self._parts) for line in unit.lines)
 
     def render(self, translation: str) -> str:
         """The markup with the translation of `text` in place of it; it has the same number of lines."""
-        lines = translation.split("\n")
-        rendered, position = [], 0
-        for part in self._parts:
-            if isinstance(part, str):
-                rendered.append(part)
-            else:
-                rendered.append(part.render(lines[position : position + len(part.lines)]))
-                position += len(part.lines)
-        return "".join(rendered)
+        return _render(self._parts, iter(translation.split("\n")))
 
 
-def _run(source: str, markup: Markup) -> _Run | None:
-    """None if it holds no letter."""
-    head = _HEAD.match(source)
+class _Token(NamedTuple):
+    """A piece of the source: text, an element that stands in a sentence as a word, or anything else."""
+
+    kind: Literal["text", "word", "tag"]
+    begin: int
+    end: int
+    is_ignored: bool = False
+
+
+def _units(parts: Sequence[_Part]) -> Iterator[_Value | _Run]:
+    """What has lines to translate, in the order of `_render`."""
+    for part in parts:
+        if isinstance(part, _Run):
+            yield part
+            for word in part.words.values():
+                yield from _units(word)
+        elif isinstance(part, _Value):
+            yield part
+
+
+def _render(parts: Sequence[_Part], lines: Iterator[str]) -> str:
+    rendered = []
+    for part in parts:
+        if isinstance(part, str):
+            rendered.append(part)
+            continue
+        text = part.render(list(islice(lines, len(part.lines))))
+        if isinstance(part, _Run):
+            text = text.translate({character: _render(word, lines) for character, word in part.words.items()})
+        rendered.append(text)
+    return "".join(rendered)
+
+
+def _run(source: str, tokens: Sequence[_Token], markup: Markup) -> list[_Part]:
+    """A run of text and what stands in it; as it is if it holds no letter."""
+    if not tokens:
+        return []
+    whole = source[tokens[0].begin : tokens[-1].end]
+    spelt = html.unescape(whole)
+    private = (code for code in _PRIVATE if chr(code) not in spelt)
+    words: dict[int, list[_Part]] = {}
+    pieces = []
+    for token in tokens:
+        if token.kind == "text":
+            pieces.append(source[token.begin : token.end])
+        elif (code := next(private, None)) is not None:
+            words[code] = _tag(source, token, markup)
+            pieces.append(chr(code))
+        else:
+            return [whole]
+    text = "".join(pieces)
+    head = _HEAD.match(text)
     assert head is not None  # it matches the empty string
-    core = source[head.end() :].rstrip()
-    text = html.unescape(core)
-    if not any(character.isalpha() for character in text):
-        return None
-    lines = [_LINE_BREAK.sub(" ", text)] if markup.kind == "html" else text.split("\n")
+    core = text[head.end() :].rstrip()
+    plain = html.unescape(core)
+    if not any(character.isalpha() for character in plain):
+        return [part for token in tokens for part in _tag(source, token, markup)]
+    lines = [_LINE_BREAK.sub(" ", plain)] if markup.kind == "html" else plain.split("\n")
+    return [_Run(text, head[0], lines, text[head.end() + len(core) :], _references(core), words)]
+
+
+def _references(source: str) -> dict[int, str]:
     references = {}
-    for reference in _REFERENCE.findall(core):
+    for reference in _REFERENCE.findall(source):
         character = html.unescape(reference)
         # a letter by its number is an accident; a no-break space or a quotation mark by its name is a wish
         if len(character) == 1 and not character.isalnum() and character not in "\r\n":
             references[ord(character)] = reference if reference.endswith(";") else reference + ";"
-    return _Run(source, head[0], lines, source[head.end() + len(core) :], references)
+    return references
 
 
-def _text_spans(source: str, markup: Markup) -> Iterator[tuple[int, int]]:
-    """Where the text to translate stands: [begin, end) in order."""
+def _tag(source: str, token: _Token, markup: Markup) -> list[_Part]:
+    """A tag or an element with nothing in it, its attributes for people taken out; else the source as it is."""
+    whole = source[token.begin : token.end]
+    if token.kind == "text" or token.is_ignored or markup.kind == "xml" or not whole.startswith("<"):
+        return [whole]
+    tag = _TOKEN.match(whole)
+    if tag is None or not tag["name"] or tag["end"]:
+        return [whole]
+    parts: list[_Part] = []
+    position = 0
+    for attribute in _ATTRIBUTE.finditer(whole, tag.start("attributes"), tag.end("attributes")):
+        group = 2 if attribute[2] else 3
+        value = attribute[group]
+        if attribute[1].lower() not in _TRANSLATED_ATTRIBUTES or not value:
+            continue
+        text = _LINE_BREAK.sub(" ", html.unescape(value))
+        if any(character.isalpha() for character in text):
+            begin, end = attribute.span(group)
+            parts += [whole[position:begin], _Value(value, [text], "\"'"[group - 2], _references(value))]
+            position = end
+    return [*parts, whole[position:]]
+
+
+def _tokens(source: str, markup: Markup) -> Iterator[_Token]:
+    """All of the source, in order."""
     open_elements: list[tuple[str, bool]] = []  # the elements around, and whether each is ignored
     position = 0
+    ignored_from: int | None = None
+    is_word = False  # the ignored element
     while position < len(source):
         token = _TOKEN.search(source, position)
         begin, end = token.span() if token else (len(source), len(source))
-        if position < begin and not any(ignored for _, ignored in open_elements):
-            yield position, begin
+        if position < begin and ignored_from is None:
+            yield _Token("text", position, begin)
         if token and token["name"]:
+            is_inline = markup.kind == "xml" or token["name"].lower() in _INLINE
+            empty_end = _empty_element_end(source, token) if ignored_from is None and is_inline else None
+            if empty_end is not None and not _is_ignored(token["name"].lower(), token["attributes"], markup):
+                yield _Token("word", begin, empty_end)
+                position = empty_end
+                continue
             end = _element(source, token, markup, open_elements)
+            is_ignored = any(ignored for _, ignored in open_elements)
+            if ignored_from is None and is_ignored:
+                ignored_from, is_word = begin, is_inline
+            elif ignored_from is None:
+                is_word = is_inline and token["end"] == "" and _is_void(token, markup)
+                hidden = _is_ignored(token["name"].lower(), token["attributes"], markup)
+                yield _Token("word" if is_word else "tag", begin, end, hidden)
+            elif not is_ignored:
+                # one that ended with an element around it is not whole
+                whole = is_word and source[begin:end].startswith("</")
+                yield _Token("word" if whole else "tag", ignored_from, end, True)
+                ignored_from = None
+        elif token and ignored_from is None:
+            yield _Token("tag", begin, end)
         position = end
+    if ignored_from is not None:
+        yield _Token("tag", ignored_from, len(source), True)
+
+
+def _empty_element_end(source: str, tag: re.Match[str]) -> int | None:
+    """Where an element ends that has nothing in it, if it is one with an end tag."""
+    if tag["end"] or not source.startswith("</", tag.end()):
+        return None
+    closing = _TOKEN.match(source, tag.end())
+    return closing.end() if closing and closing["name"] and closing["name"].lower() == tag["name"].lower() else None
+
+
+def _is_void(tag: re.Match[str], markup: Markup) -> bool:
+    return tag["attributes"].endswith("/") or (markup.kind == "html" and tag["name"].lower() in _VOID)
 
 
 def _element(source: str, tag: re.Match[str], markup: Markup, open_elements: list[tuple[str, bool]]) -> int:
@@ -129,7 +264,7 @@ def _element(source: str, tag: re.Match[str], markup: Markup, open_elements: lis
             while open_elements.pop()[0] != name:
                 pass
         return tag.end()
-    if tag["attributes"].endswith("/") or (is_html and name in _VOID):
+    if _is_void(tag, markup):
         return tag.end()
     if is_html and name in _IMPLIED_END and open_elements and open_elements[-1][0] == name:
         open_elements.pop()

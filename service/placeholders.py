@@ -51,7 +51,7 @@ def find(text: str) -> list[Span]:
     """Where the parts of a text stand that are to be kept, in order."""
     spans = [match.span() for match in _PATTERN.finditer(text)] if _HINT.search(text) else []
     if _SPELT_OUT.search(text):
-        spans = merge(spans, words_with(text, lambda word: _SPELT_OUT.search(word) is not None))
+        spans = merge(spans, words_with(text, spans, lambda word: _SPELT_OUT.search(word) is not None))
     return spans
 
 
@@ -66,9 +66,12 @@ def merge(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
     return merged
 
 
-def words_with(text: str, is_wanted: Callable[[str], bool]) -> list[Span]:
-    """Where the words stand that `is_wanted` picks."""
-    return [word.span() for word in _WORD.finditer(text) if is_wanted(word[0])]
+def words_with(text: str, spans: Sequence[Span], is_wanted: Callable[[str], bool]) -> list[Span]:
+    """Where the words stand that `is_wanted` picks, of those outside of the spans."""
+    characters = list(text)
+    for begin, end in spans:
+        characters[begin:end] = " " * (end - begin)
+    return [word.span() for word in _WORD.finditer("".join(characters)) if is_wanted(word[0])]
 
 
 def hide(text: str, spans: Sequence[Span]) -> str:

@@ -304,7 +304,7 @@ class Translator:
             return _Sentence(piece, None)
         ids = self._tokenizer.encode(placeholders.hide(piece.text, piece.kept), options.target)
         if self._tokenizer.unknown in ids:
-            unknown = placeholders.words_with(piece.text, lambda word: not self._tokenizer.knows(word))
+            unknown = placeholders.words_with(piece.text, piece.kept, lambda word: not self._tokenizer.knows(word))
             piece = piece._replace(kept=tuple(placeholders.merge(piece.kept, unknown)))
             if not has_words(piece.text, piece.kept):
                 return _Sentence(piece._replace(translate=False), None)

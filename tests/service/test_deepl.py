@@ -90,7 +90,8 @@ def test_tags(client: httpx.Client, native: dict[str, str]) -> None:
     form = {"text": source, "tag_handling": "xml", "ignore_tags": "x,y", "non_splitting_tags": "g", **EN_DE}
     assert texts(client.post("/v2/translate", data=form)) == [expected]
     billed = ask(client, source, tag_handling="xml", ignore_tags=["x"]).json()["translations"][0]["billed_characters"]
-    assert billed == len(f"{HELLO}\n{TREE}")  # what is translated, a line for each unit
+    # what is translated, a line for each unit, with a character for each element that stands there as a word
+    assert billed == len(f"{HELLO} *\n*{TREE}")
     html = f"<p>{HELLO}<br>{TREE}<code>{TREE}</code></p>"
     assert texts(ask(client, html, tag_handling="html", tag_handling_version="v2")) == [
         f"<p>{native[HELLO]}<br>{native[TREE]}<code>{TREE}</code></p>"

@@ -19,9 +19,12 @@ def translated(source: str, markup: Markup = HTML) -> str:
     return document.render(document.text.upper())
 
 
-def tags(source: str) -> list[tuple[str, dict[str, str | None]]]:
-    """The elements that lexbor sees, in order, with their attributes."""
-    return [(node.tag, dict(node.attributes)) for node in LexborHTMLParser(source).css("*")]
+def tags(source: str) -> list[tuple[str, list[tuple[str, str | None]]]]:
+    """The elements that lexbor sees, in order, with their attributes; of those for people only the names."""
+    return [
+        (node.tag, [(name, None if name in ("alt", "title") else value) for name, value in node.attributes.items()])
+        for node in LexborHTMLParser(source).css("*")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -29,7 +32,7 @@ def tags(source: str) -> list[tuple[str, dict[str, str | None]]]:
     [
         ("plain text", "PLAIN TEXT"),
         ('<p>Hello <b class="x">big</b> world</p>', '<p>HELLO <b class="x">BIG</b> WORLD</p>'),
-        ("<P\n Title = 'a > b'>one<BR/>two", "<P\n Title = 'a > b'>ONE<BR/>TWO"),
+        ("<P\n Title = 'a > b'>one<BR/>two", "<P\n Title = 'A > B'>ONE<BR/>TWO"),
         ("<p>\n  one\n  two\n</p>\n", "<p>\n  ONE TWO\n</p>\n"),
         (
             "<!-- a <b> note --><p>a</p><![CDATA[raw]]><?php raw ?>",
@@ -49,6 +52,16 @@ def tags(source: str) -> list[tuple[str, dict[str, str | None]]]:
         ("😀 &hearts; 42 <b>7</b>", "😀 &hearts; 42 <b>7</b>"),
         ("(see <a href='#'>here</a>), and go", "(SEE <a href='#'>HERE</a>), AND GO"),
         ("", ""),
+        ('<img src=a.png alt="A house">', '<img src=a.png alt="A HOUSE">'),
+        ('<a title="say &quot;x&quot; &amp; y" href="z">b</a>', '<a title="SAY &quot;X&quot; &amp; Y" href="z">B</a>'),
+        ("<a title='it&#39;s' TITLE = 'too'>", "<a title='IT&#39;S' TITLE = 'TOO'>"),
+        ('<a title="one\n  two" translate=no>', '<a title="one\n  two" translate=no>'),
+        ('<p translate=no><img alt="a"></p>', '<p translate=no><img alt="a"></p>'),
+        ('<input placeholder="name" value="keep">', '<input placeholder="NAME" value="keep">'),
+        ('see <img alt="a house"> now', 'SEE <img alt="A HOUSE"> NOW'),
+        ("a <code>b <b>c</b></code>, d", "A <code>b <b>c</b></code>, D"),
+        ("a <code>b", "A <code>b"),
+        ("a <p><code>b</p> c", "A <p><code>b</p> C"),
         # malformed: the standard's tokenizer reads all that follows as part of what was begun
         ("text <b", "TEXT <b"),
         ('<a href="x>never closed', '<a href="x>never closed'),
@@ -102,6 +115,34 @@ def test_no_tag_is_lost_or_moved_or_made(source: str) -> None:
     document = Document(source, HTML)
     hostile = re.sub(r"\w+", "<b>&lt;x</b>", document.text)  # a translation that looks like markup
     assert tags(document.render(hostile)) == tags(source)
+
+
+def units(source: str, markup: Markup = HTML) -> list[str]:
+    return [re.sub("[\U000f0000-\U0010ffff]", "*", line) for line in Document(source, markup).text.split("\n")]
+
+
+def test_what_stands_in_a_sentence_as_a_word_does_not_end_it() -> None:
+    assert units("Press <code>x</code> and <img src=i.png> now.<br>Then <b>rest</b>.") == [
+        "Press * and * now.",
+        "Then",
+        "rest",
+    ]
+    assert units('Say <x id="7"></x> to <g id="8"/> twice', XML) == ["Say * to * twice"]
+    assert units("Use <span class=notranslate>sub3</span> here") == ["Use * here"]
+    assert units("Not <p></p> here") == ["Not", "here"]
+
+
+def test_such_a_word_may_change_its_place_but_is_never_lost() -> None:
+    document = Document('a <x id="1"></x> b <x id="2"></x> c', XML)
+    first, second = re.findall("[\U000f0000-\U0010ffff]", document.text)
+    assert document.render(f"{second} c {first}") == '<x id="2"></x> c <x id="1"></x>'
+    for bad in ("c", first, f"{first}{first}{second}"):
+        assert document.render(bad) == 'a <x id="1"></x> b <x id="2"></x> c'
+
+
+def test_private_characters_of_the_client_stay_its_own() -> None:
+    source = "a \U000f0000 <code>x</code> &#xF0001; b"
+    assert translated(source) == "A \U000f0000 <code>x</code> &#xF0001; B"
 
 
 @given(sources)

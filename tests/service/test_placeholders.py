@@ -1,6 +1,7 @@
 """What is kept to the letter: found, hidden, put back; whatever a model makes of it."""
 
 import lzma
+import random
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from models.format import open_model
 from service.configurations import by_name
+from service.markup import Document, Markup
 from service.placeholders import find, hide, restore, same, without
 from service.tokenizer import Tokenizer
 from service.translator import Options, Translator
@@ -19,19 +21,20 @@ KEPT = """{name}|{{name}}|{{ user.name }}|{0}|${HOME}|%s|%1$s|%-5.2f|%(count)d|%
 <x id="7"></x>|<b>|</b>|<br/>|<a href="x.html">|https://example.org/a_b?c=d&e=f#g|www.example.org|mailto:a@b.org
 first.last+tag@example.co.uk|#hashtag|@mention|&nbsp;|&#8217;|`rm -rf /`|--dry-run|--color=always|/usr/share/doc
 ~/notes.txt|C:\\Windows\\x|snake_case|os.path.join()|std::move()|m²|½|Łódź日本""".replace("\n", "|").split("|")
+FINDABLE = [kept for kept in KEPT if kept not in ("%%", "Łódź日本")]
 LINE = st.lists(
-    st.sampled_from([kept for kept in KEPT if kept not in ("%%", "Łódź日本")])
-    | st.sampled_from(["the", "old", "house", "sees", "a", "big", "tree"]),
+    st.sampled_from(FINDABLE) | st.sampled_from(["the", "old", "house", "sees", "a", "big", "tree"]),
     min_size=1,
     max_size=12,
 ).map(" ".join)
+TAG = re.compile("</?[a-zA-Z][^<>]*>")
 # What a careless model might say.
 ANYTHING = st.lists(
     st.sampled_from([*KEPT, "%s", "%1", "%2", "%3", "Haus", "das", ".", "<", "{", "$", "#"]) | st.text(max_size=3)
 ).map(" ".join)
 
 
-@pytest.mark.parametrize("kept", [kept for kept in KEPT if kept not in ("%%", "Łódź日本")])
+@pytest.mark.parametrize("kept", FINDABLE)
 @pytest.mark.parametrize("around", ["See {} now.", "({})", "{}, or", "{}. Then", '"{}"', "{}"])
 def test_each_kind_is_found_and_nothing_around_it(kept: str, around: str) -> None:
     text = around.replace("{}", kept)
@@ -108,10 +111,22 @@ def test_the_model_reads_composed_and_visible_characters(default: Translator) ->
     assert first.best == second.best
 
 
+def test_a_thousand_made_up_sentences_keep_theirs(default: Translator) -> None:
+    choose = random.Random(11)
+    words = ["The", "old", "house", "sees", "a", "big", "tree", "and", "the", "river", "near", "an", "open", "door"]
+    texts = []
+    for _ in range(1000):
+        parts = choose.sample(words, choose.randint(2, 6)) + choose.sample(FINDABLE, choose.randint(1, 3))
+        choose.shuffle(parts)
+        texts.append(" ".join(parts) + choose.choice([".", "", "!", ":"]))
+    for text, translation in zip(texts, default.translate(texts, EN_DE).translations, strict=True):
+        assert same(translation.best.text, text), (text, translation.best.text)
+
+
 def test_of_the_corpus_each_keeps_its_own(default: Translator, corpus_dir: Path) -> None:
     marked = re.compile(r"[{}<>%$@#`]|_\w|://")
     texts = []
-    for name in ("gimp_help", "libreoffice_help", "software_po"):
+    for name in ("gimp_help", "libreoffice_help", "software_po", "manpages", "adobe_workfront_docs"):
         with lzma.open(corpus_dir / "train" / f"{name}.tsv.xz", "rt", encoding="utf-8") as lines:
             sources = (line.split("\t")[0] for line in lines)
             chosen = [source for source in sources if marked.search(source) and len(source) < 120 and find(source)]
@@ -121,3 +136,20 @@ def test_of_the_corpus_each_keeps_its_own(default: Translator, corpus_dir: Path)
         assert same(translation.best.text, text), (text, translation.best.text)
         for begin, end in find(text):
             assert translation.best.text.count(text[begin:end]) >= text.count(text[begin:end]), text
+
+
+def test_of_the_corpus_s_markup_each_keeps_its_tags(default: Translator, corpus_dir: Path) -> None:
+    texts = []
+    for name in ("libreoffice_help", "software_po", "progit", "manpages", "debian_pkgdesc", "adobe_workfront_docs"):
+        with lzma.open(corpus_dir / "train" / f"{name}.tsv.xz", "rt", encoding="utf-8") as lines:
+            texts += [line.split("\t")[0] for line in lines if re.search("</?[a-zA-Z][^<>]*>", line.split("\t")[0])][
+                :60
+            ]
+    for markup in (Markup("html"), Markup("xml")):
+        documents = [Document(text, markup) for text in texts]
+        units = [document.text or "-" for document in documents]
+        translations = default.translate(units, EN_DE).translations
+        for text, document, translation in zip(texts, documents, translations, strict=True):
+            rendered = document.render(translation.best.text) if document.text else text
+            found = [TAG.findall(html) for html in (rendered, text)]
+            assert found[0] == found[1], (text, rendered)
