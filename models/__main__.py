@@ -125,6 +125,18 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--readme", type=Path, default=ROOT / "README.md", metavar="F", help="gets the table")
     verb.set_defaults(run=_report)
 
+    verb = verbs.add_parser("allocate", help="search the planes of each sub-layer for a budget; writes a configuration")
+    verb.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="in fp32")
+    verb.add_argument("budget", type=float, metavar="BUDGET", help="bytes of the model, or microseconds a target token")
+    verb.add_argument("out", type=Path, metavar="OUT", help="TOML file to write")
+    verb.add_argument("--by", choices=("bytes", "time"), default="bytes", help="what is saved (default: %(default)s)")
+    verb.add_argument("--against", nargs="*", default=[], metavar="NAME", help="configurations to measure beside it")
+    verb.add_argument("--directory", type=Path, default=ROOT / "models/store/en-de", metavar="DIR", help="is timed")
+    verb.add_argument("--shared", type=Path, default=SHARED, metavar="DIR", help="has corpus/")
+    verb.add_argument("--limit", type=_positive, default=300, metavar="N", help="validation sentences")
+    verb.add_argument("--json", type=Path, metavar="F", help="file for what was measured")
+    verb.set_defaults(run=_allocate)
+
     verb = verbs.add_parser("paper", help="the paper's tables on our model: docs/paper from what was recorded")
     kinds = ("sensitivity", "embedding", "models", "blocks", "runs")
     verb.add_argument("--measure", choices=kinds, metavar="WHAT", help=f"first record one of {', '.join(kinds)}")
@@ -276,6 +288,38 @@ def _report(arguments: argparse.Namespace) -> None:
         results_dir=arguments.out,
         readme=arguments.readme,
     )
+
+
+def _allocate(arguments: argparse.Namespace) -> None:
+    from models import allocate
+    from models.bit_config import find_config
+    from models.checkpoint import read_checkpoint
+    from models.export import sort_rows, word_counts
+    from models.paper import record
+    from models.recipe import Validation
+    from models.trainer import HeldOut
+
+    plain = read_checkpoint(arguments.checkpoint)
+    texts = [arguments.shared / f"corpus/train/{name}.tsv.xz" for name in COUNTED]
+    checkpoint = sort_rows(plain, *word_counts(plain, texts))[0]
+    what = Validation("valid/tatoeba", arguments.limit, arguments.limit, 1)
+    held_out = HeldOut(checkpoint, what, range(4, 128, 4), arguments.shared)
+    options = allocate.measure(checkpoint, held_out)
+    if arguments.by == "bytes":
+        fixed = allocate.fixed_bytes(checkpoint)
+        chosen = allocate.choose(options, lambda option: option.bytes, arguments.budget - fixed)
+    else:
+        speed = allocate.microseconds_per_bit(arguments.directory)
+        chosen = allocate.choose(options, lambda option: option.decode_bits * speed, arguments.budget)
+    unit = "bytes" if arguments.by == "bytes" else "microseconds of decoding a token"
+    found = allocate.configuration(arguments.out.stem, f"searched for {arguments.budget:g} {unit}", chosen)
+    arguments.out.write_text(allocate.toml(found))
+    compared = [found, *map(find_config, arguments.against)]
+    losses = {config.name: allocate.together(checkpoint, held_out, config) for config in compared}
+    for name, figures in losses.items():
+        print(f"{name}: loss {figures['loss']:.4f}, BLEU {figures['bleu']}, nothing retrained")
+    if arguments.json:
+        record(arguments.json, {"options": allocate.recorded(options), "together": losses})
 
 
 def _paper(arguments: argparse.Namespace) -> None:

@@ -299,7 +299,7 @@ def retrain_recipe(
     )
     check_prefix(recipe.codes, base, checkpoint)
     corpus = read_corpus(checkpoint, recipe.sources, shared / "corpus", recipe.batches, recipe.run.seed)
-    held_out = HeldOut(checkpoint, recipe, shared)
+    held_out = HeldOut(checkpoint, recipe.validation, recipe.batches.lengths, shared)
     return train(recipe, Retraining(recipe, checkpoint, target), corpus, held_out, out, steps=steps)
 
 

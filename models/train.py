@@ -98,5 +98,5 @@ def train_recipe(recipe: TrainRecipe, shared: Path, out: Path, *, steps: int | N
     elif recipe.init.shape:
         raise RecipeError("init.shape belongs to a fresh model (init.fresh = true).")
     corpus = read_corpus(checkpoint, recipe.sources, shared / "corpus", recipe.batches, recipe.run.seed)
-    held_out = HeldOut(checkpoint, recipe, shared)
+    held_out = HeldOut(checkpoint, recipe.validation, recipe.batches.lengths, shared)
     return train(recipe, Plain(recipe, checkpoint), corpus, held_out, out, steps=steps)

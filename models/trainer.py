@@ -33,7 +33,7 @@ from models.batches import Batch, Batches, Corpus, Encoder, Part
 from models.checkpoint import Checkpoint
 from models.evaluate import read_test_set, translate
 from models.quality import scores
-from models.recipe import Optimizer, Recipe, Schedule
+from models.recipe import Optimizer, Recipe, Schedule, Validation
 from models.transformer import Transformer
 
 STATE, LOG, PLOT, MODEL = "state", "log.jsonl", "loss.png", "model"
@@ -108,15 +108,14 @@ def label_loss(log_probabilities: Tensor, labels: Tensor, smoothing: float) -> T
 class HeldOut:
     """Validation: loss on all sentences, BLEU of the first of them translated greedily; in fp32."""
 
-    def __init__(self, checkpoint: Checkpoint, recipe: Recipe, shared: Path) -> None:
-        what = recipe.validation
+    def __init__(self, checkpoint: Checkpoint, what: Validation, lengths: Sequence[int], shared: Path) -> None:
         paths = [
             shared / "corpus" / f"{what.set}.{language}"
             for language in (checkpoint.source_languages[0], checkpoint.target_languages[0])
         ]
         self._sources, self._references = read_test_set(*paths, what.sentences)
         part = Part(*Encoder(checkpoint)(self._sources, self._references))
-        self._batches = Corpus(checkpoint.ids, Batches(1, recipe.batches.lengths), 0, [part]).in_order(VALIDATION_BATCH)
+        self._batches = Corpus(checkpoint.ids, Batches(1, tuple(lengths)), 0, [part]).in_order(VALIDATION_BATCH)
         self._checkpoint, self._bleu_sentences = checkpoint, what.bleu_sentences
 
     @torch.inference_mode()

@@ -1,0 +1,88 @@
+"""The search against all allocations there are, and its measurements against the matrices themselves."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.allocate import AllocationError, Option, choose, configuration, fixed_bytes, measure, together, toml
+from models.bit_config import Rule, read_config
+from models.format import model_bytes
+from models.recipe import Validation
+from models.trainer import HeldOut
+from tests.models.conftest import sentences
+
+
+def convex(part: int, size: int, start: float, ratio: float) -> list[Option]:
+    """Options of 4 to 1 planes whose loss rises by `ratio` from each step to the next."""
+    steps = [start * ratio**n for n in range(3)]
+    losses = [0.0, *itertools.accumulate(steps)]
+    return [
+        Option(Rule((f"p{part}",), planes, None, None), planes * size, planes, loss)
+        for planes, loss in zip((4, 3, 2, 1), losses, strict=True)
+    ]
+
+
+parts = st.lists(st.tuples(st.integers(1, 9), st.floats(0.01, 1), st.floats(1.1, 4)), min_size=1, max_size=4).map(
+    lambda each: {str(n): convex(n, *values) for n, values in enumerate(each)}
+)
+
+
+@given(options=parts, share=st.floats(0.3, 1.0))
+@settings(max_examples=200, deadline=None)
+def test_no_allocation_of_its_cost_loses_less(options, share):
+    budget = share * sum(each[0].bytes for each in options.values())
+    chosen = choose(options, lambda option: option.bytes, budget)
+    cost, loss = (sum(getattr(option, field) for option in chosen.values()) for field in ("bytes", "loss"))
+    assert cost <= budget
+    for others in itertools.product(*options.values()):
+        # greedy on convex losses is optimal for the very cost that it ends at
+        assert sum(o.bytes for o in others) > cost or sum(o.loss for o in others) >= loss - 1e-9
+
+
+def test_an_option_above_the_hull_is_stepped_over():
+    cheap, silly, best = (
+        Option(Rule((n,), 1, None, None), *v)
+        for n, v in (("cheap", (1, 1, 0.2)), ("silly", (2, 2, 0.9)), ("best", (4, 4, 0.0)))
+    )
+    assert choose({"p": [best, silly, cheap]}, lambda option: option.bytes, 3)["p"] is cheap
+
+
+def test_what_costs_nothing_keeps_all_its_planes():
+    options = {"encoder": convex(0, 5, 0.1, 2.0), "decoder": convex(1, 5, 0.1, 2.0)}
+    chosen = choose(options, lambda o: 0 if o.rule.match == ("p0",) else o.bytes, 5)
+    assert chosen["encoder"].rule.planes == 4
+    assert chosen["decoder"].rule.planes == 1
+
+
+def test_a_budget_below_the_least_is_refused():
+    with pytest.raises(AllocationError, match="the least that these options cost is 3"):
+        choose({"p": convex(0, 3, 0.1, 2.0)}, lambda option: option.bytes, 2)
+
+
+def test_measured_options_become_a_configuration_of_the_size_asked_for(tmp_path, tiny_checkpoint):
+    (tmp_path / "corpus/valid").mkdir(parents=True)
+    for side in ("en", "de"):
+        (tmp_path / f"corpus/valid/toy.{side}").write_text("".join(f"{line}\n" for line in sentences(8, 9)))
+    held_out = HeldOut(tiny_checkpoint, Validation("valid/toy", 8, 2, 1), (8, 16, 32, 64), tmp_path)
+    options = measure(tiny_checkpoint, held_out)
+    assert {"words", "encoder.1.ffn", "decoder.0.encoder_attention"} <= options.keys()
+    assert all(option.decode_bits == 0 for option in options["encoder.0.self_attention"])
+    attention = options["decoder.0.encoder_attention"][0]
+    assert attention.decode_bits == 2 * 4 * 48 * 48  # query and output
+    fixed, architecture = fixed_bytes(tiny_checkpoint), tiny_checkpoint.architecture
+    least = fixed + sum(min(o.bytes for o in each) for each in options.values())
+    most = fixed + sum(max(o.bytes for o in each) for each in options.values())
+    budget = (least + most) / 2
+    chosen = choose(options, lambda option: option.bytes, budget - fixed)
+    (tmp_path / "found.toml").write_text(toml(configuration("found", "a search", chosen)))
+    config = read_config(tmp_path / "found.toml")
+    allocation = config.allocation(architecture)
+    bias = bool(tiny_checkpoint.tensors["output.bias"].any())
+    size = model_bytes(architecture, None, allocation, output_bias=bias)
+    assert size == fixed + sum(option.bytes for option in chosen.values())
+    assert 0.8 * budget < size <= budget
+    assert together(tiny_checkpoint, held_out, config).keys() == {"loss", "bleu"}
