@@ -77,7 +77,7 @@ test-arm: test-native
 .PHONY: test-ray
 test-ray: $(VENV)/installed-extras
 	$(BIN)/pip install --quiet --editable '.[train,test,load,lint,ray]'
-	$(BIN)/python -m pytest tests/ray
+	PATH="$$PATH:/usr/sbin" $(BIN)/python -m pytest tests/ray
 
 # Measures every configuration on the corpus test sets; needs ../shared, takes about half an hour.
 report: $(VENV)/installed-extras

@@ -74,10 +74,10 @@ def router(tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swaps, hi
         percent = body.canary_percent
         if percent is None:
             return await change(
-                request, name, "swap", lambda files, now: now.activate(_choose(files, body)), body.policy
+                request, name, "swap", lambda files, now: now.activate(choose(files, body)), body.policy
             )
         return await change(
-            request, name, "canary", lambda files, now: now.try_out(_choose(files, body), percent), body.policy
+            request, name, "canary", lambda files, now: now.try_out(choose(files, body), percent), body.policy
         )
 
     @routes.post("/models/{name}/promote", responses=refusals, summary="The canary becomes the active configuration")
@@ -160,7 +160,8 @@ def _live(registry: Registry, model: Model) -> list[schemas.LiveInfo]:
     ]
 
 
-def _choose(directory: ModelDirectory, body: schemas.ConfigRequest) -> Choice:
+def choose(directory: ModelDirectory, body: schemas.ConfigRequest) -> Choice:
+    """The configuration that a body asks for. Raises UnavailableConfiguration."""
     if body.config is not None:
         return configurations.by_name(directory, body.config)
     if body.planes is not None:
