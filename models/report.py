@@ -157,10 +157,11 @@ def plot(results: Results, path: Path) -> None:
 
 
 def store_quality(model: ModelDirectory, results: Results) -> None:
-    """Writes the measured BLEU and chrF into config.json; the weights stay untouched."""
+    """Writes the measured BLEU, chrF and milliseconds a sentence into config.json; the weights stay untouched."""
 
     def with_quality(name: str, configuration: Configuration) -> Configuration:
-        measured = {s: {"bleu": f["bleu"], "chrf": f["chrf"]} for s, f in results.get(name, {}).items()}
+        kept = ("bleu", "chrf", "ms_per_sentence")
+        measured = {s: {figure: f[figure] for figure in kept} for s, f in results.get(name, {}).items()}
         return replace(configuration, quality={**configuration.quality, **measured})
 
     configurations = {name: with_quality(name, c) for name, c in model.config.configurations.items()}

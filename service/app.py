@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from models.format import open_model
 from service import errors
-from service.api import admin, deepl, kserve, libretranslate, native
+from service.api import admin, deepl, kserve, libretranslate, native, page
 from service.body_limit import BodyLimit
 from service.configurations import by_name
 from service.dispatch import Dispatcher
@@ -77,6 +77,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.registry, app.state.scheduler, app.state.history = registry, scheduler, history
+    app.include_router(page.router())
     app.include_router(native.router(dispatcher, registry, metrics))
     app.include_router(libretranslate.router(dispatcher, registry, settings, keys))
     app.include_router(deepl.router(dispatcher, registry, keys))

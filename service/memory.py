@@ -11,6 +11,7 @@ from models.format import Allocation, ModelDirectory
 
 _FINE_POSITIONS = 32  # as in kernels/model.h
 _DOUBLE_BYTES = 8
+_UNLIMITED = 1 << 62  # the first version of control groups says "no limit" by a number of about 2^63
 
 
 class InsufficientMemory(Exception):
@@ -64,7 +65,7 @@ def _limits(root: Path, path: str, name: str) -> list[int]:
     for directory in (group, *(parent for parent in group.parents if parent.is_relative_to(root))):
         with contextlib.suppress(OSError, ValueError):  # no such file here, or "max"
             found.append(int((directory / name).read_text()))
-    return found
+    return [limit for limit in found if limit < _UNLIMITED]
 
 
 @functools.cache

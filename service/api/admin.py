@@ -80,6 +80,14 @@ def router(tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swaps, hi
             request, name, "canary", lambda files, now: now.try_out(choose(files, body), percent), body.policy
         )
 
+    @routes.post(
+        "/models/{name}/config/preview",
+        responses=documented(400, 401, 404, 413, 415, 422),
+        summary="What such a change would make live; nothing changes",
+    )
+    async def preview(name: str, body: schemas.ConfigRequest) -> schemas.ConfigPreview:
+        return await asyncio.to_thread(_preview, registry.find(name).directory, body)
+
     @routes.post("/models/{name}/promote", responses=refusals, summary="The canary becomes the active configuration")
     async def promote(name: str, request: Request) -> schemas.ConfigReply:
         return await change(request, name, "promote", lambda _, now: now.promote())
@@ -168,6 +176,19 @@ def choose(directory: ModelDirectory, body: schemas.ConfigRequest) -> Choice:
         return configurations.by_planes(directory, body.planes)
     assert body.memory_budget_bytes is not None  # the schema saw to it
     return configurations.by_budget(directory, body.memory_budget_bytes)
+
+
+def _preview(directory: ModelDirectory, body: schemas.ConfigRequest) -> schemas.ConfigPreview:
+    choice = choose(directory, body)
+    quality = configurations.quality(directory, choice.name)
+    return schemas.ConfigPreview(
+        config=choice.name,
+        bits_per_weight=round(directory.bits_per_weight(choice.allocation), 4),
+        bytes=directory.model_bytes(choice.allocation),
+        blocks=_blocks(directory, choice.allocation),
+        quality={data: dict(figures) for data, figures in quality.items()},
+        warning=configurations.warning(directory, choice.name),
+    )
 
 
 def _blocks(directory: ModelDirectory, allocation: Allocation) -> list[schemas.BlockInfo]:

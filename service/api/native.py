@@ -78,7 +78,7 @@ def router(dispatcher: Dispatcher, registry: Registry, metrics: Metrics) -> APIR
 
     @routes.get("/v1/models", summary="The models, their configurations and what each costs")
     async def models() -> schemas.ModelsReply:
-        return schemas.ModelsReply(models=[_model_info(model) for model in registry.models.values()])
+        return schemas.ModelsReply(models=[_model_info(registry, model) for model in registry.models.values()])
 
     @routes.get("/health/live", summary="Whether the process answers")
     async def live() -> schemas.Health:
@@ -141,7 +141,7 @@ def configuration_infos(model: Model) -> list[schemas.ConfigurationInfo]:
     return infos
 
 
-def _model_info(model: Model) -> schemas.ModelInfo:
+def _model_info(registry: Registry, model: Model) -> schemas.ModelInfo:
     config, facts = model.directory.config, model.active.facts
     return schemas.ModelInfo(
         name=config.name,
@@ -149,6 +149,7 @@ def _model_info(model: Model) -> schemas.ModelInfo:
         target_languages=list(config.target_languages),
         version=facts.version,
         active=facts.config,
+        live=[translator.facts.config for translator in registry.translators(model)],
         default=config.default_configuration,
         configurations=configuration_infos(model),
     )

@@ -14,7 +14,7 @@ from models.format import Allocation, ModelDirectory, open_model
 from service.configurations import Choice, by_name, by_planes
 from service.desired import Desired
 from service.registry import Registry
-from service.schemas import AdminModelReply, ConfigReply
+from service.schemas import AdminModelReply, ConfigPreview, ConfigReply
 from service.settings import Settings
 from service.tokenizer import Tokenizer
 from service.translator import Options, Translator
@@ -132,6 +132,25 @@ def test_a_refused_swap_changes_nothing(
 ) -> None:
     assert_refused(admin.put(CONFIG, json=body), 422, *words)
     assert texts_of(translate(admin, SENTENCES)) == references["full"]
+
+
+@pytest.mark.parametrize("body", [{"memory_budget_bytes": 100_000}, {"planes": PLANES}, {"config": "narrow"}], ids=str)
+def test_a_preview_is_what_the_swap_then_does(admin: httpx.Client, body: dict[str, Any]) -> None:
+    before = admin.get("/admin/models/tiny").json()
+    foreseen = ConfigPreview.model_validate_json(admin.post(f"{CONFIG}/preview", json=body).content)
+    after = admin.get("/admin/models/tiny").json()
+    assert (after["active"], after["history"]) == (before["active"], [])  # nothing has changed
+    done = ConfigReply.model_validate_json(put(admin, **body).content)
+    assert done.after.config == foreseen.config
+    assert (done.after.bits_per_weight, done.bytes_after) == (foreseen.bits_per_weight, foreseen.bytes)
+    assert (done.blocks, done.quality, done.warning) == (foreseen.blocks, foreseen.quality, foreseen.warning)
+
+
+def test_a_preview_is_refused_as_the_swap_is(admin: httpx.Client) -> None:
+    assert_refused(admin.post(f"{CONFIG}/preview", json={"memory_budget_bytes": 1000}), 422, "smallest")
+    assert_refused(admin.post(f"{CONFIG}/preview", json={"config": "huge"}), 422, "huge")
+    del admin.headers["Authorization"]
+    assert_refused(admin.post(f"{CONFIG}/preview", json={"config": "half"}), 401)
 
 
 def test_an_unknown_model_is_404(admin: httpx.Client) -> None:

@@ -61,6 +61,7 @@ def test_a_request_may_pin_a_live_configuration(loaded: Server) -> None:
             assert texts_of(by_field) == texts_of(by_header)
             answers[name] = texts_of(by_field)[0]
         assert len(set(answers.values())) == 3
+        assert set(client.get("/v1/models").json()["models"][0]["live"]) == set(answers)
         assert translate(client, TEXT).json()["model"]["config"] == "full"
         assert_refused(translate(client, TEXT, config="clusters"), 422, "'clusters'", "full, narrow, half")
         assert_refused(translate(client, TEXT, config=""), 422, "config")

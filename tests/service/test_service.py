@@ -56,6 +56,7 @@ def test_models(client: httpx.Client, tiny_model: Path) -> None:
     (model,) = ModelsReply.model_validate_json(client.get("/v1/models").content).models
     config = open_model(tiny_model).config
     assert (model.name, model.active, model.default) == ("tiny", "full", "full")
+    assert model.live == ["full"]
     assert (model.source_languages, model.target_languages) == (["en"], ["de"])
     assert model.version == config.checksums["model.safetensors"][:12]
     assert [info.name for info in model.configurations] == list(config.configurations)

@@ -104,6 +104,8 @@ def test_the_limit_is_the_smallest_that_there_is(tmp_path: Path) -> None:
     (cgroups / "memory/outer").mkdir(parents=True)
     (cgroups / "memory/outer/memory.limit_in_bytes").write_text("800\n")
     assert limit_bytes(None, cgroups, proc) == 800
+    (cgroups / "memory/outer/memory.limit_in_bytes").write_text("9223372036854771712\n")  # what stands for none
+    assert limit_bytes(None, cgroups, proc) is None
 
 
 # --- canaries -------------------------------------------------------------------------------------------------------

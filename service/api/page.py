@@ -1,0 +1,62 @@
+"""The web page at `/`: the files of service/page, read once at start, so that serving them touches no disk."""
+
+import gzip
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+from fastapi import APIRouter, Request, Response
+from starlette.exceptions import HTTPException
+
+DIRECTORY = Path(__file__).parents[1] / "page"
+INDEX = "index.html"
+MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+HEADERS = {
+    # The page runs its own files only, and talks to this server only.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",  # kept, but asked for again by its ETag: files of two versions never mix
+    "Vary": "Accept-Encoding",
+}
+
+
+class _File(NamedTuple):
+    media_type: str
+    plain: bytes
+    zipped: bytes
+    etag: str
+
+
+def router() -> APIRouter:
+    """The routes of the page and of what it is made of."""
+    files = {path.name: _read(path) for path in sorted(DIRECTORY.iterdir())}
+    routes = APIRouter(include_in_schema=False)
+
+    @routes.api_route("/", methods=["GET", "HEAD"])
+    async def page(request: Request) -> Response:
+        return _reply(files[INDEX], request)
+
+    @routes.api_route("/page/{name}", methods=["GET", "HEAD"])
+    async def file(name: str, request: Request) -> Response:
+        if name not in files or name == INDEX:  # the page's addresses are relative to `/`
+            raise HTTPException(404)
+        return _reply(files[name], request)
+
+    return routes
+
+
+def _read(path: Path) -> _File:
+    content = path.read_bytes()
+    media_type = MEDIA_TYPES.get(path.suffix, "text/plain")
+    return _File(media_type, content, gzip.compress(content, mtime=0), hashlib.sha256(content).hexdigest()[:16])
+
+
+def _reply(file: _File, request: Request) -> Response:
+    zipped = "gzip" in request.headers.get("accept-encoding", "")
+    etag = f'"{file.etag}-gzip"' if zipped else f'"{file.etag}"'
+    headers = {**HEADERS, "ETag": etag, **({"Content-Encoding": "gzip"} if zipped else {})}
+    if etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(file.zipped if zipped else file.plain, headers=headers, media_type=file.media_type)

@@ -1,0 +1,77 @@
+// The server's API: JSON calls, server-sent events, the models; the key and the token, kept by this tab only.
+
+/** What the server refused, in its own words. */
+export class Refused extends Error {
+  constructor(status, sentence) {
+    super(sentence);
+    this.status = status;
+  }
+}
+
+/** A word that this tab remembers: the API key, or the token. */
+class Secret {
+  constructor(name) { this.name = `sub3.${name}`; }
+  get value() { return sessionStorage.getItem(this.name) ?? ''; }
+  set value(word) { word ? sessionStorage.setItem(this.name, word) : sessionStorage.removeItem(this.name); }
+}
+export const key = new Secret('key');
+export const token = new Secret('token');
+
+async function send(path, { method = 'GET', body, signal, headers = {} } = {}) {
+  const all = { ...headers };
+  if (body !== undefined) all['Content-Type'] = 'application/json';
+  if (path.startsWith('admin/')) all.Authorization = `Bearer ${token.value}`;
+  else if (key.value) all['X-Api-Key'] = key.value;
+  const response = await fetch(path, { method, signal, headers: all, body: body && JSON.stringify(body) }).catch((error) => {
+    throw error.name === 'AbortError' ? error : new Refused(0, 'The server does not answer; is it running?');
+  });
+  if (response.ok) return response;
+  const reply = await response.json().catch(() => ({}));
+  throw new Refused(response.status, reply.error ?? `The server answered with the status ${response.status}.`);
+}
+
+/** A call whose answer is JSON. */
+export const ask = async (path, options) => (await send(path, options)).json();
+
+/** A call whose answer is text. */
+export const read = async (path, options) => (await send(path, options)).text();
+
+/** The server-sent events of a call as {event, id, data}, in order, as they come. */
+export async function* events(path, options) {
+  const reader = (await send(path, options)).body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = '';
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      const blocks = (rest + value).split('\n\n');
+      rest = blocks.pop();
+      for (const block of blocks) {
+        const fields = Object.fromEntries(block.split('\n').map((line) => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 2)]));
+        if (fields.data) yield { event: fields.event, id: fields.id, data: JSON.parse(fields.data) };
+      }
+    }
+  } finally {
+    reader.cancel().catch(() => {});
+  }
+}
+
+/** What is known of the models; asked for again by `refresh`. */
+export let models = [];
+export async function refresh() {
+  ({ models } = await ask('v1/models'));
+  return models;
+}
+
+/** The model of a pair of languages; with the source "auto" the first that has the target. */
+export const modelOf = (source, target) => models.find((model) =>
+  model.target_languages.includes(target) && (source === 'auto' || model.source_languages.includes(source)));
+
+export const languages = (side) => [...new Set(models.flatMap((model) => model[`${side}_languages`]))];
+
+/** A figure of a configuration's quality: of one test set, or the mean over all; undefined where none was measured. */
+export function quality(configuration, figure, set = '') {
+  const values = Object.entries(configuration.quality).filter(([name]) => !set || name === set)
+    .map(([, figures]) => figures[figure]).filter((value) => value !== undefined);
+  return values.length ? values.reduce((sum, value) => sum + value) / values.length : undefined;
+}

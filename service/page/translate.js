@@ -1,0 +1,151 @@
+// Translate: the translation as it is made, the alternatives, and what it cost.
+import { events, key, languages, modelOf, models, refresh } from './api.js';
+import { $, debounced, element, fill, language, megabytes, milliseconds, say } from './dom.js';
+
+const STAGES = ['queue', 'tokenize', 'encode', 'decode', 'detokenize'];
+let request = new AbortController();
+
+/** Fill the choices with what is live. */
+export async function enter() {
+  if (models.length) await refresh().catch(() => {});
+  fill($('source'), [['auto', 'Detect'], ...languages('source').map((code) => [code, language(code)])]);
+  fill($('target'), languages('target').map((code) => [code, language(code)]));
+  choices();
+  if (document.activeElement === document.body && matchMedia('(pointer: fine)').matches) $('text').focus();
+}
+
+export const keyed = () => translate();
+
+/** What follows from the languages: the configurations that may be pinned, and whether there is a way back. */
+function choices() {
+  const [source, target] = [$('source').value, $('target').value];
+  const model = modelOf(source, target);
+  fill($('config'), [['', model ? `as served (${model.active})` : 'as served'], ...(model?.live ?? []).map((name) => [name, name])]);
+  $('swap').disabled = !modelOf(target, source === 'auto' ? model?.source_languages[0] : source);
+  $('translation').lang = target;
+}
+
+async function translate() {
+  request.abort();
+  const own = request = new AbortController();
+  const text = $('text').value;
+  $('count').textContent = text ? `${[...text].length} characters` : '';
+  say('translate-error');
+  if (!text.trim()) {
+    show('');
+    $('progress').textContent = $('detected').textContent = '';
+    $('cost').hidden = $('alternatives-box').hidden = true;
+    return;
+  }
+  const body = { text, source: $('source').value, target: $('target').value, alternatives: Number($('alternatives').value) };
+  if ($('config').value) body.config = $('config').value;
+  $('progress').textContent = 'Translating …';
+  try {
+    let [made, position, sentences] = ['', 0, 0];
+    for await (const { event, data } of events('v1/translate/stream', { method: 'POST', body, signal: own.signal })) {
+      if (own.signal.aborted) return;
+      if (event === 'sentence') {
+        const start = text.indexOf(data.source, position);
+        made += (start < 0 ? ' ' : text.slice(position, start)) + data.translation;
+        position = start < 0 ? position : start + data.source.length;
+        sentences += 1;
+        show(made);
+        $('progress').textContent = `Translating … ${sentences}`;
+      } else if (event === 'done') {
+        finish(data, sentences);
+      } else {
+        throw new Error(data.error);
+      }
+    }
+  } catch (error) {
+    if (own.signal.aborted) return;
+    refused(error);
+  }
+}
+
+/** The text so far; what is the same stays, so that a selection does. */
+function show(text) {
+  if ($('translation').textContent !== text) $('translation').textContent = text;
+  $('copy').disabled = !text;
+}
+
+function refused(error) {
+  $('progress').textContent = '';
+  say('translate-error', error.message);
+  if (error.status === 401 || (error.status === 403 && key.value)) {
+    $('key-form').hidden = false;
+    $('key').focus();
+  }
+}
+
+function finish({ translations: [translation], model, latency_ms, memory }, sentences) {
+  show(translation.text);
+  const { detected } = translation;
+  $('detected').textContent = detected ? `Detected ${language(detected.language)}, ${(100 * detected.confidence).toFixed(0)} %` : '';
+  $('progress').textContent = `${sentences} ${sentences === 1 ? 'sentence' : 'sentences'} in ${milliseconds(latency_ms.total)}`;
+  $('alternatives-box').hidden = !translation.alternatives.length;
+  $('alternatives-list').replaceChildren(...translation.alternatives.map(({ text, score }) =>
+    element('li', { lang: $('target').value }, text, element('span', { className: 'hint', lang: 'en', textContent: ` (score ${score.toFixed(2)})` }))));
+  cost(model, latency_ms, memory);
+}
+
+function cost(model, latency, memory) {
+  $('cost').hidden = false;
+  const share = (stage) => `${25 * STAGES.indexOf(stage)}%`;
+  $('stages').replaceChildren(...STAGES.map((stage) => {
+    const part = element('span', { title: `${stage}: ${milliseconds(latency[stage])}` });
+    part.style.flexGrow = latency[stage];
+    part.style.setProperty('--share', share(stage));
+    return part;
+  }));
+  $('stages').setAttribute('aria-label', STAGES.map((stage) => `${stage} ${milliseconds(latency[stage])}`).join(', '));
+  list($('latency'), [...STAGES, 'total'].map((stage) => [stage, milliseconds(latency[stage])]));
+  for (const title of $('latency').querySelectorAll('dt:not(:last-of-type)')) {
+    const colour = element('span', { className: 'key' });
+    colour.style.setProperty('--share', share(title.textContent));
+    title.prepend(colour);
+  }
+  list($('memory'), [
+    ['weights', megabytes(memory.model_bytes)], ['workspace, peak', megabytes(memory.workspace_peak_bytes)],
+    ['keys and values, peak', megabytes(memory.kv_cache_peak_bytes)], ['the whole process', megabytes(memory.process_rss_bytes)],
+  ]);
+  list($('weights'), [
+    ['model', model.name], ['configuration', model.config], ['bits per weight', model.bits_per_weight.toFixed(2)], ['version', model.version],
+  ]);
+}
+
+const list = (target, pairs) => target.replaceChildren(...pairs.flatMap(([term, value]) =>
+  [element('dt', { textContent: term }), element('dd', { textContent: value })]));
+
+function swap() {
+  if ($('swap').disabled) return;
+  const [source, target] = [$('source').value, $('target').value];
+  const back = source === 'auto' ? modelOf(source, target).source_languages[0] : source;
+  [$('source').value, $('target').value] = [target, back];
+  if ($('translation').textContent) $('text').value = $('translation').textContent;
+  choices();
+  translate();
+}
+
+async function copy() {
+  const text = $('translation').textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch { // not a secure context: a selection can be copied nevertheless
+    getSelection().selectAllChildren($('translation'));
+    document.execCommand('copy');
+  }
+  $('progress').textContent = 'Copied';
+}
+
+$('text').addEventListener('input', debounced(translate, 200));
+for (const id of ['source', 'target']) $(id).addEventListener('change', choices);
+for (const id of ['source', 'target', 'config', 'alternatives']) $(id).addEventListener('change', translate);
+$('swap').addEventListener('click', swap);
+$('copy').addEventListener('click', copy);
+addEventListener('keydown', (event) => {
+  if (event.altKey && event.key === 's' && !document.querySelector('[data-view=translate]').hidden) {
+    event.preventDefault();
+    swap();
+  }
+});

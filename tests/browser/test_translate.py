@@ -1,0 +1,109 @@
+"""Typing, and seeing the translation as it is made."""
+
+import threading
+from pathlib import Path
+
+import httpx
+from playwright.sync_api import expect
+
+from service.key_stores import SqliteStore
+from service.keys import new_key
+from service.settings import Settings
+from tests.browser.conftest import OpenPage, keep
+from tests.service.running import Server, held_steps, serve, texts_of, translate, until_metric
+from tests.service.test_stream import let_through_until_one_ended
+
+TEXT = "Would you like another cup of coffee? The weather is nice today.\n\n- The old house is near the river!"
+
+
+def test_a_text_is_translated(open_server: Server, open_page: OpenPage) -> None:
+    page = open_page(open_server, permissions=["clipboard-read", "clipboard-write"])
+    expect(page.locator("#text")).to_be_focused()
+    page.keyboard.type("Would you")
+    page.keyboard.insert_text(TEXT.removeprefix("Would you"))
+    with httpx.Client(base_url=open_server.url, timeout=60) as client:
+        (text,) = texts_of(translate(client, TEXT))
+        beam = translate(client, TEXT, alternatives=2).json()["translations"][0]
+    translation = page.locator("#translation")
+    expect(translation).to_have_text(text)
+    assert translation.text_content() == text  # white space too
+    expect(translation).to_have_attribute("lang", "de")
+    expect(page.locator("#progress")).to_contain_text("3 sentences in ")
+    expect(page.locator("#detected")).to_contain_text("Detected English, ")
+    expect(page.locator("#count")).to_have_text(f"{len(TEXT)} characters")
+
+    page.get_by_role("button", name="Copy").click()
+    expect(page.locator("#progress")).to_have_text("Copied")
+    assert page.evaluate("() => navigator.clipboard.readText()") == text
+
+    page.get_by_label("Alternatives").select_option("2")
+    expect(translation).to_have_text(beam["text"])
+    expect(page.locator("#alternatives-list li")).to_have_count(2)
+    for shown, alternative in zip(page.locator("#alternatives-list li").all(), beam["alternatives"], strict=True):
+        assert (shown.text_content() or "").startswith(alternative["text"])
+    for figure in ("queue", "decode", "total"):
+        expect(page.locator("#latency")).to_contain_text(figure)
+    expect(page.locator("#memory dd").first).to_have_text("7.7 MB")
+    expect(page.locator("#weights")).to_contain_text("balanced")
+    keep(page, "translate")
+
+    page.locator("#text").fill(" ")
+    expect(translation).to_be_empty()
+    expect(page.locator("#cost")).to_be_hidden()
+
+
+def test_sentences_come_as_they_are_made(tiny_model: Path, open_page: OpenPage) -> None:
+    # one sentence at a time: the second can't have been begun when the first is shown
+    settings = Settings(model_directory=tiny_model, threads=1, max_batch_rows=1)
+    with serve(settings) as server, httpx.Client(base_url=server.url, timeout=60) as client:
+        page = open_page(server)
+        with held_steps() as gate:
+            letting = threading.Thread(target=let_through_until_one_ended, args=(client, gate))
+            letting.start()
+            page.locator("#text").fill("The old house. The river.")
+            expect(page.locator("#progress")).to_have_text("Translating … 1")
+            first = page.locator("#translation").text_content()
+            letting.join(60)
+            gate.open()
+            expect(page.locator("#progress")).to_contain_text("2 sentences in ")
+        assert [first] == texts_of(translate(client, "The old house."))
+        assert [page.locator("#translation").text_content()] == texts_of(translate(client, "The old house. The river."))
+
+
+def test_what_is_typed_next_cancels_the_older_request(tiny_model: Path, open_page: OpenPage) -> None:
+    settings = Settings(model_directory=tiny_model, threads=1)
+    with serve(settings) as server, httpx.Client(base_url=server.url, timeout=60) as client:
+        page = open_page(server)
+        with held_steps() as gate:
+            page.locator("#text").fill("The old house.")
+            gate.reached()
+            with page.expect_event("requestfailed", lambda request: request.url.endswith("/v1/translate/stream")):
+                page.locator("#text").fill("A big tree.")
+            gate.open()
+        expect(page.locator("#progress")).to_contain_text("1 sentence in ")
+        until_metric(client, 'sub3_failures_total{reason="ClientClosed"} 1.0')
+        assert [page.locator("#translation").text_content()] == texts_of(translate(client, "A big tree."))
+
+
+def test_a_refusal_is_shown_in_the_servers_words(tiny_model: Path, open_page: OpenPage) -> None:
+    with serve(Settings(model_directory=tiny_model, threads=1, max_text_characters=20)) as server:
+        page = open_page(server)
+        page.locator("#text").fill("The old house near the river.")
+        expect(page.get_by_role("alert")).to_have_text("Text 1 has 29 characters; the limit is 20.")
+        page.locator("#text").fill("The old house.")
+        expect(page.locator("#translation")).not_to_be_empty()
+        expect(page.locator("#translate-error")).to_be_hidden()
+
+
+def test_a_server_that_asks_for_keys(tiny_model: Path, tmp_path: Path, open_page: OpenPage) -> None:
+    path = tmp_path / "keys.sqlite3"
+    key, record = new_key("browser", None, None)
+    SqliteStore(path).add(record)
+    with serve(Settings(model_directory=tiny_model, threads=1, api_keys=True, keys_file=path)) as server:
+        page = open_page(server)
+        page.locator("#text").fill("The old house.")
+        expect(page.get_by_label("API key")).to_be_focused()
+        page.keyboard.type(key)
+        page.keyboard.press("Enter")
+        expect(page.locator("#translation")).not_to_be_empty()
+        assert page.evaluate("() => localStorage.length") == 0
