@@ -79,9 +79,10 @@ test-ray: $(VENV)/installed-extras
 	$(BIN)/pip install --quiet --editable '.[train,test,load,lint,ray]'
 	PATH="$$PATH:/usr/sbin" $(BIN)/python -m pytest tests/ray
 
-# Measures every configuration on the corpus test sets; needs ../shared, takes about half an hour.
+# Measures every configuration on the corpus test sets; needs ../shared, takes about half an hour. CHECKPOINT is the fp32
+# model to compare with.
 report: $(VENV)/installed-extras
-	$(BIN)/python -m models report
+	$(BIN)/python -m models report $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT))
 
 # The paper's tables beside ours, from what was recorded in docs/paper; paper-measure records them anew, which takes an hour
 # and needs ../shared. RETRAINED names what was retrained: "ste=runs/best-2/model ste=runs/best-1/model".
@@ -123,14 +124,18 @@ $(VENV)/installed-load: $(VENV)/installed pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[load]'
 	touch $@
 
-# The default model from the shared checkpoint, as it was made: a minute. `make report` then measures it.
+# The default model, put together from what the trainings left (docs/training.md); needs ../shared. `make report
+# CHECKPOINT=runs/base/model` then measures it.
 SHARED := $(or $(SUB3_SHARED),../shared)
 TRAIN := $(SHARED)/corpus/train
+RUNS := runs
 model: $(VENV)/installed-extras
-	$(BIN)/python -m models quantize $(SHARED)/checkpoint/en-de-small models/store/en-de --config balanced --overwrite \
+	$(BIN)/python -m models quantize $(RUNS)/base/model models/store/en-de --config balanced --overwrite \
 	  --text $(foreach name,tatoeba software_po libreoffice_help,$(TRAIN)/$(name).tsv.xz) \
 	  --calibrate $(foreach name,tatoeba games_po software_po libreoffice_help mlqe_wiki_pe ms_dynamics_bc_docs,\
 	    $(TRAIN)/$(name).tsv.xz) --calibration-pairs 3000 --card models/configs/en-de.card.md
+	$(BIN)/python -m models assemble models/store/en-de $(foreach name,best-2.6 best-2 best-1,$(RUNS)/$(name)/model) \
+	  --default best-2.6
 
 # A swap every second under load on a real server, five minutes; stop whatever else computes first.
 SECONDS_OF_SWAPS ?= 300

@@ -168,6 +168,7 @@ def _add_training(verb: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="DIR", help="directory of the run (default: runs/<name of the recipe>)"
     )
     verb.add_argument("--shared", type=Path, default=SHARED, metavar="DIR", help="has corpus/ and checkpoint/")
+    verb.add_argument("--checkpoint", type=Path, metavar="DIR", help="begin with this one, not with the recipe's")
     verb.add_argument("--steps", type=_positive, metavar="N", help="stop after so many steps; a later call goes on")
 
 
@@ -354,7 +355,7 @@ def _train(arguments: argparse.Namespace) -> None:
     from models.recipe import TrainRecipe, read_recipe
     from models.train import train_recipe
 
-    recipe = read_recipe(TrainRecipe, arguments.recipe)
+    recipe = read_recipe(TrainRecipe, arguments.recipe).beginning_with(arguments.checkpoint)
     train_recipe(recipe, arguments.shared, arguments.out or ROOT / "runs" / recipe.name, steps=arguments.steps)
 
 
@@ -362,7 +363,7 @@ def _retrain(arguments: argparse.Namespace) -> None:
     from models.recipe import RetrainRecipe, read_recipe
     from models.retrain import retrain_recipe
 
-    recipe = read_recipe(RetrainRecipe, arguments.recipe)
+    recipe = read_recipe(RetrainRecipe, arguments.recipe).beginning_with(arguments.checkpoint)
     out = arguments.out or ROOT / "runs" / recipe.name
     notes = arguments.card.read_text() if arguments.card else ""
     retrain_recipe(recipe, arguments.shared, out, notes=notes, steps=arguments.steps)

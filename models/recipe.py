@@ -5,9 +5,9 @@ Paths are relative to the folder that holds `corpus/` and `checkpoint/`.
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from models.batches import Batches, Source
 from models.format import decode_json
@@ -150,6 +150,12 @@ class Recipe:
     label_smoothing: float
     optimizer: Optimizer
     run: Run
+
+    def beginning_with(self, checkpoint: Path | None) -> Self:
+        """The recipe with another checkpoint, None for its own."""
+        if checkpoint is None:
+            return self
+        return replace(self, init=replace(self.init, checkpoint=str(checkpoint.resolve())))
 
 
 @dataclass(frozen=True)

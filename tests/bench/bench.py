@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.subjects import CTranslate2, Ours, Sources, Subject, Torch, coded, converted, seeded_checkpoint
+from tests.bench.subjects import CTranslate2, Ours, Sources, Subject, Torch, coded, converted, marian, seeded_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("SUB3_SHARED", ROOT.parent / "shared"))
@@ -154,8 +154,8 @@ def cases(quick: bool) -> list[Case]:
     checkpoint = seeded_checkpoint(WORK / BASE_NAME, MODEL, **BASE)
     int8 = converted(checkpoint, WORK / f"{BASE_NAME}-int8", "int8")
     base = coded(checkpoint, WORK / f"{BASE_NAME}-paper-2.5", "paper-2.5")
-    real_checkpoint = SHARED / "checkpoint" / "en-de-small"
-    real_int8 = converted(real_checkpoint, WORK / "en-de-int8", "int8")
+    real_checkpoint = marian(MODEL, WORK)
+    real_int8 = converted(real_checkpoint, WORK / f"{real_checkpoint.name}-int8", "int8")
     ours, peer = Ours(base), CTranslate2(int8, "int8")
     real, real_peer = Ours(MODEL), CTranslate2(real_int8, "int8")
     real_few_planes = Ours(MODEL, "paper-2.5")

@@ -73,6 +73,25 @@ def coded(checkpoint: Path, path: Path, config: str) -> Path:
     return path
 
 
+def marian(model: Path, folder: Path) -> Path:
+    """The Marian directory, in `folder`, of what the codes of a model directory stand for, all their planes.
+
+    `<pad>` is its last word, as in the published models and as CTranslate2's converter expects.
+    """
+    from models.checkpoint import read_checkpoint, write_marian
+    from models.export import sort_rows
+    from models.format import open_model
+
+    config = open_model(model, verify=False).config
+    path = folder / f"{config.name}-{config.checksums['model.safetensors'][:12]}"
+    if not path.exists():
+        checkpoint = read_checkpoint(model)
+        rows = [int(row != config.ids.pad) for row in range(config.architecture.target_vocab_size)]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_marian(sort_rows(checkpoint, rows, None)[0], path)
+    return path
+
+
 def converted(checkpoint: Path, path: Path, quantization: str) -> Path:
     """CTranslate2's directory of the checkpoint.
 

@@ -1,4 +1,4 @@
-"""The engine on the real model against transformers in fp32, sentence by sentence, on the Tatoeba test set.
+"""The engine on a trained model in eight planes against transformers in fp32, by sentences of the Tatoeba test set.
 
 Two references. Transformers with the weights that the full-8 codes stand for: what differs is the engine's doing.
 Transformers with the checkpoint's own weights: what differs is the rounding of the weights to eight planes too.
@@ -19,7 +19,10 @@ from transformers import MarianMTModel
 
 from kernels.engine import Engine, Segment
 from models.bcq import unpack
+from models.bit_config import find_config
+from models.checkpoint import read_checkpoint
 from models.evaluate import Pieces
+from models.export import Request, export
 from models.format import open_model
 
 SENTENCES, BEAM_SENTENCES, SCALAR_SENTENCES = 1000, 300, 40
@@ -27,9 +30,10 @@ BATCH = 50
 
 
 class Setup:
-    """The default model's full-8 configuration, its engine, and the test sentences."""
+    """The full-8 configuration of a model directory, its engine, and the test sentences."""
 
     def __init__(self, model_dir, corpus_dir):
+        self.path = model_dir
         self.model = open_model(model_dir)
         config = self.model.config
         self.allocation = self.model.allocation("full-8")
@@ -120,8 +124,13 @@ def our_name(name):
 
 
 @pytest.fixture(scope="module")
-def setup(default_model_dir, corpus_dir):
-    return Setup(default_model_dir, corpus_dir)
+def setup(tmp_path_factory, checkpoint_dir, corpus_dir):
+    """The shared checkpoint, coded as the default model is."""
+    path = tmp_path_factory.mktemp("parity") / "model"
+    texts = [corpus_dir / f"train/{name}.tsv.xz" for name in ("tatoeba", "software_po")]
+    request = Request("parity", find_config("full-8"), (), "progressive", 8, "alternating", None, tuple(texts), 500)
+    export(read_checkpoint(checkpoint_dir), [], request, path, notes="", overwrite=False)
+    return Setup(path, corpus_dir)
 
 
 def identical(a, b):
@@ -159,9 +168,9 @@ print(json.dumps(Setup(Path(sys.argv[1]), Path(sys.argv[2])).engine_output(SCALA
 """
 
 
-def test_scalar_kernels_give_the_same_translations(setup, default_model_dir, corpus_dir):
+def test_scalar_kernels_give_the_same_translations(setup, corpus_dir):
     done = subprocess.run(
-        [sys.executable, "-c", SCALAR_PROGRAM, str(default_model_dir), str(corpus_dir)],
+        [sys.executable, "-c", SCALAR_PROGRAM, str(setup.path), str(corpus_dir)],
         env=os.environ | {"SUB3_FORCE_ISA": "scalar"},
         capture_output=True,
         text=True,

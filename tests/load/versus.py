@@ -19,8 +19,8 @@ from tests.load.open_loop import arrivals, open_loop
 from tests.load.processes import Placement, Server, bare, ours, peer, pin_generator, placements
 from tests.load.sentences import ROOT, SHARED, sentences
 
-CHECKPOINT = SHARED / "checkpoint" / "en-de-small"
-CONVERTED = ROOT / "build" / "bench" / "en-de-int8"
+MODEL = ROOT / "models" / "store" / "en-de"
+WORK = ROOT / "build" / "bench"
 SATURATING_CLIENTS = (8, 16)
 MODERATE = 0.5  # of what the slowest server can do: the rate of the open loop
 P50_TIMES, THROUGHPUT_TIMES, MEMORY_TIMES, OVERHEAD_MS = 2.0, 1.5, 3.0, 1.0
@@ -114,9 +114,13 @@ def goals(measured: Measured, memory: dict[str, dict[str, int]], ours: str, peer
 @contextmanager
 def subjects(configurations: Sequence[str], placement: Placement) -> Iterator[tuple[list[Server], Server, Server]]:
     """Ours, the peer, and the bare server, all ready."""
+    from tests.bench.subjects import converted, marian
+
+    checkpoint = marian(MODEL, WORK)
+    int8 = converted(checkpoint, WORK / f"{checkpoint.name}-int8", "int8")
     with ExitStack() as stack:
         floor = stack.enter_context(bare(placement))
-        other = stack.enter_context(peer(CONVERTED, CHECKPOINT, placement))
+        other = stack.enter_context(peer(int8, checkpoint, placement))
         mine = [stack.enter_context(ours(configuration, placement)) for configuration in configurations]
         yield mine, other, floor
 
@@ -166,9 +170,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=3.0, help="of each load on each server in each round")
     parser.add_argument("--output", type=Path, default=RESULTS, help="directory of load-versus.json")
     arguments = parser.parse_args()
-    if not CHECKPOINT.is_dir():
-        parser.error(f"no checkpoint at {CHECKPOINT}; set SUB3_SHARED to the folder that holds checkpoint/ and corpus/")
-    _convert()
+    if not SHARED.is_dir():
+        parser.error(f"no corpus at {SHARED}; set SUB3_SHARED to the folder that holds it")
     known = placements()
     parts = [
         compare(arguments.configurations, known[name], arguments.rounds, arguments.seconds)
@@ -188,13 +191,6 @@ def main() -> int:
         _print_goals(part)
     print(path)
     return int(any(total["failed"] for part in parts for load in part["loads"].values() for total in load.values()))
-
-
-def _convert() -> None:
-    from tests.bench.subjects import converted
-
-    CONVERTED.parent.mkdir(parents=True, exist_ok=True)
-    converted(CHECKPOINT, CONVERTED, "int8")
 
 
 def _print_goals(part: dict[str, object]) -> None:

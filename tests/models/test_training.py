@@ -508,6 +508,15 @@ def test_a_faulty_retraining_is_refused(tmp_path, shared, capsys, old, new, sent
     assert sentence in capsys.readouterr().err
 
 
+def test_a_run_may_begin_with_another_checkpoint(tmp_path, shared, capsys):
+    path = written(tmp_path, TRAIN.replace("checkpoint/tiny", "checkpoint/none"))
+    arguments = ["train", path, "--shared", str(shared), "--out", str(tmp_path / "run"), "--steps", "1"]
+    assert main(arguments) == 2
+    assert "there is no such directory" in capsys.readouterr().err
+    assert main([*arguments, "--checkpoint", str(shared / "checkpoint/tiny")]) == 0
+    assert state(tmp_path / "run")[1]["progress"]["step"] == 1
+
+
 def test_a_mix_of_sources_is_named_and_read(tmp_path):
     text, tables = TRAIN.split("[[sources]]")[0], "[[sources]]" + TRAIN.split("[[sources]]")[1].split("[optimizer]")[0]
     mix = tmp_path / "mix.toml"
