@@ -17,12 +17,15 @@ class Secret {
 export const key = new Secret('key');
 export const token = new Secret('token');
 
-async function send(path, { method = 'GET', body, signal, headers = {} } = {}) {
+/** The response to a call.
+ * @throws {Refused} its status says no */
+export async function fetched(path, { method = 'GET', body, signal, headers = {} } = {}) {
   const all = { ...headers };
-  if (body !== undefined) all['Content-Type'] = 'application/json';
+  const plain = body === undefined || body instanceof FormData;
+  if (!plain) all['Content-Type'] = 'application/json';
   if (path.startsWith('admin/')) all.Authorization = `Bearer ${token.value}`;
   else if (key.value) all['X-Api-Key'] = key.value;
-  const response = await fetch(path, { method, signal, headers: all, body: body && JSON.stringify(body) }).catch((error) => {
+  const response = await fetch(path, { method, signal, headers: all, body: plain ? body : JSON.stringify(body) }).catch((error) => {
     throw error.name === 'AbortError' ? error : new Refused(0, 'The server does not answer; is it running?');
   });
   if (response.ok) return response;
@@ -31,14 +34,14 @@ async function send(path, { method = 'GET', body, signal, headers = {} } = {}) {
 }
 
 /** A call whose answer is JSON. */
-export const ask = async (path, options) => (await send(path, options)).json();
+export const ask = async (path, options) => (await fetched(path, options)).json();
 
 /** A call whose answer is text. */
-export const read = async (path, options) => (await send(path, options)).text();
+export const read = async (path, options) => (await fetched(path, options)).text();
 
 /** The server-sent events of a call as {event, id, data}, in order, as they come. */
 export async function* events(path, options) {
-  const reader = (await send(path, options)).body.pipeThrough(new TextDecoderStream()).getReader();
+  const reader = (await fetched(path, options)).body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = '';
   try {
     for (;;) {
