@@ -12,7 +12,8 @@ ENGINE_SOURCES := CMakeLists.txt pyproject.toml $(wildcard kernels/*.cc kernels/
 CLIENTS := tests/service/clients
 SCHEMAS := tests/kubernetes
 
-.PHONY: serve install test lint format test-native test-arm report bench bench-quick model swap-campaign clean
+.PHONY: serve install test lint format test-native test-arm report bench bench-quick model swap-campaign \
+  image image-train sbom lock clean
 
 serve: install
 	$(BIN)/python -m service
@@ -141,6 +142,33 @@ model: $(VENV)/installed-extras
 SECONDS_OF_SWAPS ?= 300
 swap-campaign: $(VENV)/installed-extras
 	$(BIN)/python -m tests.load.swap --seconds $(SECONDS_OF_SWAPS)
+
+# Images (docs/deployment.md). DOCKER_OPTIONS has more for `docker build`, such as --network host or a package index.
+IMAGE ?= sub3
+BUILD_IMAGE := docker build --file docker/Dockerfile $(DOCKER_OPTIONS)
+image:
+	$(BUILD_IMAGE) --target server --tag $(IMAGE) .
+
+image-train:
+	$(BUILD_IMAGE) --target train --tag $(IMAGE):train .
+
+# What the server's image holds: build/sbom.json (CycloneDX) and the packages' licences in build/licences.md.
+sbom:
+	$(BUILD_IMAGE) --target sbom --tag $(IMAGE):sbom .
+	mkdir -p build
+	docker run --rm $(IMAGE):sbom > build/sbom.json
+	docker run --rm $(IMAGE):sbom pip-licenses --python /opt/sub3/bin/python --format markdown --with-urls > build/licences.md
+
+# The versions and hashes that images are built from, renewed to the newest that pyproject.toml allows. torch for CPUs is
+# not on PyPI: UV_FIND_LINKS names a place that has it.
+LOCK := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-annotate --no-header --python-version 3.11
+REQUIREMENTS := docker/requirements
+lock: $(VENV)/installed-extras
+	$(LOCK) --universal $(REQUIREMENTS)/build.in --output-file $(REQUIREMENTS)/build.txt
+	$(LOCK) --universal $(REQUIREMENTS)/sbom.in --output-file $(REQUIREMENTS)/sbom.txt
+	$(LOCK) --universal --extra redis --extra otel pyproject.toml --output-file $(REQUIREMENTS)/serve.txt
+	$(LOCK) --python-platform x86_64-manylinux_2_28 --extra train --constraint $(REQUIREMENTS)/serve.txt pyproject.toml \
+	  --output-file $(REQUIREMENTS)/train.txt
 
 clean:
 	rm -rf build $(VENV)

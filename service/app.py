@@ -56,6 +56,10 @@ def create_app(settings: Settings) -> FastAPI:
     swaps = Swaps(registry, _state_store(settings), history, metrics)
     metrics.gauge("sub3_state_store_up", "1 while the desired state is kept over a restart.", lambda: not swaps.down)
 
+    def complaints() -> list[str]:
+        stores = ((keys.down, "API keys"), (swaps.down, "the desired state"))
+        return [f"The store of {what} does not answer; what was known last holds." for down, what in stores if down]
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(swaps.start, settings.configuration)
@@ -78,7 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.registry, app.state.scheduler, app.state.history = registry, scheduler, history
     app.include_router(page.router())
-    app.include_router(native.router(dispatcher, registry, metrics))
+    app.include_router(native.router(dispatcher, registry, metrics, complaints))
     app.include_router(libretranslate.router(dispatcher, registry, settings, keys))
     app.include_router(deepl.router(dispatcher, registry, keys))
     app.include_router(kserve.router(settings.admin_names, registry, swaps, app.version))
@@ -95,7 +99,7 @@ def _state_store(settings: Settings) -> Store:
     if settings.redis_url is not None:
         from service.redis_state import RedisStateStore  # a single server needs no Redis
 
-        return RedisStateStore(settings.redis_url.get_secret_value())
+        return RedisStateStore(settings.redis_url.get_secret_value(), settings.redis_password)
     return NoStore() if settings.state_file is None else FileStore(settings.state_file)
 
 

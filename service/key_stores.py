@@ -22,7 +22,7 @@ def open_store(settings: Settings) -> Store:
         StoreDown: the file can't be opened. (Redis may be down at start; it is asked again.)
     """
     if settings.redis_url is not None:
-        return RedisStore(settings.redis_url.get_secret_value())
+        return RedisStore(settings.redis_url.get_secret_value(), settings.redis_password)
     return SqliteStore(settings.keys_file)
 
 
@@ -90,13 +90,13 @@ class SqliteStore:
 class RedisStore:
     """A Redis key for each record, changed under WATCH, so that replicas never overwrite each other's counts."""
 
-    def __init__(self, url: str) -> None:
-        """`url`: redis://, rediss:// or unix://. Connects at the first call.
+    def __init__(self, url: str, password: str | None = None) -> None:
+        """`url`: redis://, rediss:// or unix://; `password` where it holds none. Connects at the first call.
 
         Raises:
             StoreDown: the package redis is missing or the address is none.
         """
-        self._redis, self._error = connect(url, StoreDown, decode_responses=True)
+        self._redis, self._error = connect(url, StoreDown, password=password, decode_responses=True)
 
     def add(self, record: Record) -> None:
         """See Store."""

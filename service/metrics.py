@@ -4,10 +4,11 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from itertools import accumulate
 from pathlib import Path
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -88,15 +89,23 @@ def process_rss_bytes() -> int:
         return peak if sys.platform == "darwin" else peak * 1024
 
 
+class LiveFacts(NamedTuple):
+    """A live configuration: bytes of its weights, those with its own memory too, and its figures by test set."""
+
+    facts: ModelFacts
+    model_bytes: int
+    resident_bytes: int
+    quality: Mapping[str, Mapping[str, float]]
+
+
 class Metrics:
     """The Prometheus side of one app; labels are routes, statuses, stages and configurations, so they are few."""
 
-    def __init__(self, models: Callable[[], Iterable[tuple[ModelFacts, int, int]]], load: Callable[[], Load]) -> None:
+    def __init__(self, models: Callable[[], Iterable[LiveFacts]], load: Callable[[], Load]) -> None:
         """Counters at zero.
 
         Args:
-            models: the live configurations, the bytes of their weights, and those with their own memory too; read,
-                like `load`, when /metrics is.
+            models: the live configurations; read, like `load`, when /metrics is.
             load: where the scheduler stands.
         """
         self._registry = CollectorRegistry()
@@ -155,7 +164,7 @@ class Metrics:
 class _Gauges(Collector):
     """Figures that are read when they are asked for, so that nothing has to keep them up to date."""
 
-    def __init__(self, models: Callable[[], Iterable[tuple[ModelFacts, int, int]]], load: Callable[[], Load]) -> None:
+    def __init__(self, models: Callable[[], Iterable[LiveFacts]], load: Callable[[], Load]) -> None:
         self._models, self._load = models, load
 
     def collect(self) -> Iterator[Metric]:
@@ -172,13 +181,19 @@ class _Gauges(Collector):
             "Bytes that a live configuration keeps resident at most: weights, which are shared, and its own.",
             labels=["model", "config"],
         )
-        for facts, model_bytes, resident_bytes in self._models():
+        quality = GaugeMetricFamily(
+            "sub3_model_quality",
+            "Measured quality of the configuration, such as BLEU, by test set; absent if it was never measured.",
+            labels=["model", "config", "data", "measure"],
+        )
+        for facts, model_bytes, resident_bytes, figures in self._models():
             info.add_metric([facts.name, facts.config, facts.version, str(facts.bits_per_weight)], 1)
             size.add_metric([facts.name, facts.config], model_bytes)
             resident.add_metric([facts.name, facts.config], resident_bytes)
-        yield info
-        yield size
-        yield resident
+            for data, measures in figures.items():
+                for measure, figure in measures.items():
+                    quality.add_metric([facts.name, facts.config, data, measure], figure)
+        yield from (info, size, resident, quality)
         yield from _load_metrics(self._load())
         yield GaugeMetricFamily("sub3_process_resident_bytes", "Resident bytes of the process.", process_rss_bytes())
 

@@ -28,13 +28,13 @@ class RedisStateStore:
 
     shared = True
 
-    def __init__(self, url: str) -> None:
-        """`url`: redis://, rediss:// or unix://. Connects at the first call.
+    def __init__(self, url: str, password: str | None = None) -> None:
+        """`url`: redis://, rediss:// or unix://; `password` where it holds none. Connects at the first call.
 
         Raises:
             StateStoreDown: the package redis is missing or the address is none.
         """
-        self._redis, self._error = connect(url, StateStoreDown)
+        self._redis, self._error = connect(url, StateStoreDown, password=password)
 
     def read(self, model: str) -> Saved | None:
         """What was saved last; None if nothing was. Raises StateStoreDown, BadState."""

@@ -19,7 +19,7 @@ from service.canary import Canary
 from service.configurations import Choice, by_name
 from service.desired import Desired
 from service.memory import InsufficientMemory, give_back, needed_bytes, own_bytes
-from service.metrics import ModelFacts, milliseconds_since, process_rss_bytes
+from service.metrics import LiveFacts, ModelFacts, milliseconds_since, process_rss_bytes
 from service.tokenizer import Tokenizer
 from service.translator import Options, Translator
 
@@ -169,11 +169,14 @@ class Registry:
         """Whether every model has translated its warm-up sentence, and the server isn't about to end."""
         return not self._draining and all(model.answers is not None for model in self.models.values())
 
-    def facts(self) -> Iterator[tuple[ModelFacts, int, int]]:
-        """The live configurations with the bytes of their weights, and with those of their own memory too."""
+    def facts(self) -> Iterator[LiveFacts]:
+        """The live configurations, with their bytes and their measured quality; a custom one has none."""
         for model in self.models.values():
+            measured = model.directory.config.configurations
             for translator in self.translators(model):
-                yield translator.facts, translator.model_bytes, translator.model_bytes + own_bytes(model.directory)
+                facts, size = translator.facts, translator.model_bytes
+                quality = measured[facts.config].quality if facts.config in measured else {}
+                yield LiveFacts(facts, size, size + own_bytes(model.directory), quality)
 
     def pairs(self) -> list[tuple[str, str]]:
         """The language pairs (source, target) that there are models for."""

@@ -162,6 +162,9 @@ class Health(Body):
     """Answer of the health checks."""
 
     status: Literal["live", "ready"]
+    complaints: list[str] = Field(
+        default=[], description="What fails while requests are served, such as a store; absent if nothing does."
+    )
 
 
 class LayerInfo(Body):

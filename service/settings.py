@@ -15,6 +15,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SUB3_", populate_by_name=True, protected_namespaces=())
     _admin_names: dict[str, SecretStr] = PrivateAttr(default_factory=dict)
+    _redis_password: str | None = PrivateAttr(default=None)
 
     model_directory: Path = Field(
         default=Path("models/store/en-de"),
@@ -115,6 +116,9 @@ class Settings(BaseSettings):
         description="Redis of several replicas, redis://HOST; keeps API keys and what is live. REDIS_URL is read too.",
         validation_alias=AliasChoices("SUB3_REDIS_URL", "REDIS_URL"),
     )
+    redis_password_file: Path | None = Field(
+        default=None, description="File that holds the password of SUB3_REDIS_URL, such as a Docker secret."
+    )
 
     admin_token_file: Path | None = Field(
         default=None, description="File that holds the token of SUB3_ADMIN_TOKEN, such as a Docker secret."
@@ -147,11 +151,18 @@ class Settings(BaseSettings):
     )
 
     @property
+    def redis_password(self) -> str | None:
+        """What redis_password_file holds; None leaves what the address says."""
+        return self._redis_password
+
+    @property
     def admin_names(self) -> dict[str, SecretStr]:
         """The tokens of /admin by name; empty turns /admin off."""
         return self._admin_names
 
-    @field_validator("admin_token_file", "admin_tokens_file", "state_file", "redis_url", mode="before")
+    @field_validator(
+        "admin_token_file", "admin_tokens_file", "state_file", "redis_url", "redis_password_file", mode="before"
+    )
     @classmethod
     def _unset_if_empty(cls, value: object) -> object:
         return None if value == "" else value
@@ -171,6 +182,12 @@ class Settings(BaseSettings):
                 if pair.strip():
                     name, _, token = pair.strip().partition(":")
                     self._add_token(name, token, variable)
+        return self
+
+    @model_validator(mode="after")
+    def _read_password(self) -> "Settings":
+        if self.redis_password_file is not None:
+            self._redis_password = _read(self.redis_password_file)
         return self
 
     def _add_token(self, name: str, token: str, variable: str) -> None:

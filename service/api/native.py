@@ -1,5 +1,6 @@
 """The native dialect: /v1, the health checks and /metrics."""
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -23,8 +24,10 @@ TIMEOUT_PARAMETER = {
 }
 
 
-def router(dispatcher: Dispatcher, registry: Registry, metrics: Metrics) -> APIRouter:
-    """The routes over one app's parts."""
+def router(
+    dispatcher: Dispatcher, registry: Registry, metrics: Metrics, complaints: Callable[[], list[str]]
+) -> APIRouter:
+    """The routes over one app's parts; `complaints` are sentences on what fails while requests are served."""
     routes = APIRouter(route_class=JsonRoute)
 
     translation_route: dict[str, Any] = {
@@ -80,15 +83,20 @@ def router(dispatcher: Dispatcher, registry: Registry, metrics: Metrics) -> APIR
     async def models() -> schemas.ModelsReply:
         return schemas.ModelsReply(models=[_model_info(registry, model) for model in registry.models.values()])
 
-    @routes.get("/health/live", summary="Whether the process answers")
+    @routes.get("/health/live", response_model_exclude_defaults=True, summary="Whether the process answers")
     async def live() -> schemas.Health:
         return schemas.Health(status="live")
 
-    @routes.get("/health/ready", responses=documented(503), summary="Whether every model has translated a sentence")
+    @routes.get(
+        "/health/ready",
+        responses=documented(503),
+        response_model_exclude_defaults=True,
+        summary="Whether every model has translated a sentence, and what fails meanwhile",
+    )
     async def ready() -> schemas.Health:
         if not registry.ready:
             raise NotReady
-        return schemas.Health(status="ready")
+        return schemas.Health(status="ready", complaints=complaints())
 
     @routes.get("/metrics", response_class=Response, summary="Prometheus")
     async def prometheus() -> Response:

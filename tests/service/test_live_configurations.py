@@ -65,12 +65,12 @@ def test_a_request_may_pin_a_live_configuration(loaded: Server) -> None:
         assert translate(client, TEXT).json()["model"]["config"] == "full"
         assert_refused(translate(client, TEXT, config="clusters"), 422, "'clusters'", "full, narrow, half")
         assert_refused(translate(client, TEXT, config=""), 422, "config")
-        live = {
-            line.split('config="')[1].split('"')[0]
-            for line in client.get("/metrics").text.splitlines()
-            if line.startswith("sub3_model_bytes{")
-        }
+        metrics = client.get("/metrics").text.splitlines()
+        live = {line.split('config="')[1].split('"')[0] for line in metrics if line.startswith("sub3_model_bytes{")}
         assert live == {"full", "half", "narrow"}
+        quality = [line for line in metrics if line.startswith("sub3_model_quality{")]
+        assert 'sub3_model_quality{config="half",data="made-up",measure="bleu",model="tiny"} 29.0' in quality
+        assert len(quality) == 6  # BLEU and chrF of each
 
 
 def test_a_pinned_lease_keeps_its_configuration_until_it_ends(registry: Registry) -> None:

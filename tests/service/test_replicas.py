@@ -9,6 +9,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from service.key_stores import open_store
 from service.redis_state import RedisStateStore
 from service.settings import Settings
 from service.state_store import BadState, Saved, StateStoreDown
@@ -68,6 +69,8 @@ def test_without_redis_all_serve_on_and_catch_up_later(tiny_model: Path, redis: 
         until_active(second, "half")
         redis.stop()
         until_metric(second, "sub3_state_store_up 0.0")
+        complaints = ["The store of the desired state does not answer; what was known last holds."]
+        assert second.get("/health/ready").json() == {"status": "ready", "complaints": complaints}
         assert config_of(second) == "half"
         assert not swap(first, config="narrow").saved
         assert config_of(first) == "narrow"
@@ -76,6 +79,7 @@ def test_without_redis_all_serve_on_and_catch_up_later(tiny_model: Path, redis: 
         until_active(second, "narrow")
         until_metric(first, "sub3_state_store_up 1.0")
         assert shown(first).saved
+        assert first.get("/health/ready").json() == {"status": "ready"}
 
 
 def test_a_server_starts_without_redis(tiny_model: Path, redis: RedisServer) -> None:
@@ -125,3 +129,22 @@ def test_the_store_takes_only_a_higher_generation(redis: RedisServer) -> None:
     redis.start()
     with pytest.raises(StateStoreDown, match="no redis://"):
         RedisStateStore("ftp://localhost")
+
+
+def test_a_password_from_a_file(tiny_model: Path, redis: RedisServer, tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("of the tests\n")
+    RedisStateStore(redis.url)._redis.config_set("requirepass", "of the tests")
+    with pytest.raises(StateStoreDown, match="authenticate"):
+        RedisStateStore(redis.url).read("tiny")
+    settings = Settings(
+        model_directory=tiny_model,
+        threads=1,
+        admin_token=TOKEN,
+        redis_url=SecretStr(redis.url),
+        redis_password_file=secret,
+        api_keys=True,
+    )
+    assert open_store(settings).all() == []
+    with serve(settings) as server, httpx.Client(base_url=server.url, headers=AUTHORIZED, timeout=60) as client:
+        assert swap(client, config="half").saved
