@@ -77,7 +77,7 @@ def router(
 
         events = Events(work)
         await events.begun()  # a request that is refused gets its status, not a stream
-        return EventStream(events.lines(), headers={"Cache-Control": "no-store"})
+        return EventStream(events.lines(), headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
 
     @routes.get("/v1/models", summary="The models, their configurations and what each costs")
     async def models() -> schemas.ModelsReply:
