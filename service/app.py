@@ -87,7 +87,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(deepl.router(dispatcher, registry, keys))
     app.include_router(kserve.router(settings.admin_names, registry, swaps, app.version))
     if settings.admin_names:
-        app.include_router(admin.router(settings.admin_names, registry, swaps, history))
+        app.include_router(admin.router(settings.admin_names, registry, swaps, history, metrics))
     errors.install(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, max_header_bytes=settings.max_header_bytes)
     app.add_middleware(libretranslate.cross_origin)

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from service.scheduler import BATCH_SIZES, Load
 
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -129,6 +130,9 @@ class Metrics:
             "Time of a swap that succeeded, in seconds.",
             buckets=_SECONDS,
             registry=self._registry,
+        )
+        Gauge("process_start_time_seconds", "When this process began, in seconds.", registry=self._registry).set(
+            time.time()
         )
         self._registry.register(_Gauges(models, load))
 

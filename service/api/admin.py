@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPBearer
 from pydantic import SecretStr
@@ -19,7 +19,7 @@ from service.configurations import Choice
 from service.desired import Desired
 from service.errors import documented
 from service.history import Event, History, What
-from service.metrics import process_rss_bytes
+from service.metrics import METRICS_TYPE, Metrics, process_rss_bytes
 from service.registry import Change, Model, Policy, Registry
 from service.swaps import Swaps
 
@@ -27,7 +27,9 @@ BEAT_S = 15.0  # of silence, after which a stream of events says that it is stil
 RETRY_MS = 1000
 
 
-def router(tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swaps, history: History) -> APIRouter:
+def router(
+    tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swaps, history: History, metrics: Metrics
+) -> APIRouter:
     """The routes, each behind `Authorization: Bearer <one of the tokens>`."""
     # The dependency states the scheme in the OpenAPI; the route class checks the token, before any body is read.
     scheme = HTTPBearer(auto_error=False)
@@ -120,6 +122,15 @@ def router(tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swaps, hi
         history.check_room()
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(_server_sent(stream), media_type="text/event-stream", headers=headers)
+
+    @routes.get(
+        "/metrics",
+        response_class=Response,
+        responses=documented(401),
+        summary="What /metrics says of this process, for the page: a proxy may keep the other one to itself",
+    )
+    async def prometheus() -> Response:
+        return Response(metrics.render(), media_type=METRICS_TYPE, headers={"Cache-Control": "no-store"})
 
     return routes
 

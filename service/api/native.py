@@ -11,7 +11,7 @@ from service.api.events import STREAM_RESPONSE, Events, EventStream
 from service.api.json_route import JsonRoute
 from service.dispatch import TIMEOUT_HEADER, Dispatcher
 from service.errors import documented
-from service.metrics import Metrics
+from service.metrics import METRICS_TYPE, Metrics
 from service.registry import Model, NotReady, Registry
 from service.translator import OnSentence, Options
 
@@ -100,7 +100,7 @@ def router(
 
     @routes.get("/metrics", response_class=Response, summary="Prometheus")
     async def prometheus() -> Response:
-        return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(metrics.render(), media_type=METRICS_TYPE)
 
     return routes
 

@@ -218,21 +218,20 @@ async function follow(signal) {
 
 /** Read the server's figures once a second, while the page is looked at. */
 async function watch(signal) {
-  let before;
-  while (!signal.aborted) {
+  const before = {}; // by the process that answered: behind a proxy there may be several
+  for (let turn = 0; !signal.aborted; turn += 1) {
     if (!document.hidden) {
       try {
-        const text = await read('metrics', { signal });
-        const now = Object.fromEntries([...text.matchAll(/^(sub3_[^ ]+) ([^ \n]+)$/gm)].map(([, name, value]) => [name, Number(value)]));
-        show(now, before);
-        before = now;
-        if (state.canary) {
+        const text = await read('admin/metrics', { signal });
+        const now = Object.fromEntries([...text.matchAll(/^(\w[^ ]+) ([^ \n]+)$/gm)].map(([, name, value]) => [name, Number(value)]));
+        const process = now.process_start_time_seconds;
+        show(now, before[process]);
+        before[process] = now;
+        if (state.canary && turn % 4 === 0) {
           state = await ask(path(), { signal });
           canary();
         }
-      } catch {
-        before = undefined; // the stream of events says what is wrong
-      }
+      } catch { /* the stream of events says what is wrong */ }
     }
     await pause(signal);
   }

@@ -153,6 +153,14 @@ def test_a_preview_is_refused_as_the_swap_is(admin: httpx.Client) -> None:
     assert_refused(admin.post(f"{CONFIG}/preview", json={"config": "half"}), 401)
 
 
+def test_the_page_reads_the_metrics_by_the_token(admin: httpx.Client) -> None:
+    texts_of(translate(admin, SENTENCES))
+    for path in ("/metrics", "/admin/metrics"):
+        assert "sub3_texts_total 3.0" in admin.get(path).text.splitlines()
+    del admin.headers["Authorization"]
+    assert_refused(admin.get("/admin/metrics"), 401)
+
+
 def test_an_unknown_model_is_404(admin: httpx.Client) -> None:
     assert_refused(admin.put("/admin/models/other/config", json={"config": "half"}), 404, "tiny")
 
