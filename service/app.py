@@ -9,9 +9,11 @@ from fastapi import FastAPI
 from models.format import open_model
 from service import errors
 from service.api import admin, deepl, kserve, libretranslate, native, page
+from service.api import files as files_api
 from service.body_limit import BodyLimit
 from service.configurations import by_name
 from service.dispatch import Dispatcher
+from service.file_jobs import FileJobs
 from service.history import History
 from service.keys import Keys
 from service.memory import limit_bytes
@@ -52,6 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
     metrics = Metrics(registry.facts, scheduler.load)
     metrics.gauge("sub3_key_store_up", "1 while the store of API keys answers.", lambda: not keys.down)
     dispatcher = Dispatcher(settings, registry, scheduler, metrics, keys)
+    files = FileJobs(settings, dispatcher, registry, keys)
     history = History()
     swaps = Swaps(registry, _state_store(settings), history, metrics)
     metrics.gauge("sub3_state_store_up", "1 while the desired state is kept over a restart.", lambda: not swaps.down)
@@ -68,6 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
             yield
         finally:
             await asyncio.to_thread(swaps.close)
+            await files.close()
             await dispatcher.close()
             await asyncio.to_thread(scheduler.close)
             registry.close()
@@ -83,13 +87,19 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.registry, app.state.scheduler, app.state.history = registry, scheduler, history
     app.include_router(page.router())
     app.include_router(native.router(dispatcher, registry, metrics, complaints))
-    app.include_router(libretranslate.router(dispatcher, registry, settings, keys))
-    app.include_router(deepl.router(dispatcher, registry, keys))
+    app.include_router(files_api.router(files))
+    app.include_router(libretranslate.router(dispatcher, registry, settings, keys, files))
+    app.include_router(deepl.router(dispatcher, registry, keys, files))
     app.include_router(kserve.router(settings.admin_names, registry, swaps, app.version))
     if settings.admin_names:
         app.include_router(admin.router(settings.admin_names, registry, swaps, history, metrics))
     errors.install(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, max_header_bytes=settings.max_header_bytes)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=settings.max_body_bytes,
+        max_file_bytes=settings.max_file_bytes,
+        max_header_bytes=settings.max_header_bytes,
+    )
     app.add_middleware(libretranslate.cross_origin)
     app.add_middleware(Observer, metrics=metrics, tracing=tracing)  # outermost: it sees the refusals of the others
     return app

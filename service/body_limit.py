@@ -6,13 +6,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import refusal
 
+_UPLOADS = frozenset({"/v1/files", "/translate_file", "/v2/document"})
+
 
 class BodyLimit:
     """413 above `max_bytes`, by Content-Length and by what really arrives; 415 for an encoded body; 431 for headers."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int, max_header_bytes: int) -> None:
-        """`max_bytes`: the largest body that passes; `max_header_bytes`: the largest request line and headers."""
+    def __init__(self, app: ASGIApp, max_bytes: int, max_file_bytes: int, max_header_bytes: int) -> None:
+        """`max_bytes`: the largest body that passes; `max_header_bytes`: the largest request line and headers.
+
+        `max_file_bytes`: the largest file; the other fields of its form may have 64 KiB.
+        """
         self._app, self._max_bytes, self._max_header_bytes = app, max_bytes, max_header_bytes
+        self._max_upload_bytes = max_file_bytes + (64 << 10)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, with its body counted."""
@@ -29,9 +35,10 @@ class BodyLimit:
             # decompressing would need a limit of its own against bodies that inflate a thousandfold
             await refusal(scope["path"], 415, "Send the body without Content-Encoding.")(scope, receive, send)
             return
-        too_large = f"The body is larger than {self._max_bytes:,} bytes; send less text in a request."
+        max_bytes = self._max_upload_bytes if scope["path"] in _UPLOADS else self._max_bytes
+        too_large = f"The body is larger than {max_bytes:,} bytes; send less text in a request."
         declared = headers.get("content-length", "")
-        if declared.isdecimal() and int(declared[:20]) > self._max_bytes:
+        if declared.isdecimal() and int(declared[:20]) > max_bytes:
             await refusal(scope["path"], 413, too_large)(scope, receive, send)
             return
         received = 0
@@ -41,7 +48,7 @@ class BodyLimit:
             message = await receive()
             if message["type"] == "http.request":
                 received += len(message.get("body", b""))
-                if received > self._max_bytes:
+                if received > max_bytes:
                     raise HTTPException(413, too_large)
             return message
 

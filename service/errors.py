@@ -17,6 +17,8 @@ from models.format import UnavailableConfiguration
 from service.desired import CanaryConflict
 from service.dispatch import DeadlineExceeded, LimitExceeded
 from service.facts import current
+from service.file_jobs import TooManyFiles, UnknownFile
+from service.files import FileRefused, UnknownFormat
 from service.history import TooManyFollowers
 from service.keys import MissingKey, QuotaExceeded, RateExceeded, StoreDown, WrongKey
 from service.memory import InsufficientMemory
@@ -53,14 +55,18 @@ STATUS: dict[type[Exception], int] = {
     NotReady: 503,
     SwapTookTooLong: 503,
     SchedulerClosed: 503,
+    UnknownFormat: 422,
+    FileRefused: 422,
+    UnknownFile: 404,
+    TooManyFiles: 429,
     DeadlineExceeded: 504,
 }
 MEANING = {
     400: "The body is not valid JSON in UTF-8.",
     401: "The bearer token or the API key is missing; a wrong bearer token is 401 too.",
     403: "The API key is missing or wrong, or what was asked for is turned off.",
-    404: "There is no model of that name.",
-    409: "Another swap is running, or a canary is in the way.",
+    404: "There is no such model or file.",
+    409: "Another swap is running, a canary is in the way, or a file is not translated yet.",
     413: "The body is too large.",
     415: "The body is of a kind that is not taken, or it is compressed.",
     422: "The body is JSON, but its content is refused: the sentence says which field and why.",
@@ -90,6 +96,8 @@ LIBRETRANSLATE = Dialect(
         UnsupportedPair: (400, "{}"),
         LimitExceeded: (400, "{}"),
         NotLive: (400, "{}"),
+        FileRefused: (400, "{}"),
+        TooManyFiles: (429, "Slowdown: {}"),
     },
 )
 DEEPL = Dialect(
@@ -100,6 +108,8 @@ DEEPL = Dialect(
         UnsupportedPair: (400, "{}"),
         LimitExceeded: (413, "{}"),
         NotLive: (400, "{}"),
+        UnknownFormat: (400, "{}"),
+        FileRefused: (400, "{}"),
     },
 )
 KSERVE = Dialect(
@@ -113,7 +123,9 @@ KSERVE = Dialect(
 )
 # KServe's paths begin with /v2 too: of DeepL's, each name that its clients know is listed
 KSERVE_PATHS = re.compile(r"/v2/(health|models|repository)/")
-LIBRETRANSLATE_PATHS = re.compile(r"/(translate|detect|languages|health|frontend/settings|suggest|spec)/?")
+LIBRETRANSLATE_PATHS = re.compile(
+    r"/(translate|detect|languages|health|frontend/settings|suggest|spec|translate_file)/?|/download_file/.*"
+)
 DEEPL_PATHS = re.compile(r"/v2/(translate|languages|usage|glossar|document|write|admin)|/v3/")
 
 UNEXPECTED = "The server failed; its log says why."
@@ -192,7 +204,7 @@ def install(app: FastAPI) -> None:
 
 
 def _headers(error: Exception) -> dict[str, str]:
-    if isinstance(error, QueueFull | RateExceeded):
+    if isinstance(error, QueueFull | RateExceeded | TooManyFiles):
         return {"Retry-After": str(error.retry_after_s)}
     if isinstance(error, MissingKey):
         return {"WWW-Authenticate": "Bearer"}

@@ -47,10 +47,22 @@ _HEAD = re.compile(r"[\s,.;:!?)\]}»”’–—-]*")
 _LINE_BREAK = re.compile(r"\s*[\r\n]\s*")
 
 
-class Markup(NamedTuple):
-    """How to read markup: HTML, where a line break is a space, or XML, where it is kept."""
+# What is told apart in a paragraph of Markdown; code, automatic links, footnotes' marks and escapes stand as words do.
+_MARKDOWN = re.compile(
+    r"""(?P<word>`[^`]+` | ``[^`]+`` | <(?:[a-zA-Z][a-zA-Z0-9+.-]*:|[^\s<>@]+@)[^\s<>]*> | \[\^[^\]\s]+\]
+          | \\[!-/:-@\[-`{-~])
+      | !?\[ | \](?:\([^()\s]*(?:\([^()\s]*\)[^()\s]*)?(?:\s+"[^"]*")?\)|\[[^\[\]]*\])?
+      | (?<![\s*])\*{1,3} | \*{1,3}(?![\s*]) | ~~ | (?<!\w)_{1,3}(?=\w) | (?<=[\w.,!?;:)])_{1,3}(?!\w)
+      | </?[a-zA-Z][^<>]*> | <!--.*?--> | \|""",
+    re.DOTALL | re.VERBOSE,
+)
+Kind = Literal["html", "xml", "markdown"]
 
-    kind: Literal["html", "xml"]
+
+class Markup(NamedTuple):
+    """How to read markup: HTML, where a line break is a space, XML, where it is kept, or a paragraph of Markdown."""
+
+    kind: Kind
     ignored_tags: frozenset[str] = frozenset()  # in lower case; their content is copied
 
 
@@ -66,7 +78,7 @@ class _Value(NamedTuple):
         if lines == self.lines:
             return self.source
         quote = {ord(self.quote): "&quot;" if self.quote == '"' else "&#39;"}
-        return lines[0].translate({**_ESCAPES, **self.references, **quote})
+        return lines[0].translate({**self.references, **quote})
 
 
 class _Run(NamedTuple):
@@ -83,7 +95,7 @@ class _Run(NamedTuple):
         text = "\n".join(lines)
         if lines == self.lines or any(text.count(chr(word)) != 1 for word in self.words):
             return self.source
-        return self.head + text.translate({**_ESCAPES, **self.references}) + self.tail
+        return self.head + text.translate(self.references) + self.tail
 
 
 _Part = str | _Value | _Run
@@ -98,7 +110,7 @@ class Document:
         """Never fails: what can't be understood is copied."""
         self._parts: list[_Part] = []
         run: list[_Token] = []
-        for token in _tokens(source, markup):
+        for token in _markdown_tokens(source) if markup.kind == "markdown" else _tokens(source, markup):
             if token.kind == "tag":
                 self._parts += [*_run(source, run, markup), *_tag(source, token, markup)]
                 run = []
@@ -166,15 +178,18 @@ def _run(source: str, tokens: Sequence[_Token], markup: Markup) -> list[_Part]:
     head = _HEAD.match(text)
     assert head is not None  # it matches the empty string
     core = text[head.end() :].rstrip()
-    plain = html.unescape(core)
+    is_markdown = markup.kind == "markdown"
+    plain = core if is_markdown else html.unescape(core)
     if not any(character.isalpha() for character in plain):
         return [part for token in tokens for part in _tag(source, token, markup)]
-    lines = [_LINE_BREAK.sub(" ", plain)] if markup.kind == "html" else plain.split("\n")
-    return [_Run(text, head[0], lines, text[head.end() + len(core) :], _references(core), words)]
+    lines = plain.split("\n") if markup.kind == "xml" else [_LINE_BREAK.sub(" ", plain)]
+    references = {} if is_markdown else _references(core)
+    return [_Run(text, head[0], lines, text[head.end() + len(core) :], references, words)]
 
 
 def _references(source: str) -> dict[int, str]:
-    references = {}
+    """How a text spells characters, and must."""
+    references = dict(_ESCAPES)
     for reference in _REFERENCE.findall(source):
         character = html.unescape(reference)
         # a letter by its number is an accident; a no-break space or a quotation mark by its name is a wish
@@ -186,7 +201,7 @@ def _references(source: str) -> dict[int, str]:
 def _tag(source: str, token: _Token, markup: Markup) -> list[_Part]:
     """A tag or an element with nothing in it, its attributes for people taken out; else the source as it is."""
     whole = source[token.begin : token.end]
-    if token.kind == "text" or token.is_ignored or markup.kind == "xml" or not whole.startswith("<"):
+    if token.kind == "text" or token.is_ignored or markup.kind != "html" or not whole.startswith("<"):
         return [whole]
     tag = _TOKEN.match(whole)
     if tag is None or not tag["name"] or tag["end"]:
@@ -242,6 +257,18 @@ def _tokens(source: str, markup: Markup) -> Iterator[_Token]:
         position = end
     if ignored_from is not None:
         yield _Token("tag", ignored_from, len(source), True)
+
+
+def _markdown_tokens(source: str) -> Iterator[_Token]:
+    """All of a paragraph, in order."""
+    position = 0
+    for match in _MARKDOWN.finditer(source):
+        if position < match.start():
+            yield _Token("text", position, match.start())
+        yield _Token("word" if match["word"] else "tag", *match.span())
+        position = match.end()
+    if position < len(source):
+        yield _Token("text", position, len(source))
 
 
 def _empty_element_end(source: str, tag: re.Match[str]) -> int | None:

@@ -71,7 +71,7 @@ async def translate(
     by_source: dict[str, list[int]] = defaultdict(list)
     for index, (text, detected) in enumerate(zip(prepared.plain, prepared.detected, strict=True)):
         if text:
-            by_source[_source(detected, wish.options, registry)].append(index)
+            by_source[source_of(detected.language, wish.options, registry)].append(index)
 
     translations = [Translation(Candidate(text, 0.0), ()) for text in prepared.plain]
     cost: Cost | None = None
@@ -104,10 +104,10 @@ def _prepare(wish: Wish) -> _Prepared:
     return _Prepared(documents, plain, [Detected(wish.options.source, 1.0)] * len(plain))
 
 
-def _source(detected: Detected, options: Options, registry: Registry) -> str:
+def source_of(detected: str, options: Options, registry: Registry) -> str:
     """The source to translate from: what was detected, if a model translates it, else one that a model does."""
     sources = [source for source, target in registry.pairs() if target == options.target]
-    return sources[0] if options.source == AUTO and sources and detected.language not in sources else detected.language
+    return sources[0] if options.source == AUTO and sources and detected not in sources else detected
 
 
 def _rendered(document: Document, translation: Translation) -> Translation:

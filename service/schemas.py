@@ -125,6 +125,19 @@ class SentenceEvent(Body):
     score: float
 
 
+class FileReply(Body):
+    """A file that is being translated, or has been."""
+
+    id: str
+    name: str = Field(description="What the translated file is called.")
+    status: Literal["queued", "translating", "done", "failed", "cancelled"]
+    progress: float = Field(ge=0, le=1, description="The part of its characters that is translated.")
+    characters: int = Field(description="Of its texts; 0 until it has been opened.")
+    source: str | None = Field(default=None, description="The language; the detected one, if `source` was `auto`.")
+    target: str
+    error: str | None = Field(default=None, description="There if it failed.")
+
+
 class ConfigurationInfo(Body):
     """A configuration with its cost and its measured quality."""
 

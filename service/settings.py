@@ -75,6 +75,16 @@ class Settings(BaseSettings):
     )
     max_texts: int = Field(default=128, ge=1, description="Most texts in one request; more is 422.")
     max_body_bytes: int = Field(default=1 << 20, ge=1, description="Largest request body in bytes; larger is 413.")
+    max_file_bytes: int = Field(default=10 << 20, ge=1, description="Largest file in bytes; larger is 413.")
+    max_unpacked_bytes: int = Field(
+        default=64 << 20, ge=1, description="Most bytes that a file may unpack to (docx, odt, epub); more is refused."
+    )
+    max_files: int = Field(
+        default=16, ge=1, description="Most files that are kept at a time, translated or not; more is 429."
+    )
+    file_minutes: float = Field(
+        default=60, gt=0, description="Time that a translated file is kept for its client, in minutes."
+    )
     max_alternatives: int = Field(default=4, ge=0, description="Most alternatives to a translation; more is 422.")
     max_beam_size: int = Field(default=8, ge=1, description="Widest beam; wider is 422.")
     header_seconds: float = Field(

@@ -10,8 +10,10 @@ from starlette.exceptions import HTTPException
 
 from service import languages, pipeline
 from service.api.fields import Fields, form_body, json_reply, query_fields, read_fields
+from service.api.files import download, read_upload
 from service.dispatch import Dispatcher
-from service.errors import documented
+from service.errors import documented, sentence_of
+from service.file_jobs import FileJob, FileJobs
 from service.keys import Keys, KeyUse
 from service.markup import Markup
 from service.metrics import ModelFacts
@@ -63,6 +65,52 @@ _TRANSLATE_REPLY = {
         }
     },
 }
+_DOCUMENT = {
+    "target_lang": _TRANSLATE["target_lang"],
+    "source_lang": _TRANSLATE["source_lang"],
+    "filename": {"type": "string"},
+    "output_format": {"type": "string", "description": "That of the document; others are refused."},
+    "formality": _TRANSLATE["formality"],
+}
+_DOCUMENT_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file", "target_lang"],
+                    "properties": {"file": {"type": "string", "format": "binary"}, **_DOCUMENT},
+                }
+            }
+        },
+    }
+}
+_DOCUMENT_KEY = {"document_key": {"type": "string"}}
+_DOCUMENT_REPLY = {
+    "type": "object",
+    "required": ["document_id", "document_key"],
+    "properties": {"document_id": {"type": "string"}, "document_key": {"type": "string"}},
+}
+_DOCUMENT_STATUS = {
+    "type": "object",
+    "required": ["document_id", "status"],
+    "properties": {
+        "document_id": {"type": "string"},
+        "status": {"enum": ["queued", "translating", "done", "error"]},
+        "seconds_remaining": {"type": "integer"},
+        "billed_characters": {"type": "integer"},
+        "error_message": {"type": "string"},
+    },
+}
+_DOCUMENT_STATES = {
+    "queued": "queued",
+    "translating": "translating",
+    "done": "done",
+    "failed": "error",
+    "cancelled": "error",
+}
+_CHARACTERS_A_SECOND = 5000  # of the default model, about; clients wait that long before they ask again
 _LANGUAGES = {"type": {"enum": ["source", "target"]}}
 _LANGUAGES_REPLY = {
     "type": "array",
@@ -84,7 +132,7 @@ _USAGE_REPLY = {
 _PAIRS_REPLY = {"type": "object", "required": ["supported_languages"]}
 
 
-def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
+def router(dispatcher: Dispatcher, registry: Registry, keys: Keys, files: FileJobs) -> APIRouter:
     """The routes over one app's parts; GET and POST, as DeepL's are."""
     routes = APIRouter(prefix="/v2", tags=["DeepL"], responses=_REFUSALS)
     characters = 0  # translated by this process
@@ -144,6 +192,67 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
         count = characters if use.name is None else use.characters  # without keys: of this process, since its start
         return _reply({"character_count": count, "character_limit": use.characters_per_month or UNLIMITED})
 
+    @routes.post(
+        "/document",
+        responses={200: json_reply(_DOCUMENT_REPLY)},
+        openapi_extra=_DOCUMENT_FORM,
+        summary="Begin to translate a document",
+    )
+    async def document(request: Request) -> Response:
+        upload = await read_upload(request, "Parameter 'file' not specified")
+        fields = Fields({name: [value] for name in (*_DOCUMENT, "auth_key") if (value := upload.field(name))}, False)
+        await key_use(request, fields)
+        source, target = _pair(fields, registry)
+        _formality(fields, target)
+        name, wanted = fields.first("filename") or upload.name, fields.first("output_format")
+        if wanted and not name.lower().endswith(f".{wanted.lower()}"):
+            raise HTTPException(400, "Value for 'output_format' not supported.")
+        options = Options(source or AUTO, target)
+        job = await files.submit(request, name, upload.file, options, _key(request, fields))
+        return _reply({"document_id": job.id, "document_key": job.secret})
+
+    async def its_job(document_id: str, request: Request) -> FileJob:
+        fields = await read_fields(request)
+        await key_use(request, fields)
+        secret = fields.first("document_key")
+        if not isinstance(secret, str):
+            raise HTTPException(400, "Parameter 'document_key' not specified")
+        return files.find(document_id, _key(request, fields), secret)
+
+    @routes.post(
+        "/document/{document_id}",
+        responses={200: json_reply(_DOCUMENT_STATUS), **documented(404, model=DeeplError)},
+        openapi_extra=form_body(_DOCUMENT_KEY, "document_key"),
+        summary="How far a document is",
+    )
+    async def document_status(document_id: str, request: Request) -> Response:
+        job = await its_job(document_id, request)
+        status: dict[str, Any] = {"document_id": job.id, "status": _DOCUMENT_STATES[job.status]}
+        if job.status == "translating":
+            left = job.characters - job.characters_done
+            status["seconds_remaining"] = 1 + left // _CHARACTERS_A_SECOND
+        elif job.status == "done":
+            status["billed_characters"] = job.characters
+        elif job.has_ended:
+            status["error_message"] = sentence_of(job.error) if job.error else "The translation was cancelled."
+        return _reply(status)
+
+    @routes.post(
+        "/document/{document_id}/result",
+        response_class=Response,
+        responses={
+            **documented(404, model=DeeplError),
+            200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
+        },
+        openapi_extra=form_body(_DOCUMENT_KEY, "document_key"),
+        summary="The translated document",
+    )
+    async def document_result(document_id: str, request: Request) -> Response:
+        job = await its_job(document_id, request)
+        if job.status != "done":
+            raise HTTPException(503, "The document is not translated yet.", {"Retry-After": "1"})
+        return download(job)
+
     @routes.get("/glossary-language-pairs", responses={200: json_reply(_PAIRS_REPLY)}, summary="None: no glossaries")
     async def glossary_language_pairs(request: Request) -> Response:
         await key_use(request, await read_fields(request))
@@ -182,11 +291,7 @@ class _Asked(NamedTuple):
 def _asked(fields: Fields, registry: Registry) -> _Asked:
     """The request, refused in DeepL's words. What is unknown is tolerated: clients pass extra fields on."""
     texts = _texts(fields)
-    pairs = registry.pairs()
-    target = _code(fields, "target_lang", {target for _, target in pairs})
-    if target is None:
-        raise HTTPException(400, "Parameter 'target_lang' not specified")
-    source = _code(fields, "source_lang", {source for source, other in pairs if other == target})
+    source, target = _pair(fields, registry)
     _formality(fields, target)
     for name in _NO_SUCH_THING:
         if fields.first(name):
@@ -198,6 +303,15 @@ def _asked(fields: Fields, registry: Registry) -> _Asked:
     configuration = _PINS[model_type] if model_type else None
     options = Options(source or AUTO, target, split_sentences=split)
     return _Asked(Wish(texts, options, markup, configuration), model_type)
+
+
+def _pair(fields: Fields, registry: Registry) -> tuple[str | None, str]:
+    """Source, None to detect it, and target."""
+    pairs = registry.pairs()
+    target = _code(fields, "target_lang", {target for _, target in pairs})
+    if target is None:
+        raise HTTPException(400, "Parameter 'target_lang' not specified")
+    return _code(fields, "source_lang", {source for source, other in pairs if other == target}), target
 
 
 def _texts(fields: Fields) -> list[str]:

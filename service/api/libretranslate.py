@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import orjson
 from fastapi import APIRouter, Request, Response
@@ -11,9 +12,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import languages, pipeline
 from service.api.fields import Fields, form_body, json_reply, read_fields
+from service.api.files import download, read_upload, translated_name
+from service.connection import while_connected
 from service.detection import Detected, detect
 from service.dispatch import Dispatcher
 from service.errors import LIBRETRANSLATE_PATHS, documented
+from service.file_jobs import FileJob, FileJobs, UnknownFile
+from service.files import ENDINGS, UnknownFormat
 from service.keys import Keys
 from service.markup import Markup
 from service.pipeline import AUTO, Outcome, Wish
@@ -44,6 +49,26 @@ _TRANSLATE = {
     "alternatives": {"type": "integer", "minimum": 0},
     **_KEY,
 }
+_FILE = {"source": _TRANSLATE["source"], "target": _TRANSLATE["target"], **_KEY}
+_FILE_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file", "source", "target"],
+                    "properties": {"file": {"type": "string", "format": "binary"}, **_FILE},
+                }
+            }
+        },
+    }
+}
+_FILE_REPLY = {
+    "type": "object",
+    "required": ["translatedFileUrl"],
+    "properties": {"translatedFileUrl": {"type": "string"}},
+}
 _DETECT = {"q": {"type": "string"}, **_KEY}
 _DETECTED = {
     "type": "object",
@@ -70,7 +95,7 @@ _LANGUAGES_REPLY = {
 }
 
 
-def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys: Keys) -> APIRouter:
+def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys: Keys, files: FileJobs) -> APIRouter:
     """The routes over one app's parts."""
     routes = APIRouter(tags=["LibreTranslate"])
 
@@ -138,14 +163,53 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
                 "apiKeys": keys.required,
                 "keyRequired": keys.required,
                 "suggestions": False,
-                "filesTranslation": False,
-                "supportedFilesFormat": [],
+                "filesTranslation": True,
+                "supportedFilesFormat": list(ENDINGS),
                 "language": {
                     "source": {"code": _iso(source), "name": languages.name(source)},
                     "target": {"code": _iso(target), "name": languages.name(target)},
                 },
             }
         )
+
+    @routes.post(
+        "/translate_file",
+        responses={200: json_reply(_FILE_REPLY), **documented(400, 403, 413, 415, 429, 503)},
+        openapi_extra=_FILE_FORM,
+        summary="Translate a file; the reply, once it is done, says where the translation is",
+    )
+    async def translate_file(request: Request) -> Response:
+        upload = await read_upload(request, "Invalid request: missing file parameter")
+        fields = Fields({name: [value] for name in (*_FILE, "apiKey") if (value := upload.field(name))}, False)
+        source, target = _pair(fields, registry)
+        try:
+            options = Options(source, target)
+            job = await files.submit(request, upload.name, upload.file, options, _key(fields))
+        except UnknownFormat as error:
+            raise HTTPException(400, f"{error.ending[:20]} format is not supported") from None
+        try:
+            await while_connected(request, _ended(files, job))
+        except BaseException:
+            await files.remove(job)  # nobody would ask for it
+            raise
+        if job.error is not None:
+            raise job.error
+        return _reply({"translatedFileUrl": f"{request.base_url}download_file/{job.id}.{quote(translated_name(job))}"})
+
+    @routes.get(
+        "/download_file/{name}",
+        response_class=Response,
+        responses={
+            **documented(404),
+            200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
+        },
+        summary="A translated file",
+    )
+    async def download_file(name: str) -> Response:
+        job = files.by_address(name.partition(".")[0])
+        if job.status != "done":
+            raise UnknownFile
+        return download(job)
 
     @routes.post("/suggest", responses=documented(403, 413, 415), summary="Off: nothing is learned from suggestions")
     async def suggest() -> Response:
@@ -156,6 +220,11 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
         return _reply(request.app.openapi())
 
     return routes
+
+
+async def _ended(files: FileJobs, job: FileJob) -> None:
+    async for _ in files.follow(job):
+        pass
 
 
 def _key(fields: Fields) -> str | None:
@@ -197,27 +266,35 @@ class _Asked(NamedTuple):
 def _asked(fields: Fields, registry: Registry, settings: Settings) -> _Asked:
     """The request, refused in LibreTranslate's order and words."""
     texts, is_list = _texts(fields)
-    source, target = _code(fields, "source"), _code(fields, "target")
+    for name in ("source", "target"):
+        _code(fields, name)
     alternatives = _alternatives(fields, settings.max_alternatives)
     if len(texts) > settings.max_texts:
         raise _exceeds(len(texts), settings.max_texts)
     longest = max(map(len, texts))
     if longest > settings.max_text_characters:
         raise _exceeds(longest, settings.max_text_characters)
+    form = fields.first("format") or "text"
+    if form not in ("text", "html"):
+        raise HTTPException(400, f"{str(form)[:100]} format is not supported")
+    source, target = _pair(fields, registry)
+    return _Asked(texts, is_list, source, target, alternatives, form == "html")
+
+
+def _pair(fields: Fields, registry: Registry) -> tuple[str, str]:
+    """Source, which may be "auto", and target."""
+    source, target = _code(fields, "source"), _code(fields, "target")
     pairs = registry.pairs()
     for code in (source, target):
         if code != AUTO and not any(code in pair for pair in pairs):
             raise HTTPException(400, f"{_iso(code)[:100]} is not supported")
     if target == AUTO:
         raise HTTPException(400, "auto is not supported")
-    form = fields.first("format") or "text"
-    if form not in ("text", "html"):
-        raise HTTPException(400, f"{str(form)[:100]} format is not supported")
     if not any(target == other and source in (AUTO, known) for known, other in pairs):
         source = pairs[0][0] if source == AUTO else source
         from_, to = (f"{languages.name(code)} ({_iso(code)})" for code in (source, target))
         raise HTTPException(400, f"{to} is not available as a target language from {from_}")
-    return _Asked(texts, is_list, source, target, alternatives, form == "html")
+    return source, target
 
 
 def _texts(fields: Fields) -> tuple[list[str], bool]:

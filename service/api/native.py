@@ -8,6 +8,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 
 from service import configurations, pipeline, schemas
 from service.api.events import STREAM_RESPONSE, Events, EventStream
+from service.api.files import native_key
 from service.api.json_route import JsonRoute
 from service.dispatch import TIMEOUT_HEADER, Dispatcher
 from service.errors import documented
@@ -46,7 +47,7 @@ def router(
         options = Options(body.source, body.target, body.beam_size, body.alternatives, body.split_sentences)
         dispatcher.check(texts, options)
         wish = pipeline.Wish(texts, options, configuration=body.config)
-        return await pipeline.translate(dispatcher, registry, request, _key(request), wish, on_sentence)
+        return await pipeline.translate(dispatcher, registry, request, native_key(request), wish, on_sentence)
 
     @routes.post(
         "/v1/translate",
@@ -123,12 +124,6 @@ def _reply(body: schemas.TranslateRequest, outcome: pipeline.Outcome) -> schemas
         latency_ms=cost.latency_ms,
         memory=cost.memory,
     )
-
-
-def _key(request: Request) -> str | None:
-    """The API key of `Authorization: Bearer KEY` or `X-Api-Key: KEY`, the first if both are there."""
-    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
-    return credentials.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key")
 
 
 def configuration_infos(model: Model) -> list[schemas.ConfigurationInfo]:

@@ -177,9 +177,7 @@ def test_refusals_of_other_kinds_have_the_same_shape(client: httpx.Client) -> No
     assert all(list(response.json()) == ["message"] for response in responses)
 
 
-@pytest.mark.parametrize(
-    "path", ["/v2/document", "/v2/glossaries", "/v3/glossaries/1", "/v2/write/rephrase", "/v3/style_rules"]
-)
+@pytest.mark.parametrize("path", ["/v2/glossaries", "/v3/glossaries/1", "/v2/write/rephrase", "/v3/style_rules"])
 def test_what_is_not_there(client: httpx.Client, path: str) -> None:
     for response in (client.get(path), client.post(path)):
         assert (response.status_code, response.json()) == (404, {"message": "Not found"})

@@ -1,0 +1,77 @@
+"""Subtitles, SubRip and WebVTT: a text a cue.
+
+A scan for the lines with `-->`: numbers, times, settings, notes and styles come back to the letter, which the libraries
+for these formats, made to write them anew, do not promise.
+"""
+
+import textwrap
+from collections.abc import Sequence
+
+from service.files import Limits, decode, encode
+from service.files.web import MarkedUp
+from service.markup import Markup
+
+
+class Subtitles:
+    """Lines, some of which are cues."""
+
+    def __init__(self, data: bytes) -> None:
+        """Find the cues."""
+        self._data = data
+        self._parts: list[str | _Cue] = []
+        self.texts: list[str] = []
+        lines = decode(data).splitlines(keepends=True)
+        position = 0
+        while position < len(lines):
+            self._parts.append(lines[position])
+            position += 1
+            if "-->" not in lines[position - 1]:
+                continue
+            end = position
+            while end < len(lines) and lines[end].strip():
+                end += 1
+            if end > position:
+                cue = _Cue(lines[position:end])
+                self._parts.append(cue)
+                self.texts += cue.texts
+            position = end
+
+    def render(self, translations: Sequence[str], target: str) -> bytes:
+        """The lines, the cues with their translations."""
+        position, rendered = 0, []
+        for part in self._parts:
+            if isinstance(part, _Cue):
+                rendered.append(part.render(translations[position : position + len(part.texts)], target))
+                position += len(part.texts)
+            else:
+                rendered.append(part)
+        return encode("".join(rendered), self._data)
+
+
+class _Cue:
+    """A cue's lines: one text, unless each is somebody's (- Hello. - Hi.)."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self._break = lines[0][len(lines[0].rstrip("\r\n")) :] or "\n"
+        self._end = lines[-1][len(lines[-1].rstrip("\r\n")) :]
+        plain = [line.rstrip("\r\n") for line in lines]
+        self._is_dialogue = any(line.lstrip().startswith(("-", "–")) for line in plain)
+        self._count = len(plain)
+        self._cue = MarkedUp((self._break if self._is_dialogue else " ").join(plain), Markup("xml"))
+        self.texts = self._cue.texts
+
+    def render(self, translations: Sequence[str], target: str) -> str:
+        text = self._cue.render(translations, target)
+        if not self._is_dialogue and self._count > 1:
+            width = len(text) // self._count
+            lines = textwrap.wrap(text, max(width, 1), break_long_words=False, break_on_hyphens=False)
+            while len(lines) > self._count:  # words don't come in equal lengths
+                width += 1
+                lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+            text = self._break.join(lines)
+        return text + self._end
+
+
+def read(data: bytes, ending: str, limits: Limits) -> Subtitles:
+    """Open it."""
+    return Subtitles(data)
