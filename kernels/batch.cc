@@ -16,6 +16,17 @@ double SecondsSince(Clock::time_point start) { return std::chrono::duration<doub
 // The part [begin, end) of n parts of a whole: the shares of neighbours add up to it.
 uint64_t Share(uint64_t whole, size_t begin, size_t end, size_t n) { return whole * end / n - whole * begin / n; }
 
+// A row's slot is its number: both count the rows of all steps in order.
+void Align(const DecoderState& state, std::vector<Hypothesis>* hypotheses) {
+  for (Hypothesis& hypothesis : *hypotheses) {
+    hypothesis.alignment.reserve(hypothesis.rows.size() * state.source_length);
+    for (const uint32_t row : hypothesis.rows) {
+      const float* weights = state.alignment(row);
+      hypothesis.alignment.insert(hypothesis.alignment.end(), weights, weights + state.source_length);
+    }
+  }
+}
+
 }  // namespace
 
 void Batch::Add(const std::vector<Source>& sources) {
@@ -99,7 +110,9 @@ std::vector<uint64_t> Batch::Step() {
     Sentence& sentence = *running_[s];
     sentence.num_rows = next_counts[s];
     if (sentence.num_rows > 0) continue;
-    ended_.emplace(sentence.id, Outcome{sentence.search.TakeHypotheses(), sentence.cost});
+    std::vector<Hypothesis> hypotheses = sentence.search.TakeHypotheses();
+    if (sentence.state.alignment_layer > 0) Align(sentence.state, &hypotheses);
+    ended_.emplace(sentence.id, Outcome{std::move(hypotheses), sentence.cost});
     ended.push_back(sentence.id);
   }
   running_.erase(std::remove_if(running_.begin(), running_.end(), [](const auto& s) { return s->num_rows == 0; }),

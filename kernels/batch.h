@@ -31,6 +31,7 @@ struct Source {
   const int32_t* tokens;
   size_t num_tokens;
   SearchOptions search;
+  uint32_t alignment_layer = 0;  // from 1: whose attention to the source aligns the hypotheses; 0: they are not aligned
 };
 
 struct Outcome {
@@ -71,7 +72,7 @@ class Batch {
     Sentence(const Source& source)
         : id(source.id),
           search(source.search),
-          state(source.num_tokens, source.search.beam_size, source.search.max_length) {}
+          state(source.num_tokens, source.search.beam_size, source.search.max_length, source.alignment_layer) {}
 
     uint64_t id;
     Search search;

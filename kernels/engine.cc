@@ -15,8 +15,8 @@ struct sub3_model {
 };
 
 struct sub3_batch {
-  explicit sub3_batch(const sub3::Model& model) : config(model.config), batch(model, {&sub3::ActiveIsa(), nullptr}) {}
-  const sub3::Config& config;
+  explicit sub3_batch(const sub3::Model& model) : model(model), batch(model, {&sub3::ActiveIsa(), nullptr}) {}
+  const sub3::Model& model;
   sub3::Batch batch;
 };
 
@@ -67,8 +67,9 @@ void RequireIds(const int32_t* ids, uint64_t n, uint64_t vocab_size, const char*
 }
 
 // One source or sentence, checked: ids in the vocabulary, lengths within the model's positions, options in range.
-sub3::Source CheckedSource(const sub3::Config& config, const sub3_sentence& sentence) {
+sub3::Source CheckedSource(const sub3::Model& model, const sub3_sentence& sentence) {
   constexpr uint32_t kMaxBeamSize = 64;
+  const sub3::Config& config = model.config;
   Require(sentence.tokens != nullptr && sentence.num_tokens > 0, "Each source needs at least one token.");
   Require(sentence.num_tokens <= config.max_positions, "A source is longer than the model's positions; split it.");
   RequireIds(sentence.tokens, sentence.num_tokens, config.source_vocab_size,
@@ -77,15 +78,18 @@ sub3::Source CheckedSource(const sub3::Config& config, const sub3_sentence& sent
           "A maximum length must be from 1 to the model's positions.");
   Require(sentence.beam_size >= 1 && sentence.beam_size <= kMaxBeamSize, "The beam size must be from 1 to 64.");
   Require(sentence.length_penalty >= 0 && sentence.length_penalty <= 10, "The length penalty must be from 0 to 10.");
+  Require(sentence.alignment_layer <= model.decoder.size(),
+          "The layer that aligns must be one of the decoder's, from 1, or 0 for none.");
   return {sentence.id,
           sentence.tokens,
           sentence.num_tokens,
           {sentence.beam_size, sentence.length_penalty, sentence.min_length, sentence.max_length,
-           config.target_vocab_size, config.eos}};
+           config.target_vocab_size, config.eos},
+          sentence.alignment_layer};
 }
 
 // The sources of a request; their ids are their places.
-std::vector<sub3::Source> CheckedSources(const sub3::Config& config, const sub3_request& request) {
+std::vector<sub3::Source> CheckedSources(const sub3::Model& model, const sub3_request& request) {
   Require(request.num_sources > 0, "A request needs at least one source.");
   Require(request.num_sources <= kMaxSentences, "A request takes at most 65536 sources.");
   Require(request.tokens != nullptr && request.offsets != nullptr && request.max_lengths != nullptr,
@@ -99,17 +103,22 @@ std::vector<sub3::Source> CheckedSources(const sub3::Config& config, const sub3_
     const uint64_t begin = request.offsets[i], end = request.offsets[i + 1];
     Require(begin < end && end <= request.num_tokens,
             "Each source needs at least one token, and the offsets must increase.");
-    sources.push_back(CheckedSource(config, {i, request.tokens + begin, end - begin, request.max_lengths[i],
-                                             request.min_length, request.beam_size, request.length_penalty}));
+    sources.push_back(
+        CheckedSource(model, {i, request.tokens + begin, end - begin, request.max_lengths[i], request.min_length,
+                              request.beam_size, request.length_penalty, request.alignment_layer}));
   }
   return sources;
 }
 
-void CheckResult(const sub3_result& result, uint64_t num_slots, uint64_t longest) {
+void CheckResult(const sub3_result& result, uint64_t num_slots, uint64_t longest, uint64_t longest_source) {
   Require(result.tokens != nullptr && result.lengths != nullptr && result.scores != nullptr &&
               result.num_slots == num_slots && result.max_length >= longest &&
               result.num_tokens == num_slots * result.max_length,
           "The result's arrays do not fit the request.");
+  Require(result.alignments == nullptr ||
+              (result.max_source_length >= longest_source &&
+               result.num_alignments == num_slots * (result.max_length + 1) * result.max_source_length),
+          "The result's array of alignments does not fit the request.");
 }
 
 // The best hypotheses into slots [first, first + count) of the result.
@@ -121,6 +130,14 @@ void WriteHypotheses(const std::vector<sub3::Hypothesis>& hypotheses, uint64_t f
     result->scores[slot] = 0;
     if (h >= hypotheses.size()) continue;
     const std::vector<int32_t>& ids = hypotheses[h].ids;
+    if (result->alignments != nullptr) {
+      const std::vector<float>& alignment = hypotheses[h].alignment;
+      const size_t source_length = alignment.size() / (ids.size() + 1);
+      for (size_t t = 0; t <= ids.size(); ++t) {
+        std::copy_n(alignment.data() + t * source_length, source_length,
+                    result->alignments + (slot * (result->max_length + 1) + t) * result->max_source_length);
+      }
+    }
     std::copy(ids.begin(), ids.end(), result->tokens + slot * result->max_length);
     result->lengths[slot] = static_cast<int32_t>(ids.size());
     result->scores[slot] = hypotheses[h].score;
@@ -136,9 +153,11 @@ void WriteCost(const sub3::Cost& cost, sub3_result* result) {
 
 // A whole request in a batch of its own.
 void Translate(const sub3::Model& model, const sub3_request& request, sub3_result* result) {
-  const std::vector<sub3::Source> sources = CheckedSources(model.config, request);
+  const std::vector<sub3::Source> sources = CheckedSources(model, request);
+  size_t longest_source = 0;
+  for (const sub3::Source& source : sources) longest_source = std::max(longest_source, source.num_tokens);
   CheckResult(*result, request.num_sources * request.num_hypotheses,
-              *std::max_element(request.max_lengths, request.max_lengths + request.num_sources));
+              *std::max_element(request.max_lengths, request.max_lengths + request.num_sources), longest_source);
   sub3::Batch batch(model, {&sub3::ActiveIsa(), request.cancel});
   batch.Add(sources);
   while (batch.num_running() > 0) {
@@ -156,7 +175,7 @@ void BatchAdd(sub3_batch* batch, const sub3_sentence* sentences, uint64_t num_se
   std::vector<sub3::Source> sources;
   std::unordered_set<uint64_t> ids;
   for (uint64_t i = 0; i < num_sentences; ++i) {
-    sources.push_back(CheckedSource(batch->config, sentences[i]));
+    sources.push_back(CheckedSource(batch->model, sentences[i]));
     Require(ids.insert(sentences[i].id).second && !batch->batch.Has(sentences[i].id),
             "Another sentence of the batch has the same id.");
   }
@@ -184,9 +203,12 @@ void BatchStep(sub3_batch* batch, uint64_t max_steps, const int32_t* interrupt, 
 void BatchTake(sub3_batch* batch, uint64_t id, sub3_result* result) {
   const sub3::Outcome* outcome = batch->batch.Find(id);
   Require(outcome != nullptr, "No ended sentence of the batch has that id.");
-  size_t longest = 1;
-  for (const sub3::Hypothesis& hypothesis : outcome->hypotheses) longest = std::max(longest, hypothesis.ids.size());
-  CheckResult(*result, std::max<uint64_t>(result->num_slots, 1), longest);
+  size_t longest = 1, source_length = 0;
+  for (const sub3::Hypothesis& hypothesis : outcome->hypotheses) {
+    longest = std::max(longest, hypothesis.ids.size());
+    source_length = hypothesis.alignment.size() / (hypothesis.ids.size() + 1);
+  }
+  CheckResult(*result, std::max<uint64_t>(result->num_slots, 1), longest, source_length);
   WriteHypotheses(outcome->hypotheses, 0, result->num_slots, result);
   WriteCost(outcome->cost, result);
   batch->batch.Remove(id);

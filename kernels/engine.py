@@ -58,10 +58,15 @@ class Segment(NamedTuple):
 
 
 class Hypothesis(NamedTuple):
-    """One translation: ids without eos; score = sum of log probabilities / length ** length_penalty."""
+    """One translation: ids without eos; score = sum of log probabilities / length ** length_penalty.
+
+    `alignment` if it was asked for: [ids + 1, source ids], how much the decoder looked at each source token when it
+    chose each id, and at last eos; a row adds up to 1.
+    """
 
     ids: list[int]
     score: float
+    alignment: NDArray[np.float32] | None = None
 
 
 class BatchResult(NamedTuple):
@@ -100,6 +105,7 @@ class Sentence(NamedTuple):
     num_hypotheses: int = 1
     length_penalty: float = 1.0
     min_length: int = 0
+    alignment_layer: int = 0
 
 
 class SentenceResult(NamedTuple):
@@ -157,9 +163,12 @@ class _Tables:
 
 
 class _Result:
-    """Arrays for `slots` hypotheses of up to `longest` ids, and the struct that names them."""
+    """Arrays for `slots` hypotheses of up to `longest` ids, and the struct that names them.
 
-    def __init__(self, slots: int, longest: int) -> None:
+    `longest_source`: of the sources, in ids, if the hypotheses are to be aligned; else 0.
+    """
+
+    def __init__(self, slots: int, longest: int, longest_source: int) -> None:
         self._tokens = ffi.new("int32_t[]", slots * longest)
         self._lengths = ffi.new("int32_t[]", slots)
         self._scores = ffi.new("float[]", slots)
@@ -168,14 +177,21 @@ class _Result:
         self.struct.tokens, self.struct.num_tokens = self._tokens, slots * longest
         self.struct.lengths, self.struct.scores = self._lengths, self._scores
         self.struct.max_length, self.struct.num_slots = longest, slots
+        self._alignments: NDArray[np.float32] | None = None
+        if longest_source:
+            self._alignments = np.empty((slots, longest + 1, longest_source), np.float32)
+            self.struct.alignments = ffi.from_buffer("float[]", self._alignments, require_writable=True)
+            self.struct.num_alignments, self.struct.max_source_length = self._alignments.size, longest_source
 
-    def hypotheses(self, first: int, count: int) -> list[Hypothesis]:
-        """Those found, of the slots from `first` on."""
-        return [
-            Hypothesis(ffi.unpack(self._tokens + slot * self._longest, self._lengths[slot]), self._scores[slot])
-            for slot in range(first, first + count)
-            if self._lengths[slot] >= 0
-        ]
+    def hypotheses(self, first: int, count: int, source_length: int) -> list[Hypothesis]:
+        """Those found, of the slots from `first` on, which are of a source of that many ids."""
+        found = []
+        for slot in range(first, first + count):
+            if (length := self._lengths[slot]) >= 0:
+                ids = ffi.unpack(self._tokens + slot * self._longest, length)
+                aligned = None if self._alignments is None else self._alignments[slot, : length + 1, :source_length]
+                found.append(Hypothesis(ids, self._scores[slot], aligned))
+        return found
 
     def cost(self) -> tuple[float, float, int, int]:
         """Milliseconds of encoding and decoding, bytes of workspace and key/value cache."""
@@ -238,12 +254,15 @@ class Engine:
         num_hypotheses: int = 1,
         length_penalty: float = 1.0,
         min_length: int = 0,
+        alignment_layer: int = 0,
         cancel: CancelFlag | None = None,
     ) -> BatchResult:
         """Translate a batch of sources of any lengths, each ended by eos.
 
         `max_lengths` bounds the target tokens of each source, eos included; eos is not chosen within the first
-        `min_length` tokens. Raises InvalidRequest, Cancelled, or EngineError when memory runs out.
+        `min_length` tokens. The attention of the decoder's layer `alignment_layer`, from 1, to the source, the mean of
+        its heads, aligns the hypotheses; nothing is spent on it if that is 0. Raises InvalidRequest, Cancelled, or
+        EngineError when memory runs out.
         """
         if len(max_lengths) != len(sources):
             raise InvalidRequest("Give one maximum length for each source.")
@@ -263,14 +282,19 @@ class Engine:
                     "beam_size": beam_size,
                     "num_hypotheses": num_hypotheses,
                     "length_penalty": length_penalty,
+                    "alignment_layer": alignment_layer,
                     "cancel": cancel._value if cancel is not None else ffi.NULL,
                 },
             )
         except (OverflowError, TypeError) as error:
             raise InvalidRequest(f"A number of the request is out of range: {error}.") from None
-        result = _Result(len(sources) * num_hypotheses, max(max_lengths, default=0))
+        longest_source = max(map(len, sources), default=0) if alignment_layer else 0
+        result = _Result(len(sources) * num_hypotheses, max(max_lengths, default=0), longest_source)
         _check(lib.sub3_translate(self._live_model(), request, result.struct))
-        hypotheses = [result.hypotheses(source * num_hypotheses, num_hypotheses) for source in range(len(sources))]
+        hypotheses = [
+            result.hypotheses(number * num_hypotheses, num_hypotheses, len(source))
+            for number, source in enumerate(sources)
+        ]
         return BatchResult(hypotheses, *result.cost())
 
     def logits(self, source: Sequence[int], target: Sequence[int]) -> NDArray[np.float32]:
@@ -338,6 +362,7 @@ class Batch:
                 entry.id, entry.tokens, entry.num_tokens = key, tokens, len(tokens)
                 entry.max_length, entry.min_length = sentence.max_length, sentence.min_length
                 entry.beam_size, entry.length_penalty = sentence.beam_size, sentence.length_penalty
+                entry.alignment_layer = sentence.alignment_layer
                 if not 1 <= sentence.num_hypotheses <= sentence.beam_size:
                     raise InvalidRequest("The number of hypotheses must be from 1 to the beam size.")
         except (OverflowError, TypeError) as error:
@@ -369,10 +394,11 @@ class Batch:
         sentence = self._sentences.get(key)
         if sentence is None:
             raise InvalidRequest("No sentence of the batch has that id.")
-        result = _Result(sentence.num_hypotheses, sentence.max_length)
+        length = len(sentence.ids)
+        result = _Result(sentence.num_hypotheses, sentence.max_length, length if sentence.alignment_layer else 0)
         _check(lib.sub3_batch_take(self._live_batch(), key, result.struct))
         del self._sentences[key]
-        return SentenceResult(result.hypotheses(0, sentence.num_hypotheses), *result.cost())
+        return SentenceResult(result.hypotheses(0, sentence.num_hypotheses, length), *result.cost())
 
     def remove(self, key: int) -> None:
         """A sentence leaves, running or ended; its memory is free at once. Raises InvalidRequest if it isn't there."""

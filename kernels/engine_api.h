@@ -80,10 +80,14 @@ typedef struct {
   uint32_t num_hypotheses;
   float length_penalty;
   const int32_t* cancel;
+  uint32_t alignment_layer; /* as in sub3_sentence, for every source */
 } sub3_request;
 
 /* Hypothesis h of source i: tokens[(i * num_hypotheses + h) * max_length ..], without eos, best first.
- * lengths is -1 for a hypothesis that was not found. The three arrays belong to the caller. */
+ * lengths is -1 for a hypothesis that was not found. alignments may be null; if not, and if they were asked for,
+ * alignments[((i * num_hypotheses + h) * (max_length + 1) + t) * max_source_length + s] is how much the decoder looked
+ * at source token s when it chose target token t, or eos, which is the last t; over s they add up to 1. The arrays
+ * belong to the caller. */
 typedef struct {
   int32_t* tokens;
   uint64_t num_tokens;
@@ -95,10 +99,14 @@ typedef struct {
   double decode_seconds;
   uint64_t workspace_peak_bytes;
   uint64_t kv_cache_peak_bytes;
+  float* alignments;
+  uint64_t num_alignments;
+  uint64_t max_source_length;
 } sub3_result;
 
 /* A sentence that joins a batch; id is the caller's name for it. Its tokens are ended by eos, max_length bounds its
- * target tokens, eos included. */
+ * target tokens, eos included. alignment_layer (from 1) is the decoder layer whose attention to the source, the mean of
+ * its heads, aligns the hypotheses; 0: they are not aligned, and nothing is spent on it. */
 typedef struct {
   uint64_t id;
   const int32_t* tokens;
@@ -107,6 +115,7 @@ typedef struct {
   uint32_t min_length;
   uint32_t beam_size;
   float length_penalty;
+  uint32_t alignment_layer;
 } sub3_sentence;
 
 /* The steps that a call took. ended has room for capacity ids, at least as many as sentences are running. num_rows is

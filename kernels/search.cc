@@ -15,22 +15,23 @@ std::vector<Continuation> Search::Advance(const FloatOps& ops, float* logits) {
     const Candidate& candidate = candidates[rank];
     const int32_t node = rows_[candidate.row].node;
     if (candidate.token == options_.eos) {
-      if (rank < options_.beam_size) AddHypothesis(node, candidate.sum);
+      if (rank < options_.beam_size) AddHypothesis(node, rows_taken_ + candidate.row, candidate.sum);
       if (options_.beam_size == 1) return {};
       continue;
     }
-    tree_.push_back({candidate.token, node});
+    tree_.push_back({candidate.token, node, rows_taken_ + candidate.row});
     next.push_back({static_cast<int32_t>(tree_.size() - 1), candidate.sum});
     continuations.push_back({candidate.row, candidate.token});
   }
   if (length_ >= options_.max_length) {
-    for (const Row& row : next) AddHypothesis(row.node, row.sum);
+    for (const Row& row : next) AddHypothesis(row.node, tree_[row.node].row, row.sum);  // eos was never chosen
     return {};
   }
   if (next.empty() ||
       (hypotheses_.size() >= options_.beam_size && hypotheses_.back().score >= Normalized(next[0].sum))) {
     return {};
   }
+  rows_taken_ += static_cast<uint32_t>(rows_.size());
   rows_ = std::move(next);
   return continuations;
 }
@@ -52,14 +53,19 @@ std::vector<Search::Candidate> Search::Candidates(const FloatOps& ops, float* lo
   return candidates;
 }
 
-void Search::AddHypothesis(int32_t node, float sum) {
+void Search::AddHypothesis(int32_t node, uint32_t last_row, float sum) {
   std::vector<int32_t> ids;
-  for (; node >= 0; node = tree_[node].parent) ids.push_back(tree_[node].token);
+  std::vector<uint32_t> rows{last_row};
+  for (; node >= 0; node = tree_[node].parent) {
+    ids.push_back(tree_[node].token);
+    rows.push_back(tree_[node].row);
+  }
   std::reverse(ids.begin(), ids.end());
+  std::reverse(rows.begin(), rows.end());
   const float score = Normalized(sum);
   auto place = hypotheses_.begin();
   while (place != hypotheses_.end() && place->score >= score) ++place;
-  hypotheses_.insert(place, {std::move(ids), score});
+  hypotheses_.insert(place, {std::move(ids), std::move(rows), score});
   if (hypotheses_.size() > options_.beam_size) hypotheses_.pop_back();
 }
 

@@ -26,8 +26,10 @@ struct SearchOptions {
 };
 
 struct Hypothesis {
-  std::vector<int32_t> ids;  // without eos
+  std::vector<int32_t> ids;    // without eos
+  std::vector<uint32_t> rows;  // whose logits each id and at last eos was chosen from, counted over all steps
   float score;
+  std::vector<float> alignment = {};  // [ids + 1, source length] if asked for, filled in by the batch
 };
 
 // A row to go on with: the row of the step just taken whose history it has, and the token to read next.
@@ -51,6 +53,7 @@ class Search {
   struct Node {
     int32_t token;
     int32_t parent;  // -1: first token
+    uint32_t row;    // as in Hypothesis
   };
   struct Row {
     int32_t node;
@@ -63,12 +66,13 @@ class Search {
   };
 
   std::vector<Candidate> Candidates(const FloatOps& ops, float* logits) const;
-  void AddHypothesis(int32_t node, float sum);
+  void AddHypothesis(int32_t node, uint32_t last_row, float sum);
   float Normalized(float sum) const;
 
   SearchOptions options_;
-  uint32_t length_ = 0;    // steps taken
-  std::vector<Row> rows_;  // each a leaf of the tree: running rows share their beginnings
+  uint32_t length_ = 0;      // steps taken
+  uint32_t rows_taken_ = 0;  // in the steps before this one
+  std::vector<Row> rows_;    // each a leaf of the tree: running rows share their beginnings
   std::vector<Node> tree_;
   std::vector<Hypothesis> hypotheses_;
 };

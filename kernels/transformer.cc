@@ -140,8 +140,8 @@ Encoded Encode(const Model& model, const Context& context, const int32_t* tokens
   return {x, std::move(offsets)};
 }
 
-DecoderState::DecoderState(size_t source_length, size_t max_rows, size_t max_length)
-    : source_length(source_length), max_rows(max_rows), max_length(max_length) {
+DecoderState::DecoderState(size_t source_length, size_t max_rows, size_t max_length, uint32_t alignment_layer)
+    : source_length(source_length), max_rows(max_rows), max_length(max_length), alignment_layer(alignment_layer) {
   history = workspace.Allocate<uint32_t>(max_rows * max_length);
   previous_history = workspace.Allocate<uint32_t>(max_rows * max_length);
 }
@@ -199,6 +199,10 @@ void Decoder::Advance(const std::vector<StepRow>& rows) {
     }
     if (sentence.num_slots == sentence.pages.size() * DecoderState::kSlotsPerPage) {
       sentence.pages.push_back(sentence.kv_cache.Allocate<float>(page_floats));
+      if (sentence.alignment_layer > 0) {
+        const size_t floats = DecoderState::kSlotsPerPage * sentence.source_length;
+        sentence.alignments.push_back(sentence.kv_cache.Allocate<float>(floats));
+      }
     }
     uint32_t* history = sentence.history + of_sentence * sentence.max_length;
     std::copy_n(sentence.previous_history + rows[r].parent * sentence.max_length, sentence.length - 1, history);
@@ -229,6 +233,21 @@ void Decoder::SelfAttention(const DecoderLayer& layer, size_t l, const std::vect
   });
 }
 
+// The attention of a row to the source head by head, and the mean of the heads' weights: [source_length].
+void Decoder::AttendAligned(const DecoderState& sentence, size_t l, size_t row, float* weights) {
+  const size_t d = model_.config.d_model, heads = model_.config.decoder_heads, head_dim = d / heads;
+  std::fill_n(weights, sentence.source_length, 0.0f);
+  for (size_t first = 0; first < d; first += head_dim) {
+    for (size_t t = 0; t < sentence.source_length; ++t) {
+      keys_[t] = sentence.encoder_keys[l] + t * d + first;
+      values_[t] = sentence.encoder_values[l] + t * d + first;
+    }
+    context_.isa->float_ops->attend(q_ + row * d + first, keys_, values_, sentence.source_length, 1, head_dim,
+                                    AttentionScale(d, heads), scores_, attended_ + row * d + first);
+    for (size_t t = 0; t < sentence.source_length; ++t) weights[t] += scores_[t] / static_cast<float>(heads);
+  }
+}
+
 void Decoder::EncoderAttention(const DecoderLayer& layer, size_t l, const std::vector<StepRow>& rows) {
   const size_t d = model_.config.d_model, heads = model_.config.decoder_heads;
   const FloatOps& ops = *context_.isa->float_ops;
@@ -237,6 +256,10 @@ void Decoder::EncoderAttention(const DecoderLayer& layer, size_t l, const std::v
     Apply(context_, {{&attention.query, q_}}, input, rows.size(), scratch_);
     for (size_t r = 0; r < rows.size(); ++r) {
       const DecoderState& sentence = *rows[r].sentence;
+      if (sentence.alignment_layer == l + 1) {
+        AttendAligned(sentence, l, r, sentence.alignment(histories_[r][sentence.length - 1]));
+        continue;
+      }
       for (size_t t = 0; t < sentence.source_length; ++t) {
         keys_[t] = sentence.encoder_keys[l] + t * d;
         values_[t] = sentence.encoder_values[l] + t * d;

@@ -43,14 +43,22 @@ Encoded Encode(const Model& model, const Context& context, const int32_t* tokens
 struct DecoderState {
   static constexpr size_t kSlotsPerPage = 16;
 
-  // Room for max_rows rows of up to max_length positions; the decoder's Join fills in the encoder's side.
-  DecoderState(size_t source_length, size_t max_rows, size_t max_length);
+  // Room for max_rows rows of up to max_length positions; the decoder's Join fills in the encoder's side. The attention
+  // to the source in the layer alignment_layer, from 1, the mean of its heads, is kept for each row and step (0: none).
+  DecoderState(size_t source_length, size_t max_rows, size_t max_length, uint32_t alignment_layer = 0);
+
+  // How much the row of a slot looked at each source position: [source_length].
+  float* alignment(size_t slot) const {
+    return alignments[slot / kSlotsPerPage] + slot % kSlotsPerPage * source_length;
+  }
 
   const size_t source_length, max_rows, max_length;
+  const uint32_t alignment_layer;
   size_t length = 0;  // target positions read so far, the same for all its rows
   Workspace kv_cache, workspace;
   std::vector<float*> encoder_keys, encoder_values;  // of each layer: [source_length, d_model]
   std::vector<float*> pages;                         // each [layers, key | value, kSlotsPerPage, d_model]
+  std::vector<float*> alignments;                    // each [kSlotsPerPage, source_length]
   size_t num_slots = 0;                              // taken on the pages: one a row and step
   uint32_t *history, *previous_history;              // [max_rows, max_length]: the slots of each row's positions
 };
@@ -87,6 +95,7 @@ class Decoder {
   void Advance(const std::vector<StepRow>& rows);
   void SelfAttention(const DecoderLayer& layer, size_t l, const std::vector<StepRow>& rows);
   void EncoderAttention(const DecoderLayer& layer, size_t l, const std::vector<StepRow>& rows);
+  void AttendAligned(const DecoderState& sentence, size_t l, size_t row, float* weights);
 
   const Model& model_;
   const Context& context_;

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 
 Span = tuple[int, int]  # [begin, end) in a text
+Move = tuple[Span, Span]  # where a stand-in stands, and where what it stands for does in the text that has that
 
 # Time is linear: a look-behind keeps each from being tried again inside of what it has already read.
 # Each is taken for what it is wherever it stands, in a source and in a translation.
@@ -78,7 +79,7 @@ def hide(text: str, spans: Sequence[Span]) -> str:
     """The text with a stand-in for each span: one that models for software know, numbered if there are several."""
     parts, position = [], 0
     for number, (begin, end) in enumerate(spans, 1):
-        parts += [text[position:begin], "%s" if len(spans) == 1 else f"%{number}"]
+        parts += [text[position:begin], _stand_in(number, len(spans))]
         position = end
     return "".join([*parts, text[position:]])
 
@@ -87,13 +88,50 @@ def restore(translation: str, kept: Sequence[str]) -> str | None:
     """The translation with `kept` in place of their stand-ins; None if not each is there once, or if nothing is."""
     if not kept:
         return without(translation) or None
-    stand_in = _ONE if len(kept) == 1 else _NUMBERED
-    numbers = [0 if len(kept) == 1 else int(match[1][:4]) - 1 for match in stand_in.finditer(translation)]
-    if sorted(numbers) != list(range(len(kept))):
+    found = _stand_ins(translation, len(kept))
+    if sorted(number for _, number in found) != list(range(len(kept))):
         return None
-    order = iter(numbers)
-    text = stand_in.sub(lambda _: kept[next(order)], translation)
+    parts, position = [], 0
+    for (begin, end), number in found:
+        parts += [translation[position:begin], kept[number]]
+        position = end
+    text = "".join([*parts, translation[position:]])
     return text if same(text, "\n".join(kept)) else None
+
+
+def hidden(spans: Sequence[Span]) -> list[Move]:
+    """Where `hide` put its stand-ins, and the spans."""
+    moves, shift = [], 0
+    for number, (begin, end) in enumerate(spans, 1):
+        stand_in = (begin + shift, begin + shift + len(_stand_in(number, len(spans))))
+        moves.append((stand_in, (begin, end)))
+        shift = stand_in[1] - end
+    return moves
+
+
+def restored(translation: str, kept: Sequence[str]) -> list[Move]:
+    """Where the stand-ins are in a translation, and what `restore` put in place of them."""
+    moves, shift = [], 0
+    for (begin, end), number in _stand_ins(translation, len(kept)) if kept else ():
+        moves.append(((begin, end), (begin + shift, begin + shift + len(kept[number]))))
+        shift = moves[-1][1][1] - end
+    return moves
+
+
+def followed(span: Span, moves: Sequence[Move]) -> Span:
+    """A span of the text with stand-ins in the other text; one that is partly in a stand-in has all that it is for."""
+    begin, end = span
+    new_begin, new_end = span
+    for (from_begin, from_end), (to_begin, to_end) in moves:
+        if begin >= from_end:
+            new_begin = begin + to_end - from_end
+        elif begin >= from_begin:
+            new_begin = to_begin
+        if end >= from_end:
+            new_end = end + to_end - from_end
+        elif end > from_begin:
+            new_end = to_end
+    return new_begin, new_end
 
 
 def same(text: str, other: str) -> bool:
@@ -106,3 +144,13 @@ def without(translation: str) -> str:
     while (text := _STRICT_PATTERN.sub("", translation)) != translation:  # what is left may come together as another
         translation = text.strip()
     return translation
+
+
+def _stand_in(number: int, count: int) -> str:
+    return "%s" if count == 1 else f"%{number}"
+
+
+def _stand_ins(translation: str, count: int) -> list[tuple[Span, int]]:
+    """Where the stand-ins for `count` parts stand, in order, and the index of the part that each is for."""
+    pattern = _ONE if count == 1 else _NUMBERED
+    return [(match.span(), 0 if count == 1 else int(match[1][:4]) - 1) for match in pattern.finditer(translation)]

@@ -74,6 +74,7 @@ class TranslateRequest(Body):
         default="1",
         description="What ends a sentence: 1 full stops and line breaks, nonewlines full stops only, 0 nothing.",
     )
+    alignment: bool = Field(default=False, description="Also tell which words come from which.")
     config: str | None = Field(
         default=None,
         min_length=1,
@@ -94,6 +95,13 @@ class Alternative(Body):
     score: float
 
 
+class Link(Body):
+    """A word or mark of a translation and that of the source that it comes from: [begin, end) in Unicode characters."""
+
+    source: tuple[int, int]
+    target: tuple[int, int]
+
+
 class Translation(Body):
     """A translation; what holds no letter (emoji, numbers, spaces) comes back as it is, with the score 0."""
 
@@ -101,6 +109,9 @@ class Translation(Body):
     score: float = Field(description="Mean over the sentences of the log probability by Marian's length norm; <= 0.")
     alternatives: list[Alternative]
     detected: Detected | None = Field(default=None, description="There if `source` was `auto`.")
+    alignment: list[Link] | None = Field(
+        default=None, description="There if it was asked for: a link for each word of the text that could be followed."
+    )
     cut_sentences: int | None = Field(
         default=None, description="There if sentences were longer than the model's window: so many were cut at clauses."
     )

@@ -1,5 +1,6 @@
 """SentencePiece: text <-> ids, nothing else. An id is a row of the model's vocabulary."""
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -7,6 +8,7 @@ from collections.abc import Sequence
 import sentencepiece
 
 from models.format import ModelDirectory, ModelError
+from service.placeholders import Span
 
 # Hidden marks that models have not seen: soft hyphens, zero-width spaces, marks of direction and of byte order.
 _INVISIBLE = re.compile("[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
@@ -41,13 +43,20 @@ class Tokenizer:
 
         The model reads composed characters and none that are invisible; what is copied stays as it is.
         """
-        plain = text if text.isascii() else _INVISIBLE.sub("", unicodedata.normalize("NFC", text))
+        plain = _plain(text)
         ids = self._source.encode(plain)
         if self._source.unk_id() in ids:  # one side's SentencePiece may not know a piece that the vocabulary has
             rows = list(map(self._row, self._source.encode(plain, out_type=str)))
         else:
             rows = [row if (row := self._rows[id_]) != _NOT_MET else self._meet(id_) for id_ in ids]
         return [*self._prefixes.get(target, ()), *rows, self._eos]
+
+    def spans(self, text: str) -> list[Span]:
+        """Where each id of a text's pieces stands in it, in characters; a piece has the space before it."""
+        plain = _plain(text)
+        origins = _origins(text, plain)
+        offsets: list[Span] = self._source.encode(plain, return_type="offset_mapping")["offsets"]
+        return [(origins[begin], origins[end]) for begin, end in offsets]
 
     def knows(self, word: str) -> bool:
         """Whether the vocabulary has a piece for every part of a word."""
@@ -57,6 +66,16 @@ class Tokenizer:
         """Text of the ids; special tokens and the unknown piece say nothing. One line, whatever byte pieces spell."""
         text: str = self._target.decode([self._target_words.piece(row) for row in ids if row not in self._silent])
         return " ".join(text.splitlines())
+
+    def decoded_spans(self, ids: Sequence[int]) -> list[Span]:
+        """Where each id stands in the text that `decode` makes of them; nowhere, (0, 0), what says nothing."""
+        said = [row not in self._silent for row in ids]
+        pieces = [self._target_words.piece(row) for row in itertools.compress(ids, said)]
+        offsets: list[Span] = self._target.decode(pieces, return_type="offset_mapping")["offsets"]
+        if len(offsets) != len(pieces):  # several spell one character
+            return [(0, 0)] * len(ids)
+        following = iter(offsets)
+        return [next(following) if says else (0, 0) for says in said]
 
     def _row(self, piece: str) -> int:
         row = self._source_words.find(piece)
@@ -75,3 +94,21 @@ def _load(directory: ModelDirectory, name: str) -> sentencepiece.SentencePiecePr
     except (OSError, RuntimeError) as error:
         raise ModelError(f"{directory.path}/{name}: not a SentencePiece model ({error}).") from None
     return processor
+
+
+def _plain(text: str) -> str:
+    """What the model reads of a text."""
+    return text if text.isascii() else _INVISIBLE.sub("", unicodedata.normalize("NFC", text))
+
+
+def _origins(text: str, plain: str) -> Sequence[int]:
+    """Of each character of the plain text, and of its end, the place in the text that it comes from."""
+    if text == plain:
+        return range(len(text) + 1)
+    begins = [place for place, character in enumerate(text) if not place or not unicodedata.combining(character)]
+    origins: list[int] = []
+    for begin, end in itertools.pairwise([*begins, len(text)]):
+        origins += [begin] * len(_plain(text[begin:end]))
+    if len(origins) != len(plain):  # letters that are composed of letters
+        origins = [place * len(text) // max(len(plain), 1) for place in range(len(plain))]
+    return [*origins, len(text)]

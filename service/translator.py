@@ -12,6 +12,7 @@ from typing import NamedTuple
 from kernels.engine import BatchResult, CancelFlag, Engine, Hypothesis, Segment, Sentence, SentenceResult
 from models.format import Allocation, ModelDirectory
 from service import placeholders
+from service.alignment import Link, best_layer, links, moved
 from service.metrics import ModelFacts, milliseconds_since
 from service.scheduler import Scheduler, Usage
 from service.text import Piece, SplitSentences, cut_at_kept, halve, has_words, split
@@ -36,13 +37,19 @@ class Options:
     beam_size: int = 1
     alternatives: int = 0
     split_sentences: SplitSentences = "1"
+    alignment: bool = False  # of the words of the translations
 
 
 class Candidate(NamedTuple):
-    """A text with its score: the mean of its sentences' log probabilities, each normalised by length; at most 0."""
+    """A text with its score: the mean of its sentences' log probabilities, each normalised by length; at most 0.
+
+    `alignment`: if it was asked for, one link for each word and mark of the text, in its order; parts that were copied
+    are one word. A sentence whose words could not be followed has none.
+    """
 
     text: str
     score: float
+    alignment: tuple[Link, ...] = ()
 
 
 class Translation(NamedTuple):
@@ -118,9 +125,12 @@ class _Arrivals:
     def read(self, index: int, hypotheses: Sequence[Hypothesis]) -> None:
         """Take the hypotheses of sentence `index`, best first."""
         started = time.perf_counter()
-        kept = self.sentence(index).kept
-        texts = [placeholders.restore(self._tokenizer.decode(h.ids), kept) for h in hypotheses]
-        candidates = [Candidate(t, h.score) for t, h in zip(texts, hypotheses, strict=True) if t is not None]
+        candidates = []
+        for hypothesis in hypotheses:
+            sentence, decoded = self.sentence(index), self._tokenizer.decode(hypothesis.ids)
+            if (text := placeholders.restore(decoded, sentence.kept)) is not None:
+                aligned = self._links(sentence, hypothesis, decoded, text)
+                candidates.append(Candidate(text, hypothesis.score, tuple(aligned)))
         if hypotheses and not candidates:
             self.broken.append(index)
         else:
@@ -132,7 +142,7 @@ class _Arrivals:
         source, kept = self.sentence(index).piece.text, "\n".join(self.sentence(index).kept)
         candidates = (translation.best, *translation.alternatives)
         # words and what they stand beside may come together as a placeholder
-        self._take(index, [c if placeholders.same(c.text, kept) else c._replace(text=source) for c in candidates])
+        self._take(index, [c if placeholders.same(c.text, kept) else Candidate(source, c.score) for c in candidates])
 
     def sentence(self, index: int) -> _Sentence:
         """The sentence of a number."""
@@ -141,6 +151,22 @@ class _Arrivals:
     def candidates(self) -> Iterator[list[Candidate]]:
         """Of each sentence, best first; all have come."""
         return (candidates or [] for candidates in self._candidates)
+
+    def _links(self, sentence: _Sentence, hypothesis: Hypothesis, decoded: str, text: str) -> list[Link]:
+        """Between the texts of a sentence and its translation, which the tokenizer read and wrote with stand-ins."""
+        if hypothesis.alignment is None or (not sentence.kept and text != decoded):
+            return []
+        source, moves = (
+            placeholders.hide(sentence.piece.text, sentence.piece.kept),
+            placeholders.hidden(sentence.piece.kept),
+        )
+        spans = self._tokenizer.spans(source)
+        attention = hypothesis.alignment[:-1, -1 - len(spans) : -1]  # without eos, and without the language's token
+        restored = placeholders.restored(decoded, sentence.kept)
+        return [
+            Link(placeholders.followed(link.source, moves), placeholders.followed(link.target, restored))
+            for link in links(attention, source, spans, decoded, self._tokenizer.decoded_spans(hypothesis.ids))
+        ]
 
     def _take(self, index: int, candidates: list[Candidate]) -> None:
         self._candidates[index] = candidates
@@ -189,6 +215,7 @@ class Translator:
         self._max_batch_tokens = max_batch_tokens
         self._max_positions = config.architecture.max_positions
         self._length_penalty = config.length_penalty
+        self._alignment_layer = best_layer(config.architecture.decoder_layers)
         ids = asdict(config.ids)
         ids["suppressed"] = list(config.ids.suppressed)
         self._engine = Engine(asdict(config.architecture), ids, tensors, [Segment(*segment) for segment in segments])
@@ -345,13 +372,20 @@ class Translator:
             num_hypotheses=options.alternatives + 1,
             length_penalty=self._length_penalty,
             max_lengths=[self._max_length(source) for source in batch],
+            alignment_layer=self._alignment_layer if options.alignment else 0,
             cancel=cancel,
         )
 
     def _wishes(self, documents: list[_Document], options: Options) -> list[Sentence]:
-        beam_size, num_hypotheses = _beam_size(options), options.alternatives + 1
         return [
-            Sentence(sentence.ids, self._max_length(sentence.ids), beam_size, num_hypotheses, self._length_penalty)
+            Sentence(
+                sentence.ids,
+                self._max_length(sentence.ids),
+                _beam_size(options),
+                options.alternatives + 1,
+                self._length_penalty,
+                alignment_layer=self._alignment_layer if options.alignment else 0,
+            )
             for document in documents
             for sentence in document
             if sentence.ids is not None
@@ -370,13 +404,32 @@ def _join(document: _Document, candidates: Iterator[list[Candidate]]) -> Transla
     for rank in range(max((len(column) for column in columns), default=0) or 1):
         # a search may find fewer hypotheses of one sentence than of another: its last one stands in
         row = [column[min(rank, len(column) - 1)] if column else None for column in columns]
-        text = "".join(
+        texts = [
             sentence.piece.text if candidate is None else candidate.text
             for sentence, candidate in zip(document, row, strict=True)
-        )
+        ]
         total = sum(candidate.score for candidate in row if candidate is not None)
-        ranked.append(Candidate(text, round(total / translated, 6) if translated else 0.0))
+        aligned = _joined_links(document, texts, row)
+        ranked.append(Candidate("".join(texts), round(total / translated, 6) if translated else 0.0, aligned))
     return Translation(ranked[0], tuple(ranked[1:]), sum(sentence.is_cut for sentence in document))
+
+
+def _joined_links(
+    document: _Document, texts: Sequence[str], candidates: Sequence[Candidate | None]
+) -> tuple[Link, ...]:
+    """The links of sentences, one after the other; none if no sentence has any."""
+    joined: list[Link] = []
+    if not any(candidate is not None and candidate.alignment for candidate in candidates):
+        return ()
+    source = target = 0
+    for sentence, text, candidate in zip(document, texts, candidates, strict=True):
+        if candidate is not None:
+            joined += moved(candidate.alignment, source, target)
+        elif text.strip():
+            joined.append(Link((source, source + len(text)), (target, target + len(text))))
+        source += len(sentence.piece.text)
+        target += len(text)
+    return tuple(joined)
 
 
 def _mend(arrivals: _Arrivals, parts: list[_Document], mended: _Arrivals) -> None:

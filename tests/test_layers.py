@@ -69,6 +69,7 @@ LADDER = [
     "markup",
     "files",
     "tokenizer",
+    "alignment",
     "scheduler",
     "translator",
     "canary",

@@ -44,7 +44,9 @@ def router(
         body: schemas.TranslateRequest, request: Request, on_sentence: OnSentence | None = None
     ) -> pipeline.Outcome:
         texts = [body.text] if isinstance(body.text, str) else body.text
-        options = Options(body.source, body.target, body.beam_size, body.alternatives, body.split_sentences)
+        options = Options(
+            body.source, body.target, body.beam_size, body.alternatives, body.split_sentences, body.alignment
+        )
         dispatcher.check(texts, options)
         wish = pipeline.Wish(texts, options, configuration=body.config)
         return await pipeline.translate(dispatcher, registry, request, native_key(request), wish, on_sentence)
@@ -115,6 +117,9 @@ def _reply(body: schemas.TranslateRequest, outcome: pipeline.Outcome) -> schemas
                 text=translation.best.text,
                 score=translation.best.score,
                 alternatives=[schemas.Alternative(text=a.text, score=a.score) for a in translation.alternatives],
+                alignment=[schemas.Link(**link._asdict()) for link in translation.best.alignment]
+                if body.alignment
+                else None,
                 cut_sentences=translation.cut_sentences or None,
                 detected=schemas.Detected(**detected._asdict()) if body.source == pipeline.AUTO else None,
             )

@@ -189,6 +189,7 @@ void TestBadBatches() {
   refused([](sub3_sentence& s) { s.beam_size = 0; });
   refused([](sub3_sentence& s) { s.beam_size = 65; });
   refused([](sub3_sentence& s) { s.length_penalty = NAN; });
+  refused([](sub3_sentence& s) { s.alignment_layer = 1000; });
   CHECK(sub3_batch_add(batch, nullptr, 1) == SUB3_INVALID_REQUEST);
   const sub3_sentence sentence = Sentence(call, 0, 1);
   CHECK(sub3_batch_add(nullptr, &sentence, 1) == SUB3_INVALID_REQUEST);

@@ -25,8 +25,14 @@ def alone(engine: Engine, sentence: Sentence):
         num_hypotheses=sentence.num_hypotheses,
         length_penalty=sentence.length_penalty,
         min_length=sentence.min_length,
+        alignment_layer=sentence.alignment_layer,
     ).hypotheses
     return hypotheses
+
+
+def as_lists(hypotheses):
+    """Hypotheses that can be compared."""
+    return [h._replace(alignment=None if h.alignment is None else h.alignment.tolist()) for h in hypotheses]
 
 
 def random_sentence(choose: random.Random) -> Sentence:
@@ -39,6 +45,7 @@ def random_sentence(choose: random.Random) -> Sentence:
         num_hypotheses=choose.randint(1, beam_size),
         length_penalty=choose.choice([0.0, 0.6, 1.0]),
         min_length=choose.choice([0, 0, max_length // 2]),
+        alignment_layer=choose.choice([0, 0, 1, 2]),
     )
 
 
@@ -72,9 +79,27 @@ def test_whoever_else_is_in_the_batch_a_sentence_gets_the_same_bits(engine, seed
     assert removed
     assert results.keys() == sentences.keys() - removed
     for key, result in results.items():
-        assert result.hypotheses == alone(engine, sentences[key])
+        assert as_lists(result.hypotheses) == as_lists(alone(engine, sentences[key]))
     idle = batch.step()
     assert (idle.steps, idle.workspace_bytes, idle.kv_cache_bytes) == (0, 0, 0)
+
+
+def test_alignment_changes_nothing_else_and_belongs_to_the_hypothesis(engine):
+    """A row says how a token was chosen after those before it: equal beginnings have equal rows."""
+    choose = random.Random(7)
+    for layer in (1, 2):
+        sentence = random_sentence(choose)._replace(beam_size=4, num_hypotheses=4, alignment_layer=layer)
+        aligned, plain = alone(engine, sentence), alone(engine, sentence._replace(alignment_layer=0))
+        assert [(h.ids, h.score) for h in aligned] == [(h.ids, h.score) for h in plain]
+        rows = {}
+        for hypothesis in aligned:
+            assert hypothesis.alignment.shape == (len(hypothesis.ids) + 1, len(sentence.ids))
+            assert hypothesis.alignment.min() >= 0
+            assert hypothesis.alignment.sum(axis=1) == pytest.approx(1, abs=1e-5)
+            for length in range(len(hypothesis.ids)):
+                row = hypothesis.alignment[length].tolist()
+                assert rows.setdefault(tuple(hypothesis.ids[:length]), row) == row
+        assert len(rows) > len(aligned[0].ids)
 
 
 def test_a_batch_that_lives_long_holds_no_more_than_its_sentences(engine):
@@ -152,13 +177,13 @@ def test_an_interrupt_from_another_thread_ends_a_running_call(engine):
 def test_batches_of_one_engine_run_in_many_threads(engine):
     choose = random.Random(1)
     sentences = {key: random_sentence(choose) for key in range(12)}
-    expected = {key: alone(engine, sentence) for key, sentence in sentences.items()}
+    expected = {key: as_lists(alone(engine, sentence)) for key, sentence in sentences.items()}
     found = []
 
     def run() -> None:
         batch = Batch(engine)
         batch.add(sentences)
-        found.append({key: result.hypotheses for key, result in run_to_the_end(batch).items()})
+        found.append({key: as_lists(result.hypotheses) for key, result in run_to_the_end(batch).items()})
 
     threads = [threading.Thread(target=run) for _ in range(4)]
     for thread in threads:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 import sacrebleu
 import torch
@@ -25,7 +26,7 @@ from models.evaluate import Pieces
 from models.export import Request, export
 from models.format import open_model
 
-SENTENCES, BEAM_SENTENCES, SCALAR_SENTENCES = 1000, 300, 40
+SENTENCES, BEAM_SENTENCES, SCALAR_SENTENCES, ALIGNED_SENTENCES = 1000, 300, 40, 10
 BATCH = 50
 
 
@@ -158,6 +159,28 @@ def test_beam_4_has_the_quality_of_transformers(setup, checkpoint_dir):
     theirs = setup.marian_output(*setup.marian(checkpoint_dir, dequantized=True), BEAM_SENTENCES, 4)
     assert identical(ours, theirs) >= 0.97
     assert abs(setup.bleu(ours) - setup.bleu(theirs)) < 0.2
+
+
+@pytest.mark.parametrize("beam_size", [1, 4])
+def test_alignments_are_transformers_cross_attentions(setup, checkpoint_dir, beam_size):
+    """The mean of the heads, in each layer: what looks at the source when each token, and at last eos, is chosen."""
+    marian, theirs = setup.marian(checkpoint_dir, dequantized=True)
+    for ids in setup.ids[:ALIGNED_SENTENCES]:
+        for layer in range(1, setup.model.config.architecture.decoder_layers + 1):
+            (hypothesis,) = setup.engine.translate(
+                [ids], max_lengths=setup.limits([ids]), beam_size=beam_size, alignment_layer=layer
+            ).hypotheses[0]
+            target = [marian.config.decoder_start_token_id, *(theirs[token] for token in hypothesis.ids)]
+            with torch.inference_mode():
+                output = marian(
+                    input_ids=torch.tensor([[theirs[token] for token in ids]]),
+                    decoder_input_ids=torch.tensor([target]),
+                    output_attentions=True,
+                )
+            expected = output.cross_attentions[layer - 1][0].mean(0).numpy()
+            difference = np.abs(hypothesis.alignment - expected)  # of rounding, nine layers deep
+            assert difference.max() < 1e-2
+            assert difference.mean() < 1e-3
 
 
 SCALAR_PROGRAM = """

@@ -102,7 +102,7 @@ def test_words_that_the_vocabulary_cannot_spell_are_copied(default: Translator) 
     (translation,) = default.translate([text], EN_DE).translations
     assert "東京" in translation.best.text
     assert "☃snowman" in translation.best.text
-    assert default.translate(["東京 ☃snowman"], EN_DE).translations[0].best == ("東京 ☃snowman", 0.0)
+    assert default.translate(["東京 ☃snowman"], EN_DE).translations[0].best[:2] == ("東京 ☃snowman", 0.0)
 
 
 def test_the_model_reads_composed_and_visible_characters(default: Translator) -> None:

@@ -36,8 +36,8 @@ def test_a_list_is_its_texts(translator: Translator) -> None:
     translations = translator.translate(texts, EN_DE).translations
     assert [translation.best.text for translation in translations] == [translated(translator, text) for text in texts]
     assert translations[0].best.score < 0
-    assert translations[1].best == ("😀", 0.0)
-    assert translations[3].best == (" \n ", 0.0)
+    assert translations[1].best[:2] == ("😀", 0.0)
+    assert translations[3].best[:2] == (" \n ", 0.0)
 
 
 def test_batches_do_not_change_a_translation(tiny_model: Path, translator: Translator) -> None:
