@@ -5,7 +5,7 @@ import contextlib
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import IO, Literal
 
@@ -15,6 +15,7 @@ from service import pipeline
 from service.detection import detect
 from service.dispatch import PIN_HEADER, TIMEOUT_HEADER, Dispatcher
 from service.files import Limits, OpenFile, ending_of, open_file
+from service.files.parts import parts, sample
 from service.keys import Keys, RateExceeded
 from service.pipeline import AUTO, Wish
 from service.registry import Registry, UnsupportedPair
@@ -23,9 +24,6 @@ from service.settings import Settings
 from service.translator import Options
 
 Status = Literal["queued", "translating", "done", "failed", "cancelled"]
-_PART_CHARACTERS = 4000  # translated together: progress is told, and a cancelled file ends, between two of them
-_PART_TEXTS = 64
-_DETECTED_CHARACTERS = 2000
 
 
 class UnknownFile(Exception):
@@ -183,19 +181,19 @@ class FileJobs:
         return opened
 
     async def _translate(self, job: FileJob, opened: OpenFile, request: Request) -> None:
-        sample = "\n".join(_first(opened.texts, _DETECTED_CHARACTERS))
-        job.source = (await asyncio.to_thread(detect, sample))[0].language if job.options.source == AUTO else None
-        job.source = job.source or job.options.source
+        job.source = job.options.source
+        if job.source == AUTO:
+            job.source = (await asyncio.to_thread(detect, sample(opened.texts)))[0].language
         options = replace(job.options, source=pipeline.source_of(job.source, job.options, self._registry))
         translations: list[list[str]] = [[] for _ in opened.texts]
-        for part in _parts(opened.texts, self._settings.max_text_characters, self._settings.max_texts):
+        for part in parts(opened.texts, self._settings.max_text_characters, self._settings.max_texts):
             wish = Wish([text for _, text in part], options)
             outcome = await self._patiently(request, job.key, wish)
             for (index, text), translation in zip(part, outcome.translations, strict=True):
                 translations[index].append(translation.best.text)
                 job.characters_done += len(text)
             job.tell()
-        joined = ["".join(parts) for parts in translations]
+        joined = ["".join(pieces) for pieces in translations]
         job.result = await asyncio.to_thread(_rendered, opened, joined, options.target)
 
     async def _patiently(self, request: Request, key: str | None, wish: Wish) -> pipeline.Outcome:
@@ -237,41 +235,6 @@ def _patient(request: Request, settings: Settings) -> Request:
         return {}
 
     return Request({"type": "http", "method": "POST", "path": request.url.path, "headers": headers}, never)
-
-
-def _first(texts: Sequence[str], characters: int) -> Iterator[str]:
-    for text in texts:
-        if characters <= 0:
-            return
-        yield text[:characters]
-        characters -= len(text)
-
-
-def _parts(texts: Sequence[str], longest: int, most: int) -> Iterator[list[tuple[int, str]]]:
-    """The texts with their numbers, long ones cut, in parts to translate together."""
-    part: list[tuple[int, str]] = []
-    characters = 0
-    for index, whole in enumerate(texts):
-        for text in _cut(whole, min(longest, _PART_CHARACTERS)):
-            if part and (characters + len(text) > _PART_CHARACTERS or len(part) >= min(most, _PART_TEXTS)):
-                yield part
-                part, characters = [], 0
-            part.append((index, text))
-            characters += len(text)
-    if part:
-        yield part
-
-
-def _cut(text: str, longest: int) -> Iterator[str]:
-    """A text in pieces of up to `longest` characters, cut after a line, else after a sentence, else at a space."""
-    while len(text) > longest:
-        head = text[:longest]
-        end = head.rfind("\n") + 1 or head.rfind(". ") + 2
-        end = end if end > 1 else head.rfind(" ") + 1 or longest
-        yield text[:end]
-        text = text[end:]
-    if text:
-        yield text
 
 
 def _rendered(opened: OpenFile, translations: Sequence[str], target: str) -> IO[bytes]:

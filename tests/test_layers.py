@@ -72,6 +72,7 @@ LADDER = [
     "alignment",
     "scheduler",
     "translator",
+    "command",
     "canary",
     "desired",
     "registry",

@@ -3,7 +3,7 @@
 import mimetypes
 import os
 from collections.abc import AsyncIterator
-from pathlib import PurePath, PureWindowsPath
+from pathlib import PurePath
 from typing import IO, Any
 from urllib.parse import quote
 
@@ -17,7 +17,7 @@ from service import schemas
 from service.api.json_route import MAX_FIELDS, media_type
 from service.errors import documented, sentence_of
 from service.file_jobs import FileJob, FileJobs
-from service.files import ENDINGS
+from service.files import ENDINGS, translated_name
 from service.text import SplitSentences
 from service.translator import Options
 
@@ -89,7 +89,7 @@ def download(job: FileJob) -> Response:
         finally:
             os.close(handle)
 
-    name = translated_name(job)
+    name = translated_name(job.name, job.options.target)
     kind = _MEDIA_TYPES.get(PurePath(name).suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
     headers = {
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
@@ -98,13 +98,6 @@ def download(job: FileJob) -> Response:
         "Cache-Control": "no-store",
     }
     return StreamingResponse(chunks(), media_type=kind, headers=headers)
-
-
-def translated_name(job: FileJob) -> str:
-    """What the translated file is called: notes.de.txt of notes.txt, whatever folders the client named."""
-    name = PurePath(PureWindowsPath(job.name).name)
-    plain = "".join(character for character in name.stem if character.isprintable())[:100]
-    return f"{plain or 'file'}.{job.options.target}{name.suffix.lower()}"
 
 
 def router(jobs: FileJobs) -> APIRouter:
@@ -214,7 +207,7 @@ def _reply(job: FileJob) -> schemas.FileReply:
     done = job.characters_done / job.characters if job.characters else 0.0
     return schemas.FileReply(
         id=job.id,
-        name=translated_name(job),
+        name=translated_name(job.name, job.options.target),
         status=job.status,
         progress=1.0 if job.status == "done" else round(done, 4),
         characters=job.characters,

@@ -12,13 +12,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import languages, pipeline
 from service.api.fields import Fields, form_body, json_reply, read_fields
-from service.api.files import download, read_upload, translated_name
+from service.api.files import download, read_upload
 from service.connection import while_connected
 from service.detection import Detected, detect
 from service.dispatch import Dispatcher
 from service.errors import LIBRETRANSLATE_PATHS, documented
 from service.file_jobs import FileJob, FileJobs, UnknownFile
-from service.files import ENDINGS, UnknownFormat
+from service.files import ENDINGS, UnknownFormat, translated_name
 from service.keys import Keys
 from service.markup import Markup
 from service.pipeline import AUTO, Outcome, Wish
@@ -194,7 +194,8 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
             raise
         if job.error is not None:
             raise job.error
-        return _reply({"translatedFileUrl": f"{request.base_url}download_file/{job.id}.{quote(translated_name(job))}"})
+        name = quote(translated_name(job.name, job.options.target))
+        return _reply({"translatedFileUrl": f"{request.base_url}download_file/{job.id}.{name}"})
 
     @routes.get(
         "/download_file/{name}",

@@ -68,6 +68,13 @@ def ending_of(name: str) -> str:
     return ending
 
 
+def translated_name(name: str, target: str) -> str:
+    """What a translated file is called: notes.de.txt of notes.txt, whatever folders its client named."""
+    path = PurePosixPath(PureWindowsPath(name).name)
+    plain = "".join(character for character in path.stem if character.isprintable())[:100]
+    return f"{plain or 'file'}.{target}{path.suffix.lower()}"
+
+
 def open_file(name: str, data: bytes, limits: Limits) -> OpenFile:
     """Take a file apart; blocks, for a second where it is large.
 
