@@ -1,5 +1,6 @@
 // Translate: the translation as it is made, the alternatives, and what it cost.
 import { events, key, languages, modelOf, models, refresh } from './api.js';
+import './files.js';
 import { $, debounced, element, fill, language, megabytes, milliseconds, say } from './dom.js';
 
 const STAGES = ['queue', 'tokenize', 'encode', 'decode', 'detokenize'];
