@@ -1,4 +1,5 @@
 // Translate: the translation as it is made, the alternatives, and what it cost.
+import * as attention from './attention.js';
 import { events, key, languages, modelOf, models, refresh } from './api.js';
 import './files.js';
 import { $, debounced, element, fill, language, megabytes, milliseconds, say } from './dom.js';
@@ -38,7 +39,7 @@ async function translate() {
     $('cost').hidden = $('alternatives-box').hidden = true;
     return;
   }
-  const body = { text, source: $('source').value, target: $('target').value, alternatives: Number($('alternatives').value) };
+  const body = { text, source: $('source').value, target: $('target').value, alternatives: Number($('alternatives').value), alignment: true };
   if ($('config').value) body.config = $('config').value;
   $('progress').textContent = 'Translating …';
   try {
@@ -53,7 +54,7 @@ async function translate() {
         show(made);
         $('progress').textContent = `Translating … ${sentences}`;
       } else if (event === 'done') {
-        finish(data, sentences);
+        finish(text, data, sentences);
       } else {
         throw new Error(data.error);
       }
@@ -79,11 +80,13 @@ function refused(error) {
   }
 }
 
-function finish({ translations: [translation], model, latency_ms, memory }, sentences) {
-  show(translation.text);
-  const { detected } = translation;
+function finish(source, { translations: [translation], model, latency_ms, memory }, sentences) {
+  attention.show(source, translation.text, translation.alignment ?? []);
+  $('copy').disabled = false;
+  const { detected, cut_sentences: cut } = translation;
   $('detected').textContent = detected ? `Detected ${language(detected.language)}, ${(100 * detected.confidence).toFixed(0)} %` : '';
-  $('progress').textContent = `${sentences} ${sentences === 1 ? 'sentence' : 'sentences'} in ${milliseconds(latency_ms.total)}`;
+  $('progress').textContent = `${sentences} ${sentences === 1 ? 'sentence' : 'sentences'} in ${milliseconds(latency_ms.total)}`
+    + (cut ? `; ${cut} too long for the model at once, cut at clauses` : '');
   $('alternatives-box').hidden = !translation.alternatives.length;
   $('alternatives-list').replaceChildren(...translation.alternatives.map(({ text, score }) =>
     element('li', { lang: $('target').value }, text, element('span', { className: 'hint', lang: 'en', textContent: ` (score ${score.toFixed(2)})` }))));

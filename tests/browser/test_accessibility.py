@@ -68,6 +68,9 @@ def test_the_keyboard_is_enough(open_server: Server, open_page: OpenPage) -> Non
     expect(page.locator("#text")).to_be_focused()
     page.keyboard.insert_text(TEXT)
     expect(page.locator("#translation")).not_to_be_empty()
+    expect(page.locator("#translation .word").first).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(page.locator("#translation .word").first).to_be_focused()
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Copy")).to_be_focused()
     seen = []

@@ -9,9 +9,7 @@ from service.settings import Settings
 from tests.browser.conftest import OpenPage, keep
 from tests.service.running import PAIR, Server, held_steps, serve, texts_of, translate
 
-SUBTITLES = (
-    "1\n00:00:01,000 --> 00:00:02,500\nWould you like a cup of coffee?\n\n2\n00:00:03,000 --> 00:00:04,000\n{}\n"
-)
+SUBTITLES = "1\n00:00:01,000 --> 00:00:02,500\n{}\n\n2\n00:00:03,000 --> 00:00:04,000\n{}\n"
 
 
 def test_a_file_is_translated(open_server: Server, open_page: OpenPage) -> None:

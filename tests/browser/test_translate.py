@@ -107,3 +107,35 @@ def test_a_server_that_asks_for_keys(tiny_model: Path, tmp_path: Path, open_page
         page.keyboard.press("Enter")
         expect(page.locator("#translation")).not_to_be_empty()
         assert page.evaluate("() => localStorage.length") == 0
+
+
+def test_words_show_where_they_come_from(open_server: Server, open_page: OpenPage) -> None:
+    text = "😀 The old house is near the river.\n\nWould you like a cup of coffee?"
+    with httpx.Client(base_url=open_server.url, timeout=60) as client:
+        answer = translate(client, text, alignment=True).json()["translations"][0]
+    pairs = [(answer["text"][slice(*link["target"])], text[slice(*link["source"])]) for link in answer["alignment"]]
+    assert len(pairs) > 8
+    page = open_page(open_server)
+    page.locator("#text").fill(text)
+    words = page.locator("#translation .word")
+    expect(words).to_have_count(len(pairs))
+    assert page.locator("#translation").text_content() == answer["text"]
+    assert words.all_text_contents() == [target for target, _ in pairs]
+
+    words.nth(2).hover()
+    expect(page.locator("#under mark")).to_have_text(pairs[2][1])
+    expect(page.locator("#attention")).to_have_text(" ← ".join(pairs[2]))
+    keep(page, "attention")
+    page.get_by_role("heading", name="Translation").hover()
+    expect(page.locator("#under mark")).to_have_count(0)
+
+    words.first.focus()
+    for target, source in pairs[1:6]:  # the keyboard goes from word to word
+        page.keyboard.press("ArrowRight")
+        expect(page.locator(".looking")).to_have_text(target)
+        expect(page.locator("#under mark")).to_have_text(source)
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Copy")).to_be_focused()
+    # what is typed since has other words at these places
+    page.locator("#text").press_sequentially("A", delay=0)
+    expect(page.locator("#under mark")).to_have_count(0)
