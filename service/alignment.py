@@ -54,6 +54,15 @@ def links(
     return [Link(source_words[place], word) for place, word in zip(best.tolist(), target_words, strict=True)]
 
 
+def by_position(source: str, target: str) -> list[Link]:
+    """The links where nothing is known but the places of the words."""
+    source_words, target_words = _words(source), _words(target)
+    if not source_words:
+        return []
+    places = (_middles(len(target_words)) * len(source_words)).astype(int).tolist()
+    return [Link(source_words[place], word) for place, word in zip(places, target_words, strict=True)]
+
+
 def moved(found: Iterable[Link], source: int, target: int) -> list[Link]:
     """The links where both texts stand that many characters further on."""
     return [

@@ -4,16 +4,21 @@ This is the tokenizer of the HTML standard, as one expression, and no parser: pa
 moved, added, dropped, attributes rewritten), but what comes back must be the client's own markup to the letter, however
 malformed. The standard library's html.parser knows positions, but in Python 3.11 takes 2 s for 10 kB of "<a <a <a".
 
-Each run of text between two tags is a unit of its own: without word alignments nobody knows where a tag inside a
-sentence goes in the translation. What stands in a sentence as a word does, `<code>x</code>`, `<img>` or
-`<x id="7"></x>`, is no end of it: in the unit it is one private character, which translations keep (`placeholders.py`).
+Each run of text between two tags is a unit of its own. Where the words of a translation are aligned, pairs of inline
+tags within a sentence, `<b>x</b>`, stay in it, and come back around the words from theirs (`inline_tags.py`). What
+stands in a sentence as a word does, `<code>x</code>`, `<img>` or `<x id="7"></x>`, is no end of it: in the unit it is
+one private character, which translations keep (`placeholders.py`).
 """
 
 import html
+import itertools
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Literal, NamedTuple
+
+from service.alignment import Link, moved
+from service.inline_tags import Pair, insert
 
 # Content that is no prose, whatever the attributes say.
 _OPAQUE = frozenset({"code", "pre", "script", "style"})
@@ -31,6 +36,8 @@ _INLINE_NAMES = (
 _INLINE = frozenset(_INLINE_NAMES.split())
 _TRANSLATED_ATTRIBUTES = frozenset({"alt", "title", "placeholder", "aria-label"})
 _MAX_DEPTH = 256  # deeper ones are not remembered: looking through them for each end tag would take quadratic time
+_MAX_PAIR_DEPTH = 16  # pairs within pairs in a sentence
+_MAX_PAIRS = 64  # in a sentence: their places take time in proportion to their number and the words
 _REFERENCE = re.compile(r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[a-zA-Z][a-zA-Z0-9]*);?")
 # Whatever begins ends at the end of the text at the latest, and no part gives back what it took: time is linear.
 _TOKEN = re.compile(
@@ -74,7 +81,7 @@ class _Value(NamedTuple):
     quote: str
     references: dict[int, str]
 
-    def render(self, lines: Sequence[str]) -> str:
+    def render(self, lines: Sequence[str], links: Sequence[Link]) -> str:
         if lines == self.lines:
             return self.source
         quote = {ord(self.quote): "&quot;" if self.quote == '"' else "&#39;"}
@@ -89,10 +96,13 @@ class _Run(NamedTuple):
     lines: list[str]
     tail: str
     references: dict[int, str]  # character -> how the run spells it
-    words: dict[int, "list[_Part]"]  # private character -> its element
+    words: dict[int, "list[_Part]"]  # private character -> its element, or its tag
+    pairs: list[Pair]  # private characters around spans of the lines
 
-    def render(self, lines: Sequence[str]) -> str:
+    def render(self, lines: Sequence[str], links: Sequence[Link]) -> str:
         text = "\n".join(lines)
+        if self.pairs:
+            text = insert(self.pairs, "\n".join(self.lines), text, links)
         if lines == self.lines or any(text.count(chr(word)) != 1 for word in self.words):
             return self.source
         return self.head + text.translate(self.references) + self.tail
@@ -106,11 +116,16 @@ _PRIVATE = range(0xF0000, 0x10FFFE)
 class Document:
     """Markup, taken apart. `text` is what there is to translate: a line for each unit, and "" if there is none."""
 
-    def __init__(self, source: str, markup: Markup) -> None:
-        """Never fails: what can't be understood is copied."""
+    def __init__(self, source: str, markup: Markup, *, is_aligned: bool = False) -> None:
+        """Never fails: what can't be understood is copied.
+
+        Args:
+            is_aligned: `render` gets an alignment if this `needs_alignment`, so that inline tags need not end a unit.
+        """
         self._parts: list[_Part] = []
         run: list[_Token] = []
-        for token in _markdown_tokens(source) if markup.kind == "markdown" else _tokens(source, markup):
+        tokens = list(_markdown_tokens(source) if markup.kind == "markdown" else _tokens(source, markup))
+        for token in _with_pairs(source, tokens) if is_aligned and markup.kind == "html" else tokens:
             if token.kind == "tag":
                 self._parts += [*_run(source, run, markup), *_tag(source, token, markup)]
                 run = []
@@ -118,16 +133,31 @@ class Document:
                 run.append(token)
         self._parts += _run(source, run, markup)
         self.text = "\n".join(line for unit in _units(self._parts) for line in unit.lines)
+        self.needs_alignment = any(isinstance(unit, _Run) and unit.pairs for unit in _units(self._parts))
 
-    def render(self, translation: str) -> str:
-        """The markup with the translation of `text` in place of it; it has the same number of lines."""
-        return _render(self._parts, iter(translation.split("\n")))
+    def render(self, translation: str, links: Sequence[Link] = ()) -> str:
+        """The markup with the translation of `text` in place of it; it has the same number of lines.
+
+        `links` are between the words of the two, and are of use where the document `needs_alignment`.
+        """
+        lines, remaining = iter(translation.split("\n")), deque(links)
+        translated: list[tuple[list[str], list[Link]]] = []
+        source = target = 0
+        for unit in _units(self._parts):
+            own = list(itertools.islice(lines, len(unit.lines)))
+            end = target + sum(len(line) + 1 for line in own)
+            own_links = []
+            while remaining and remaining[0].target[1] < end:
+                own_links.append(remaining.popleft())
+            translated.append((own, moved(own_links, -source, -target)))
+            source, target = source + sum(len(line) + 1 for line in unit.lines), end
+        return _render(self._parts, iter(translated))
 
 
 class _Token(NamedTuple):
     """A piece of the source: text, an element that stands in a sentence as a word, or anything else."""
 
-    kind: Literal["text", "word", "tag"]
+    kind: Literal["text", "word", "tag", "start", "end"]  # the last two are a pair within a sentence
     begin: int
     end: int
     is_ignored: bool = False
@@ -144,15 +174,15 @@ def _units(parts: Sequence[_Part]) -> Iterator[_Value | _Run]:
             yield part
 
 
-def _render(parts: Sequence[_Part], lines: Iterator[str]) -> str:
+def _render(parts: Sequence[_Part], translated: Iterator[tuple[list[str], list[Link]]]) -> str:
     rendered = []
     for part in parts:
         if isinstance(part, str):
             rendered.append(part)
             continue
-        text = part.render(list(islice(lines, len(part.lines))))
+        text = part.render(*next(translated))
         if isinstance(part, _Run):
-            text = text.translate({character: _render(word, lines) for character, word in part.words.items()})
+            text = text.translate({character: _render(word, translated) for character, word in part.words.items()})
         rendered.append(text)
     return "".join(rendered)
 
@@ -165,6 +195,8 @@ def _run(source: str, tokens: Sequence[_Token], markup: Markup) -> list[_Part]:
     spelt = html.unescape(whole)
     private = (code for code in _PRIVATE if chr(code) not in spelt)
     words: dict[int, list[_Part]] = {}
+    starts: list[str] = []
+    ends: dict[str, str] = {}  # of each start, what ends it
     pieces = []
     for token in tokens:
         if token.kind == "text":
@@ -172,6 +204,10 @@ def _run(source: str, tokens: Sequence[_Token], markup: Markup) -> list[_Part]:
         elif (code := next(private, None)) is not None:
             words[code] = _tag(source, token, markup)
             pieces.append(chr(code))
+            if token.kind == "start":
+                starts.append(chr(code))
+            elif token.kind == "end":
+                ends[starts.pop()] = chr(code)
         else:
             return [whole]
     text = "".join(pieces)
@@ -184,7 +220,24 @@ def _run(source: str, tokens: Sequence[_Token], markup: Markup) -> list[_Part]:
         return [part for token in tokens for part in _tag(source, token, markup)]
     lines = plain.split("\n") if markup.kind == "xml" else [_LINE_BREAK.sub(" ", plain)]
     references = {} if is_markdown else _references(core)
-    return [_Run(text, head[0], lines, text[head.end() + len(core) :], references, words)]
+    lines, pairs = _without_pairs(lines, ends)
+    return [_Run(text, head[0], lines, text[head.end() + len(core) :], references, words, pairs)]
+
+
+def _without_pairs(lines: list[str], ends: dict[str, str]) -> tuple[list[str], list[Pair]]:
+    """The lines without the characters that stand for pairs, and where those were."""
+    if not ends:
+        return lines, []
+    marks = {*ends, *ends.values()}
+    text: list[str] = []
+    places: dict[str, int] = {}
+    for character in "\n".join(lines):
+        if character in marks:
+            places[character] = len(text)
+        else:
+            text.append(character)
+    pairs = [Pair(mark, ends[mark], (place, places[ends[mark]])) for mark, place in places.items() if mark in ends]
+    return "".join(text).split("\n"), pairs
 
 
 def _references(source: str) -> dict[int, str]:
@@ -257,6 +310,55 @@ def _tokens(source: str, markup: Markup) -> Iterator[_Token]:
         position = end
     if ignored_from is not None:
         yield _Token("tag", ignored_from, len(source), True)
+
+
+def _with_pairs(source: str, tokens: Sequence[_Token]) -> list[_Token]:
+    """The tokens, the tags of pairs that are within a sentence as its start and end."""
+    partners: dict[int, int] = {}  # of each start tag
+    path: list[tuple[int, str]] = []
+    for index, token in enumerate(tokens):
+        if token.kind != "tag":
+            continue
+        tag = None if token.is_ignored else _TOKEN.match(source, token.begin)
+        name = tag["name"].lower() if tag and tag["name"] else ""
+        if tag is None or name not in _INLINE:
+            path.clear()
+        elif not tag["end"]:
+            path = [*path, (index, name)] if len(path) < _MAX_PAIR_DEPTH else []
+        elif path and path[-1][1] == name:
+            partners[path.pop()[0]] = index
+        else:
+            path.clear()
+    paired = {*partners, *partners.values()}
+    breaks = [index for index, token in enumerate(tokens) if token.kind == "tag" and index not in paired]
+    kinds: dict[int, Literal["start", "end"]] = {}
+    for before, after in itertools.pairwise([-1, *breaks, len(tokens)]):
+        for start in _starts_within(source, tokens, partners, before + 1, after):
+            kinds |= {start: "start", partners[start]: "end"}
+    return [token._replace(kind=kinds.get(index, token.kind)) for index, token in enumerate(tokens)]
+
+
+def _starts_within(
+    source: str, tokens: Sequence[_Token], partners: dict[int, int], begin: int, end: int
+) -> Iterator[int]:
+    """Start tags of pairs with words beside them: a row of links is no sentence, but its links may hold some."""
+    outer = []
+    has_words = False
+    index = begin
+    while index < end:
+        token = tokens[index]
+        if index in partners:
+            outer.append(index)
+            index = partners[index]
+        elif token.kind == "text":
+            has_words = has_words or any(map(str.isalpha, html.unescape(source[token.begin : token.end])))
+        index += 1
+    starts = [index for index in range(begin, end) if index in partners]
+    if has_words and len(starts) <= _MAX_PAIRS:
+        yield from starts
+    else:
+        for start in outer:
+            yield from _starts_within(source, tokens, partners, start + 1, partners[start])
 
 
 def _markdown_tokens(source: str) -> Iterator[_Token]:

@@ -81,6 +81,8 @@ async def translate(
     for source, indices in by_source.items():
         options = replace(wish.options, source=source, split_sentences=split_sentences)
         texts = [prepared.plain[index] for index in indices]
+        if prepared.documents is not None and any(prepared.documents[index].needs_alignment for index in indices):
+            options = replace(options, alignment=True)
         passed_on = None if on_sentence is None else partial(_pass_on, on_sentence, indices)
         answer = await dispatcher.translate(request, texts, options, key, wish.configuration, passed_on)
         cost = answer.cost if cost is None else _sum(cost, answer.cost)
@@ -97,7 +99,7 @@ def _pass_on(on_sentence: OnSentence, indices: list[int], sentence: TranslatedSe
 
 
 def _prepare(wish: Wish) -> _Prepared:
-    documents = None if wish.markup is None else [Document(text, wish.markup) for text in wish.texts]
+    documents = None if wish.markup is None else [Document(text, wish.markup, is_aligned=True) for text in wish.texts]
     plain = wish.texts if documents is None else [document.text for document in documents]
     if wish.options.source == AUTO:
         return _Prepared(documents, plain, [detect(text)[0] for text in plain])
@@ -112,7 +114,7 @@ def source_of(detected: str, options: Options, registry: Registry) -> str:
 
 def _rendered(document: Document, translation: Translation) -> Translation:
     best, *alternatives = [
-        candidate._replace(text=document.render(candidate.text))
+        candidate._replace(text=document.render(candidate.text, candidate.alignment), alignment=())
         for candidate in (translation.best, *translation.alternatives)
     ]
     return Translation(best, tuple(alternatives))
