@@ -110,12 +110,17 @@ $(VENV)/installed-bench: $(VENV)/installed-extras
 # the curve and the comparison; ARGS adds options, such as ARGS='--configuration paper-2.5' (see --help of the modules).
 LOAD_PROFILES := load-smoke load-load load-stress load-soak load-spike load-breakpoint load-swap
 LOAD_OPTIONS = $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
-.PHONY: $(LOAD_PROFILES) load-curve load-versus
+.PHONY: $(LOAD_PROFILES) load-curve load-versus capacity
 $(LOAD_PROFILES): load-%: $(VENV)/installed-load
 	$(BIN)/python -m tests.load.profiles $* $(LOAD_OPTIONS)
 
 load-curve: $(VENV)/installed-load
 	$(BIN)/python -m tests.load.open_loop $(LOAD_OPTIONS)
+
+# Service times of this machine, and what replicas built of them would do; also rewrites the tables of docs/scaling.md.
+# Stop whatever else computes first. A minute; nginx and redis-server are measured where they are.
+capacity: $(VENV)/installed-extras
+	PATH="$$PATH:/usr/sbin" $(BIN)/python -m tests.load.capacity $(LOAD_OPTIONS)
 
 # Against CTranslate2's int8 behind FastAPI; stop whatever else computes first. Needs ../shared.
 load-versus: $(VENV)/installed-bench

@@ -120,14 +120,10 @@ def nginx(cluster):
     if not shutil.which("nginx"):
         pytest.skip("there is no nginx, which asks again for what a dead replica left")
     port = free_port()
-    temporary = "".join(
-        f"{name}_temp_path {cluster.folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
     text = (ROOT / "docker/ray/nginx.conf").read_text()
     text = text.replace("127.0.0.1:8000", f"127.0.0.1:{cluster.port}").replace("127.0.0.1:8080", f"127.0.0.1:{port}")
-    path = cluster.folder / "nginx.conf"
-    path.write_text(text.replace("http {", f"http {{ {temporary}"))
-    command = ["nginx", "-c", path, "-g", f"daemon off; pid {cluster.folder}/nginx.pid;"]
+    (cluster.folder / "nginx.conf").write_text(text)
+    command = ["nginx", "-p", cluster.folder, "-c", "nginx.conf", "-g", "daemon off;"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         eventually(lambda: ready(f"http://127.0.0.1:{port}"), "nginx")
