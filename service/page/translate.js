@@ -148,7 +148,7 @@ for (const id of ['source', 'target', 'config', 'alternatives']) $(id).addEventL
 $('swap').addEventListener('click', swap);
 $('copy').addEventListener('click', copy);
 addEventListener('keydown', (event) => {
-  if (event.altKey && event.key === 's' && !document.querySelector('[data-view=translate]').hidden) {
+  if (event.altKey && event.code === 'KeyS' && !document.querySelector('[data-view=translate]').hidden) {
     event.preventDefault();
     swap();
   }

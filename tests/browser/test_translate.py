@@ -1,17 +1,20 @@
 """Typing, and seeing the translation as it is made."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 from playwright.sync_api import expect
 
+from models.format import open_model, write_config
 from service.key_stores import SqliteStore
 from service.keys import new_key
 from service.settings import Settings
 from tests.browser.conftest import OpenPage, keep
 from tests.service.running import Server, held_steps, serve, texts_of, translate, until_metric
 from tests.service.test_stream import let_through_until_one_ended
+from tests.service.tiny_model import write_tiny_model
 
 TEXT = "Would you like another cup of coffee? The weather is nice today.\n\n- The old house is near the river!"
 
@@ -139,3 +142,27 @@ def test_words_show_where_they_come_from(open_server: Server, open_page: OpenPag
     # what is typed since has other words at these places
     page.locator("#text").press_sequentially("A", delay=0)
     expect(page.locator("#under mark")).to_have_count(0)
+
+
+def test_the_languages_are_swapped(open_server: Server, tmp_path: Path, open_page: OpenPage) -> None:
+    expect(open_page(open_server).get_by_role("button", name="Swap the languages")).to_be_disabled()  # no way back
+    path = write_tiny_model(tmp_path / "both")
+    both = replace(open_model(path).config, source_languages=("en", "de"), target_languages=("de", "en"))
+    write_config(path, both)
+    with serve(Settings(model_directory=path, threads=1)) as server:
+        page = open_page(server)
+        page.locator("#source").select_option("en")
+        page.locator("#text").fill("The old house.")
+        expect(page.locator("#progress")).to_contain_text("1 sentence in ")
+        there = page.locator("#translation").text_content() or ""
+        with page.expect_response("**/v1/translate/stream") as response:
+            page.get_by_role("button", name="Swap the languages").click()
+        assert response.value.request.post_data_json["source"] == "de"
+        assert response.value.request.post_data_json["target"] == "en"
+        assert response.value.request.post_data_json["text"] == there
+        expect(page.locator("#source")).to_have_value("de")
+        expect(page.locator("#target")).to_have_value("en")
+        expect(page.locator("#translation")).to_have_attribute("lang", "en")
+        with page.expect_response("**/v1/translate/stream"):
+            page.keyboard.press("Alt+s")
+        expect(page.locator("#source")).to_have_value("en")
