@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -158,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("retrain", help="retrain a checkpoint into few planes as a recipe says; likewise")
     _add_training(verb)
     verb.add_argument("--card", type=Path, metavar="FILE", help="text on data and licences for the model card")
+    verb.add_argument("--begin", type=Path, metavar="DIR", help="go on from the codes that this model directory has")
     verb.set_defaults(run=_retrain)
     return parser
 
@@ -364,6 +366,8 @@ def _retrain(arguments: argparse.Namespace) -> None:
     from models.retrain import retrain_recipe
 
     recipe = read_recipe(RetrainRecipe, arguments.recipe).beginning_with(arguments.checkpoint)
+    if arguments.begin:
+        recipe = replace(recipe, codes=replace(recipe.codes, begin=str(arguments.begin.resolve())))
     out = arguments.out or ROOT / "runs" / recipe.name
     notes = arguments.card.read_text() if arguments.card else ""
     retrain_recipe(recipe, arguments.shared, out, notes=notes, steps=arguments.steps)

@@ -105,6 +105,8 @@ class Codes:
         prefix: of ste; train nested codes, each step at a random number of planes up to those of `config`, which must
             be flat; the file serves every width up to it.
         text: where words are counted, as names of sources; rows are sorted by it.
+        begin: of ste; a model directory with codes of this configuration, from which learning goes on; it begins with
+            the checkpoint's weights without.
     """
 
     config: str
@@ -114,6 +116,7 @@ class Codes:
     period: int = 1000
     clip: float = 1.0
     prefix: bool = False
+    begin: str | None = None
 
 
 @dataclass(frozen=True)
@@ -236,8 +239,10 @@ def _fault(recipe: Recipe) -> str | None:
             return "distillation must be from 0 to 1"
         if recipe.codes.method == "pnr" and recipe.optimizer.ema:
             return "an average (optimizer.ema) of weights that pnr replaces makes no sense; leave it out"
-        if recipe.codes.method == "pnr" and recipe.codes.prefix:
-            return "codes.prefix needs the method ste"
+        if recipe.codes.method == "pnr" and (recipe.codes.prefix or recipe.codes.begin):
+            return "codes.prefix and codes.begin need the method ste"
+        if recipe.codes.prefix and recipe.codes.begin:
+            return "codes.begin takes specialised codes, which codes.prefix does not make"
     if not recipe.sources:
         return "there must be at least one [[sources]] table"
     if not lengths or list(lengths) != sorted(set(lengths)) or lengths[0] < 2:

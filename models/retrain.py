@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from models import bcq
 from models.batches import Batch, Source, read_corpus
 from models.bit_config import BitConfig, find_config, shipped_configs
-from models.checkpoint import Checkpoint, read_checkpoint
+from models.checkpoint import Checkpoint, dequantize, read_checkpoint
 from models.export import Request, pack_progressive, pack_specialised, sort_rows, word_counts, write_coded
-from models.format import Array, Segment, matching, matrix_shapes
+from models.format import Array, Segment, block_range, matching, matrix_shapes, open_model
 from models.learned import binary_code, coded
 from models.recipe import Codes, Phase, RecipeError, RetrainRecipe
 from models.train import Network, trained
@@ -50,16 +50,51 @@ class Target:
     notes: str
 
 
+class Begun:
+    """Codes of a configuration that an earlier retraining has learnt.
+
+    Attributes:
+        tensors: the values that they stand for, and its vectors.
+    """
+
+    def __init__(self, path: Path, base: BitConfig, checkpoint: Checkpoint, vocabulary: Vocabulary) -> None:
+        model = open_model(path)
+        self._allocation = base.allocation(checkpoint.architecture)
+        model.check(self._allocation)
+        mapped = model.mapped(self._allocation)
+        if mapped.weights.codes.kind != "specialised" or model.config.architecture != checkpoint.architecture:
+            raise RecipeError(f"{path}: this has no retrained codes of {base.name!r} for such a checkpoint.")
+        if model.vocabulary != vocabulary:
+            raise RecipeError(f"{path}: its words, or their order, are not those of the checkpoint.")
+        self._arrays = mapped.tensors
+        bias = {name: t for name, t in checkpoint.tensors.items() if name == "output.bias"}
+        self.tensors: Mapping[str, Tensor] = {**bias, **dequantize(model, self._allocation)}
+
+    def scales(self, name: str) -> dict[int, Tensor]:
+        """Planes -> scales [planes, groups, rows] of a matrix's segments."""
+        found = {}
+        for segment in self._allocation[name]:
+            first, _ = block_range(segment)
+            stored = self._arrays[f"{name}.scales.{segment.planes}"]
+            found[segment.planes] = torch.from_numpy(
+                stored[:, :, segment.begin - first : segment.end - first].astype(np.float32)
+            )
+        return found
+
+
 class Retraining:
     """The objective of `retrain`."""
 
-    def __init__(self, recipe: RetrainRecipe, checkpoint: Checkpoint, target: Target) -> None:
+    def __init__(
+        self, recipe: RetrainRecipe, checkpoint: Checkpoint, target: Target, begun: Begun | None = None
+    ) -> None:
         self.schedules = [phase.schedule for phase in recipe.phases]
         self._recipe, self._settings, self._checkpoint, self._target = recipe, recipe.codes, checkpoint, target
         self._network = Network(checkpoint)
         self._allocation = target.base.allocation(checkpoint.architecture)
         self._phases = coded_from(recipe.phases, matrix_shapes(checkpoint.architecture))
-        self.parameters = trained(checkpoint)
+        self._begun = begun
+        self.parameters = trained(replace(checkpoint, tensors=begun.tensors) if begun else checkpoint)
         if self._settings.method == "ste":
             for name, segments in self._segments().items():
                 for rows, k in segments:
@@ -103,7 +138,9 @@ class Retraining:
         begun = []
         for name in matrices:
             weights = self.parameters[name].detach()
-            if self._settings.prefix:
+            if self._begun:
+                scales = self._begun.scales(name)
+            elif self._settings.prefix:
                 scales = bcq.progressive(weights, self._depth).scales
             else:
                 scales = {k: bcq.specialised(weights[rows], k).scales[k] for rows, k in self._segments()[name]}
@@ -300,7 +337,9 @@ def retrain_recipe(
     check_prefix(recipe.codes, base, checkpoint)
     corpus = read_corpus(checkpoint, recipe.sources, shared / "corpus", recipe.batches, recipe.run.seed)
     held_out = HeldOut(checkpoint, recipe.validation, recipe.batches.lengths, shared)
-    return train(recipe, Retraining(recipe, checkpoint, target), corpus, held_out, out, steps=steps)
+    begin = recipe.codes.begin
+    begun = Begun(shared / begin, base, checkpoint, vocabulary) if begin else None
+    return train(recipe, Retraining(recipe, checkpoint, target, begun), corpus, held_out, out, steps=steps)
 
 
 def check_prefix(codes: Codes, base: BitConfig, checkpoint: Checkpoint) -> None:

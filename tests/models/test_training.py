@@ -21,7 +21,7 @@ from models.data import DataError
 from models.export import sort_rows, word_counts
 from models.format import Ids, open_model
 from models.recipe import RECIPES, RecipeError, RetrainRecipe, Schedule, TrainRecipe, read_recipe
-from models.retrain import Retraining, Target, divergence, retrain_recipe
+from models.retrain import Begun, Retraining, Target, divergence, retrain_recipe
 from models.train import train_recipe
 from models.trainer import TrainingError, label_loss, rate
 from models.transformer import Transformer
@@ -353,7 +353,9 @@ def retraining(recipe: RetrainRecipe, shared: Path) -> tuple[Retraining, Corpus]
     checkpoint, vocabulary = sort_rows(checkpoint, *word_counts(checkpoint, [shared / "corpus/train/toy.tsv.xz"]))
     target = Target("tiny", find_config(recipe.codes.config), (), vocabulary, (), "")
     corpus = read_corpus(checkpoint, recipe.sources, shared / "corpus", recipe.batches, 1)
-    return Retraining(recipe, checkpoint, target), corpus
+    begin = recipe.codes.begin
+    begun = Begun(Path(begin), target.base, checkpoint, vocabulary) if begin else None
+    return Retraining(recipe, checkpoint, target, begun), corpus
 
 
 @pytest.mark.parametrize("text", [RETRAIN, PNR, PREFIX], ids=["ste", "pnr", "prefix"])
@@ -515,6 +517,27 @@ def test_a_run_may_begin_with_another_checkpoint(tmp_path, shared, capsys):
     assert "there is no such directory" in capsys.readouterr().err
     assert main([*arguments, "--checkpoint", str(shared / "checkpoint/tiny")]) == 0
     assert state(tmp_path / "run")[1]["progress"]["step"] == 1
+
+
+def test_retraining_goes_on_from_codes_that_were_learnt(tmp_path, shared, capsys):
+    short = RETRAIN.replace("tokens = 4000,", "tokens = 1500,")
+    arguments = ["retrain", written(tmp_path, short), "--shared", str(shared)]
+    assert main([*arguments, "--out", str(tmp_path / "first")]) == 0
+    again = [*arguments, "--begin", str(tmp_path / "first/model")]
+    assert main([*again, "--out", str(tmp_path / "second"), "--steps", "1"]) == 0
+    end, begin = log(tmp_path / "first", "validation")[-1], log(tmp_path / "second", "validation")
+    assert begin[0]["loss"] == pytest.approx(end["loss"], abs=2e-3)
+    recipe = read_recipe(RetrainRecipe, written(tmp_path, short.replace('["*embedding"]', '["*"]'), "all"))
+    first = open_model(tmp_path / "first/model")
+    codes = dataclasses.replace(recipe.codes, begin=str(tmp_path / "first/model"))
+    objective, _ = retraining(dataclasses.replace(recipe, codes=codes), shared)
+    objective.enter(0, resumed=False)
+    (_, tensors), *_ = objective.versions({n: p.detach() for n, p in objective.parameters.items()})
+    for name, value in dequantize(first, "paper-2.5").items():
+        torch.testing.assert_close(tensors[name], value, atol=1e-6, rtol=0)
+    other = ["retrain", written(tmp_path, short.replace("paper-2.5", "flat-2"), "other"), "--shared", str(shared)]
+    assert main([*other, "--begin", str(tmp_path / "first/model"), "--out", str(tmp_path / "third")]) == 2
+    assert "specialised to the configuration 'paper-2.5' and serve no other" in capsys.readouterr().err
 
 
 def test_a_mix_of_sources_is_named_and_read(tmp_path):
