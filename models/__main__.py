@@ -315,7 +315,7 @@ def _allocate(arguments: argparse.Namespace) -> None:
         speed = allocate.microseconds_per_bit(arguments.directory)
         chosen = allocate.choose(options, lambda option: option.decode_bits * speed, arguments.budget)
     unit = "bytes" if arguments.by == "bytes" else "microseconds of decoding a token"
-    found = allocate.configuration(arguments.out.stem, f"searched for {arguments.budget:g} {unit}", chosen)
+    found = allocate.configuration(arguments.out.stem, f"searched for {arguments.budget:,.0f} {unit}", chosen)
     arguments.out.write_text(allocate.toml(found))
     compared = [found, *map(find_config, arguments.against)]
     losses = {config.name: allocate.together(checkpoint, held_out, config) for config in compared}

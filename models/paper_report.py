@@ -218,9 +218,28 @@ def _runs(recorded: Mapping[str, Any], folder: Path) -> str:
     )
 
 
+def _allocation(recorded: Mapping[str, Any], folder: Path) -> str:
+    rows: Table = [["part", *(f"{planes} planes" for planes in (4, 3, 2, 1))]]
+    for part, options in recorded["options"].items():
+        flat = {o["rule"].rpartition("planes ")[2]: o["loss"] for o in options if "planes " in o["rule"]}
+        rows.append([part, *(f"{flat[str(planes)]:+.3f}" for planes in (4, 3, 2, 1))])
+    together: Table = [["configuration", "loss", "BLEU"]]
+    together += [[name, f"{f['loss']:.3f}", f"{f['bleu']:.1f}"] for name, f in recorded["together"].items()]
+    return "\n\n".join(
+        [
+            "## Bit allocation: searched against chosen by hand",
+            "Rise of the validation loss, nats a piece, with one part alone in the best codes (`models/allocate.py`).",
+            _markdown(rows),
+            "What the search found for the bytes of a configuration chosen by hand, whole models, nothing retrained:",
+            _markdown(together),
+        ]
+    )
+
+
 SECTIONS: Mapping[str, Callable[[Mapping[str, Any], Path], str]] = {
     "sensitivity": _sensitivity,
     "embedding": _embedding,
+    "allocation": _allocation,
     "models": _models,
     "blocks": _blocks,
     "runs": _runs,

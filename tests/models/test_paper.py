@@ -111,6 +111,9 @@ def test_the_page_shows_losses_beside_the_papers(tmp_path):
     bits = {"Emb": 2.5, "Dec": 1.75, "Enc": 3.67, "all": 2.6}
     model = {"configuration": "paper-2.5", "method": "learned", "bits": bits, "sets": measured(29.5, 5_000_000)}
     write("models", {"fp32": measured(30.0, 50_000_000), "models": [model]})
+    options = [{"rule": f"encoder.0.ffn: planes {planes}", "loss": 0.1 * (4 - planes)} for planes in (4, 3, 2, 1)]
+    found = {"loss": 2.5, "bleu": 9.0}
+    write("allocation", {"options": {"encoder.0.ffn": options}, "together": {"searched": found}})
     (tmp_path / "run").mkdir()
     log = [
         {"kind": "training", "tokens": 3600, "tokens_per_second": 1},
@@ -125,6 +128,8 @@ def test_the_page_shows_losses_beside_the_papers(tmp_path):
     assert f"| Dec_ed | 29.0 | 28.0 | 27.0 | 10.0 | 6.5 | {theirs:.1f} |" in page
     assert "| paper-2.5 | learned | 2.5, 1.8, 3.7 | 2.60 | 5.00 | 10.0x | 29.5 | 29.5 | 2.50 | 5.0 |" in page
     assert f"{27.5 - TABLE_2['paper-2.5'][0]:.1f}, 11.8x" in page
+    assert "| encoder.0.ffn | +0.000 | +0.100 | +0.200 | +0.300 |" in page
+    assert "| searched | 2.500 | 9.0 |" in page
     assert "| run | 7,200 | 1.50 | 2.000 | 1.500 |" in page
     assert "## Figure 3" not in page  # not recorded
     for plot in ("sensitivity", "models", "runs"):
