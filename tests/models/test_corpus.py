@@ -64,7 +64,7 @@ def test_every_line_comes_back_with_the_offline_engines_translation(tiny, shards
         expected = translator.translate([entry["text"] for entry in entries], options).translations
         assert translated == [
             entry | {"translation": best.text, "score": best.score}
-            for entry, (best, _) in zip(entries, expected, strict=True)
+            for entry, (best, *_) in zip(entries, expected, strict=True)
         ]
     translator.close()
 

@@ -170,7 +170,7 @@ def test_it_is_the_service(cluster):
     translator.close()
     body = {"text": list(OURS), "source": "en", "target": "de"}
     reply = httpx.post(f"{cluster.url}/v1/translate", json=body, timeout=60).json()
-    assert [translation["text"] for translation in reply["translations"]] == [best.text for best, _ in expected]
+    assert [translation["text"] for translation in reply["translations"]] == [best.text for best, *_ in expected]
     assert httpx.post(f"{cluster.url}/v1/translate", json={"text": 7}, timeout=60).status_code == 422
 
 
