@@ -196,7 +196,7 @@ def _quantize(arguments: argparse.Namespace) -> None:
 
     torch.set_num_threads(1)  # batches of small matrices: waiting for a second thread costs more than it brings
     base = find_config(arguments.config)
-    others = [config for config in shipped_configs().values() if config.name != base.name]
+    others = [each for each in shipped_configs().values() if each.name != base.name and not each.retrained]
     progressive = arguments.kind == "progressive"
     request = Request(
         name=arguments.name or arguments.out.resolve().name,

@@ -127,15 +127,20 @@ def configuration(name: str, description: str, chosen: Mapping[str, Option]) -> 
 
 
 def toml(config: BitConfig) -> str:
-    """The configuration as a file that `models.bit_config` reads; rules with equal planes are one."""
+    """The configuration as a file that `models.bit_config` reads.
+
+    The planes that most parts have are the rule for whatever no other rule names, so the file suits other models too.
+    """
     grouped: dict[str, list[str]] = {}
     for rule in config.rules:
         value = f"planes = {rule.planes}" if rule.planes else f"clusters = {rule.clusters}\nratio = {rule.ratio}"
         grouped.setdefault(value, []).extend(rule.match)
-    rules = []
+    usual = max((value for value in grouped if value.startswith("planes")), key=lambda value: len(grouped[value]))
+    rules = [f'[[rules]]\nmatch = "*"\n{usual}\n']
     for value, globs in grouped.items():
-        lines = "".join(f'  "{glob}",\n' for glob in globs)
-        rules.append(f"[[rules]]\nmatch = [\n{lines}]\n{value}\n")
+        if value != usual:
+            lines = "".join(f'  "{glob}",\n' for glob in globs)
+            rules.append(f"[[rules]]\nmatch = [\n{lines}]\n{value}\n")
     return f'description = "{config.description}"\n\n' + "\n".join(rules)
 
 

@@ -3,6 +3,7 @@
 A file has ordered rules; the last one that matches a matrix wins, and a matrix that none matches is an error:
 
     description = "one line"
+    retrained = true                    # needs codes made for it: left out of what `quantize` writes; false if left out
     [[rules]]
     match = "encoder.*.ffn"             # glob over matrix names or blocks, or a list of globs
     planes = 4
@@ -59,11 +60,12 @@ class Rule:
 
 @dataclass(frozen=True)
 class BitConfig:
-    """A named list of rules."""
+    """A named list of rules; `retrained` says that only codes retrained for it are of use."""
 
     name: str
     description: str
     rules: tuple[Rule, ...]
+    retrained: bool = False
 
     def winners(self, architecture: Architecture) -> dict[str, Rule]:
         """Matrix -> the rule that wins."""
@@ -94,7 +96,7 @@ def read_config(path: Path) -> BitConfig:
         raise BitConfigError(f"{path}: the file is missing.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BitConfigError(f"{path}: this is not valid TOML ({error}).") from None
-    if unknown := sorted(values.keys() - {"description", "rules"}):
+    if unknown := sorted(values.keys() - {"description", "rules", "retrained"}):
         raise BitConfigError(f"{path}: the field {unknown[0]!r} is unknown.")
     rules = values.get("rules")
     if not isinstance(rules, list) or not rules or not all(isinstance(rule, dict) for rule in rules):
@@ -102,7 +104,11 @@ def read_config(path: Path) -> BitConfig:
     description = values.get("description", "")
     if not isinstance(description, str):
         raise BitConfigError(f"{path}: description must be a string.")
-    return BitConfig(path.stem, description, tuple(_rule(path, n, rule) for n, rule in enumerate(rules, start=1)))
+    retrained = values.get("retrained", False)
+    if not isinstance(retrained, bool):
+        raise BitConfigError(f"{path}: retrained must be true or false.")
+    parsed = tuple(_rule(path, n, rule) for n, rule in enumerate(rules, start=1))
+    return BitConfig(path.stem, description, parsed, retrained)
 
 
 def _rule(path: Path, number: int, values: Mapping[str, Any]) -> Rule:

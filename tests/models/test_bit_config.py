@@ -189,3 +189,19 @@ def test_clusters_of_a_small_vocabulary_may_be_empty():
     assert segments == ((0, 2, 2 + 0), (2, 20, 1)) or segments[-1].end == 20
     assert [s.begin for s in segments[1:]] == [s.end for s in segments[:-1]]
     assert all(s.end > s.begin for s in segments)
+
+
+def test_configurations_for_retrained_codes_say_so(tmp_path, tiny_checkpoint):
+    from models.__main__ import main
+    from models.checkpoint import write_checkpoint
+    from models.format import open_model
+
+    assert {name for name, config in shipped_configs().items() if config.retrained} == {"best-1", "best-2", "best-2.6"}
+    write_checkpoint(tiny_checkpoint, tmp_path / "checkpoint")
+    assert main(["quantize", str(tmp_path / "checkpoint"), str(tmp_path / "model")]) == 0
+    written = set(open_model(tmp_path / "model").config.configurations)
+    assert written == {name for name, config in shipped_configs().items() if not config.retrained}
+    path = tmp_path / "x.toml"
+    path.write_text('retrained = 1\n[[rules]]\nmatch = "*"\nplanes = 1')
+    with pytest.raises(BitConfigError, match="retrained must be true or false"):
+        read_config(path)
