@@ -13,7 +13,7 @@ CLIENTS := tests/service/clients
 SCHEMAS := tests/kubernetes
 
 .PHONY: serve install test lint format test-native test-arm report bench bench-quick model swap-campaign \
-  image image-train sbom lock clean
+  image image-train sbom lock test-deploy clean
 
 serve: install
 	$(BIN)/python -m service
@@ -174,6 +174,11 @@ lock: $(VENV)/installed-extras
 	$(LOCK) --universal --extra redis --extra otel pyproject.toml --output-file $(REQUIREMENTS)/serve.txt
 	$(LOCK) --python-platform x86_64-manylinux_2_28 --extra train --constraint $(REQUIREMENTS)/serve.txt pyproject.toml \
 	  --output-file $(REQUIREMENTS)/train.txt
+
+# Images, compose and swarm on a real Docker engine; about ten minutes, the first time longer.
+test-deploy: $(VENV)/installed-extras
+	docker info > /dev/null 2>&1 || { echo "make test-deploy needs a Docker engine that answers"; exit 1; }
+	SUB3_TEST_DEPLOY=1 $(BIN)/python -m pytest tests/deploy -s $(ARGS)
 
 clean:
 	rm -rf build $(VENV)

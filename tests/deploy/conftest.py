@@ -1,0 +1,62 @@
+"""Images for all tests of the deployment. They need a Docker engine, so only `make test-deploy` collects them."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import DEFAULT_MODEL, ROOT
+from tests.deploy.docker import NGINX, SERVER, Stack, arguments, base_images, build, composed, settings
+from tests.load.sentences import sentences
+from tests.load.swapping import offline_answers
+
+collect_ignore_glob = [] if "SUB3_TEST_DEPLOY" in os.environ else ["test_*.py"]
+
+
+@pytest.fixture(scope="session")
+def server_image() -> str:
+    """The server's image, built from these sources."""
+    build(ROOT / "docker" / "Dockerfile", ROOT, SERVER, "--target", "server", *arguments())
+    return SERVER
+
+
+@pytest.fixture(scope="session")
+def images(server_image: str) -> dict[str, str]:
+    """Every image of the stack is there; the variables that name those of others."""
+    names = base_images()
+    build(
+        ROOT / "docker" / "nginx" / "Dockerfile",
+        ROOT / "docker" / "nginx",
+        NGINX,
+        "--build-arg",
+        f"NGINX_IMAGE={names['NGINX_IMAGE']}",
+    )
+    return names
+
+
+@pytest.fixture(scope="session")
+def texts() -> list[str]:
+    """What the load translates."""
+    return sentences(64)
+
+
+@pytest.fixture(scope="session")
+def answers(texts: list[str]) -> dict[str, list[str]]:
+    """What each configuration of the default model makes of them, by an engine of our own."""
+    return offline_answers(DEFAULT_MODEL, texts)
+
+
+@pytest.fixture(scope="module")
+def stack(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """nginx, two replicas that ask for keys, Redis."""
+    directory: Path = tmp_path_factory.mktemp("secrets")
+    with composed(settings(directory, images, SUB3_API_KEYS="true", REPLICAS="2")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def key(stack: Stack) -> dict[str, str]:
+    """The header of a key that Redis keeps."""
+    made = stack.compose("exec", "-T", "translate", "python", "-m", "service", "keys", "add", "load")
+    return {"X-Api-Key": made.strip()}

@@ -1,0 +1,187 @@
+"""Images as the tests build them, containers, and one composed stack."""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.conftest import ROOT
+
+BASE = "python:3.11-slim-bookworm"
+STAND_INS = ROOT / "tests" / "deploy" / "stand-ins"
+# What compose files name by default, and the variable that names another one.
+OFFICIAL = {
+    "nginx": ("NGINX_IMAGE", "nginx:1.30-alpine"),
+    "redis": ("REDIS_IMAGE", "redis:7.4-alpine"),
+    "prometheus": ("PROMETHEUS_IMAGE", "prom/prometheus:v3.5.0"),
+}
+SERVER, NGINX = "sub3-test:server", "sub3-test:nginx"
+READY_S = 120.0
+
+
+def run(*command: str | Path, environment: Mapping[str, str] | None = None, timeout: float = 300) -> str:
+    """What a command writes to stdout; a failure shows all that it wrote."""
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd=ROOT,
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def docker(*words: str | Path, timeout: float = 300) -> str:
+    """`docker ...`."""
+    return run("docker", *words, timeout=timeout).strip()
+
+
+def inspect(name: str) -> Any:
+    """All that the engine knows of a container or an image."""
+    return json.loads(docker("inspect", name))[0]
+
+
+def until(what: str, holds: Callable[[], object], seconds: float = READY_S) -> None:
+    """Ask until it holds; an error of the transport or the command counts as no."""
+    ends = time.monotonic() + seconds
+    error: Exception | None = None
+    while time.monotonic() < ends:
+        try:
+            if holds():
+                return
+        except (httpx.HTTPError, AssertionError) as caught:
+            error = caught
+        time.sleep(0.1)
+    raise AssertionError(f"{what} did not happen within {seconds} s. {error or ''}")
+
+
+def build(dockerfile: Path, context: Path, tag: str, *options: str) -> None:
+    """`docker build` with the machine's network; the layers that are known already cost nothing."""
+    docker("build", "--network", "host", "--file", dockerfile, "--tag", tag, *options, context, timeout=1500)
+
+
+def arguments() -> list[str]:
+    """Build arguments: the package index of this machine, and headers where the base image has Debian's own Python."""
+    found = []
+    for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
+        if os.environ.get(name, "").startswith("http"):
+            found += ["--build-arg", f"{name}={os.environ[name]}"]
+    code = "import os, sysconfig; print(os.path.exists(sysconfig.get_path('include') + '/Python.h'))"
+    if docker("run", "--rm", BASE, "python", "-c", code) != "True":
+        found += ["--build-arg", "BUILD_PACKAGES=g++ python3-dev"]
+    return found
+
+
+def exists(image: str) -> bool:
+    """Whether the engine has it, or can pull it."""
+    for verb in (["image", "inspect"], ["pull", "--quiet"]):
+        if subprocess.run(["docker", *verb, image], capture_output=True, timeout=300).returncode == 0:
+            return True
+    return False
+
+
+def base_images() -> dict[str, str]:
+    """The variables that name the images of others: the official ones, or stand-ins from Debian's packages."""
+    names = {}
+    for service, (variable, official) in OFFICIAL.items():
+        names[variable] = official
+        if not exists(official):
+            names[variable] = f"sub3-stand-in:{service}"
+            build(STAND_INS / service / "Dockerfile", STAND_INS / service, names[variable])
+            print(f"{official} can't be pulled: {names[variable]} is in its place")
+    return names
+
+
+def free_port() -> int:
+    """A TCP port that nobody has at the moment."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def container(image: str, *options: str, command: Sequence[str] = ()) -> Iterator[str]:
+    """A container in the background, by its id; it goes with the block."""
+    name = docker("run", "--detach", *options, image, *command)
+    try:
+        yield name
+    finally:
+        docker("rm", "--force", "--volumes", name)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """docker-compose.yml under a project name of its own."""
+
+    environment: Mapping[str, str]
+    token: str
+
+    @property
+    def url(self) -> str:
+        """Of nginx."""
+        return f"http://127.0.0.1:{self.environment['PORT']}"
+
+    @property
+    def authorized(self) -> dict[str, str]:
+        """Headers of an administrator."""
+        return {"Authorization": f"Bearer {self.token}"}
+
+    def compose(self, *words: str, timeout: float = 300) -> str:
+        """`docker compose ...` or `docker-compose ...`, whichever there is."""
+        return run(*compose_command(), *words, environment=self.environment, timeout=timeout)
+
+    def containers(self, service: str) -> list[str]:
+        """The ids of a service's running containers."""
+        return self.compose("ps", "-q", service).split()
+
+
+def compose_command() -> list[str]:
+    """Version 2 where it is installed, else version 1."""
+    if subprocess.run(["docker", "compose", "version"], capture_output=True).returncode == 0:
+        return ["docker", "compose"]
+    assert shutil.which("docker-compose"), "there is neither docker compose nor docker-compose"
+    return ["docker-compose"]
+
+
+def settings(directory: Path, images: Mapping[str, str], **more: str) -> Stack:
+    """A stack's environment, with new secrets in the directory, and names that no other stack has."""
+    token, project = secrets.token_hex(16), f"sub3test{secrets.token_hex(4)}"
+    for name, value in (("admin_token", token), ("redis_password", secrets.token_hex(16)), ("grafana_password", token)):
+        (directory / name).write_text(f"{value}\n")
+        (directory / name).chmod(0o644)  # read by the containers' own users
+    environment = {
+        "COMPOSE_PROJECT_NAME": project,
+        "SUB3_IMAGE": SERVER,
+        "SUB3_NGINX": NGINX,
+        "SUB3_SECRETS": str(directory),
+        "SUB3_MODELS": f"{project}-models",
+        "PORT": str(free_port()),
+        "REQUESTS_PER_SECOND": "100000",  # all load comes from one address
+        "BURST": "100000",
+        **images,
+        **more,
+    }
+    return Stack(environment, token)
+
+
+@contextmanager
+def composed(stack: Stack, *services: str) -> Iterator[Stack]:
+    """The stack, ready; all of it but the images goes with the block."""
+    try:
+        stack.compose("up", "--detach", "--no-build", *services)
+        until("a ready replica behind nginx", lambda: httpx.get(f"{stack.url}/health/ready").status_code == 200)
+        yield stack
+    finally:
+        stack.compose("--profile", "monitoring", "down", "--volumes", "--timeout", "10")

@@ -1,0 +1,148 @@
+"""Faults while clients translate through nginx: no request may fail, and each is answered in the right words."""
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import DEFAULT_MODEL
+from tests.deploy.docker import SERVER, Stack, compose_command, docker, inspect, run, until
+from tests.deploy.load import Answers, Load, load
+
+Key = dict[str, str]
+STORE = "The store of the desired state does not answer; what was known last holds."
+
+
+def report(fault: str, seen: Load) -> None:
+    """Show the figures with `pytest -s`, as the target does."""
+    print(f"\n{fault}: {seen}")
+
+
+def complaints(stack: Stack) -> list[str]:
+    """Of whichever replica nginx asks."""
+    reply = httpx.get(f"{stack.url}/health/ready", timeout=10)
+    assert reply.status_code == 200, reply.text
+    found: list[str] = reply.json().get("complaints", [])
+    return found
+
+
+def activate(stack: Stack, config: str) -> dict[str, Any]:
+    """Swap what answers, through nginx."""
+    reply = httpx.put(
+        f"{stack.url}/admin/models/en-de/config", json={"config": config}, headers=stack.authorized, timeout=60
+    )
+    assert reply.status_code == 200, reply.text
+    answer: dict[str, Any] = reply.json()
+    return answer
+
+
+def rolling_update(stack: Stack, **environment: str) -> None:
+    """As an operator does it."""
+    command = " ".join(compose_command())
+    run("docker/rolling-update", environment={**stack.environment, "COMPOSE": command, **environment})
+
+
+def test_each_replica_is_replaced(stack: Stack, key: Key, texts: list[str], answers: Answers) -> None:
+    before = set(stack.containers("translate"))
+    with load(stack.url, key, texts, answers) as seen:
+        rolling_update(stack)
+    report("rolling replacement of each replica", seen)
+    assert not seen.failures
+    after = set(stack.containers("translate"))
+    assert len(before) == len(after) == 2
+    assert not before & after
+
+
+def test_a_replica_is_killed(stack: Stack, key: Key, texts: list[str], answers: Answers) -> None:
+    victim = stack.containers("translate")[0]
+    before = inspect(victim)
+    with load(stack.url, key, texts, answers) as seen:
+        os.kill(before["State"]["Pid"], signal.SIGKILL)  # not `docker kill`, after which nothing is restarted
+        seen.go_on()
+        until("a restart", lambda: inspect(victim)["RestartCount"] == before["RestartCount"] + 1)
+        until("health", lambda: inspect(victim)["State"]["Health"]["Status"] == "healthy")
+    report("kill -9 of one replica", seen)
+    assert not seen.failures
+
+
+def test_a_swap_reaches_all_replicas(stack: Stack, key: Key, texts: list[str], answers: Answers) -> None:
+    with load(stack.url, key, texts, answers) as seen:
+        assert activate(stack, "full-8")["saved"]
+        until_all_answer("full-8", seen)
+        activate(stack, "balanced")
+        until_all_answer("balanced", seen)
+    report("two swaps of the configuration", seen)
+    assert not seen.failures
+    assert set(seen.answered) == {"full-8", "balanced"}
+
+
+def until_all_answer(config: str, seen: Load) -> None:
+    """Until two hundred answers in a row come from one configuration."""
+
+    def only() -> bool:
+        others = seen.answered.total() - seen.answered[config]
+        seen.go_on(200)
+        return seen.answered.total() - seen.answered[config] == others
+
+    until(f"{config} everywhere", only)
+
+
+def test_redis_stops(stack: Stack, key: Key, texts: list[str], answers: Answers) -> None:
+    activate(stack, "flat-4")
+    with load(stack.url, key, texts, answers) as seen:
+        until_all_answer("flat-4", seen)
+        stack.compose("stop", "redis")
+        until("a complaint", lambda: STORE in complaints(stack))
+        seen.go_on(200)
+        assert not activate(stack, "flat-4")["saved"] or STORE not in complaints(stack)
+        last = seen.answered.total() - seen.answered["flat-4"]
+        seen.go_on(200)
+        assert seen.answered.total() - seen.answered["flat-4"] == last  # the last state holds
+        replica = stack.containers("translate")[0]
+        assert "The live configurations serve on" in docker("logs", replica)
+        stack.compose("start", "redis")
+        until("no complaint", lambda: not any(complaints(stack) for _ in range(6)))
+    report("stop and start of Redis", seen)
+    assert not seen.failures
+    activate(stack, "balanced")
+
+
+def test_the_whole_model_volume_is_swapped(
+    stack: Stack, key: Key, texts: list[str], answers: Answers, tmp_path: Path
+) -> None:
+    """Another volume with a model of another default, filled as docs/deployment.md says; then back."""
+    shutil.copytree(DEFAULT_MODEL, tmp_path / "en-de")
+    config = json.loads((tmp_path / "en-de" / "config.json").read_text())
+    config["name"] = "en-de-2"  # what Redis keeps is of the model's name
+    config["default_configuration"] = "full-8"
+    (tmp_path / "en-de" / "config.json").write_text(json.dumps(config))
+    volume = f"{stack.environment['SUB3_MODELS']}-2"
+    mounts = ["--volume", f"{volume}:/models", "--volume", f"{tmp_path}:/from:ro"]
+    fill = "rm -r /models/* && cp -r /from/. /models/"  # a new volume begins with the image's own model
+    docker("run", "--rm", "--user", "0", *mounts, SERVER, "sh", "-c", fill)
+    try:
+        with load(stack.url, key, texts, answers) as seen:
+            rolling_update(stack, SUB3_MODELS=volume)
+            until_all_answer("full-8", seen)
+            rolling_update(stack)
+            until_all_answer("balanced", seen)
+        report("swap of the model volume and back", seen)
+        assert not seen.failures
+    finally:
+        docker("volume", "rm", "--force", volume)
+
+
+def test_a_replica_that_never_gets_ready_changes_nothing(
+    stack: Stack, key: Key, texts: list[str], answers: Answers
+) -> None:
+    before = set(stack.containers("translate"))
+    with load(stack.url, key, texts, answers) as seen, pytest.raises(AssertionError, match="was taken away"):
+        rolling_update(stack, SUB3_MODEL="absent", READY_SECONDS="5")
+    report("an update to a model that is absent", seen)
+    assert not seen.failures
+    assert set(stack.containers("translate")) == before

@@ -1,0 +1,86 @@
+"""The same file as a stack of Docker Swarm on one node: rolling update and rollback under load."""
+
+import json
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.deploy.docker import SERVER, Stack, docker, run, settings, until
+from tests.deploy.load import Answers, load
+
+REPLICAS = 3
+WAIT_S = 240
+
+
+@pytest.fixture(scope="module")
+def swarm(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack of three replicas on a swarm of this node alone, which ends with the tests."""
+    if docker("info", "--format", "{{.Swarm.LocalNodeState}}") != "inactive":
+        pytest.skip("this node is in a swarm already, which is not the tests' to use")
+    stack = settings(tmp_path_factory.mktemp("secrets"), images, REPLICAS=str(REPLICAS), SUB3_CPUS="0.5")
+    name = stack.environment["COMPOSE_PROJECT_NAME"]
+    docker("swarm", "init", "--advertise-addr", "127.0.0.1")
+    try:
+        deploy(stack)
+        until("all replicas", lambda: running(name) == REPLICAS, WAIT_S)
+        until("readiness", lambda: httpx.get(f"{stack.url}/health/ready").status_code == 200, WAIT_S)
+        yield stack
+    finally:
+        docker("stack", "rm", name)
+        until("the end of its containers", lambda: not docker("ps", "--quiet", "--filter", f"name={name}"))
+        docker("swarm", "leave", "--force")
+        for volume in docker("volume", "ls", "--quiet", "--filter", f"name={name}").split():
+            docker("volume", "rm", volume)
+
+
+def deploy(stack: Stack, **environment: str) -> None:
+    """As an operator does it."""
+    command = ["docker", "stack", "deploy", "--compose-file", "docker-compose.yml"]
+    run(*command, stack.environment["COMPOSE_PROJECT_NAME"], environment={**stack.environment, **environment})
+
+
+def running(name: str) -> int:
+    """Replicas whose health check says yes."""
+    states = docker(
+        "service", "ps", "--filter", "desired-state=running", "--format", "{{.CurrentState}}", f"{name}_translate"
+    )
+    return sum(state.startswith("Running") for state in states.splitlines())
+
+
+def update_state(name: str) -> str:
+    """Of the last update of the service."""
+    service = json.loads(docker("service", "inspect", f"{name}_translate"))[0]
+    return str(service.get("UpdateStatus", {}).get("State"))
+
+
+def image_of(name: str) -> str:
+    """The image that the service is to run."""
+    return docker("service", "inspect", "--format", "{{.Spec.TaskTemplate.ContainerSpec.Image}}", f"{name}_translate")
+
+
+def test_update_and_rollback(swarm: Stack, texts: list[str], answers: Answers) -> None:
+    name = swarm.environment["COMPOSE_PROJECT_NAME"]
+    docker("tag", SERVER, "sub3-test:next")
+    with load(swarm.url, {}, texts, answers) as seen:
+        deploy(swarm, SUB3_IMAGE="sub3-test:next", SUB3_CONFIGURATION="full-8")
+        until("the update", lambda: update_state(name) == "completed", WAIT_S)
+        assert image_of(name).startswith("sub3-test:next")
+        seen.go_on()
+        docker("service", "rollback", "--detach", f"{name}_translate")
+        until("the rollback", lambda: update_state(name) == "rollback_completed", WAIT_S)
+    print(f"\nswarm: rolling update and rollback of {REPLICAS} replicas: {seen}")
+    assert not seen.failures
+    assert set(seen.answered) == {"balanced", "full-8"}
+    assert image_of(name).startswith(SERVER)
+    assert running(name) == REPLICAS
+
+
+def test_an_update_that_fails_rolls_back_by_itself(swarm: Stack, texts: list[str], answers: Answers) -> None:
+    name = swarm.environment["COMPOSE_PROJECT_NAME"]
+    with load(swarm.url, {}, texts, answers) as seen:
+        deploy(swarm, SUB3_MODEL="absent")
+        until("the rollback", lambda: update_state(name) == "rollback_completed", WAIT_S)
+    print(f"\nswarm: an update to a model that is absent: {seen}")
+    assert not seen.failures
+    assert running(name) == REPLICAS
