@@ -171,7 +171,9 @@ REQUIREMENTS := docker/requirements
 lock: $(VENV)/installed-extras
 	$(LOCK) --universal $(REQUIREMENTS)/build.in --output-file $(REQUIREMENTS)/build.txt
 	$(LOCK) --universal $(REQUIREMENTS)/sbom.in --output-file $(REQUIREMENTS)/sbom.txt
-	$(LOCK) --universal --extra redis --extra otel pyproject.toml --output-file $(REQUIREMENTS)/serve.txt
+	$(LOCK) --universal --extra redis pyproject.toml --output-file $(REQUIREMENTS)/serve.txt
+	$(LOCK) --universal --extra redis --extra otel --constraint $(REQUIREMENTS)/serve.txt pyproject.toml \
+	  --output-file $(REQUIREMENTS)/serve-otel.txt
 	$(LOCK) --python-platform x86_64-manylinux_2_28 --extra train --constraint $(REQUIREMENTS)/serve.txt pyproject.toml \
 	  --output-file $(REQUIREMENTS)/train.txt
 

@@ -185,3 +185,11 @@ def composed(stack: Stack, *services: str) -> Iterator[Stack]:
         yield stack
     finally:
         stack.compose("--profile", "monitoring", "down", "--volumes", "--timeout", "10")
+        remove_volumes(stack)
+
+
+def remove_volumes(stack: Stack) -> None:
+    """Those that bear the stack's name."""
+    named = ["--quiet", "--filter", f"name={stack.environment['COMPOSE_PROJECT_NAME']}"]
+    for volume in docker("volume", "ls", *named).split():
+        docker("volume", "rm", volume)

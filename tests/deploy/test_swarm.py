@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.deploy.docker import SERVER, Stack, docker, run, settings, until
+from tests.deploy.docker import SERVER, Stack, docker, remove_volumes, run, settings, until
 from tests.deploy.load import Answers, load
 
 REPLICAS = 3
@@ -30,8 +30,7 @@ def swarm(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> I
         docker("stack", "rm", name)
         until("the end of its containers", lambda: not docker("ps", "--quiet", "--filter", f"name={name}"))
         docker("swarm", "leave", "--force")
-        for volume in docker("volume", "ls", "--quiet", "--filter", f"name={name}").split():
-            docker("volume", "rm", volume)
+        remove_volumes(stack)
 
 
 def deploy(stack: Stack, **environment: str) -> None:
