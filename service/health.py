@@ -7,7 +7,7 @@ import os
 import sys
 from http.client import HTTPConnection, HTTPException
 
-TIMEOUT_S = 2.0
+TIMEOUT_S = 5.0
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ def swarm(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> I
     """A stack of three replicas on a swarm of this node alone, which ends with the tests."""
     if docker("info", "--format", "{{.Swarm.LocalNodeState}}") != "inactive":
         pytest.skip("this node is in a swarm already, which is not the tests' to use")
-    stack = settings(tmp_path_factory.mktemp("secrets"), images, REPLICAS=str(REPLICAS), SUB3_CPUS="0.5")
+    stack = settings(tmp_path_factory.mktemp("secrets"), images, REPLICAS=str(REPLICAS))
     name = stack.environment["COMPOSE_PROJECT_NAME"]
     docker("swarm", "init", "--advertise-addr", "127.0.0.1")
     try:
