@@ -28,7 +28,7 @@ def swarm(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> I
         yield stack
     finally:
         docker("stack", "rm", name)
-        until("the end of its containers", lambda: not docker("ps", "--quiet", "--filter", f"name={name}"))
+        until("the end of its containers", lambda: not docker("ps", "--all", "--quiet", "--filter", f"name={name}"))
         docker("swarm", "leave", "--force")
         remove_volumes(stack)
 
