@@ -19,7 +19,7 @@ from models.format import ModelDirectory, ModelError, UnavailableConfiguration, 
 from service.configurations import by_name
 from service.detection import detect
 from service.files import FileRefused, Limits, OpenFile, UnknownFormat, ending_of, open_file, translated_name
-from service.files.parts import parts, sample
+from service.files.parts import Collected, parts, sample
 from service.text import SplitSentences
 from service.tokenizer import Tokenizer
 from service.translator import Options, Translated, Translator
@@ -93,7 +93,8 @@ def _translate(
     opened = open_file(wanted.name, wanted.read(), _LIMITS)
     if options.source == "auto":
         options = _detected(opened, options, directory)
-    translations: list[list[str]] = [[] for _ in opened.texts]
+    translations = Collected(opened.texts)
+    options = replace(options, alignment=True)
     work: list[Translated] = []
     cut, done, total = 0, 0, sum(map(len, opened.texts))
     wishes = list(parts(opened.texts))
@@ -101,11 +102,11 @@ def _translate(
     for part, result in zip(wishes, results, strict=True):
         work.append(result)
         for (index, text), translation in zip(part, result.translations, strict=True):
-            translations[index].append(translation.best.text)
+            translations.add(index, text, translation.best.text, translation.best.alignment)
             cut += translation.cut_sentences
             done += len(text)
         _show(wanted.name, done / total)
-    data = opened.render(["".join(pieces) for pieces in translations], options.target)
+    data = opened.render(translations.joined(), options.target)
     in_report = as_json and wanted.output is None
     if not in_report:
         wanted.write(data)

@@ -14,8 +14,8 @@ from fastapi import Request
 from service import pipeline
 from service.detection import detect
 from service.dispatch import PIN_HEADER, TIMEOUT_HEADER, Dispatcher
-from service.files import Limits, OpenFile, ending_of, open_file
-from service.files.parts import parts, sample
+from service.files import Aligned, Limits, OpenFile, ending_of, open_file
+from service.files.parts import Collected, parts, sample
 from service.keys import Keys, RateExceeded
 from service.pipeline import AUTO, Wish
 from service.registry import Registry, UnsupportedPair
@@ -184,17 +184,18 @@ class FileJobs:
         job.source = job.options.source
         if job.source == AUTO:
             job.source = (await asyncio.to_thread(detect, sample(opened.texts)))[0].language
-        options = replace(job.options, source=pipeline.source_of(job.source, job.options, self._registry))
-        translations: list[list[str]] = [[] for _ in opened.texts]
+        options = replace(
+            job.options, source=pipeline.source_of(job.source, job.options, self._registry), alignment=True
+        )
+        translations = Collected(opened.texts)
         for part in parts(opened.texts, self._settings.max_text_characters, self._settings.max_texts):
             wish = Wish([text for _, text in part], options)
             outcome = await self._patiently(request, job.key, wish)
             for (index, text), translation in zip(part, outcome.translations, strict=True):
-                translations[index].append(translation.best.text)
+                translations.add(index, text, translation.best.text, translation.best.alignment)
                 job.characters_done += len(text)
             job.tell()
-        joined = ["".join(pieces) for pieces in translations]
-        job.result = await asyncio.to_thread(_rendered, opened, joined, options.target)
+        job.result = await asyncio.to_thread(_rendered, opened, translations.joined(), options.target)
 
     async def _patiently(self, request: Request, key: str | None, wish: Wish) -> pipeline.Outcome:
         """A part of a file waits where a text would be refused, so that texts go first."""
@@ -237,7 +238,7 @@ def _patient(request: Request, settings: Settings) -> Request:
     return Request({"type": "http", "method": "POST", "path": request.url.path, "headers": headers}, never)
 
 
-def _rendered(opened: OpenFile, translations: Sequence[str], target: str) -> IO[bytes]:
+def _rendered(opened: OpenFile, translations: Sequence[Aligned], target: str) -> IO[bytes]:
     result = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as its job
     result.write(opened.render(translations, target))
     result.flush()  # it is read by its number

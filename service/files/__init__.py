@@ -8,6 +8,8 @@ from importlib import import_module
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import NamedTuple, Protocol
 
+from service.alignment import Link
+
 # Ending -> the module that reads it: imported when the first such file comes.
 _READERS = {
     ".txt": "plain",
@@ -47,12 +49,19 @@ class Limits(NamedTuple):
     max_members: int = 2000
 
 
+class Aligned(NamedTuple):
+    """A translation, and which of its words come from which of its text."""
+
+    text: str
+    links: Sequence[Link] = ()
+
+
 class OpenFile(Protocol):
     """A file taken apart."""
 
     texts: Sequence[str]  # to translate, each by itself; one without a line break gets a translation without one
 
-    def render(self, translations: Sequence[str], target: str) -> bytes:
+    def render(self, translations: Sequence[Aligned], target: str) -> bytes:
         """The file with a translation in place of each text, and the language noted where the format has a place."""
 
 

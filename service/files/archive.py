@@ -5,7 +5,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 
-from service.files import FileRefused, Limits, decode
+from service.files import Aligned, FileRefused, Limits, decode
 from service.files.web import MarkedUp, without_entities
 from service.markup import Markup
 
@@ -82,7 +82,7 @@ class Parts:
         self._archive, self._parts = archive, parts
         self.texts: Sequence[str] = [text for part in parts.values() for text in part.texts]
 
-    def render(self, translations: Sequence[str], target: str) -> bytes:
+    def render(self, translations: Sequence[Aligned], target: str) -> bytes:
         """The archive with its parts translated."""
         position, replaced = 0, {}
         for name, part in self._parts.items():

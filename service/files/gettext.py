@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import polib
 
-from service.files import FileRefused, Limits, decode
+from service.files import Aligned, FileRefused, Limits, decode
 
 
 class Messages:
@@ -22,9 +22,9 @@ class Messages:
             text for entry in self._entries for text in (entry.msgid, entry.msgid_plural) if text
         ]
 
-    def render(self, translations: Sequence[str], target: str) -> bytes:
+    def render(self, translations: Sequence[Aligned], target: str) -> bytes:
         """The file, with the language in its head."""
-        rest = iter(translations)
+        rest = (translation.text for translation in translations)
         for entry in self._entries:
             translation = next(rest) if entry.msgid else ""
             if entry.msgid_plural:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from markdown_it import MarkdownIt
 
-from service.files import Limits, decode, encode
+from service.files import Aligned, Limits, decode, encode
 from service.files.web import MarkedUp
 from service.markup import Markup
 
@@ -43,7 +43,7 @@ class Page:
                     taken = end
         self.texts: Sequence[str] = [text for found in self._blocks for text in found.texts]
 
-    def render(self, translations: Sequence[str], target: str) -> bytes:
+    def render(self, translations: Sequence[Aligned], target: str) -> bytes:
         """The lines, the blocks translated."""
         rendered, position, line = [self._head], 0, 0
         for block in self._blocks:
@@ -97,7 +97,7 @@ class _Block:
         line = _plain(lines[number])
         return cls(number, number + 1, [""], [line], lines[number][len(line) :])
 
-    def render(self, translations: Sequence[str], target: str) -> str:
+    def render(self, translations: Sequence[Aligned], target: str) -> str:
         position, lines = 0, []
         longest = max(map(len, self._cores))
         for start, part in self._parts:

@@ -1,6 +1,9 @@
 """The texts of a file, in parts that are translated together."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+
+from service.alignment import Link, moved
+from service.files import Aligned
 
 PART_CHARACTERS = 4000  # progress is told, and a cancelled file ends, between two of them
 PART_TEXTS = 64
@@ -21,6 +24,27 @@ def parts(
             characters += len(text)
     if part:
         yield part
+
+
+class Collected:
+    """The translations of a file's parts, as they come."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        """None has come."""
+        self._pieces: list[list[str]] = [[] for _ in texts]
+        self._links: list[list[Link]] = [[] for _ in texts]
+        self._ends = [(0, 0)] * len(texts)  # how far each text and its translation go as yet
+
+    def add(self, index: int, source: str, translation: str, links: Iterable[Link]) -> None:
+        """Take the next piece of a text."""
+        source_end, end = self._ends[index]
+        self._pieces[index].append(translation)
+        self._links[index] += moved(links, source_end, end)
+        self._ends[index] = (source_end + len(source), end + len(translation))
+
+    def joined(self) -> list[Aligned]:
+        """The translation of each text."""
+        return [Aligned("".join(pieces), links) for pieces, links in zip(self._pieces, self._links, strict=True)]
 
 
 def sample(texts: Sequence[str], characters: int = 2000) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from service.files import Limits, decode, encode
+from service.files import Aligned, Limits, decode, encode
 
 
 class PlainText:
@@ -13,9 +13,9 @@ class PlainText:
         self._data = data
         self.texts: Sequence[str] = _blocks(decode(data))
 
-    def render(self, translations: Sequence[str], target: str) -> bytes:
+    def render(self, translations: Sequence[Aligned], target: str) -> bytes:
         """The blocks, joined."""
-        return encode("".join(translations), self._data)
+        return encode("".join(translation.text for translation in translations), self._data)
 
 
 def read(data: bytes, ending: str, limits: Limits) -> PlainText:

@@ -7,7 +7,7 @@ for these formats, made to write them anew, do not promise.
 import textwrap
 from collections.abc import Sequence
 
-from service.files import Limits, decode, encode
+from service.files import Aligned, Limits, decode, encode
 from service.files.web import MarkedUp
 from service.markup import Markup
 
@@ -36,7 +36,7 @@ class Subtitles:
                 self.texts += cue.texts
             position = end
 
-    def render(self, translations: Sequence[str], target: str) -> bytes:
+    def render(self, translations: Sequence[Aligned], target: str) -> bytes:
         """The lines, the cues with their translations."""
         position, rendered = 0, []
         for part in self._parts:
@@ -60,7 +60,7 @@ class _Cue:
         self._cue = MarkedUp((self._break if self._is_dialogue else " ").join(plain), Markup("xml"))
         self.texts = self._cue.texts
 
-    def render(self, translations: Sequence[str], target: str) -> str:
+    def render(self, translations: Sequence[Aligned], target: str) -> str:
         text = self._cue.render(translations, target)
         if not self._is_dialogue and self._count > 1:
             width = len(text) // self._count

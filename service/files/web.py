@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from service.files import FileRefused, Limits, decode, encode
+from service.alignment import Link, moved
+from service.files import Aligned, FileRefused, Limits, decode, encode
 from service.markup import Document, Kind, Markup
 
 
@@ -11,12 +12,17 @@ class MarkedUp:
 
     def __init__(self, source: str, markup: Markup) -> None:
         """Take it apart."""
-        self._document = Document(source, markup)
+        self._document = Document(source, markup, is_aligned=True)
         self.texts: Sequence[str] = self._document.text.split("\n")
 
-    def render(self, translations: Sequence[str], target: str) -> str:
+    def render(self, translations: Sequence[Aligned], target: str) -> str:
         """The markup around the translations."""
-        return self._document.render("\n".join(translations))
+        links: list[Link] = []
+        source_begin = target_begin = 0
+        for source, translation in zip(self.texts, translations, strict=True):
+            links += moved(translation.links, source_begin, target_begin)
+            source_begin, target_begin = source_begin + len(source) + 1, target_begin + len(translation.text) + 1
+        return self._document.render("\n".join(translation.text for translation in translations), links)
 
 
 class WebPage:
@@ -27,7 +33,7 @@ class WebPage:
         self._data, self._page = data, MarkedUp(decode(data), Markup(kind))
         self.texts = self._page.texts
 
-    def render(self, translations: Sequence[str], target: str) -> bytes:
+    def render(self, translations: Sequence[Aligned], target: str) -> bytes:
         """The page."""
         return encode(self._page.render(translations, target), self._data)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from lxml import etree
 
-from service.files import FileRefused, Limits
+from service.files import Aligned, FileRefused, Limits
 from service.files.archive import Archive
 from service.files.xml import parse
 
@@ -35,11 +35,11 @@ class WordDocument:
         ]
         self.texts: Sequence[str] = ["".join(text.text or "" for text in group) for group in self._groups]
 
-    def render(self, translations: Sequence[str], target: str) -> bytes:
+    def render(self, translations: Sequence[Aligned], target: str) -> bytes:
         """The document; a group's translation stands in its first run."""
         for group, translation in zip(self._groups, translations, strict=True):
             first, *rest = group
-            first.text = _CONTROL.sub("", translation)
+            first.text = _CONTROL.sub("", translation.text)
             first.set(_SPACE, "preserve")
             for text in rest:
                 text.text = ""

@@ -5,7 +5,7 @@ from typing import Any
 
 from lxml import etree
 
-from service.files import FileRefused, Limits
+from service.files import Aligned, FileRefused, Limits
 from service.files.web import MarkedUp
 from service.files.xml import parse
 from service.markup import Markup
@@ -34,7 +34,7 @@ class Segments:
             self._segments.append((source, MarkedUp(text, Markup("xml", _CODES))))
         self.texts: Sequence[str] = [text for _, segment in self._segments for text in segment.texts]
 
-    def render(self, translations: Sequence[str], target: str) -> bytes:
+    def render(self, translations: Sequence[Aligned], target: str) -> bytes:
         """The file, with the target language noted where it had none."""
         position = 0
         for source, segment in self._segments:

@@ -19,7 +19,9 @@ from odf.opendocument import OpenDocumentText, load
 from odf.text import H, LineBreak, P, Span
 from selectolax.lexbor import LexborHTMLParser
 
-from service.files import ENDINGS, FileRefused, Limits, UnknownFormat, ending_of, open_file
+from service.alignment import Link
+from service.files import ENDINGS, Aligned, FileRefused, Limits, UnknownFormat, ending_of, open_file
+from service.files.parts import Collected
 
 LIMITS = Limits(16 << 20)
 DOC = Path("/usr/share/doc")
@@ -32,7 +34,7 @@ def loud(text: str) -> str:
 
 def translated(name: str, data: bytes, translate: Callable[[str], str] = loud) -> bytes:
     opened = open_file(name, data, LIMITS)
-    return opened.render([translate(text) for text in opened.texts], "de")
+    return opened.render([Aligned(translate(text)) for text in opened.texts], "de")
 
 
 def same(text: str) -> str:
@@ -73,7 +75,7 @@ def test_whatever_comes_is_read_or_refused(ending: str, data: bytes) -> None:
         opened = open_file(f"a{ending}", data, LIMITS)
     except FileRefused:
         return
-    opened.render(list(opened.texts), "de")
+    opened.render([Aligned(text) for text in opened.texts], "de")
 
 
 def test_html() -> None:
@@ -432,3 +434,13 @@ def test_real_messages_pass_msgfmt(tmp_path: Path) -> None:
     except FileNotFoundError:
         pytest.skip("gettext is not installed")
     assert "fatal" not in done.stderr
+
+
+def test_tags_of_a_page_follow_their_words_over_pieces_of_a_text() -> None:
+    opened = open_file("a.html", b"<p>one <b>two</b></p><p>three <i>four</i></p>", LIMITS)
+    collected = Collected(opened.texts)
+    assert list(opened.texts) == ["one two", "three four"]
+    collected.add(0, "one ", "EINS ", [Link((0, 3), (0, 4))])
+    collected.add(0, "two", "ZWEI", [Link((0, 3), (0, 4))])
+    collected.add(1, "three four", "VIER DREI", [Link((6, 10), (0, 4)), Link((0, 5), (5, 9))])
+    assert opened.render(collected.joined(), "de") == b"<p>EINS <b>ZWEI</b></p><p><i>VIER</i> DREI</p>"
