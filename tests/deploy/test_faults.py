@@ -82,11 +82,11 @@ def test_a_swap_reaches_all_replicas(stack: Stack, key: Key, texts: list[str], a
 
 
 def until_all_answer(config: str, seen: Load) -> None:
-    """Until two hundred answers in a row come from one configuration."""
+    """Until sixty answers in a row come from one configuration."""
 
     def only() -> bool:
         others = seen.answered.total() - seen.answered[config]
-        seen.go_on(200)
+        seen.go_on(60)
         return seen.answered.total() - seen.answered[config] == others
 
     until(f"{config} everywhere", only)
@@ -99,9 +99,9 @@ def test_redis_stops(stack: Stack, key: Key, texts: list[str], answers: Answers)
         stack.compose("stop", "redis")
         try:
             until("a complaint", lambda: STORE in complaints(stack))
-            seen.go_on(200)
+            seen.go_on(60)
             last = seen.answered.total() - seen.answered["flat-4"]
-            seen.go_on(200)
+            seen.go_on(60)
             assert seen.answered.total() - seen.answered["flat-4"] == last  # the last state holds
             for replica in stack.containers("translate"):
                 assert "The live configurations serve on" in run("sh", "-c", f"docker logs {replica} 2>&1")
