@@ -121,6 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--corpus", type=Path, default=SHARED / "corpus", metavar="DIR", help="has test/<set>.<language>")
     verb.add_argument("--checkpoint", type=Path, default=SHARED / "checkpoint/en-de-small", metavar="DIR")
     verb.add_argument("--sets", nargs="+", default=[], metavar="SET", help="test sets (default: all)")
+    verb.add_argument(
+        "--configs", nargs="+", default=[], metavar="NAME", help="the others' figures stay (default: all)"
+    )
     verb.add_argument("--limit", type=_positive, metavar="N", help="only the first N sentences of each set")
     verb.add_argument("--out", type=Path, default=ROOT / "docs/results", metavar="DIR", help="JSON files and the plot")
     verb.add_argument("--readme", type=Path, default=ROOT / "README.md", metavar="F", help="gets the table")
@@ -287,6 +290,7 @@ def _report(arguments: argparse.Namespace) -> None:
         arguments.corpus,
         checkpoint,
         sets=arguments.sets,
+        configurations=arguments.configs,
         limit=arguments.limit,
         results_dir=arguments.out,
         readme=arguments.readme,

@@ -84,6 +84,11 @@ def _write_json(path: Path, model: str, configuration: str, sets: Mapping[str, A
     path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
+def _recorded(path: Path) -> dict[str, dict[str, Any]]:
+    """Figures by test set from an earlier report, empty if there are none."""
+    return json.loads(path.read_text())["sets"] if path.exists() else {}
+
+
 def table(results: Results) -> str:
     """Markdown: one row a configuration, smallest first."""
     measured = list(dict.fromkeys(name for sets in results.values() for name in sets))
@@ -174,6 +179,7 @@ def report(
     checkpoint: Path | None,
     *,
     sets: Sequence[str],
+    configurations: Sequence[str],
     limit: int | None,
     results_dir: Path,
     readme: Path,
@@ -185,6 +191,7 @@ def report(
         corpus: folder with test/<set>.<language>.
         checkpoint: the fp32 model to compare with.
         sets: names of test sets; none = all.
+        configurations: those to measure, the figures of the others are as recorded in `results_dir`; none = all.
         limit: sentences of each set; None = all.
         results_dir: where the JSON files and the plot go.
         readme: Markdown file whose table is replaced.
@@ -194,7 +201,12 @@ def report(
     if unknown := [name for name in sets if name not in found]:
         raise ReportError(f"There is no test set {unknown[0]!r}; {corpus / 'test'} has {', '.join(found)}.")
     chosen = {name: pair for name, pair in found.items() if not sets or name in sets}
-    results = measure(model, list(model.config.configurations), chosen, checkpoint, limit, results_dir)
+    for name in configurations:
+        model.allocation(name)  # refuses a name that the model does not have
+    known = list(model.config.configurations)
+    recorded = {name: _recorded(results_dir / f"{name}.json") for name in known if configurations}
+    measured = measure(model, configurations or known, chosen, checkpoint, limit, results_dir)
+    results = {name: figures for name, figures in (recorded | measured).items() if figures}
     plot(results, results_dir / "quality.png")
     put_between_markers(readme, table(results))
     put_between_markers(path / "README.md", table(results))

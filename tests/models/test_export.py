@@ -261,6 +261,14 @@ def test_report_measures_and_writes_everything(tmp_path, checkpoint_path, text_f
     assert loss["difference"] == pytest.approx(figures["bleu"] - fp32["bleu"], abs=0.011)
     assert loss["low"] <= loss["difference"] <= loss["high"]
     assert {"length_ratio", "empty", "looping", "copied", "rare_recall"} <= figures.keys() & fp32.keys()
+    recorded = (tmp_path / "results/flat-4.json").read_text().replace('"bleu": ', '"bleu": 9')
+    (tmp_path / "results/flat-2.json").write_text(recorded)  # of another model: not shown
+    again = [*arguments, "--out", str(tmp_path / "results"), "--readme", str(readme), "--limit", "4"]
+    assert main([*again, "--configs", "none"]) == 2
+    assert main([*again, "--configs", "flat-4"]) == 0
+    last = json.loads((tmp_path / "results/flat-4.json").read_text())["sets"]["small"]
+    assert last["bleu"] == figures["bleu"]
+    assert "| flat-2 |" not in readme.read_text()
     text = readme.read_text()
     assert text.startswith("# before\n")
     assert text.endswith("after\n")
@@ -270,4 +278,4 @@ def test_report_measures_and_writes_everything(tmp_path, checkpoint_path, text_f
     assert "| flat-4 |" in (model / "README.md").read_text()
     assert (tmp_path / "results/quality.png").read_bytes().startswith(b"\x89PNG")
     quality = open_model(model).config.configurations["flat-4"].quality
-    assert quality["small"] == {"bleu": figures["bleu"], "chrf": figures["chrf"]}
+    assert quality["small"] == {name: last[name] for name in ("bleu", "chrf", "ms_per_sentence")}
