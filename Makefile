@@ -140,8 +140,7 @@ model: $(VENV)/installed-extras
 	  --text $(foreach name,tatoeba software_po libreoffice_help,$(TRAIN)/$(name).tsv.xz) \
 	  --calibrate $(foreach name,tatoeba games_po software_po libreoffice_help mlqe_wiki_pe ms_dynamics_bc_docs,\
 	    $(TRAIN)/$(name).tsv.xz) --calibration-pairs 3000 --card models/configs/en-de.card.md
-	$(BIN)/python -m models assemble models/store/en-de $(foreach name,best-2.6 best-2 best-1,$(RUNS)/$(name)/model) \
-	  --default best-2.6
+	$(BIN)/python -m models assemble models/store/en-de $(foreach name,best-2.6 best-2,$(RUNS)/$(name)/model)
 
 # A swap every second under load on a real server, five minutes; stop whatever else computes first.
 SECONDS_OF_SWAPS ?= 300

@@ -17,7 +17,7 @@ def enter(page: Page) -> None:
     """Give the token."""
     page.get_by_label("Token", exact=True).fill(TOKEN)
     page.keyboard.press("Enter")
-    expect(page.locator("#configurations tr.active th")).to_have_text("balanced")
+    expect(page.locator("#configurations tr.active th")).to_have_text("best-2.6")
 
 
 def active(admin: httpx.Client) -> str:
@@ -76,7 +76,7 @@ def test_the_budget_shows_what_it_would_choose(server: Server, admin: httpx.Clie
         planes = [part["planes"] for part in block["layers"]] or [block["planes"]]
         assert [cell for cell in cells if cell] == [", ".join(map(str, count)) or "–" for count in planes]
     expect(page.locator("#planes td.changed").first).to_be_visible()
-    assert active(admin) == "balanced"
+    assert active(admin) == "best-2.6"
     keep(page, "administration")
 
     page.get_by_role("button", name="Serve it").click()
@@ -95,7 +95,7 @@ def test_a_canary(server: Server, admin: httpx.Client, open_page: OpenPage) -> N
     for _ in range(4):
         assert texts_of(translate(admin, TEXT))
     rows = page.locator("#canary-table tbody tr")
-    for row, name in ((rows.nth(0), "balanced"), (rows.nth(1), "full-8")):
+    for row, name in ((rows.nth(0), "best-2.6"), (rows.nth(1), "full-8")):
         expect(row.locator("th")).to_have_text(name)
         expect(row.locator("td").first).to_have_text("2")
     expect(page.locator("#live-now")).to_contain_text("MB resident")
@@ -112,4 +112,4 @@ def test_a_refused_swap_says_why(server: Server, admin: httpx.Client, open_page:
     expect(page.locator("#canary")).to_be_visible()
     page.get_by_role("button", name="Serve flat-3").click()
     expect(page.get_by_role("alert")).to_contain_text("A canary of flat-4 runs")
-    assert active(admin) == "balanced"
+    assert active(admin) == "best-2.6"

@@ -74,11 +74,11 @@ def test_a_swap_reaches_all_replicas(stack: Stack, key: Key, texts: list[str], a
     with load(stack.url, key, texts, answers) as seen:
         activate(stack, "full-8")
         until_all_answer("full-8", seen)
-        activate(stack, "balanced")
-        until_all_answer("balanced", seen)
+        activate(stack, "best-2.6")
+        until_all_answer("best-2.6", seen)
     report("two swaps of the configuration", seen)
     assert not seen.failures
-    assert set(seen.answered) == {"full-8", "balanced"}
+    assert set(seen.answered) == {"full-8", "best-2.6"}
 
 
 def until_all_answer(config: str, seen: Load) -> None:
@@ -110,7 +110,7 @@ def test_redis_stops(stack: Stack, key: Key, texts: list[str], answers: Answers)
         until("no complaint", lambda: not any(complaints(stack) for _ in range(6)))
     report("stop and start of Redis", seen)
     assert not seen.failures
-    activate(stack, "balanced")
+    activate(stack, "best-2.6")
 
 
 def test_the_whole_model_volume_is_swapped(
@@ -130,7 +130,7 @@ def test_the_whole_model_volume_is_swapped(
         rolling_update(stack, SUB3_MODELS=volume)
         until_all_answer("full-8", seen)
         rolling_update(stack)
-        until_all_answer("balanced", seen)
+        until_all_answer("best-2.6", seen)
     report("swap of the model volume and back", seen)
     assert not seen.failures
 
