@@ -51,7 +51,7 @@ def test_a_swap(server: Server, admin: httpx.Client, open_page: OpenPage) -> Non
     assert admin.put(f"{MODEL}/config", json={"config": "flat-3"}).status_code == 200
     expect(page.locator("#configurations tr.active th")).to_have_text("flat-3")
     expect(page.locator("#chart-bytes")).to_have_attribute("aria-label", re.compile(r"flat-3 \(live\)"))
-    expect(page.locator("#chart-ms .ct-point")).to_have_count(9)
+    expect(page.locator("#chart-ms .ct-point")).to_have_count(11)
     for chart in ("latency", "queue", "memory"):
         expect(page.locator(f"#live-{chart} svg")).to_be_visible()
     page.get_by_role("button", name="Forget the token").click()
@@ -62,13 +62,13 @@ def test_a_swap(server: Server, admin: httpx.Client, open_page: OpenPage) -> Non
 def test_the_budget_shows_what_it_would_choose(server: Server, admin: httpx.Client, open_page: OpenPage) -> None:
     page = open_page(server, "administration")
     enter(page)
-    body = {"memory_budget_bytes": 6_000_000}
+    body = {"memory_budget_bytes": 3_500_000}
     foreseen = admin.post(f"{MODEL}/config/preview", json=body).json()
     page.locator("#budget").evaluate(
-        "slider => { slider.value = 6000000; slider.dispatchEvent(new Event('input', { bubbles: true })); }"
+        "slider => { slider.value = 3500000; slider.dispatchEvent(new Event('input', { bubbles: true })); }"
     )
-    expect(page.locator("#budget-choice")).to_contain_text(f"{foreseen['config']}: 3.00 bits per weight")
-    expect(page.locator("#planes caption")).to_contain_text("flat-3, not served yet")
+    expect(page.locator("#budget-choice")).to_contain_text(f"{foreseen['config']}: 1.89 bits per weight")
+    expect(page.locator("#planes caption")).to_contain_text("best-2, not served yet")
     rows = page.locator("#planes tbody tr")
     for row, block in zip(rows.all(), foreseen["blocks"], strict=True):
         assert row.locator("th").text_content() == block["block"]
@@ -80,10 +80,10 @@ def test_the_budget_shows_what_it_would_choose(server: Server, admin: httpx.Clie
     keep(page, "administration")
 
     page.get_by_role("button", name="Serve it").click()
-    expect(page.locator("#configurations tr.active th")).to_have_text("flat-3")
+    expect(page.locator("#configurations tr.active th")).to_have_text("best-2")
     expect(page.locator("#budget-choice")).to_contain_text("It answers already.")
     expect(page.locator("#planes td.changed")).to_have_count(0)
-    assert active(admin) == "flat-3"
+    assert active(admin) == "best-2"
 
 
 def test_a_canary(server: Server, admin: httpx.Client, open_page: OpenPage) -> None:
