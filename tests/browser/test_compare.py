@@ -26,13 +26,13 @@ def test_live_configurations_side_by_side(server: Server, admin: httpx.Client, o
     expect(page.locator("#compare-progress")).to_have_text("2 translations")
     cards = page.locator(".card")
     answers = {name: texts_of(translate(admin, TEXT, config=name))[0] for name in ("best-2.6", "flat-3")}
-    assert cards.nth(0).locator(".text").text_content() == answers["best-2.6"]
+    assert cards.nth(0).locator(".text").text_content() == answers["flat-3"]
     parts = cards.nth(1).locator(".text > *").evaluate_all("all => all.map(one => [one.tagName, one.textContent])")
-    assert "".join(text for tag, text in parts if tag != "DEL").split() == answers["flat-3"].split()
-    assert "".join(text for tag, text in parts if tag != "INS").split() == answers["best-2.6"].split()
+    assert "".join(text for tag, text in parts if tag != "DEL").split() == answers["best-2.6"].split()
+    assert "".join(text for tag, text in parts if tag != "INS").split() == answers["flat-3"].split()
     assert {tag for tag, _ in parts} == {"SPAN", "INS", "DEL"}
     configurations = {entry["name"]: entry for entry in admin.get("/v1/models").json()["models"][0]["configurations"]}
-    for card, name in ((cards.nth(0), "best-2.6"), (cards.nth(1), "flat-3")):
+    for card, name in ((cards.nth(0), "flat-3"), (cards.nth(1), "best-2.6")):
         figures = dict(zip(card.locator("dt").all_text_contents(), card.locator("dd").all_text_contents(), strict=True))
         assert figures["tatoeba"] == f"{configurations[name]['quality']['tatoeba']['bleu']:.1f}"
         assert figures["weights"] == f"{configurations[name]['bytes'] / 1e6:.1f} MB"
@@ -46,9 +46,9 @@ def test_the_token_loads_what_is_not_live(server: Server, admin: httpx.Client, o
     expect(page.locator("#admin")).to_be_visible()
     page.get_by_role("link", name="Compare").click()
     page.locator("#compare-text").fill(TEXT)
-    for name in ("flat-1", "flat-2", "paper-2.5"):
-        page.get_by_role("checkbox", name=name).set_checked(name != "flat-1")
-    page.get_by_role("checkbox", name="full-8").check()
+    wanted = ("best-2.6", "flat-2", "paper-2.5", "full-8")
+    for name in ("balanced", "flat-1", *wanted):
+        page.get_by_role("checkbox", name=name).set_checked(name in wanted)
     expect(page.get_by_role("checkbox", name="flat-4")).to_be_disabled()  # four are enough
     page.get_by_role("button", name="Compare").click()
     expect(page.locator(".card")).to_have_count(4)

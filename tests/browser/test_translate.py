@@ -46,7 +46,7 @@ def test_a_text_is_translated(open_server: Server, open_page: OpenPage) -> None:
         assert (shown.text_content() or "").startswith(alternative["text"])
     for figure in ("queue", "decode", "total"):
         expect(page.locator("#latency")).to_contain_text(figure)
-    expect(page.locator("#memory dd").first).to_have_text("7.7 MB")
+    expect(page.locator("#memory dd").first).to_have_text("4.1 MB")
     expect(page.locator("#weights")).to_contain_text("best-2.6")
     keep(page, "translate")
 

@@ -182,7 +182,7 @@ def test_fewer_planes_hold_fewer_configurations(tmp_path, checkpoint_path, capsy
     assert main(["quantize", str(checkpoint_path), out, "--config", "flat-2", "--max-planes", "3"]) == 0
     assert "No --text" in capsys.readouterr().err
     model = open_model(out)
-    assert set(model.config.configurations) == {"flat-1", "flat-2", "flat-3", "best-1", "best-2"}
+    assert set(model.config.configurations) == {"flat-1", "flat-2", "flat-3"}
     assert (
         main(["quantize", str(checkpoint_path), str(tmp_path / "no"), "--config", "full-8", "--max-planes", "3"]) == 2
     )
