@@ -159,8 +159,16 @@ class Corpus:
         return [self.batch(order[n : n + sentences]) for n in range(0, len(order), sentences)]
 
 
-def read_corpus(checkpoint: Checkpoint, sources: Sequence[Source], corpus: Path, batches: Batches, seed: int) -> Corpus:
-    """Reads and encodes the mix; pairs longer than the longest batch are left out."""
+def read_corpus(
+    checkpoint: Checkpoint,
+    sources: Sequence[Source],
+    corpus: Path,
+    batches: Batches,
+    seed: int,
+    *,
+    reverse: bool = False,
+) -> Corpus:
+    """Reads and encodes the mix; pairs longer than the longest batch are left out. `reverse`: each pair turned round."""
     if batches.lengths[-1] > checkpoint.architecture.max_positions:
         raise DataError(f"The model has {checkpoint.architecture.max_positions} positions, fewer than a batch is long.")
     encode = Encoder(checkpoint)
@@ -169,7 +177,8 @@ def read_corpus(checkpoint: Checkpoint, sources: Sequence[Source], corpus: Path,
         lines = list(read_lines(source.path(corpus)))
         if any(line.target is None for line in lines):
             raise DataError(f"{source.path(corpus)}: text to train on must be source TAB target.")
-        sides = encode([line.source for line in lines], [line.target or "" for line in lines])
+        texts = [line.source for line in lines], [line.target or "" for line in lines]
+        sides = encode(*(texts[::-1] if reverse else texts))
         parts.append(Part(*sides, source.cap, source.repeat))
     return Corpus(checkpoint.ids, batches, seed, parts)
 

@@ -29,10 +29,12 @@ class Init:
         checkpoint: a Marian directory, or one that `import` wrote.
         fresh: take only its vocabulary, and random weights.
         shape: fields of the architecture that differ from the checkpoint's, of a fresh model.
+        reverse: begin the other direction with it (models/train.py); see `Recipe.reverse_pairs`.
     """
 
     checkpoint: str
     fresh: bool = False
+    reverse: bool = False
     shape: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -142,6 +144,7 @@ class Recipe:
         name: the stem of the file.
         sources: [[sources]] tables; in the file also the name of a mix, a TOML file of such tables in `MIXES`, or its
             path.
+        reverse_pairs: learn to translate the second text of each pair into the first.
     """
 
     name: str
@@ -153,6 +156,7 @@ class Recipe:
     label_smoothing: float
     optimizer: Optimizer
     run: Run
+    reverse_pairs: bool = field(default=False, kw_only=True)
 
     def beginning_with(self, checkpoint: Path | None) -> Self:
         """The recipe with another checkpoint, None for its own."""

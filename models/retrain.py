@@ -335,7 +335,14 @@ def retrain_recipe(
         notes=notes or licences(recipe.sources),
     )
     check_prefix(recipe.codes, base, checkpoint)
-    corpus = read_corpus(checkpoint, recipe.sources, shared / "corpus", recipe.batches, recipe.run.seed)
+    corpus = read_corpus(
+        checkpoint,
+        recipe.sources,
+        shared / "corpus",
+        recipe.batches,
+        recipe.run.seed,
+        reverse=recipe.reverse_pairs,
+    )
     held_out = HeldOut(checkpoint, recipe.validation, recipe.batches.lengths, shared)
     begin = recipe.codes.begin
     begun = Begun(shared / begin, base, checkpoint, vocabulary) if begin else None
