@@ -284,6 +284,11 @@ class Translator:
             kv_cache_peak_bytes=max((result.kv_cache_peak_bytes for result in results), default=0),
         )
 
+    def score(self, sentence: str, options: Options) -> float:
+        """What the engine gives the best translation of a sentence that it gets whole, unknown words and all."""
+        result = self._decode([self._tokenizer.encode(sentence, options.target)], options, None)
+        return result.hypotheses[0][0].score
+
     def close(self) -> None:
         """Free the engine; nobody may be translating."""
         self._engine.close()

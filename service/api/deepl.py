@@ -221,7 +221,7 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys, files: FileJo
 
     @routes.post(
         "/document/{document_id}",
-        responses={200: json_reply(_DOCUMENT_STATUS), **documented(404, model=DeeplError)},
+        responses={200: json_reply(_DOCUMENT_STATUS), **documented(404, 422, model=DeeplError)},
         openapi_extra=form_body(_DOCUMENT_KEY, "document_key"),
         summary="How far a document is",
     )
@@ -241,7 +241,7 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys, files: FileJo
         "/document/{document_id}/result",
         response_class=Response,
         responses={
-            **documented(404, model=DeeplError),
+            **documented(404, 422, model=DeeplError),
             200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
         },
         openapi_extra=form_body(_DOCUMENT_KEY, "document_key"),

@@ -135,14 +135,14 @@ def router(jobs: FileJobs) -> APIRouter:
             media_type="application/json",
         )
 
-    @routes.get("/{file_id}", responses=documented(404), summary="How far a file is", **security)
+    @routes.get("/{file_id}", responses=documented(404, 422), summary="How far a file is", **security)
     async def state(file_id: str, request: Request) -> schemas.FileReply:
         return _reply(jobs.find(file_id, native_key(request)))
 
     @routes.get(
         "/{file_id}/events",
         response_class=Response,
-        responses={**documented(404), 200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+        responses={**documented(404, 422), 200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
         summary="How far a file is, each time that this changes (server-sent events)",
         **security,
     )
@@ -159,7 +159,7 @@ def router(jobs: FileJobs) -> APIRouter:
         "/{file_id}/result",
         response_class=Response,
         responses={
-            **documented(404, 409),
+            **documented(404, 409, 422),
             200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
         },
         summary="The translated file",
@@ -172,7 +172,7 @@ def router(jobs: FileJobs) -> APIRouter:
         return download(job)
 
     @routes.delete(
-        "/{file_id}", status_code=204, responses=documented(404), summary="Cancel a file, and forget it", **security
+        "/{file_id}", status_code=204, responses=documented(404, 422), summary="Cancel a file, and forget it", **security
     )
     async def remove(file_id: str, request: Request) -> Response:
         await jobs.remove(jobs.find(file_id, native_key(request)))

@@ -201,7 +201,7 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
         "/download_file/{name}",
         response_class=Response,
         responses={
-            **documented(404),
+            **documented(404, 422),
             200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
         },
         summary="A translated file",
