@@ -22,7 +22,7 @@ from models.export import sort_rows, word_counts
 from models.format import Ids, open_model
 from models.recipe import RECIPES, RecipeError, RetrainRecipe, Schedule, TrainRecipe, read_recipe
 from models.retrain import Begun, Retraining, Target, divergence, retrain_recipe
-from models.train import train_recipe
+from models.train import reversed_checkpoint, train_recipe
 from models.trainer import TrainingError, label_loss, rate
 from models.transformer import Transformer
 from tests.models.conftest import sentences
@@ -344,6 +344,40 @@ def test_text_without_translations_is_refused(tmp_path, shared, tiny_checkpoint)
         read_corpus(tiny_checkpoint, [Source(str(tmp_path / "plain.tsv"), "none")], shared, Batches(64, (8,)), 1)
 
 
+def test_the_other_direction_is_learnt_from_the_same_text(tmp_path, tiny_checkpoint, shared):
+    pairs = [("bade figo", "figo figo ba"), ("ba", "bade"), ("figo ba", "bade bade bade")]
+    (tmp_path / "pairs.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in pairs), encoding="utf-8")
+    forward, backward = (
+        read_corpus(
+            tiny_checkpoint,
+            [Source(str(tmp_path / "pairs.tsv"), "none")],
+            shared,
+            Batches(64, (8, 16)),
+            1,
+            reverse=turned,
+        ).batch(np.arange(3))
+        for turned in (False, True)
+    )
+    assert not torch.equal(forward.source, backward.source)
+    for one, other in ((forward, backward), (backward, forward)):
+        assert torch.equal(one.labels.masked_fill(one.labels < 0, 0), other.source)
+        assert torch.equal(one.labels >= 0, other.source_mask)
+
+
+def test_a_reversed_checkpoint_is_a_start_with_its_languages_exchanged(tmp_path, shared, capsys):
+    out = tmp_path / "run"
+    text = TRAIN.replace("[init]", "reverse_pairs = true\n[init]\nreverse = true")
+    assert main(["train", written(tmp_path, text), "--shared", str(shared), "--out", str(out), "--steps", "1"]) == 0
+    begun, ended = read_checkpoint(shared / "checkpoint/tiny"), read_checkpoint(out / "model")
+    assert ended.source_languages == begun.target_languages != begun.source_languages == ended.target_languages
+    assert ended.source_pieces == begun.source_pieces
+    capsys.readouterr()
+
+    apart = dataclasses.replace(begun, target_pieces=begun.source_pieces)
+    with pytest.raises(RecipeError, match="share their vocabulary"):
+        reversed_checkpoint(apart)
+
+
 # --- retraining -------------------------------------------------------------------------------------------------------
 
 
@@ -552,5 +586,5 @@ def test_a_mix_of_sources_is_named_and_read(tmp_path):
 
 
 def test_a_recipe_that_does_not_exist_names_those_that_do():
-    with pytest.raises(RecipeError, match=r"has base, best-1"):
+    with pytest.raises(RecipeError, match=r"has base, base-de-en, best-1"):
         read_recipe(TrainRecipe, "nonsense")
