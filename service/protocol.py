@@ -8,13 +8,14 @@ import asyncio
 import http
 import sys
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from service.facts import Facts
 from service.observer import FACTS, REFUSED, REQUEST_ID, log_access, new_id
+from service.paired_writes import PairedWrites
 from service.schemas import Error
 from service.settings import Settings
 
@@ -46,7 +47,7 @@ class LimitedConnection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Refuse a connection too many, else wait for a head."""
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, PairedWrites(transport, self.loop)))
         if len(self.connections) > 2 * self.limits.max_connections:
             transport.abort()  # nor does it hold that many to tell them why
         elif len(self.connections) > self.limits.max_connections:

@@ -1,10 +1,12 @@
 """Clients that stall, clients too many, and the end of the process: over real sockets and with real signals."""
 
 import contextlib
+import http.client
 import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -112,6 +114,23 @@ def test_only_what_the_client_owes_is_timed(impatient: Server) -> None:
             impatient.loop.call_soon_threadsafe(impatient.loop.call_later, 0.5, later.set)
             assert later.wait(60)
         texts_of(asked.result(60))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts a connection's segments")
+def test_a_reply_is_one_segment(impatient: Server) -> None:
+    """A replica that is killed between head and body would have begun a reply that nginx can't ask of another."""
+    with connection(impatient) as client:
+        for number in (1, 2):
+            client.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY)
+            reply = http.client.HTTPResponse(client)
+            reply.begin()
+            assert reply.read()
+            assert segments_received(client) == number
+
+
+def segments_received(client: socket.socket) -> int:
+    """Those with data, as the kernel counts them: tcpi_data_segs_in of linux/tcp.h."""
+    return int(struct.unpack_from("I", client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 160), 152)[0])
 
 
 def test_headers_too_large(impatient: Server) -> None:
