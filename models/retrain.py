@@ -321,8 +321,8 @@ def retrain_recipe(
         steps: as in `models.trainer.train`.
     """
     checkpoint = read_checkpoint(shared / recipe.init.checkpoint)
-    if recipe.init.fresh or recipe.init.shape:
-        raise RecipeError("Retraining begins with a trained model: leave init.fresh and init.shape out.")
+    if recipe.init.fresh or recipe.init.shape or recipe.init.reverse:
+        raise RecipeError("Retraining begins with a trained model: leave init.fresh, init.shape and init.reverse out.")
     texts = tuple(Source(name, "").path(shared / "corpus") for name in recipe.codes.text)
     base = find_config(recipe.codes.config)
     checkpoint, vocabulary = sort_rows(checkpoint, *word_counts(checkpoint, texts))
