@@ -168,7 +168,7 @@ def read_corpus(
     *,
     reverse: bool = False,
 ) -> Corpus:
-    """Reads and encodes the mix; pairs longer than the longest batch are left out. `reverse`: each pair turned round."""
+    """Reads and encodes the mix, each pair turned round if `reverse`; too long ones for a batch are left out."""
     if batches.lengths[-1] > checkpoint.architecture.max_positions:
         raise DataError(f"The model has {checkpoint.architecture.max_positions} positions, fewer than a batch is long.")
     encode = Encoder(checkpoint)
