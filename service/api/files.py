@@ -172,7 +172,11 @@ def router(jobs: FileJobs) -> APIRouter:
         return download(job)
 
     @routes.delete(
-        "/{file_id}", status_code=204, responses=documented(404, 422), summary="Cancel a file, and forget it", **security
+        "/{file_id}",
+        status_code=204,
+        responses=documented(404, 422),
+        summary="Cancel a file, and forget it",
+        **security,
     )
     async def remove(file_id: str, request: Request) -> Response:
         await jobs.remove(jobs.find(file_id, native_key(request)))
