@@ -51,6 +51,22 @@ def pinned(cores: Sequence[int], command: Sequence[str]) -> list[str]:
     return [*binding, *command]
 
 
+def cores_of_others(seconds: float = 2.0) -> float:
+    """How many cores all processes together kept busy while this one slept; 0 where there is no /proc."""
+
+    def busy_s() -> float:
+        try:
+            ticks = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+        except OSError:
+            return 0.0
+        idle = ticks[3] + ticks[4]  # and waiting for a disk
+        return (sum(ticks) - idle) / os.sysconf("SC_CLK_TCK")
+
+    before = busy_s()
+    time.sleep(seconds)
+    return round((busy_s() - before) / seconds, 2)
+
+
 @dataclass(frozen=True)
 class Server:
     """A server that is ready."""
