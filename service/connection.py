@@ -17,18 +17,29 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
     Raises:
         HTTPException: 499, the client went.
     """
-    working = asyncio.ensure_future(work)
+    # in this task, as asyncio.timeout does it: another one for the work would cost each request its start and end
+    task = asyncio.current_task()
+    assert task is not None
+    cancelled_before = task.cancelling()
+    has_left = is_over = False
+
+    def leave(leaving: asyncio.Task[None]) -> None:
+        nonlocal has_left
+        if not leaving.cancelled() and not is_over:
+            has_left = True
+            task.cancel()
+
     leaving = asyncio.ensure_future(_disconnected(request))
+    leaving.add_done_callback(leave)
     try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
+        return await work
+    except asyncio.CancelledError:
+        if not has_left or task.uncancel() > cancelled_before:
+            raise
+        raise HTTPException(CLIENT_CLOSED_REQUEST, "The client closed the connection.") from None
     finally:
+        is_over = True
         leaving.cancel()
-        if not working.done():
-            working.cancel()
-            await asyncio.wait((working,))  # what it uses is released only after it has let go
-    raise HTTPException(CLIENT_CLOSED_REQUEST, "The client closed the connection.")
 
 
 async def _disconnected(request: Request) -> None:

@@ -9,7 +9,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from service import configurations, pipeline, schemas
 from service.api.events import STREAM_RESPONSE, Events, EventStream
 from service.api.files import native_key
-from service.api.json_route import JsonRoute
+from service.api.json_route import DirectRoute
 from service.dispatch import TIMEOUT_HEADER, Dispatcher
 from service.errors import documented
 from service.metrics import METRICS_TYPE, Metrics
@@ -29,7 +29,7 @@ def router(
     dispatcher: Dispatcher, registry: Registry, metrics: Metrics, complaints: Callable[[], list[str]]
 ) -> APIRouter:
     """The routes over one app's parts; `complaints` are sentences on what fails while requests are served."""
-    routes = APIRouter(route_class=JsonRoute)
+    routes = APIRouter(route_class=DirectRoute)
 
     translation_route: dict[str, Any] = {
         "dependencies": [
