@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.load.client import bodies, closed_loop, run
+from tests.load.client import bodies, closed_loop, one_client, run
 from tests.load.figures import RESULTS, Tally, percentile, write
 from tests.load.open_loop import arrivals, open_loop
 from tests.load.processes import Placement, Server, bare, ours, peer, pin_generator, placements
@@ -69,7 +69,7 @@ async def measure(subjects: Sequence[Server], rounds: int, seconds: float) -> tu
 
     for server in subjects:
         await closed_loop(server.url, requests, max(SATURATING_CLIENTS), min(seconds, 2.0))  # warm
-    await interleaved("1 client", closed(1))
+    await interleaved("1 client", lambda server, _: one_client(server.url, requests, seconds))
     for clients in SATURATING_CLIENTS:
         await interleaved(f"{clients} clients", closed(clients))
     rate = MODERATE * min(_throughput(measured, server.name) for server in subjects)
@@ -132,7 +132,7 @@ def compare(configurations: Sequence[str], placement: Placement, rounds: int, se
     with subjects(configurations, placement) as (mine, other, floor):
         ready = {server.name: server.memory() for server in (*mine, other, floor)}
         measured, rate = run(measure([*mine, other], rounds, seconds))
-        bare_tally, took = run(closed_loop(floor.url, bodies(sentences()), 1, seconds))
+        bare_tally, took = run(one_client(floor.url, bodies(sentences()), seconds))
         memory = {server.name: server.memory() for server in (*mine, other, floor)}
     loads = {
         load: {server: _figures(total, measured[load][other.name]) for server, total in measured[load].items()}
@@ -164,7 +164,7 @@ def _figures(total: Sum, peer: Sum) -> dict[str, object]:
 def main() -> int:
     """1 if a request failed; missed goals are printed."""
     parser = argparse.ArgumentParser(prog="python -m tests.load.versus", description=__doc__)
-    parser.add_argument("--configurations", nargs="+", default=["balanced", "paper-2.5"])
+    parser.add_argument("--configurations", nargs="+", default=["best-2.6", "balanced"])
     parser.add_argument("--placements", nargs="+", choices=["split", "shared"], default=["split", "shared"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each load on each server in each round")
@@ -182,7 +182,8 @@ def main() -> int:
         "no access log",
         "memory": "resident bytes (Rss of smaps_rollup: private pages and all mapped file pages that are in memory, "
         "shared or not) less those of a bare FastAPI process, both after the load",
-        "latency": "client side, from the first byte sent to the last read; in the open loop from the intended time",
+        "latency": "client side, from the first byte sent to the last read; in the open loop from the intended time; "
+        "one client uses a bare socket, several use aiohttp",
         "over_engine": "latency less X-Sub3-Encode-Ms and X-Sub3-Decode-Ms, request by request",
         "rounds": arguments.rounds,
     }
