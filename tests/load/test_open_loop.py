@@ -7,7 +7,7 @@ import statistics
 import pytest
 
 from service.settings import Settings
-from tests.load.client import bodies, closed_loop, run
+from tests.load.client import bodies, closed_loop, one_client, run
 from tests.load.open_loop import arrivals, open_loop, plot
 from tests.service.running import serve
 
@@ -37,6 +37,15 @@ def test_arrivals_follow_from_their_seed():
     assert arrivals(50, 2, seed=3) != arrivals(50, 2, seed=4)
 
 
+def test_one_client_counts_each_reply_and_what_was_not_the_engines(url):
+    tally, seconds = run(one_client(url, bodies(["The river.", "x" * 51]), 0.3))
+    assert seconds >= 0.3
+    assert len(tally.latency_ms) == len(tally.over_engine_ms) > 0
+    assert set(tally.failures) == {"status 422"}
+    assert 0 <= len(tally.latency_ms) - tally.failures.total() <= 1  # they take turns
+    assert all(0 < over < latency for over, latency in zip(tally.over_engine_ms, tally.latency_ms, strict=True))
+
+
 def test_every_arrival_is_sent_and_counted(url):
     good, bad = bodies(["The river.", "x" * 51])
     tally, _ = run(open_loop(url, [good, good, bad], arrivals(300, 0.2, seed=2)))
@@ -61,7 +70,7 @@ def test_the_engine_s_own_time_is_told_apart(url):
 
 
 def test_the_closed_loop_asks_with_each_client(url):
-    tally, _ = run(closed_loop(url, bodies(["The river."]), 3, 0.05))
+    tally, _ = run(closed_loop(url, bodies(["The river."]), 3, 0.5))
     assert len(tally.latency_ms) >= 3
     assert not tally.failures
 
