@@ -23,6 +23,27 @@ class Link(NamedTuple):
     target: Span
 
 
+def through(first: Sequence[Link], second: Sequence[Link]) -> tuple[Link, ...]:
+    """The links of a translation of a translation: from its words to those of the first source.
+
+    A word between belongs to the word of the first translation with which it has the most characters in common; what
+    finds none has no link.
+    """
+    found = []
+    for link in second:
+        overlap, source = max(
+            (
+                (min(link.source[1], known.target[1]) - max(link.source[0], known.target[0]), known.source)
+                for known in first
+            ),
+            key=lambda pair: pair[0],
+            default=(0, (0, 0)),
+        )
+        if overlap > 0:
+            found.append(Link(source, link.target))
+    return tuple(found)
+
+
 def best_layer(decoder_layers: int) -> int:
     """The decoder layer, from 1, whose attention aligns best (docs/design.md, "Alignment")."""
     return decoder_layers if decoder_layers <= 3 else decoder_layers - 1

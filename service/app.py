@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from models.format import open_model
 from service import errors
 from service.api import admin, deepl, kserve, libretranslate, native, page
 from service.api import files as files_api
@@ -18,6 +17,7 @@ from service.history import History
 from service.keys import Keys
 from service.memory import limit_bytes
 from service.metrics import Metrics
+from service.model_folder import open_models
 from service.observer import Observer
 from service.registry import Registry
 from service.scheduler import Limits, Scheduler
@@ -28,18 +28,24 @@ from service.tracing import from_environment
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """An app over the settings' model; many may live in one process.
+    """An app over the settings' models; many may live in one process.
 
     Raises:
-        ModelError: the directory is bad. It is opened here, so that a bad one never gets as far as a port.
-        UnavailableConfiguration: the directory has no such configuration.
+        ModelError: every directory is bad. They are opened here, so that bad ones never get as far as a port.
+        UnavailableConfiguration: no directory has such a configuration.
         TracingUnavailable: an OTEL_* endpoint is set, but the SDK isn't installed.
         StoreDown, StateStoreDown: the file of API keys can't be opened, or REDIS_URL is no address.
     """
-    directory = open_model(settings.model_directory)
-    by_name(directory, settings.configuration or directory.config.default_configuration)
+    folder, directories = open_models(settings)
+    asked = settings.configuration
+    if len(directories) == 1 or (asked and all(asked not in found.config.configurations for found in directories)):
+        by_name(directories[0], asked or directories[0].config.default_configuration)
     registry = Registry(
-        [directory], settings.max_batch_tokens, settings.swap_wait_seconds, limit_bytes(settings.memory_limit_bytes)
+        directories,
+        settings.max_batch_tokens,
+        settings.swap_wait_seconds,
+        limit_bytes(settings.memory_limit_bytes),
+        settings.max_pivots,
     )
     scheduler = Scheduler(
         Limits(
@@ -56,12 +62,15 @@ def create_app(settings: Settings) -> FastAPI:
     dispatcher = Dispatcher(settings, registry, scheduler, metrics, keys)
     files = FileJobs(settings, dispatcher, registry, keys)
     history = History()
-    swaps = Swaps(registry, _state_store(settings), history, metrics)
+    swaps = Swaps(registry, folder, _state_store(settings), history, metrics)
     metrics.gauge("sub3_state_store_up", "1 while the desired state is kept over a restart.", lambda: not swaps.down)
 
     def complaints() -> list[str]:
         stores = ((keys.down, "API keys"), (swaps.down, "the desired state"))
-        return [f"The store of {what} does not answer; what was known last holds." for down, what in stores if down]
+        return [
+            *(f"The store of {what} does not answer; what was known last holds." for down, what in stores if down),
+            *(f"The model {name} is not served: {fault}" for name, fault in sorted(folder.faults.items())),
+        ]
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -4,6 +4,7 @@ It starts in half a second: neither the web framework nor its settings are loade
 """
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -26,6 +27,7 @@ from service.translator import Options, Translated, Translator
 
 _LIMITS = Limits(1 << 30)  # one's own files
 _BATCH_TOKENS = 4096
+_DEFAULT = Path(os.environ.get("SUB3_MODEL_DIRECTORY") or Path(__file__).parents[1] / "models" / "store" / "en-de")
 _BAR = 30  # characters
 
 
@@ -55,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     started = time.perf_counter()
     try:
-        directory = open_model(given.model)
+        directory = _directory(given)
         name = given.config or directory.config.default_configuration
         allocation = by_name(directory, name)
         translator = Translator(directory, Tokenizer(directory), *allocation, max_batch_tokens=_BATCH_TOKENS)
@@ -143,9 +145,26 @@ def _show(name: str, part: float) -> None:
 
 def _detected(opened: OpenFile, options: Options, directory: ModelDirectory) -> Options:
     """The options with the language of the texts, or the model's where it is none of them."""
-    language = detect(sample(opened.texts))[0].language
     known = directory.config.source_languages
+    language = detect(sample(opened.texts), known)[0].language
     return replace(options, source=language if language in known else known[0])
+
+
+def _directory(given: argparse.Namespace) -> ModelDirectory:
+    """The model that is asked for, or the default one; if that hasn't the languages, the first beside it that has."""
+    directory = open_model(given.model or _DEFAULT)
+    if given.model is None and not _translates(directory, given):
+        for path in sorted(directory.path.parent.iterdir()):
+            with contextlib.suppress(ModelError):
+                other = open_model(path)
+                if _translates(other, given):
+                    return other
+    return directory
+
+
+def _translates(directory: ModelDirectory, given: argparse.Namespace) -> bool:
+    sources, targets = directory.config.source_languages, directory.config.target_languages
+    return given.source in (None, "auto", *sources) and given.target in (None, *targets)
 
 
 def _options(given: argparse.Namespace, directory: ModelDirectory) -> Options:
@@ -187,8 +206,11 @@ def _parser() -> argparse.ArgumentParser:
         "standard input goes to standard output as plain text.",
     )
     verb.add_argument("files", nargs="*", type=_file, metavar="FILE", help="txt, html, md, po, xliff, docx, odt, ...")
-    default = os.environ.get("SUB3_MODEL_DIRECTORY") or Path(__file__).parents[1] / "models" / "store" / "en-de"
-    verb.add_argument("--model", type=Path, default=default, help="model directory (default %(default)s)")
+    verb.add_argument(
+        "--model",
+        type=Path,
+        help=f"model directory (default {_DEFAULT}, or the first beside it that has the languages)",
+    )
     verb.add_argument("--config", help="configuration, such as flat-4; the model's default one if it is not given")
     verb.add_argument("--source", help="language, or auto to detect it; the model's first one if it is not given")
     verb.add_argument("--target", help="language; the model's first one if it is not given")

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
 
 _SAMPLE_CHARACTERS = 2000  # more text changes no answer and costs time
 _MOST = 3
+_LOOKED_AT = 10
+_SERVED_COUNT = 3  # as likely as this many times what the model says
 _LEAST_CONFIDENCE = 0.01
 
 
@@ -23,19 +26,25 @@ class Detected(NamedTuple):
 UNKNOWN = Detected("en", 0.0)  # of what holds no letter; the answer that LibreTranslate's clients know
 
 
-def detect(text: str) -> list[Detected]:
-    """The likely languages of a text, best first; never empty. Any language, whether a model translates it or not."""
+def detect(text: str, served: Collection[str] = ()) -> list[Detected]:
+    """The likely languages of a text, best first; never empty. Any language, whether it is served or not.
+
+    Args:
+        served: languages that come first where they are nearly as likely as others: who asks for a translation mostly
+            writes what is translated here.
+    """
     sample = " ".join(text[:_SAMPLE_CHARACTERS].split())
     if not any(character.isalpha() for character in sample):
         return [UNKNOWN]
     if sample.isupper():
         sample = sample.lower()  # the model has seen few capitals
-    labels, probabilities = _model().predict(sample, k=_MOST, threshold=_LEAST_CONFIDENCE)
+    labels, probabilities = _model().predict(sample, k=_LOOKED_AT, threshold=_LEAST_CONFIDENCE)
     found = [
         Detected(label.removeprefix("__label__"), min(1.0, round(float(probability), 4)))  # rounding may exceed 1
         for label, probability in zip(labels, probabilities, strict=True)
     ]
-    return found or [UNKNOWN]
+    found.sort(key=lambda guess: guess.confidence * (_SERVED_COUNT if guess.language in served else 1), reverse=True)
+    return found[:_MOST] or [UNKNOWN]
 
 
 @functools.cache

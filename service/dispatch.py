@@ -1,14 +1,17 @@
 """One translation request, whatever its dialect: limits, a lease on the live model, the scheduler, the cost."""
 
 import asyncio
+import functools
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from typing import NamedTuple
 
 from fastapi import Request
 from starlette.exceptions import HTTPException
 
+from service import pivot
 from service.connection import CLIENT_CLOSED_REQUEST, while_connected
 from service.facts import Facts, current
 from service.keys import Keys, KeyUse
@@ -20,6 +23,7 @@ from service.translator import OnSentence, Options, Translated, Translation, Tra
 from service.trials import Trials
 
 PIN_HEADER = "X-Sub3-Config"  # replies carry it too
+MODEL_HEADER = "X-Sub3-Model"  # and this
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 
 
@@ -70,6 +74,7 @@ class Dispatcher:
         key: str | None,
         configuration: Pin | None = None,
         on_sentence: OnSentence | None = None,
+        model: str | None = None,
     ) -> Answer:
         """Translate texts among those of other requests; their sentences leave at the next step if this one ends early.
 
@@ -81,6 +86,7 @@ class Dispatcher:
             configuration: the live one that must answer, or what chooses it; without it the request's X-Sub3-Config
                 header says, and without that the active one answers.
             on_sentence: gets each sentence as soon as it is ready, those of a text in its order.
+            model: the one that must answer; without it `asked_model` says.
 
         Raises:
             LimitExceeded: too many or too long texts, too wide a beam, too many alternatives, no such time-out.
@@ -91,20 +97,23 @@ class Dispatcher:
             HTTPException: 499, the client went.
         """
         accepted = time.perf_counter()
-        pinned = configuration or request.headers.get(PIN_HEADER)
+        pinned, model = configuration or request.headers.get(PIN_HEADER), asked_model(request, model)
         async with (
             self._admitted(texts, options) as facts,
             self._charged(key, texts),
             self._in_time(request),
-            self._registry.lease(options.source, options.target, pinned) as translator,
+            self._registry.steps(options.source, options.target, pinned, model) as steps,
         ):
-            work = translator.serve(texts, options, self._scheduler, on_sentence)
-            translated = await while_connected(request, work)
-            facts.cost = cost = _cost(translator, translated, accepted)
-        self._metrics.translated(len(texts), cost.latency_ms)
+            work = pivot.serve(steps, texts, options, self._scheduler, on_sentence)
+            done = await while_connected(request, work)
+            costs = [_cost(step.translator, translated) for step, translated in zip(steps, done, strict=True)]
+            facts.cost = cost = _whole(costs, accepted)
+        via = tuple(step.target for step in steps[:-1])
+        translations = [translation._replace(via=via) for translation in done[0].translations]
+        self._metrics.translated(len(texts), cost.latency_ms, is_pivoted=bool(via))
         if pinned is None:
-            self._trials.answered(texts, options, translated.translations, cost)
-        return Answer(translated.translations, cost)
+            self._trials.answered(texts, options, translations, costs)
+        return Answer(translations, cost)
 
     @asynccontextmanager
     async def _in_time(self, request: Request) -> AsyncIterator[None]:
@@ -196,18 +205,23 @@ def _timeout_s(request: Request, settings: Settings) -> float:
     return min(int(asked[:10]), settings.max_request_timeout_ms) / 1e3
 
 
-def _cost(translator: Translator, work: Translated, accepted: float) -> Cost:
-    """The one record of what a request cost; `accepted` is a time of time.perf_counter."""
+def asked_model(request: Request, given: str | None) -> str | None:
+    """The model that must answer: what the dialect says, or else the request's X-Sub3-Model header."""
+    return given or request.headers.get(MODEL_HEADER)
+
+
+def _cost(translator: Translator, work: Translated) -> Cost:
+    """What a model's part of a request cost; its total is the sum of its stages."""
+    stages = {
+        "queue": work.queue_ms,
+        "tokenize": work.tokenize_ms,
+        "encode": work.encode_ms,
+        "decode": work.decode_ms,
+        "detokenize": work.detokenize_ms,
+    }
     return Cost(
-        model=translator.facts,
-        latency_ms=Timings(
-            queue=work.queue_ms,
-            tokenize=work.tokenize_ms,
-            encode=work.encode_ms,
-            decode=work.decode_ms,
-            detokenize=work.detokenize_ms,
-            total=milliseconds_since(accepted),
-        ),
+        weights={translator.facts: translator.model_bytes},
+        latency_ms=Timings(**stages, total=round(sum(stages.values()), 3)),
         memory=Memory(
             model_bytes=translator.model_bytes,
             workspace_peak_bytes=work.workspace_peak_bytes,
@@ -215,3 +229,9 @@ def _cost(translator: Translator, work: Translated, accepted: float) -> Cost:
             process_rss_bytes=process_rss_bytes(),
         ),
     )
+
+
+def _whole(parts: Sequence[Cost], accepted: float) -> Cost:
+    """The one record of what a request cost; `accepted` is a time of time.perf_counter."""
+    whole = functools.reduce(Cost.then, parts)
+    return replace(whole, latency_ms=replace(whole.latency_ms, total=milliseconds_since(accepted)))

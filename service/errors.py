@@ -13,7 +13,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from models.format import UnavailableConfiguration
+from models.format import ModelError, UnavailableConfiguration
 from service.desired import CanaryConflict
 from service.dispatch import DeadlineExceeded, LimitExceeded
 from service.facts import current
@@ -24,6 +24,7 @@ from service.keys import MissingKey, QuotaExceeded, RateExceeded, StoreDown, Wro
 from service.memory import InsufficientMemory
 from service.observer import REQUEST_ID
 from service.registry import (
+    LastModel,
     NotLive,
     NotReady,
     SelfTestFailed,
@@ -44,9 +45,11 @@ STATUS: dict[type[Exception], int] = {
     UnsupportedPair: 422,
     LimitExceeded: 422,
     UnavailableConfiguration: 422,
+    ModelError: 422,
     NotLive: 422,
     UnknownModel: 404,
     CanaryConflict: 409,
+    LastModel: 409,
     SwapInProgress: 409,
     InsufficientMemory: 507,
     TooManyFollowers: 429,
@@ -66,7 +69,7 @@ MEANING = {
     401: "The bearer token or the API key is missing; a wrong bearer token is 401 too.",
     403: "The API key is missing or wrong, or what was asked for is turned off.",
     404: "There is no such model or file.",
-    409: "Another swap is running, a canary is in the way, or a file is not translated yet.",
+    409: "Another swap is running, a canary is in the way, it is the only model, or a file is not translated yet.",
     413: "The body is too large.",
     415: "The body is of a kind that is not taken, or it is compressed.",
     422: "The body is JSON, but its content is refused: the sentence says which field and why.",
@@ -117,6 +120,7 @@ KSERVE = Dialect(
     {
         UnknownModel: (400, "{}"),
         UnavailableConfiguration: (400, "{}"),
+        ModelError: (400, "{}"),
         NotLive: (400, "{}"),
         CanaryConflict: (400, "{}"),
     },

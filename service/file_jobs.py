@@ -13,12 +13,12 @@ from fastapi import Request
 
 from service import pipeline
 from service.detection import detect
-from service.dispatch import PIN_HEADER, TIMEOUT_HEADER, Dispatcher
+from service.dispatch import MODEL_HEADER, PIN_HEADER, TIMEOUT_HEADER, Dispatcher, asked_model
 from service.files import Aligned, Limits, OpenFile, ending_of, open_file
 from service.files.parts import Collected, parts, sample
 from service.keys import Keys, RateExceeded
 from service.pipeline import AUTO, Wish
-from service.registry import Registry, UnsupportedPair
+from service.registry import Registry
 from service.scheduler import QueueFull
 from service.settings import Settings
 from service.translator import Options
@@ -95,10 +95,9 @@ class FileJobs:
             MissingKey, WrongKey, StoreDown: as the keys say.
         """
         ending_of(name)
-        pairs = self._registry.pairs()
-        if not any(options.target == target and options.source in (AUTO, source) for source, target in pairs):
-            known = ", ".join(f"{source} -> {target}" for source, target in pairs)
-            raise UnsupportedPair(f"This language pair is not supported; the supported ones are {known}.")
+        model = asked_model(request, None)
+        if options.source != AUTO or not self._registry.sources(options.target, model):
+            self._registry.way(options.source, options.target, model)
         self._dispatcher.check(["-"], options)
         if self._keys.required:
             await asyncio.to_thread(self._keys.usage, key)
@@ -182,11 +181,10 @@ class FileJobs:
 
     async def _translate(self, job: FileJob, opened: OpenFile, request: Request) -> None:
         job.source = job.options.source
+        sources = self._registry.sources(job.options.target, asked_model(request, None))
         if job.source == AUTO:
-            job.source = (await asyncio.to_thread(detect, sample(opened.texts)))[0].language
-        options = replace(
-            job.options, source=pipeline.source_of(job.source, job.options, self._registry), alignment=True
-        )
+            job.source = (await asyncio.to_thread(detect, sample(opened.texts), sources))[0].language
+        options = replace(job.options, source=pipeline.source_of(job.source, job.options, sources), alignment=True)
         translations = Collected(opened.texts)
         for part in parts(opened.texts, self._settings.max_text_characters, self._settings.max_texts):
             wish = Wish([text for _, text in part], options)
@@ -228,8 +226,9 @@ class FileJobs:
 def _patient(request: Request, settings: Settings) -> Request:
     """A request in the name of another, whose client never leaves: a file is translated after its upload has ended."""
     headers = [(TIMEOUT_HEADER.lower().encode(), str(settings.max_request_timeout_ms).encode())]
-    if PIN_HEADER in request.headers:
-        headers.append((PIN_HEADER.lower().encode(), request.headers[PIN_HEADER].encode("latin-1")))
+    for name in (PIN_HEADER, MODEL_HEADER):
+        if name in request.headers:
+            headers.append((name.lower().encode(), request.headers[name].encode("latin-1")))
 
     async def never() -> dict[str, str]:
         await asyncio.Event().wait()

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 KEPT = 256
-What = Literal["swap", "load", "unload", "canary", "promote", "rollback", "restore", "follow"]
+What = Literal["swap", "load", "unload", "canary", "promote", "rollback", "restore", "follow", "add", "remove"]
 Result = Literal["ok", "unchanged", "refused", "failed"]
 
 
@@ -23,7 +23,8 @@ class TooManyFollowers(Exception):
 class Event:
     """One thing that somebody did: `who` is the name of a token, "start", or "replica" for what another one was told.
 
-    Ids rise, also over a restart. `before` and `after` are the active configurations; `detail` is a refusal's sentence.
+    Ids rise, also over a restart. `before` and `after` are the active configurations, "" of a model that wasn't
+    served; `detail` is a refusal's sentence.
     """
 
     id: int

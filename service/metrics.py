@@ -59,20 +59,37 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The record of one request."""
+    """The record of one request: which weights answered, the first ones first, with their bytes, and what that took."""
 
-    model: ModelFacts
+    weights: Mapping[ModelFacts, int]
     latency_ms: Timings
     memory: Memory
 
+    @property
+    def model(self) -> ModelFacts:
+        """The weights that answered, or of several the first ones."""
+        return next(iter(self.weights))
+
+    def then(self, later: "Cost") -> "Cost":
+        """Of two parts of a request, done one after the other.
+
+        Times add up, and so do the bytes of different weights; of scratch the larger part counts, since one is given
+        back before the other begins.
+        """
+        latency = {name: getattr(self.latency_ms, name) + getattr(later.latency_ms, name) for name in _names(Timings)}
+        memory = {name: max(getattr(self.memory, name), getattr(later.memory, name)) for name in _names(Memory)}
+        weights = {**self.weights, **later.weights}
+        memory["model_bytes"] = sum(weights.values())
+        return Cost(weights, Timings(**{name: round(ms, 3) for name, ms in latency.items()}), Memory(**memory))
+
     def headers(self) -> dict[str, str]:
-        """The same figures as X-Sub3-* headers."""
-        model = self.model
+        """The same figures as X-Sub3-* headers; where several models answered, their facts are lists."""
+        models = list(self.weights)
         headers = {
-            "X-Sub3-Model": model.name,
-            "X-Sub3-Config": model.config,
-            "X-Sub3-Version": model.version,
-            "X-Sub3-Bits-Per-Weight": repr(model.bits_per_weight),
+            "X-Sub3-Model": ", ".join(model.name for model in models),
+            "X-Sub3-Config": ", ".join(model.config for model in models),
+            "X-Sub3-Version": ", ".join(model.version for model in models),
+            "X-Sub3-Bits-Per-Weight": ", ".join(repr(model.bits_per_weight) for model in models),
         }
         for record, names in ((self.latency_ms, _TIMING_HEADERS), (self.memory, _MEMORY_HEADERS)):
             headers.update({header: repr(getattr(record, name)) for name, header in names.items()})
@@ -82,6 +99,10 @@ class Cost:
 # made once: of a request's 2.3 ms beside the engine, on a core whose caches the engine has just filled, each counts
 _TIMING_HEADERS = {field.name: f"X-Sub3-{field.name.title()}-Ms" for field in fields(Timings)}
 _MEMORY_HEADERS = {field.name: f"X-Sub3-{field.name.title().replace('_', '-')}" for field in fields(Memory)}
+
+
+def _names(record: type[Timings] | type[Memory]) -> list[str]:
+    return [field.name for field in fields(record)]
 
 
 def process_rss_bytes() -> int:
@@ -133,6 +154,9 @@ class Metrics:
         )
         self._stage = {field.name: stages.labels(field.name) for field in fields(Timings)}
         self._texts = Counter("sub3_texts", "Texts translated.", registry=self._registry)
+        self._pivoted = Counter(
+            "sub3_pivoted_texts", "Those of them that went through a third language.", registry=self._registry
+        )
         self._failures = Counter(
             "sub3_failures", "Translations refused or failed, by reason.", ["reason"], registry=self._registry
         )
@@ -156,9 +180,11 @@ class Metrics:
         """Count an HTTP request; `route` is its template, so that there are few."""
         self._requests.labels(route, str(status)).inc()
 
-    def translated(self, texts: int, timings: Timings) -> None:
+    def translated(self, texts: int, timings: Timings, *, is_pivoted: bool) -> None:
         """Count a finished request."""
         self._texts.inc(texts)
+        if is_pivoted:
+            self._pivoted.inc(texts)
         for name, histogram in self._stage.items():
             histogram.observe(1e-3 * getattr(timings, name))
 

@@ -72,7 +72,8 @@ def log_access(method: str, route: str, status: int, milliseconds: float | None,
         "key": facts.key,
         "texts": facts.texts,
         "characters": facts.characters,
-        "configuration": facts.cost.model.config if facts.cost else None,
+        "configuration": ",".join(model.config for model in facts.cost.weights) if facts.cost else None,
+        "model": ",".join(model.name for model in facts.cost.weights) if facts.cost else None,
     }
     rest = " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
     _log.info("%s", rest, extra={"fields": fields})

@@ -2,17 +2,17 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import fields, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
 from fastapi import Request
 
 from service.detection import Detected, detect
-from service.dispatch import Dispatcher
+from service.dispatch import Dispatcher, asked_model
 from service.markup import Document, Markup
-from service.metrics import Cost, Memory, Timings
+from service.metrics import Cost
 from service.registry import Pin, Registry
 from service.translator import Candidate, OnSentence, Options, TranslatedSentence, Translation
 
@@ -27,6 +27,7 @@ class Wish(NamedTuple):
     options: Options
     markup: Markup | None = None
     configuration: Pin | None = None  # the live one that must answer, or what chooses it
+    model: str | None = None  # the one that must answer
 
 
 class Outcome(NamedTuple):
@@ -64,14 +65,16 @@ async def translate(
     Raises:
         Exception: as the dispatcher says.
     """
+    model = asked_model(request, wish.model)
+    sources = registry.sources(wish.options.target, model)
     if sum(map(len, wish.texts)) > _CHARACTERS_ON_THE_LOOP:
-        prepared = await asyncio.to_thread(_prepare, wish)
+        prepared = await asyncio.to_thread(_prepare, wish, sources)
     else:
-        prepared = _prepare(wish)
+        prepared = _prepare(wish, sources)
     by_source: dict[str, list[int]] = defaultdict(list)
     for index, (text, detected) in enumerate(zip(prepared.plain, prepared.detected, strict=True)):
         if text:
-            by_source[source_of(detected.language, wish.options, registry)].append(index)
+            by_source[source_of(detected.language, wish.options, sources)].append(index)
 
     translations = [Translation(Candidate(text, 0.0), ()) for text in prepared.plain]
     cost: Cost | None = None
@@ -84,8 +87,8 @@ async def translate(
         if prepared.documents is not None and any(prepared.documents[index].needs_alignment for index in indices):
             options = replace(options, alignment=True)
         passed_on = None if on_sentence is None else partial(_pass_on, on_sentence, indices)
-        answer = await dispatcher.translate(request, texts, options, key, wish.configuration, passed_on)
-        cost = answer.cost if cost is None else _sum(cost, answer.cost)
+        answer = await dispatcher.translate(request, texts, options, key, wish.configuration, passed_on, model)
+        cost = answer.cost if cost is None else cost.then(answer.cost)
         for index, translation in zip(indices, answer.translations, strict=True):
             translations[index] = translation
     if prepared.documents is not None:
@@ -98,17 +101,20 @@ def _pass_on(on_sentence: OnSentence, indices: list[int], sentence: TranslatedSe
     on_sentence(sentence._replace(text=indices[sentence.text]))
 
 
-def _prepare(wish: Wish) -> _Prepared:
+def _prepare(wish: Wish, sources: Collection[str]) -> _Prepared:
     documents = None if wish.markup is None else [Document(text, wish.markup, is_aligned=True) for text in wish.texts]
     plain = wish.texts if documents is None else [document.text for document in documents]
     if wish.options.source == AUTO:
-        return _Prepared(documents, plain, [detect(text)[0] for text in plain])
+        return _Prepared(documents, plain, [detect(text, sources)[0] for text in plain])
     return _Prepared(documents, plain, [Detected(wish.options.source, 1.0)] * len(plain))
 
 
-def source_of(detected: str, options: Options, registry: Registry) -> str:
-    """The source to translate from: what was detected, if a model translates it, else one that a model does."""
-    sources = [source for source, target in registry.pairs() if target == options.target]
+def source_of(detected: str, options: Options, sources: Sequence[str]) -> str:
+    """The source to translate from: what was detected, if there is a way from it, else the first that has one.
+
+    Args:
+        sources: the languages that there is a way from, to the target of the options.
+    """
     return sources[0] if options.source == AUTO and sources and detected not in sources else detected
 
 
@@ -118,14 +124,3 @@ def _rendered(document: Document, translation: Translation) -> Translation:
         for candidate in (translation.best, *translation.alternatives)
     ]
     return Translation(best, tuple(alternatives))
-
-
-def _sum(first: Cost, second: Cost) -> Cost:
-    """Of two parts of a request, done one after the other; the model is the first part's."""
-    latency = {name: getattr(first.latency_ms, name) + getattr(second.latency_ms, name) for name in _names(Timings)}
-    memory = {name: max(getattr(first.memory, name), getattr(second.memory, name)) for name in _names(Memory)}
-    return Cost(first.model, Timings(**latency), Memory(**memory))
-
-
-def _names(record: type[Timings] | type[Memory]) -> list[str]:
-    return [field.name for field in fields(record)]

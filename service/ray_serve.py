@@ -50,7 +50,9 @@ class Replica:
         """
         wish = ConfigRequest.model_validate(dict(user_config))
         registry: Registry = self.app.state.registry
-        for name in registry.models:
+        models = registry.models
+        having = [name for name, model in models.items() if wish.config in model.directory.config.configurations]
+        for name in having or models:  # a configuration's name is for the models that have it
             await asyncio.to_thread(
                 registry.change, name, lambda files, now: now.activate(choose(files, wish)), wish.policy
             )

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -20,6 +20,7 @@ from service.configurations import Choice, by_name
 from service.desired import Desired
 from service.memory import InsufficientMemory, give_back, needed_bytes, own_bytes
 from service.metrics import LiveFacts, ModelFacts, milliseconds_since, process_rss_bytes
+from service.routing import Leg, Pair, Way, ways
 from service.tokenizer import Tokenizer
 from service.translator import Options, Translator
 
@@ -27,6 +28,7 @@ WARM_UP_TEXT = "Hello, world."
 Policy = Literal["availability", "resource"]
 # What must answer: a live configuration's name, or what chooses one among those that are live.
 Pin = str | Callable[[Sequence[ModelFacts]], str]
+_MOST_NAMED = 30  # pairs in a sentence
 
 
 class NotReady(Exception):
@@ -43,6 +45,10 @@ class UnknownModel(Exception):
 
 class UnsupportedPair(Exception):
     """A language pair that no live model translates; the sentence lists those that there are."""
+
+
+class LastModel(Exception):
+    """The only model was to be removed."""
 
 
 class NotLive(Exception):
@@ -79,6 +85,23 @@ class Change(NamedTuple):
     def unchanged(self) -> bool:
         """Whether nothing was to be done."""
         return self.before == self.after
+
+
+class Move(NamedTuple):
+    """A model that came or went: its active configuration, what that took, resident bytes before and after."""
+
+    active: ModelFacts
+    milliseconds: float
+    rss_before: int
+    rss_after: int
+
+
+class Step(NamedTuple):
+    """A leased translator, and the languages that it is asked for."""
+
+    translator: Translator
+    source: str
+    target: str
 
 
 @dataclass(eq=False, slots=True)
@@ -129,7 +152,10 @@ class Model:
 
 
 class Registry:
-    """Models by name. `change` may be called from any thread, `lease` on any event loop."""
+    """Models by name, in the order of their names.
+
+    `change`, `add` and `remove` may be called from any thread, `steps` on any event loop.
+    """
 
     def __init__(
         self,
@@ -137,28 +163,51 @@ class Registry:
         max_batch_tokens: int,
         swap_wait_s: float = 10.0,
         memory_limit_bytes: int | None = None,
+        max_pivots: int = 1,
     ) -> None:
         """Read the tokenizers; nothing serves before `start`.
 
         Args:
             swap_wait_s: longest time that a request waits for a swap under `resource`, or it for requests.
             memory_limit_bytes: resident bytes that the process may have after a change.
+            max_pivots: most languages that a translation may go through where no model translates a pair.
         """
-        self.models = {directory.config.name: Model(directory, Tokenizer(directory)) for directory in directories}
+        self._max_pivots = max_pivots
+        self.models: Mapping[str, Model] = {}
+        self.ways: Mapping[Pair, Way] = {}
+        self._list(Model(directory, Tokenizer(directory)) for directory in directories)
         self._max_batch_tokens = max_batch_tokens
         self._swap_wait_s = swap_wait_s
         self._draining = False
         self.memory_limit_bytes = memory_limit_bytes
-        self._lock = threading.Lock()  # guards desired, live, held and readers; held for a few instructions
+        self._lock = threading.Lock()  # guards models, desired, live, held and readers; held for a few instructions
         self._released = threading.Condition(self._lock)
 
-    def start(self, configuration: str | None = None, wanted: Mapping[str, Desired] | None = None) -> None:
-        """Load and test every model as `wanted` says by its name, or else in the configuration or its default one."""
+    def start(self) -> None:
+        """Load and test every model in its default configuration."""
         for name, model in self.models.items():
-            first = configuration or model.directory.config.default_configuration
-            desired = (wanted or {}).get(name) or Desired(by_name(model.directory, first))
-            model.loading = tuple(desired.choices)
+            self.start_model(name, Desired(by_name(model.directory, model.directory.config.default_configuration)))
+
+    def start_model(self, name: str, desired: Desired) -> None:
+        """Load and test what a model that serves nothing yet is to serve.
+
+        Raises:
+            Exception: as `change` says; nothing is loaded then.
+        """
+        model = self.find(name)
+        model.loading = tuple(desired.choices)
+        try:
             self._switch(model, desired, self._load(model, desired.choices.values()))
+        finally:
+            model.loading = ()
+
+    def enlist(self, directory: ModelDirectory) -> None:
+        """List a model that `start_model` is to start; until then the registry is not ready."""
+        self._list([*self.models.values(), Model(directory, Tokenizer(directory))])
+
+    def strike(self, name: str) -> None:
+        """List a model that serves nothing no longer."""
+        self._list(model for other, model in self.models.items() if other != name)
 
     def drain(self) -> None:
         """Be not ready from now on, so that balancers turn away; requests are served as before."""
@@ -167,7 +216,11 @@ class Registry:
     @property
     def ready(self) -> bool:
         """Whether every model has translated its warm-up sentence, and the server isn't about to end."""
-        return not self._draining and all(model.answers is not None for model in self.models.values())
+        return (
+            not self._draining
+            and bool(self.models)
+            and all(model.answers is not None for model in self.models.values())
+        )
 
     def facts(self) -> Iterator[LiveFacts]:
         """The live configurations, with their bytes and their measured quality; a custom one has none."""
@@ -178,14 +231,39 @@ class Registry:
                 quality = measured[facts.config].quality if facts.config in measured else {}
                 yield LiveFacts(facts, size, size + own_bytes(model.directory), quality)
 
-    def pairs(self) -> list[tuple[str, str]]:
-        """The language pairs (source, target) that there are models for."""
-        return [
-            (source, target)
-            for model in self.models.values()
-            for source in model.directory.config.source_languages
-            for target in model.directory.config.target_languages
-        ]
+    def pairs(self) -> list[Pair]:
+        """The language pairs that there is a way for; those that a model translates itself come first."""
+        return list(self.ways)
+
+    def sources(self, target: str, model: str | None = None) -> list[str]:
+        """The languages that can be translated into another one (by a model itself), likewise."""
+        if model is not None:
+            pairs: Iterable[Pair] = _pairs_of(self.models[model]) if model in self.models else []
+        else:
+            pairs = self.ways
+        return [source for source, other in pairs if other == target]
+
+    def way(self, source: str, target: str, model: str | None = None) -> Way:
+        """Which models translate a pair, in order: the named one, or else as `routing.ways` says.
+
+        Raises:
+            UnsupportedPair: none does, or the named one doesn't.
+        """
+        pair = (source, target)
+        if model is not None:
+            able = [name for name, other in self.models.items() if pair in _pairs_of(other)]
+            if model not in able:
+                raise UnsupportedPair(
+                    f"No model {model[:100]!r} translates this language pair itself; {', '.join(able) or 'none'} can."
+                )
+            return (Leg(model, source, target),)
+        if pair not in self.ways:
+            pairs = [f"{known} -> {other}" for known, other in self.ways]
+            more = f" and {len(pairs) - _MOST_NAMED} more" if len(pairs) > _MOST_NAMED else ""
+            raise UnsupportedPair(
+                f"This language pair is not supported; the supported ones are {', '.join(pairs[:_MOST_NAMED])}{more}."
+            )
+        return self.ways[pair]
 
     def find(self, name: str) -> Model:
         """The model of a name.
@@ -203,25 +281,42 @@ class Registry:
             return [live.translator for live in model.live.values()]
 
     @asynccontextmanager
-    async def lease(self, source: str, target: str, configuration: Pin | None = None) -> AsyncIterator[Translator]:
-        """The translator of a language pair, kept alive until the block ends, whatever is swapped meanwhile.
+    async def steps(
+        self, source: str, target: str, configuration: Pin | None = None, model: str | None = None
+    ) -> AsyncIterator[tuple[Step, ...]]:
+        """The translators of a language pair, in order, kept alive until the block ends, whatever is changed meanwhile.
 
         Args:
-            configuration: the live one that must answer, or what chooses it, which is called at the instant of the
-                lease, so that no swap comes between; without it the active one does, or its canary.
+            configuration: the live one that must answer, of each model on the way, or what chooses it, which is called
+                at the instant of the lease, so that no swap comes between; without it the active ones do, or their
+                canaries.
+            model: the one that must answer.
 
         Raises:
-            UnsupportedPair: no model translates it.
-            NotReady: the model hasn't translated its warm-up sentence yet.
+            UnsupportedPair: no model translates it, or the named one doesn't.
+            NotReady: a model hasn't translated its warm-up sentence yet.
             NotLive: the configuration is not among the live ones.
             SwapTookTooLong: the configuration was being replaced under `resource` for longer than a request may wait.
         """
-        model = self._of_pair(source, target)
-        live = await self._admit(model, configuration)
-        try:
-            yield live.translator
-        finally:
-            self._release(model, live)
+        with ExitStack() as leases:
+            steps: list[Step] = []
+            while not steps:
+                for leg in self.way(source, target, model):
+                    live = await self._admit(leg.model, configuration, leases)
+                    if live is None:  # the model was removed since the way was found: there may be another one
+                        leases.close()
+                        steps.clear()
+                        break
+                    steps.append(Step(live.translator, leg.source, leg.target))
+            yield tuple(steps)
+
+    @asynccontextmanager
+    async def lease(
+        self, source: str, target: str, configuration: Pin | None = None, model: str | None = None
+    ) -> AsyncIterator[Translator]:
+        """The only one of `steps`, of a pair that a model translates itself."""
+        async with self.steps(source, target, configuration, model) as (step,):
+            yield step.translator
 
     def change(
         self, name: str, evolve: Callable[[ModelDirectory, Desired], Desired], policy: Policy = "availability"
@@ -246,6 +341,9 @@ class Registry:
         if not model.changing.acquire(blocking=False):
             raise SwapInProgress(f"Another swap of {name} is running; retry when it has ended.")
         try:
+            if self.models.get(name) is not model:  # it was removed meanwhile
+                self.find(name)
+                raise SwapInProgress(f"The model {name} was just replaced; retry.")
             before, answered, rss_before = model.wanted, model.active, process_rss_bytes()
             after = evolve(model.directory, before)
             for choice in after.choices.values():
@@ -265,6 +363,52 @@ class Registry:
             model.loading = ()
             model.changing.release()
 
+    def add(self, directory: ModelDirectory, first: Callable[[ModelDirectory], Desired]) -> Move:
+        """One more model serves; blocks while it is loaded and tested. If anything fails, nothing has changed.
+
+        Args:
+            directory: of a model whose name no other one has.
+            first: what it is to serve.
+
+        Raises:
+            Exception: as `change` says.
+        """
+        started, rss_before = time.perf_counter(), process_rss_bytes()
+        model = Model(directory, Tokenizer(directory))
+        desired = first(directory)
+        choices = list(desired.choices.values())
+        self._check_fits(model, choices, [], "resource")  # nothing is dropped for it
+        self._switch(model, desired, self._load(model, choices))
+        with self._lock:
+            self._list([*self.models.values(), model])
+        return Move(model.active.facts, milliseconds_since(started), rss_before, process_rss_bytes())
+
+    def remove(self, name: str) -> Move:
+        """A model serves no longer; requests in flight finish, and the last of them frees it.
+
+        Raises:
+            UnknownModel: there is no such model.
+            SwapInProgress: a change of it is running.
+            LastModel: there is no other one.
+        """
+        started, rss_before = time.perf_counter(), process_rss_bytes()
+        model = self.find(name)
+        if not model.changing.acquire(blocking=False):
+            raise SwapInProgress(f"A swap of {name} is running; retry when it has ended.")
+        try:
+            with self._lock:
+                if self.models.get(name) is model and len(self.models) == 1:
+                    raise LastModel(f"{name} is the only model; add another one first.")
+                self._list(other for other in self.models.values() if other is not model)
+                surplus, model.live, model.canary = list(model.live.values()), {}, None
+                for live in surplus:
+                    live.retired = True
+                unused = [live for live in surplus if live.readers == 0]
+            self._drop(model, unused)
+        finally:
+            model.changing.release()
+        return Move(model.active.facts, milliseconds_since(started), rss_before, process_rss_bytes())
+
     def close(self) -> None:
         """Free every engine; no lease may be held."""
         for model in self.models.values():
@@ -272,26 +416,33 @@ class Registry:
             for entry in live.values():
                 entry.translator.close()
 
-    def _of_pair(self, source: str, target: str) -> Model:
-        for model in self.models.values():
-            config = model.directory.config
-            if source in config.source_languages and target in config.target_languages:
-                return model
-        pairs = ", ".join(f"{known} -> {other}" for known, other in self.pairs())
-        raise UnsupportedPair(f"This language pair is not supported; the supported ones are {pairs}.")
+    def _list(self, models: Iterable[Model]) -> None:
+        """Have these models; who goes through the old ones at this moment is not disturbed."""
+        by_name = {model.directory.config.name: model for model in models}
+        self.models = {name: by_name[name] for name in sorted(by_name)}
+        self.ways = ways({name: _pairs_of(model) for name, model in self.models.items()}, self._max_pivots)
 
-    async def _admit(self, model: Model, configuration: Pin | None) -> _Live:
-        """Count a reader in, after the swap that holds the configuration, if one does."""
+    async def _admit(self, name: str, configuration: Pin | None, leases: ExitStack) -> _Live | None:
+        """Count a reader in until the leases end, after the swap that holds the configuration, if one does.
+
+        None if the model is no longer there.
+        """
         deadline = time.monotonic() + self._swap_wait_s
         while True:
             with self._lock:
-                name = _answering(model, configuration)
-                live = model.live.get(name)
+                model = self.models.get(name)
+                if model is None:
+                    return None
+                chosen = _answering(model, configuration)
+                live = model.live.get(chosen)
                 if live is not None:
                     live.readers += 1
+                    leases.callback(self._release, model, live)
                     return live
-                if name not in model.held or model.reopened is None:
-                    raise NotLive(f"{name[:100]!r} is not live; live are {', '.join([*model.live, *model.held])}.")
+                if chosen not in model.held or model.reopened is None:
+                    raise NotLive(
+                        f"{chosen[:100]!r} is not live in {name}; live are {', '.join([*model.live, *model.held])}."
+                    )
                 reopened = asyncio.wrap_future(model.reopened)
             await asyncio.wait((reopened,), timeout=deadline - time.monotonic())
             if not reopened.done():
@@ -396,6 +547,11 @@ class Registry:
     def _drained(self, held: Iterable[_Live]) -> bool:
         with self._lock:
             return self._released.wait_for(lambda: not any(live.readers for live in held), self._swap_wait_s)
+
+
+def _pairs_of(model: Model) -> list[Pair]:
+    config = model.directory.config
+    return [(source, target) for source in config.source_languages for target in config.target_languages]
 
 
 def _answering(model: Model, configuration: Pin | None) -> str:

@@ -164,8 +164,11 @@ class Scheduler:
             return replace(self._load, steps=list(self._load.steps))
 
     @contextmanager
-    def announced(self, tokens: int) -> Iterator[None]:
+    def announced(self, tokens: int, *, is_begun: bool = False) -> Iterator[None]:
         """Count tokens as waiting while the block makes their sentences. An empty queue takes a request of any size.
+
+        Args:
+            is_begun: they go on with a request that has had its place, so they have one.
 
         Raises:
             QueueFull: at once, if they have no place.
@@ -175,7 +178,7 @@ class Scheduler:
             if self._closed:
                 raise SchedulerClosed
             waiting = self._load.waiting_tokens
-            if waiting and waiting + tokens > self._limits.queue_tokens:
+            if not is_begun and waiting and waiting + tokens > self._limits.queue_tokens:
                 raise QueueFull(self._retry_after_s())
             self._load.waiting_tokens += tokens
         try:

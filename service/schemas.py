@@ -79,7 +79,15 @@ class TranslateRequest(Body):
         default=None,
         min_length=1,
         max_length=200,
-        description="The live configuration that must answer, else the active one; the header X-Sub3-Config pins too.",
+        description="The live configuration that must answer, of each model on the way, else the active ones; the "
+        "header X-Sub3-Config pins too.",
+    )
+    model: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="The model that must answer, of those that translate the pair themselves; the header X-Sub3-Model "
+        "says so too.",
     )
 
     @field_validator("source", "target")
@@ -115,13 +123,19 @@ class Translation(Body):
     cut_sentences: int | None = Field(
         default=None, description="There if sentences were longer than the model's window: so many were cut at clauses."
     )
+    via: list[str] | None = Field(
+        default=None, description="There if no model translates the pair itself: the languages that it went through."
+    )
 
 
 class TranslateReply(Body):
     """Translations in the order of the texts, the weights that made them, and what they cost."""
 
     translations: list[Translation]
-    model: ModelFacts
+    model: ModelFacts = Field(description="Of several, the first that answered.")
+    models: list[ModelFacts] | None = Field(
+        default=None, description="There if several models answered: all of them, in the order in which they did."
+    )
     latency_ms: Timings
     memory: Memory
 
@@ -176,10 +190,60 @@ class ModelInfo(Body):
     configurations: list[ConfigurationInfo]
 
 
+class PairInfo(Body):
+    """A language pair that is served: by one model, or through languages that stand between."""
+
+    source: str
+    target: str
+    via: list[str] = Field(description="Empty if a model translates it itself.")
+    models: list[str] = Field(description="Those that answer, one after the other.")
+
+
 class ModelsReply(Body):
-    """The live models."""
+    """The live models, and what can be translated with them."""
 
     models: list[ModelInfo]
+    pairs: list[PairInfo]
+
+
+class MemoryInfo(Body):
+    """Resident bytes of the process, and the most that a swap may bring it to (null: nothing limits it)."""
+
+    process_rss_bytes: int
+    limit_bytes: int | None
+
+
+class InstalledModel(Body):
+    """A model directory: what it is, and whether it is served."""
+
+    name: str
+    state: Literal["live", "loading", "unloaded", "bad"]
+    reason: str | None = Field(description="What is wrong with it; null if nothing is.")
+    source_languages: list[str]
+    target_languages: list[str]
+    active: str | None = Field(description="The configuration that answers; null if the model isn't served.")
+    saved: bool = Field(description="Whether what is served of it would survive a restart.")
+
+
+class InstalledReply(Body):
+    """The model directories that there are, and what can be translated now."""
+
+    models: list[InstalledModel]
+    pairs: list[PairInfo]
+    memory: MemoryInfo
+
+
+class ModelMove(Body):
+    """A model that is served from now on, or no longer, what that took and what can be translated now."""
+
+    name: str
+    result: Literal["ok", "unchanged"]
+    active: str | None = Field(description="The configuration that answers, or did; null if none did.")
+    milliseconds: float
+    pairs: list[PairInfo]
+    saved: bool = Field(description="Whether this state would survive a restart.")
+    rss_bytes_before: int
+    rss_bytes_after: int = Field(description="What still answers requests in flight is in it.")
 
 
 class Health(Body):
@@ -215,13 +279,6 @@ class LiveInfo(Body):
     role: Literal["active", "canary", "loaded"]
     bits_per_weight: float
     model_bytes: int
-
-
-class MemoryInfo(Body):
-    """Resident bytes of the process, and the most that a swap may bring it to (null: nothing limits it)."""
-
-    process_rss_bytes: int
-    limit_bytes: int | None
 
 
 class AdminModelReply(Body):

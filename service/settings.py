@@ -17,12 +17,28 @@ class Settings(BaseSettings):
     _admin_names: dict[str, SecretStr] = PrivateAttr(default_factory=dict)
     _redis_password: str | None = PrivateAttr(default=None)
 
-    model_directory: Path = Field(
-        default=Path("models/store/en-de"),
-        description="Directory of the model to serve, in the format of docs/design.md.",
+    models_directory: Path = Field(
+        default=Path("models/store"),
+        description="Folder of model directories, in the format of docs/design.md; a model has its directory's name.",
+    )
+    served_models: str = Field(
+        default="",
+        description="Names of models in SUB3_MODELS_DIRECTORY to serve at start, with commas between; all if empty.",
+    )
+    model_directory: Path | None = Field(
+        default=None, description="The one model directory to serve, instead of those in SUB3_MODELS_DIRECTORY."
     )
     configuration: str | None = Field(
-        default=None, description="Configuration to serve at start; the directory's default_configuration if unset."
+        default=None,
+        description="Configuration to serve at start, of the models that have it; else, and if it is unset, the "
+        "directory's default_configuration.",
+    )
+    max_pivots: int = Field(
+        default=1,
+        ge=0,
+        le=4,
+        description="Most languages that a translation goes through where no model translates the pair itself; 0 turns "
+        "that off.",
     )
     host: str = Field(
         default="127.0.0.1",
@@ -161,6 +177,11 @@ class Settings(BaseSettings):
     )
 
     @property
+    def served_names(self) -> list[str]:
+        """The names in served_models."""
+        return [name.strip() for name in self.served_models.split(",") if name.strip()]
+
+    @property
     def redis_password(self) -> str | None:
         """What redis_password_file holds; None leaves what the address says."""
         return self._redis_password
@@ -171,7 +192,13 @@ class Settings(BaseSettings):
         return self._admin_names
 
     @field_validator(
-        "admin_token_file", "admin_tokens_file", "state_file", "redis_url", "redis_password_file", mode="before"
+        "model_directory",
+        "admin_token_file",
+        "admin_tokens_file",
+        "state_file",
+        "redis_url",
+        "redis_password_file",
+        mode="before",
     )
     @classmethod
     def _unset_if_empty(cls, value: object) -> object:

@@ -25,7 +25,10 @@ class BadState(Exception):
 
 @dataclass(frozen=True)
 class Saved:
-    """A model's desired state as JSON, and how many changes led to it; the higher generation wins."""
+    """A model's desired state as JSON, and how many changes led to it; the higher generation wins.
+
+    `desired` is None of a model that is not to be served.
+    """
 
     generation: int
     desired: Any

@@ -72,7 +72,7 @@ class Tracing:
             "sub3.characters": facts.characters,
         }
         if facts.cost is not None:
-            model = facts.cost.model
+            model = facts.cost.model  # of several, the first
             attributes |= {
                 "sub3.model": model.name,
                 "sub3.config": model.config,

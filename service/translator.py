@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
@@ -53,11 +53,15 @@ class Candidate(NamedTuple):
 
 
 class Translation(NamedTuple):
-    """A text's best translation and the next best, best first; how many sentences were too long and were cut."""
+    """A text's best translation and the next best, best first; how many sentences were too long and were cut.
+
+    `via` are the languages that it went through, where no model translates the pair itself.
+    """
 
     best: Candidate
     alternatives: tuple[Candidate, ...]
     cut_sentences: int = 0
+    via: tuple[str, ...] = ()
 
 
 class TranslatedSentence(NamedTuple):
@@ -67,9 +71,13 @@ class TranslatedSentence(NamedTuple):
     sentence: int
     source: str
     best: Candidate
+    begin: int  # where the source stands in its text, in characters
+    is_last: bool  # of its text
 
 
 OnSentence = Callable[[TranslatedSentence], None]
+# What goes on with all sentences of a request: for each of them, its translations by the models after this one.
+GoOn = Callable[[Sequence[TranslatedSentence]], Awaitable[Sequence[list[Candidate]]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +109,25 @@ class _Sentence(NamedTuple):
 _Document = list[_Sentence]
 
 
+class _Place(NamedTuple):
+    """Where a sentence to be translated stands: in which text, as which of its sentences, from which character."""
+
+    text: int
+    number: int
+    begin: int
+    is_last: bool
+    sentence: _Sentence
+
+
 class _Arrivals:
     """The translated sentences of a request, in whatever order they come; passed on in the order of their text."""
 
     def __init__(self, documents: list[_Document], tokenizer: Tokenizer, on_sentence: OnSentence | None) -> None:
         self._tokenizer, self._on_sentence = tokenizer, on_sentence
-        self._places = [
-            (text, number, sentence)
-            for text, document in enumerate(documents)
-            for number, sentence in enumerate(sentence for sentence in document if sentence.ids is not None)
-        ]
+        self._places = [place for text, document in enumerate(documents) for place in _places(text, document)]
         self._pending: dict[int, deque[int]] = defaultdict(deque)  # of each text, the sentences not yet passed on
-        for index, (text, _, _) in enumerate(self._places):
-            self._pending[text].append(index)
+        for index, place in enumerate(self._places):
+            self._pending[place.text].append(index)
         self._candidates: list[list[Candidate] | None] = [None] * len(self._places)
         self.broken: list[int] = []  # of sentences whose every hypothesis lost something that is to be kept
         self.detokenize_ms = 0.0
@@ -146,11 +160,18 @@ class _Arrivals:
 
     def sentence(self, index: int) -> _Sentence:
         """The sentence of a number."""
-        return self._places[index][2]
+        return self._places[index].sentence
 
     def candidates(self) -> Iterator[list[Candidate]]:
         """Of each sentence, best first; all have come."""
         return (candidates or [] for candidates in self._candidates)
+
+    def translated(self) -> list[TranslatedSentence]:
+        """Each sentence; all have come."""
+        return [
+            self._told(place, candidates or [])
+            for place, candidates in zip(self._places, self._candidates, strict=True)
+        ]
 
     def _links(self, sentence: _Sentence, hypothesis: Hypothesis, decoded: str, text: str) -> list[Link]:
         """Between the texts of a sentence and its translation, which the tokenizer read and wrote with stand-ins."""
@@ -171,14 +192,18 @@ class _Arrivals:
     def _take(self, index: int, candidates: list[Candidate]) -> None:
         self._candidates[index] = candidates
         if self._on_sentence is not None:
-            self._pass_on(self._pending[self._places[index][0]], self._on_sentence)
+            self._pass_on(self._pending[self._places[index].text], self._on_sentence)
 
     def _pass_on(self, pending: deque[int], on_sentence: OnSentence) -> None:
         while pending and (candidates := self._candidates[pending[0]]) is not None:
-            text, number, sentence = self._places[pending.popleft()]
-            source = sentence.piece.text
-            best = candidates[0] if candidates else Candidate(source, 0.0)
-            on_sentence(TranslatedSentence(text, number, source, best._replace(score=round(best.score, 6))))
+            told = self._told(self._places[pending.popleft()], candidates)
+            on_sentence(told._replace(best=told.best._replace(score=round(told.best.score, 6))))
+
+    @staticmethod
+    def _told(place: "_Place", candidates: Sequence[Candidate]) -> TranslatedSentence:
+        source = place.sentence.piece.text
+        best = candidates[0] if candidates else Candidate(source, 0.0)
+        return TranslatedSentence(place.text, place.number, source, best, place.begin, place.is_last)
 
 
 class Translator:
@@ -222,16 +247,29 @@ class Translator:
         self.model_bytes = self._engine.weight_bytes
 
     async def serve(
-        self, texts: Sequence[str], options: Options, scheduler: Scheduler, on_sentence: OnSentence | None = None
+        self,
+        texts: Sequence[str],
+        options: Options,
+        scheduler: Scheduler,
+        on_sentence: OnSentence | None = None,
+        go_on: GoOn | None = None,
+        *,
+        is_begun: bool = False,
     ) -> Translated:
-        """Translate texts among everybody else's; `on_sentence` gets each sentence, those of a text in its order.
+        """Translate texts among everybody else's.
 
         When this is cancelled, it returns only once no thread touches the engine for it any more.
+
+        Args:
+            on_sentence: gets each sentence, those of a text in its order.
+            go_on: gets all of them, and says what stands in their places in the translations.
+            is_begun: the texts are part of a request that has been taken on; they find a place in any queue.
 
         Raises:
             QueueFull, SchedulerClosed: as the scheduler says.
         """
-        with scheduler.announced(sum(map(len, texts)) // _CHARACTERS_A_TOKEN * _beam_size(options)):
+        tokens = sum(map(len, texts)) // _CHARACTERS_A_TOKEN * _beam_size(options)
+        with scheduler.announced(tokens, is_begun=is_begun):
             documents, tokenize_ms = await self._prepared(texts, options)
         arrivals = _Arrivals(documents, self._tokenizer, on_sentence)
         usage = await scheduler.run(self._engine, self._wishes(documents, options), arrivals.ready)
@@ -241,8 +279,8 @@ class Translator:
             usage = _sum(usage, await scheduler.run(self._engine, self._wishes(parts, options), mended.ready))
             _mend(arrivals, parts, mended)
 
+        candidates = arrivals.candidates() if go_on is None else iter(await go_on(arrivals.translated()))
         started = time.perf_counter()
-        candidates = arrivals.candidates()
         translations = [_join(document, candidates) for document in documents]
         return Translated(
             translations=translations,
@@ -399,6 +437,17 @@ class Translator:
     def _max_length(self, source: list[int]) -> int:
         """Most target tokens of a source: bounds what a model that repeats itself costs."""
         return min(2 * len(source) + 20, self._max_positions)
+
+
+def _places(text: int, document: _Document) -> Iterator[_Place]:
+    """Of the sentences of a text that are to be translated."""
+    last = sum(sentence.ids is not None for sentence in document) - 1
+    number = begin = 0
+    for sentence in document:
+        if sentence.ids is not None:
+            yield _Place(text, number, begin, number == last, sentence)
+            number += 1
+        begin += len(sentence.piece.text)
 
 
 def _join(document: _Document, candidates: Iterator[list[Candidate]]) -> Translation:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPBearer
 from pydantic import SecretStr
@@ -14,14 +14,14 @@ from pydantic import SecretStr
 from models.format import Allocation, ModelDirectory
 from service import configurations, schemas
 from service.api.admin_guard import guarded
-from service.api.native import configuration_infos
+from service.api.native import configuration_infos, pair_infos
 from service.configurations import Choice
 from service.desired import Desired
 from service.errors import documented
 from service.history import Event, History, What
 from service.metrics import METRICS_TYPE, Metrics, process_rss_bytes
-from service.registry import Change, Model, Policy, Registry
-from service.swaps import Swaps
+from service.registry import Change, Model, Move, Policy, Registry
+from service.swaps import Installed, Swaps
 
 BEAT_S = 15.0  # of silence, after which a stream of events says that it is still there
 RETRY_MS = 1000
@@ -48,6 +48,33 @@ def router(
         done = await asyncio.to_thread(swaps.change, name, request.state.admin, what, evolve, policy)
         return _reply(model, done, _live(registry, model), swaps.saved(name))
 
+    @routes.get("/models", responses=documented(401), summary="The model directories, and which of them are served")
+    async def installed() -> schemas.InstalledReply:
+        models = await asyncio.to_thread(swaps.installed)
+        return schemas.InstalledReply(
+            models=[_installed(entry, swaps) for entry in models],
+            pairs=pair_infos(registry),
+            memory=_memory(registry),
+        )
+
+    @routes.put(
+        "/models/{name}",
+        responses=refusals,
+        summary="Serve a model directory of the server's folder; its languages are there when this is answered",
+    )
+    async def add(
+        name: str, request: Request, config: Annotated[str | None, Query(min_length=1, max_length=200)] = None
+    ) -> schemas.ModelMove:
+        move = await asyncio.to_thread(swaps.add, name, request.state.admin, config)
+        return _moved(name, move, registry, swaps)
+
+    @routes.delete(
+        "/models/{name}", responses=refusals, summary="Serve a model no longer; requests in flight finish on it"
+    )
+    async def remove(name: str, request: Request) -> schemas.ModelMove:
+        move = await asyncio.to_thread(swaps.remove, name, request.state.admin)
+        return _moved(name, move, registry, swaps)
+
     @routes.get(
         "/models/{name}", responses=documented(401, 404, 422, 503), summary="What a model serves, and how it came to it"
     )
@@ -61,7 +88,7 @@ def router(
             blocks=_blocks(found.directory, active.allocation),
             live=_live(registry, found),
             canary=found.canary.report() if found.canary else None,
-            memory=schemas.MemoryInfo(process_rss_bytes=process_rss_bytes(), limit_bytes=registry.memory_limit_bytes),
+            memory=_memory(registry),
             saved=swaps.saved(name),
             history=history.of(name),
             configurations=configuration_infos(found),
@@ -141,6 +168,38 @@ async def _server_sent(events: AsyncIterator[Event | None]) -> AsyncIterator[byt
             yield b"retry: %d\n\n" % RETRY_MS  # to the client's parser this is no event
         else:
             yield b"id: %d\nevent: %s\ndata: %s\n\n" % (event.id, event.what.encode(), orjson.dumps(asdict(event)))
+
+
+def _installed(entry: Installed, swaps: Swaps) -> schemas.InstalledModel:
+    return schemas.InstalledModel(
+        name=entry.name,
+        state=entry.state,
+        reason=entry.reason,
+        source_languages=list(entry.config.source_languages) if entry.config else [],
+        target_languages=list(entry.config.target_languages) if entry.config else [],
+        active=entry.active or None,
+        saved=swaps.saved(entry.name),
+    )
+
+
+def _moved(name: str, move: Move | None, registry: Registry, swaps: Swaps) -> schemas.ModelMove:
+    rss_bytes = process_rss_bytes()
+    model = registry.models.get(name)
+    active = move.active.config if move else model.active.facts.config if model else None
+    return schemas.ModelMove(
+        name=name,
+        result="ok" if move else "unchanged",
+        active=active,
+        milliseconds=move.milliseconds if move else 0.0,
+        pairs=pair_infos(registry),
+        saved=swaps.saved(name),
+        rss_bytes_before=move.rss_before if move else rss_bytes,
+        rss_bytes_after=move.rss_after if move else rss_bytes,
+    )
+
+
+def _memory(registry: Registry) -> schemas.MemoryInfo:
+    return schemas.MemoryInfo(process_rss_bytes=process_rss_bytes(), limit_bytes=registry.memory_limit_bytes)
 
 
 def _reply(model: Model, done: Change, live: list[schemas.LiveInfo], saved: bool) -> schemas.ConfigReply:

@@ -1,10 +1,11 @@
 """The KServe v2 health and metadata routes, and Triton's model repository over the configurations of our models.
 
 A model's versions are its configurations: READY is one that is live, so that requests may pin it, LOADING one that is
-being loaded, UNAVAILABLE the others. `load` with `parameters.config`, a configuration's NAME, has it live beside the
-active one; without it nothing is left to load. `unload` takes it away again; without a name, everything that was loaded
-beside the active one goes. The active one stays: changing that is /admin's. Files, addresses and Triton's JSON
-configurations are refused: what can be loaded is what the model directory has.
+being loaded, UNAVAILABLE the others. A model directory that is not served has one entry without a version. `load` has a
+model served; with `parameters.config`, a configuration's NAME, it has that live beside the active one. `unload` takes a
+configuration away again; without a name the model goes, or of the only one all that was loaded beside its active
+configuration, which stays: changing that is /admin's. Files, addresses and Triton's JSON configurations are refused:
+what can be loaded is what the server's folder has.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from service.api.admin_guard import guarded
 from service.api.json_route import JsonRoute
 from service.errors import documented
 from service.registry import Model, NotLive, NotReady, Registry
-from service.swaps import Swaps
+from service.swaps import Installed, Swaps
 
 EXTENSIONS = ["model_repository"]
 PLATFORM = "sub3_bcq"
@@ -93,7 +94,10 @@ def _repository(tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swap
     @routes.post("/index", responses=documented(400, 401, 413), openapi_extra=_body(schemas.RepositoryIndex))
     async def index(request: Request) -> list[schemas.RepositoryEntry]:
         wanted = await _read(request, schemas.RepositoryIndex)
-        entries = [entry for model in registry.models.values() for entry in _entries(registry, model)]
+        entries = []
+        for installed in await asyncio.to_thread(swaps.installed):
+            model = registry.models.get(installed.name)
+            entries += [_unserved(installed)] if model is None else _entries(registry, model)
         return [entry for entry in entries if entry.state == "READY" or not wanted.ready]
 
     @routes.post(
@@ -104,7 +108,8 @@ def _repository(tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swap
     )
     async def load(model: str, request: Request) -> Response:
         config = (await _read(request, schemas.RepositoryLoad)).parameters.config
-        registry.find(model)
+        if model not in registry.models:
+            await asyncio.to_thread(swaps.add, model, request.state.admin)
         if config is not None:
             await asyncio.to_thread(
                 swaps.change,
@@ -123,6 +128,10 @@ def _repository(tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swap
     )
     async def unload(model: str, request: Request) -> Response:
         config = (await _read(request, schemas.RepositoryUnload)).parameters.config
+        registry.find(model)
+        if config is None and len(registry.models) > 1:
+            await asyncio.to_thread(swaps.remove, model, request.state.admin)
+            return Response()
         await asyncio.to_thread(
             swaps.change,
             model,
@@ -133,6 +142,16 @@ def _repository(tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swap
         return Response()
 
     return routes
+
+
+def _unserved(installed: Installed) -> schemas.RepositoryEntry:
+    loading = installed.state == "loading"
+    return schemas.RepositoryEntry(
+        name=installed.name,
+        version="",
+        state="LOADING" if loading else "UNAVAILABLE",
+        reason="" if loading else installed.reason or "unloaded",
+    )
 
 
 def _entries(registry: Registry, model: Model) -> list[schemas.RepositoryEntry]:

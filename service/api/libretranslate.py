@@ -126,7 +126,8 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
         (text, *_), _ = _texts(fields)
         if keys.required:
             await asyncio.to_thread(keys.usage, _key(fields))  # refuses a wrong one; detection is free
-        return _reply([_spoken(found) for found in detect(text)])
+        sources = {source for source, _ in registry.pairs()}
+        return _reply([_spoken(found) for found in detect(text, sources)])
 
     @routes.get("/languages", responses={200: json_reply(_LANGUAGES_REPLY)}, summary="The languages and their targets")
     async def known_languages() -> Response:

@@ -48,7 +48,7 @@ def router(
             body.source, body.target, body.beam_size, body.alternatives, body.split_sentences, body.alignment
         )
         dispatcher.check(texts, options)
-        wish = pipeline.Wish(texts, options, configuration=body.config)
+        wish = pipeline.Wish(texts, options, configuration=body.config, model=body.model)
         return await pipeline.translate(dispatcher, registry, request, native_key(request), wish, on_sentence)
 
     @routes.post(
@@ -84,7 +84,8 @@ def router(
 
     @routes.get("/v1/models", summary="The models, their configurations and what each costs")
     async def models() -> schemas.ModelsReply:
-        return schemas.ModelsReply(models=[_model_info(registry, model) for model in registry.models.values()])
+        infos = [_model_info(registry, model) for model in registry.models.values()]
+        return schemas.ModelsReply(models=infos, pairs=pair_infos(registry))
 
     @routes.get("/health/live", response_model_exclude_defaults=True, summary="Whether the process answers")
     async def live() -> schemas.Health:
@@ -122,13 +123,24 @@ def _reply(body: schemas.TranslateRequest, outcome: pipeline.Outcome) -> schemas
                 else None,
                 cut_sentences=translation.cut_sentences or None,
                 detected=schemas.Detected(**detected._asdict()) if body.source == pipeline.AUTO else None,
+                via=list(translation.via) or None,
             )
             for translation, detected in zip(outcome.translations, outcome.detected, strict=True)
         ],
         model=cost.model,
+        models=list(cost.weights) if len(cost.weights) > 1 else None,
         latency_ms=cost.latency_ms,
         memory=cost.memory,
     )
+
+
+def pair_infos(registry: Registry) -> list[schemas.PairInfo]:
+    """What can be translated now, and how."""
+    infos = []
+    for (source, target), way in registry.ways.items():
+        via = [leg.target for leg in way[:-1]]
+        infos.append(schemas.PairInfo(source=source, target=target, via=via, models=[leg.model for leg in way]))
+    return infos
 
 
 def configuration_infos(model: Model) -> list[schemas.ConfigurationInfo]:

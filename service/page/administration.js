@@ -1,5 +1,5 @@
 // Administration: what is live and what could be, swap, canary, the memory budget, and how the server bears it.
-import { ask, events, models, quality, read, refresh, token } from './api.js';
+import { ask, events, quality, read, refresh, token } from './api.js';
 import { Live, Points } from './charts.js';
 import { $, debounced, element, fill, megabytes, number, say, table } from './dom.js';
 
@@ -13,6 +13,7 @@ const charts = {
 };
 let visit = new AbortController(); // ends when the view is left
 let state; // what the server said of the model last
+let installed = []; // the models that are served or could be
 let preview; // what the budget would choose
 
 const path = (rest = '') => `admin/models/${encodeURIComponent($('model').value)}${rest}`;
@@ -24,23 +25,47 @@ export async function enter() {
   $('admin').hidden = true;
   $('token-form').hidden = Boolean(token.value);
   if (!token.value) return;
+  installed = [];
+  let chosen;
   try {
     await refresh();
-    fill($('model'), models.map(({ name }) => [name, name]));
-    await update();
+    ({ models: installed } = await ask('admin/models'));
+    fill($('model'), installed.map(({ name, state: word }) => [name, word === 'live' ? name : `${name} (${word})`]));
+    chosen = installed.find(({ name }) => name === $('model').value);
+    $('served').hidden = chosen.state !== 'live';
+    $('move').textContent = $('served').hidden ? 'Add it' : 'Remove it';
+    $('admin-status').textContent = `${chosen.name} is not served. ${chosen.reason ?? ''}`;
+    if (!$('served').hidden) await update();
   } catch (error) {
     refused(error);
     return;
   }
   $('admin').hidden = false;
+  if ($('served').hidden) return;
   draw();
   follow(own.signal);
   watch(own.signal);
 }
 
+/** Serve the chosen model, or serve it no longer. */
+async function move() {
+  $('move').disabled = true;
+  try {
+    await ask(path(), { method: $('served').hidden ? 'PUT' : 'DELETE' });
+    await enter();
+  } catch (error) {
+    refused(error);
+  }
+  $('move').disabled = false;
+}
+
 export const leave = () => visit.abort();
 
 function refused(error) {
+  if (error.status === 404 && installed.length) { // somebody removed the model
+    enter();
+    return;
+  }
   if (error.status === 401 || error.status === 404) {
     token.value = '';
     $('admin').hidden = true;
@@ -210,7 +235,7 @@ async function follow(signal) {
         await update();
       }
     } catch (error) {
-      if (!signal.aborted) say('admin-error', error.message);
+      if (!signal.aborted) refused(error);
     }
     await pause(signal);
   }
@@ -260,6 +285,7 @@ $('token-form').addEventListener('submit', (event) => {
   token.value = $('token').value.trim();
   enter();
 });
+$('move').addEventListener('click', move);
 $('leave').addEventListener('click', () => {
   token.value = $('token').value = '';
   enter();

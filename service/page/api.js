@@ -59,18 +59,29 @@ export async function* events(path, options) {
   }
 }
 
-/** What is known of the models; asked for again by `refresh`. */
+/** What is known of the models and of the pairs of languages that are served; asked for again by `refresh`. */
 export let models = [];
+let pairs = [];
 export async function refresh() {
-  ({ models } = await ask('v1/models'));
-  return models;
+  ({ models, pairs } = await ask('v1/models'));
 }
 
-/** The model of a pair of languages; with the source "auto" the first that has the target. */
-export const modelOf = (source, target) => models.find((model) =>
-  model.target_languages.includes(target) && (source === 'auto' || model.source_languages.includes(source)));
+/** How a pair of languages is served: {source, target, via, models}; with the source "auto" the first that has the target. */
+export const wayOf = (source, target) => pairs.find((pair) => pair.target === target && (source === 'auto' || pair.source === source));
 
-export const languages = (side) => [...new Set(models.flatMap((model) => model[`${side}_languages`]))];
+/** The models that translate a pair, one after the other, and what may be pinned: what each of them has. */
+export function answering(source, target) {
+  const chain = (wayOf(source, target)?.models ?? []).map((name) => models.find((model) => model.name === name));
+  const everywhere = (known) => (chain.length ? known(chain[0]).filter((name) => chain.every((model) => known(model).includes(name))) : []);
+  return {
+    chain,
+    live: everywhere((model) => model.live),
+    available: everywhere((model) => model.configurations.filter((configuration) => configuration.available).map(({ name }) => name)),
+  };
+}
+
+export const sources = () => [...new Set(pairs.map((pair) => pair.source))];
+export const targets = (source) => [...new Set(pairs.filter((pair) => source === 'auto' || pair.source === source).map((pair) => pair.target))];
 
 /** A figure of a configuration's quality: of one test set, or the mean over all; undefined where none was measured. */
 export function quality(configuration, figure, set = '') {

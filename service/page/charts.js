@@ -1,14 +1,9 @@
 // Charts by Chartist 1.5.0, which is loaded when the first one is made: points with names, and lines that move.
 
 let library;
-/** Chartist; it is no module, so its script leaves a global name. */
-const load = () => library ??= new Promise((resolve, reject) => {
-  const script = Object.assign(document.createElement('script'), { src: 'page/chartist.js', onerror: reject });
-  script.onload = () => {
-    unstyled(window.Chartist.Svg.prototype);
-    resolve(window.Chartist);
-  };
-  document.head.append(script);
+const load = () => library ??= import('./chartist.js').then((made) => {
+  unstyled(made.Svg.prototype);
+  return made;
 });
 
 /** Chartist's style attributes are against the page's Content-Security-Policy; page.css says what they would. */

@@ -1,5 +1,5 @@
 // Compare: one text under several configurations, side by side, with what each costs.
-import { ask, languages, modelOf, quality, refresh, token } from './api.js';
+import { answering, ask, quality, refresh, sources, targets, token } from './api.js';
 import { changed, difference } from './diff.js';
 import { $, element, fill, language, megabytes, milliseconds, number, say } from './dom.js';
 
@@ -8,21 +8,23 @@ let request = new AbortController();
 
 export async function enter() {
   await refresh().catch((error) => say('compare-error', error.message));
-  for (const side of ['source', 'target']) fill($(`compare-${side}`), languages(side).map((code) => [code, language(code)]));
+  fill($('compare-source'), sources().map((code) => [code, language(code)]));
   if (!$('compare-text').value) $('compare-text').value = $('text').value;
   choices();
 }
 
 export const keyed = () => compare();
 
-const model = () => modelOf($('compare-source').value, $('compare-target').value);
+const found = () => answering($('compare-source').value, $('compare-target').value);
 const chosen = () => [...$('compare-configs').querySelectorAll(':checked')].map((box) => box.value);
 
 /** A box for each configuration; what is not live needs the token, which may load it. */
 function choices() {
+  fill($('compare-target'), targets($('compare-source').value).map((code) => [code, language(code)]));
   const before = chosen();
-  const { live = [], active, configurations = [] } = model() ?? {};
-  const usable = configurations.filter(({ name, available }) => live.includes(name) || (available && token.value));
+  const { chain: [model], live, available } = found();
+  const { active, configurations = [] } = model ?? {};
+  const usable = configurations.filter(({ name }) => live.includes(name) || (available.includes(name) && token.value));
   const first = before.length ? before : [active, ...usable.map(({ name }) => name).filter((name) => name !== active)].slice(0, FEWEST);
   $('compare-configs').replaceChildren(...configurations.map(({ name, bits_per_weight: bits }) => {
     const known = usable.some((other) => other.name === name);
@@ -47,7 +49,7 @@ async function compare() {
   const names = chosen();
   say('compare-error');
   if (names.length < FEWEST || names.length > MOST) {
-    say('compare-error', `Choose ${FEWEST} to ${MOST} configurations; live are ${model()?.live.join(', ') ?? 'none'}.`);
+    say('compare-error', `Choose ${FEWEST} to ${MOST} configurations; live are ${found().live.join(', ') || 'none'}.`);
     return;
   }
   request.abort();
@@ -69,14 +71,15 @@ async function compare() {
 }
 
 async function answer(name, signal) {
-  const found = model();
-  if (!found.live.includes(name)) {
-    await ask(`admin/models/${encodeURIComponent(found.name)}/configs/${encodeURIComponent(name)}`, { method: 'PUT' });
+  const { chain, live } = found();
+  if (!live.includes(name)) {
+    for (const model of chain) await ask(`admin/models/${encodeURIComponent(model.name)}/configs/${encodeURIComponent(name)}`, { method: 'PUT' });
     await refresh();
   }
+  const measured = chain.length > 1 ? [] : chain[0].configurations; // no test set was translated by several models
   const body = { text: $('compare-text').value, source: $('compare-source').value, target: $('compare-target').value, config: name };
   const reply = await ask('v1/translate', { method: 'POST', body, signal });
-  return { ...reply, text: reply.translations[0].text, configuration: found.configurations.find((other) => other.name === name) };
+  return { ...reply, text: reply.translations[0].text, configuration: measured.find((other) => other.name === name) };
 }
 
 /** The cards; the one of the most bits is what the others are compared with. */

@@ -1,30 +1,38 @@
 // Translate: the translation as it is made, the alternatives, and what it cost.
 import * as attention from './attention.js';
-import { events, key, languages, modelOf, models, refresh } from './api.js';
+import { answering, events, key, models, refresh, sources, targets, wayOf } from './api.js';
 import './files.js';
 import { $, debounced, element, fill, language, megabytes, milliseconds, say } from './dom.js';
 
 const STAGES = ['queue', 'tokenize', 'encode', 'decode', 'detokenize'];
 let request = new AbortController();
+let detected; // the language of the last text
 
 /** Fill the choices with what is live. */
 export async function enter() {
   if (models.length) await refresh().catch(() => {});
-  fill($('source'), [['auto', 'Detect'], ...languages('source').map((code) => [code, language(code)])]);
-  fill($('target'), languages('target').map((code) => [code, language(code)]));
+  fill($('source'), [['auto', 'Detect'], ...sources().map((code) => [code, language(code)])]);
   choices();
   if (document.activeElement === document.body && matchMedia('(pointer: fine)').matches) $('text').focus();
 }
 
 export const keyed = () => translate();
 
-/** What follows from the languages: the configurations that may be pinned, and whether there is a way back. */
+/** What follows from the languages: the targets of the source, the configurations that may be pinned, whether there is a way back. */
 function choices() {
-  const [source, target] = [$('source').value, $('target').value];
-  const model = modelOf(source, target);
-  fill($('config'), [['', model ? `as served (${model.active})` : 'as served'], ...(model?.live ?? []).map((name) => [name, name])]);
-  $('swap').disabled = !modelOf(target, source === 'auto' ? model?.source_languages[0] : source);
+  fill($('target'), targets($('source').value).map((code) => [code, language(code)]));
+  const target = $('target').value;
+  const { chain, live } = answering($('source').value, target);
+  const active = [...new Set(chain.map((model) => model.active))].join(', ');
+  fill($('config'), [['', active ? `as served (${active})` : 'as served'], ...live.map((name) => [name, name])]);
+  $('swap').disabled = !wayOf(target, back());
   $('translation').lang = target;
+}
+
+/** What would be the target after a swap of the languages. */
+function back() {
+  const [source, target] = [$('source').value, $('target').value];
+  return (source === 'auto' ? wayOf(detected, target) ?? wayOf(source, target) : { source })?.source;
 }
 
 async function translate() {
@@ -80,20 +88,22 @@ function refused(error) {
   }
 }
 
-function finish(source, { translations: [translation], model, latency_ms, memory }, sentences) {
+function finish(source, { translations: [translation], model, models: all = [model], latency_ms, memory }, sentences) {
   attention.show(source, translation.text, translation.alignment ?? []);
   $('copy').disabled = false;
-  const { detected, cut_sentences: cut } = translation;
-  $('detected').textContent = detected ? `Detected ${language(detected.language)}, ${(100 * detected.confidence).toFixed(0)} %` : '';
+  const { detected: guess, cut_sentences: cut, via } = translation;
+  $('detected').textContent = guess ? `Detected ${language(guess.language)}, ${(100 * guess.confidence).toFixed(0)} %` : '';
+  detected = guess?.language;
+  $('swap').disabled = !wayOf($('target').value, back());
   $('progress').textContent = `${sentences} ${sentences === 1 ? 'sentence' : 'sentences'} in ${milliseconds(latency_ms.total)}`
-    + (cut ? `; ${cut} too long for the model at once, cut at clauses` : '');
+    + (via ? `, by way of ${via.map(language).join(', ')}` : '') + (cut ? `; ${cut} too long for the model at once, cut at clauses` : '');
   $('alternatives-box').hidden = !translation.alternatives.length;
   $('alternatives-list').replaceChildren(...translation.alternatives.map(({ text, score }) =>
     element('li', { lang: $('target').value }, text, element('span', { className: 'hint', lang: 'en', textContent: ` (score ${score.toFixed(2)})` }))));
-  cost(model, latency_ms, memory);
+  cost(all, latency_ms, memory);
 }
 
-function cost(model, latency, memory) {
+function cost(all, latency, memory) {
   $('cost').hidden = false;
   const share = (stage) => `${25 * STAGES.indexOf(stage)}%`;
   $('stages').replaceChildren(...STAGES.map((stage) => {
@@ -113,8 +123,10 @@ function cost(model, latency, memory) {
     ['weights', megabytes(memory.model_bytes)], ['workspace, peak', megabytes(memory.workspace_peak_bytes)],
     ['keys and values, peak', megabytes(memory.kv_cache_peak_bytes)], ['the whole process', megabytes(memory.process_rss_bytes)],
   ]);
+  const each = (figure) => all.map(figure).join(', ');
   list($('weights'), [
-    ['model', model.name], ['configuration', model.config], ['bits per weight', model.bits_per_weight.toFixed(2)], ['version', model.version],
+    ['model', each(({ name }) => name)], ['configuration', each(({ config }) => config)],
+    ['bits per weight', each((model) => model.bits_per_weight.toFixed(2))], ['version', each(({ version }) => version)],
   ]);
 }
 
@@ -123,9 +135,10 @@ const list = (target, pairs) => target.replaceChildren(...pairs.flatMap(([term, 
 
 function swap() {
   if ($('swap').disabled) return;
-  const [source, target] = [$('source').value, $('target').value];
-  const back = source === 'auto' ? modelOf(source, target).source_languages[0] : source;
-  [$('source').value, $('target').value] = [target, back];
+  const target = back();
+  $('source').value = $('target').value;
+  choices(); // the targets of the new source
+  $('target').value = target;
   if ($('translation').textContent) $('text').value = $('translation').textContent;
   choices();
   translate();

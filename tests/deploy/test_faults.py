@@ -117,11 +117,11 @@ def test_the_whole_model_volume_is_swapped(
     stack: Stack, key: Key, texts: list[str], answers: Answers, tmp_path: Path
 ) -> None:
     """Another volume with a model of another default, filled as docs/deployment.md says; then back."""
-    shutil.copytree(DEFAULT_MODEL, tmp_path / "en-de")
-    config = json.loads((tmp_path / "en-de" / "config.json").read_text())
-    config["name"] = "en-de-2"  # what Redis keeps is of the model's name
+    directory = tmp_path / "en-de-2"  # what Redis keeps is of the model's name, which is its directory's
+    shutil.copytree(DEFAULT_MODEL, directory)
+    config = json.loads((directory / "config.json").read_text())
     config["default_configuration"] = "full-8"
-    (tmp_path / "en-de" / "config.json").write_text(json.dumps(config))
+    (directory / "config.json").write_text(json.dumps(config))
     volume = f"{stack.environment['SUB3_MODELS']}-2"
     mounts = ["--volume", f"{volume}:/models", "--volume", f"{tmp_path}:/from:ro"]
     fill = "rm -r /models/* && cp -r /from/. /models/"  # a new volume begins with the image's own model

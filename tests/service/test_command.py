@@ -1,6 +1,7 @@
 """`sub3 translate` as its user meets it: a process, files and pipes."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from models.format import open_model
 from service.configurations import by_name
 from service.tokenizer import Tokenizer
 from service.translator import Options, Translator
+from tests.service.tiny_model import write_tiny_model
 
 ROOT = Path(service.__file__).parent.parent
 TEXT = "The old house.\n\n  - A big tree sees the river.\n"
@@ -105,3 +107,24 @@ def test_it_loads_no_server(tiny_model: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], input="", capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_languages_choose_among_the_models_beside_the_default_one(tmp_path: Path) -> None:
+    for seed, (source, target) in enumerate((("en", "de"), ("de", "fr"))):
+        write_tiny_model(tmp_path / f"{source}-{target}", sources=(source,), targets=(target,), seed=seed)
+
+    def translated(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "service.command", "translate", *arguments],
+            input=TEXT,
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, "SUB3_MODEL_DIRECTORY": str(tmp_path / "en-de")},
+        )
+
+    for arguments, name in (((), "en-de"), (("--source", "de"), "de-fr"), (("--target", "fr"), "de-fr")):
+        same = sub3(tmp_path / name, given=TEXT)
+        assert translated(*arguments).stdout == same.stdout != ""
+    refused = translated("--target", "es")
+    assert (refused.returncode, "translates en -> de" in refused.stderr) == (2, True)

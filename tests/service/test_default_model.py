@@ -11,10 +11,10 @@ import pytest
 
 import service
 from service.settings import Settings
+from tests.conftest import DEFAULT_MODEL as DIRECTORY
 from tests.service.running import AUTHORIZED, TOKEN, serve, texts_of, translate
 
 ROOT = Path(service.__file__).parent.parent
-DIRECTORY = ROOT / Settings.model_fields["model_directory"].default
 
 pytestmark = pytest.mark.skipif(not DIRECTORY.is_dir(), reason=f"{DIRECTORY.name} is not in models/store")
 

@@ -59,3 +59,24 @@ def test_a_short_text_is_not_claimed_to_be_certain() -> None:
     assert (
         detect("Hi")[0].confidence < 0.5 < 0.9 < detect("Where is the nearest railway station, please?")[0].confidence
     )
+
+
+@pytest.mark.parametrize("name", ["tatoeba", "flores101_devtest"])
+def test_of_few_words_what_is_served_comes_first(corpus_dir: Path, name: str) -> None:
+    """More of them are found, others are still told from them, and the probability stays the model's own."""
+    starts: dict[str, list[str]] = {}
+    for language, directory in (("en", "test"), ("de", "test"), ("fr", "test_enfr")):
+        lines = (corpus_dir / directory / f"{name}.{language}").read_text(encoding="utf-8").splitlines()[:500]
+        starts[language] = [" ".join(line.split()[:3]) for line in lines]
+
+    def found(language: str, *served: str) -> int:
+        return sum(detect(start, served)[0].language == language for start in starts[language])
+
+    for language in ("en", "de"):
+        assert found(language, "en", "de") > found(language)
+    assert found("fr", "en", "de") > 0.8 * len(starts["fr"])
+    for start in starts["de"][:100]:
+        known = {guess.language: guess.confidence for guess in detect(start)}
+        assert all(
+            known.get(guess.language, guess.confidence) == guess.confidence for guess in detect(start, ("en", "de"))
+        )

@@ -30,7 +30,13 @@ BLEU = {"full": 30.0, "half": 29.0, "narrow": 5.0, "clusters": None}
 
 
 def write_tiny_model(
-    path: Path, kind: Literal["progressive", "specialised"] = "progressive", norm_gain: float = 1.0
+    path: Path,
+    kind: Literal["progressive", "specialised"] = "progressive",
+    norm_gain: float = 1.0,
+    *,
+    sources: tuple[str, ...] = ("en",),
+    targets: tuple[str, ...] = ("de",),
+    seed: int = 7,
 ) -> Path:
     """A model directory with random planes; a huge `norm_gain` makes its scores overflow."""
     spm = _train_sentencepiece()
@@ -81,7 +87,7 @@ def write_tiny_model(
         allocations = {"full": allocations["full"]}
     codes = Codes(kind=kind, depth=depth, group_size=None, solver="random")
     stored = None if kind == "progressive" else allocations["full"]
-    generator = np.random.default_rng(7)
+    generator = np.random.default_rng(seed)
     tensors = {}
     for name, (dtype, shape) in tensor_specs(architecture, codes, stored, output_bias=True).items():
         if dtype == "U32":
@@ -100,8 +106,8 @@ def write_tiny_model(
     config = ModelConfig(
         format_version=FORMAT_VERSION,
         name="tiny",
-        source_languages=("en",),
-        target_languages=("de",),
+        source_languages=sources,
+        target_languages=targets,
         target_tokens={},
         architecture=architecture,
         ids=ids,
