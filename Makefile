@@ -78,7 +78,7 @@ test-arm: test-native
 .PHONY: test-ray
 test-ray: $(VENV)/installed-extras
 	$(BIN)/pip install --quiet --editable '.[train,test,load,lint,ray]'
-	PATH="$$PATH:/usr/sbin" $(BIN)/python -m pytest tests/ray
+	PATH="$$PATH:/usr/sbin" $(BIN)/python -m pytest tests/ray -s
 
 # Measures every configuration on the corpus test sets; needs ../shared, takes about half an hour. CHECKPOINT is the fp32
 # model to compare with.

@@ -25,11 +25,12 @@ OFFICIAL = {
     "redis": ("REDIS_IMAGE", "redis:7.4-alpine"),
     "prometheus": ("PROMETHEUS_IMAGE", "prom/prometheus:v3.5.0"),
 }
+HARDENED = ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
 SERVER, NGINX = "sub3-test:server", "sub3-test:nginx"
 READY_S = 240.0  # a busy machine is slow, which is no failure
 
 
-def run(*command: str | Path, environment: Mapping[str, str] | None = None, timeout: float = 300) -> str:
+def run(*command: str | Path, environment: Mapping[str, str] | None = None, timeout: float = 600) -> str:
     """What a command writes to stdout; a failure shows all that it wrote."""
     done = subprocess.run(
         [str(word) for word in command],
@@ -43,7 +44,7 @@ def run(*command: str | Path, environment: Mapping[str, str] | None = None, time
     return done.stdout
 
 
-def docker(*words: str | Path, timeout: float = 300) -> str:
+def docker(*words: str | Path, timeout: float = 600) -> str:
     """`docker ...`."""
     return run("docker", *words, timeout=timeout).strip()
 
@@ -121,6 +122,16 @@ def container(image: str, *options: str, command: Sequence[str] = ()) -> Iterato
         docker("rm", "--force", "--volumes", name)
 
 
+def serving(*options: str, port: int) -> list[str]:
+    """Options of a hardened server at a port of the loopback."""
+    return [*HARDENED, "--publish", f"127.0.0.1:{port}:8080", "--env", "SUB3_STATE_FILE=", *options]
+
+
+def until_ready(port: int) -> None:
+    """Wait for the server there."""
+    until("a ready server", lambda: httpx.get(f"http://127.0.0.1:{port}/health/ready").status_code == 200)
+
+
 @dataclass(frozen=True)
 class Stack:
     """docker-compose.yml under a project name of its own."""
@@ -138,7 +149,7 @@ class Stack:
         """Headers of an administrator."""
         return {"Authorization": f"Bearer {self.token}"}
 
-    def compose(self, *words: str, timeout: float = 300) -> str:
+    def compose(self, *words: str, timeout: float = 600) -> str:
         """`docker compose ...` or `docker-compose ...`, whichever there is."""
         return run(*compose_command(), *words, environment=self.environment, timeout=timeout)
 
@@ -183,6 +194,11 @@ def composed(stack: Stack, *services: str) -> Iterator[Stack]:
         stack.compose("up", "--detach", "--no-build", *services)
         until("a ready replica behind nginx", lambda: httpx.get(f"{stack.url}/health/ready").status_code == 200)
         yield stack
+    except AssertionError:
+        for name in stack.compose("ps", "-q").split():
+            print(f"\n{inspect(name)['Name']} {inspect(name)['State']}")
+            print(run("sh", "-c", f"docker logs --tail 20 {name} 2>&1"))
+        raise
     finally:
         stack.compose("--profile", "monitoring", "down", "--volumes", "--timeout", "10")
         remove_volumes(stack)

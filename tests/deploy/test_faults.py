@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import httpx
 import pytest
 
 from tests.conftest import DEFAULT_MODEL
-from tests.deploy.docker import SERVER, Stack, compose_command, docker, inspect, run, until
+from tests.deploy.docker import READY_S, SERVER, Stack, compose_command, container, docker, inspect, run, until
 from tests.deploy.load import Answers, Load, load
 
 Key = dict[str, str]
+KILLS = 4
 STORE = "The store of the desired state does not answer; what was known last holds."
 
 
@@ -25,7 +27,7 @@ def report(fault: str, seen: Load) -> None:
 
 def complaints(stack: Stack) -> list[str]:
     """Of whichever replica nginx asks."""
-    reply = httpx.get(f"{stack.url}/health/ready", timeout=10)
+    reply = httpx.get(f"{stack.url}/health/ready", timeout=60)
     assert reply.status_code == 200, reply.text
     found: list[str] = reply.json().get("complaints", [])
     return found
@@ -44,7 +46,8 @@ def activate(stack: Stack, config: str) -> dict[str, Any]:
 def rolling_update(stack: Stack, **environment: str) -> None:
     """As an operator does it."""
     command = " ".join(compose_command())
-    run("docker/rolling-update", environment={**stack.environment, "COMPOSE": command, **environment})
+    patience = {"COMPOSE": command, "READY_SECONDS": f"{READY_S:.0f}"}
+    run("docker/rolling-update", environment={**stack.environment, **patience, **environment}, timeout=4 * READY_S)
 
 
 def test_each_replica_is_replaced(stack: Stack, key: Key, texts: list[str], answers: Answers) -> None:
@@ -58,15 +61,40 @@ def test_each_replica_is_replaced(stack: Stack, key: Key, texts: list[str], answ
     assert not before & after
 
 
-def test_a_replica_is_killed(stack: Stack, key: Key, texts: list[str], answers: Answers) -> None:
-    victim = stack.containers("translate")[0]
-    before = inspect(victim)
+def test_more_replicas_and_fewer(stack: Stack, key: Key, texts: list[str], answers: Answers) -> None:
+    def scale(replicas: int) -> None:
+        stack.compose("up", "--detach", "--no-build", "--no-recreate", "--scale", f"translate={replicas}")
+        assert len(stack.containers("translate")) == replicas
+
     with load(stack.url, key, texts, answers) as seen:
-        os.kill(before["State"]["Pid"], signal.SIGKILL)  # not `docker kill`, after which nothing is restarted
+        scale(3)
+        until("health", lambda: all(healthy(name) for name in stack.containers("translate")))
         seen.go_on()
-        until("a restart", lambda: inspect(victim)["RestartCount"] == before["RestartCount"] + 1)
-        until("health", lambda: inspect(victim)["State"]["Health"]["Status"] == "healthy")
-    report("kill -9 of one replica", seen)
+        scale(2)
+    report("a third replica comes and goes", seen)
+    assert not seen.failures
+
+
+def restarted(name: str, before: int) -> bool:
+    """Whether the engine has started the container again since."""
+    return bool(inspect(name)["RestartCount"] > before)
+
+
+def healthy(name: str) -> bool:
+    """What the container's health check says."""
+    return bool(inspect(name)["State"]["Health"]["Status"] == "healthy")
+
+
+def test_a_replica_is_killed(stack: Stack, key: Key, texts: list[str], answers: Answers) -> None:
+    with load(stack.url, key, texts, answers) as seen:
+        for turn in range(KILLS):
+            victim = stack.containers("translate")[turn % 2]
+            before = inspect(victim)
+            os.kill(before["State"]["Pid"], signal.SIGKILL)  # not `docker kill`, after which nothing is restarted
+            seen.go_on()
+            until("a restart", partial(restarted, victim, before["RestartCount"]))
+            until("health", partial(healthy, victim))
+    report(f"kill -9 of one replica, {KILLS} times", seen)
     assert not seen.failures
 
 
@@ -110,6 +138,35 @@ def test_redis_stops(stack: Stack, key: Key, texts: list[str], answers: Answers)
         until("no complaint", lambda: not any(complaints(stack) for _ in range(6)))
     report("stop and start of Redis", seen)
     assert not seen.failures
+    activate(stack, "best-2.6")
+
+
+def test_the_desired_state_comes_back_from_a_backup(stack: Stack, key: Key, tmp_path: Path) -> None:
+    """As docs/deployment.md says; the key, too, is what the backup holds."""
+    image, volume = stack.environment["REDIS_IMAGE"], f"{stack.environment['COMPOSE_PROJECT_NAME']}_redis"
+    body = {"text": "The train was late.", "source": "en", "target": "de"}
+
+    def answered_by(config: str) -> bool:
+        reply = httpx.post(f"{stack.url}/v1/translate", json=body, headers=key, timeout=60)
+        return reply.status_code == 200 and reply.headers["X-Sub3-Config"] == config
+
+    activate(stack, "full-8")
+    stack.compose("exec", "-T", "redis", "sh", "-c", "REDISCLI_AUTH=$(cat /run/secrets/redis_password) redis-cli save")
+    docker("cp", f"{stack.containers('redis')[0]}:/data/dump.rdb", tmp_path / "backup.rdb")
+    activate(stack, "best-2.6")
+    stack.compose("stop", "translate", "redis")
+    fill = "rm -rf /data/* && cp /from/backup.rdb /data/dump.rdb && chown -R 999:1000 /data"
+    mounts = ["--volume", f"{volume}:/data", "--volume", f"{tmp_path}:/from:ro"]
+    docker("run", "--rm", "--user", "0", *mounts, SERVER, "sh", "-c", fill)
+    reads = ["redis-server", "--dir", "/data", "--appendonly", "no"]
+    with container(image, "--volume", f"{volume}:/data", "--user", "999:1000", command=reads) as restoring:
+        until("Redis", lambda: docker("exec", restoring, "redis-cli", "ping") == "PONG")
+        docker("exec", restoring, "redis-cli", "config", "set", "appendonly", "yes")
+        written = "aof_rewrite_in_progress:0"
+        until("a log", lambda: written in docker("exec", restoring, "redis-cli", "info", "persistence"))
+        docker("stop", restoring)
+    stack.compose("start", "redis", "translate")
+    until("the configuration of the backup", lambda: answered_by("full-8"))
     activate(stack, "best-2.6")
 
 

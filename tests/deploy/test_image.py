@@ -6,20 +6,10 @@ import httpx
 import pytest
 
 from tests.conftest import DEFAULT_MODEL, ROOT
-from tests.deploy.docker import BASE, container, docker, free_port, inspect, until
+from tests.deploy.docker import BASE, HARDENED, container, docker, free_port, inspect, serving, until, until_ready
 
 MAX_BYTES = 120_000_000  # above the base image, the default model included
-HARDENED = ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
 TEXTS_A_REQUEST = 64
-
-
-def serving(*options: str, port: int) -> list[str]:
-    """Options of a hardened server at a port of the loopback."""
-    return [*HARDENED, "--publish", f"127.0.0.1:{port}:8080", "--env", "SUB3_STATE_FILE=", *options]
-
-
-def until_ready(port: int) -> None:
-    until("a ready server", lambda: httpx.get(f"http://127.0.0.1:{port}/health/ready").status_code == 200)
 
 
 def test_it_is_small(server_image: str) -> None:
@@ -50,15 +40,16 @@ def test_how_it_starts(server_image: str) -> None:
 
 def test_health_and_the_end(server_image: str) -> None:
     port = free_port()
-    with container(server_image, *serving(port=port)) as name:
+    url = f"http://127.0.0.1:{port}"
+    with container(server_image, *serving("--env", "SUB3_DRAIN_SECONDS=20", port=port)) as name:
         until("health", lambda: inspect(name)["State"]["Health"]["Status"] == "healthy")
         docker("kill", "--signal", "TERM", name)
+        # the drain: no longer ready, and still served
+        until("the drain", lambda: httpx.get(f"{url}/health/ready").status_code == 503)
         body = {"text": "The train was late.", "source": "en", "target": "de"}
-        # the drain: still served, and no longer ready
-        reply = httpx.post(f"http://127.0.0.1:{port}/v1/translate", json=body)
+        reply = httpx.post(f"{url}/v1/translate", json=body, timeout=15)
         assert (reply.status_code, reply.headers["Connection"]) == (200, "close")
-        assert httpx.get(f"http://127.0.0.1:{port}/health/ready").status_code == 503
-        assert docker("wait", name, timeout=40) == "0"
+        assert docker("wait", name) == "0"
 
 
 def test_sets_translated_in_little_memory(server_image: str, corpus_dir: Path) -> None:

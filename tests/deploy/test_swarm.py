@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 
 import httpx
 import pytest
@@ -10,7 +11,7 @@ from tests.deploy.docker import SERVER, Stack, docker, remove_volumes, run, sett
 from tests.deploy.load import Answers, load
 
 REPLICAS = 3
-WAIT_S = 240
+WAIT_S = 600.0  # an update of three replicas one after the other takes one and a half minutes on an idle machine
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def swarm(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> I
     docker("swarm", "init", "--advertise-addr", "127.0.0.1")
     try:
         deploy(stack)
-        until("all replicas", lambda: running(name) == REPLICAS, WAIT_S)
+        until("all replicas", lambda: has(name, REPLICAS), WAIT_S)
         until("readiness", lambda: httpx.get(f"{stack.url}/health/ready").status_code == 200, WAIT_S)
         yield stack
     finally:
@@ -73,6 +74,22 @@ def test_update_and_rollback(swarm: Stack, texts: list[str], answers: Answers) -
     assert set(seen.answered) == {"best-2.6", "full-8"}
     assert image_of(name).startswith(SERVER)
     assert running(name) == REPLICAS
+
+
+def test_more_replicas_and_fewer(swarm: Stack, texts: list[str], answers: Answers) -> None:
+    service = f"{swarm.environment['COMPOSE_PROJECT_NAME']}_translate"
+    with load(swarm.url, {}, texts, answers) as seen:
+        for replicas in (REPLICAS + 1, REPLICAS):
+            docker("service", "scale", "--detach", f"{service}={replicas}")
+            until(f"{replicas} replicas", partial(has, swarm.environment["COMPOSE_PROJECT_NAME"], replicas), WAIT_S)
+            seen.go_on()
+    print(f"\nswarm: a fourth replica comes and goes: {seen}")
+    assert not seen.failures
+
+
+def has(name: str, replicas: int) -> bool:
+    """Whether so many of them are healthy."""
+    return running(name) == replicas
 
 
 def test_an_update_that_fails_rolls_back_by_itself(swarm: Stack, texts: list[str], answers: Answers) -> None:
