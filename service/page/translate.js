@@ -89,6 +89,7 @@ function refused(error) {
 }
 
 function finish(source, { translations: [translation], model, models: all = [model], latency_ms, memory }, sentences) {
+  if (turned(translation.detected)) return;
   attention.show(source, translation.text, translation.alignment ?? []);
   $('copy').disabled = false;
   const { detected: guess, cut_sentences: cut, via } = translation;
@@ -101,6 +102,15 @@ function finish(source, { translations: [translation], model, models: all = [mod
   $('alternatives-list').replaceChildren(...translation.alternatives.map(({ text, score }) =>
     element('li', { lang: $('target').value }, text, element('span', { className: 'hint', lang: 'en', textContent: ` (score ${score.toFixed(2)})` }))));
   cost(all, latency_ms, memory);
+}
+
+/** A text in the language that it was to be translated into goes into another one, where there is a way. */
+function turned(guess) {
+  if (!(guess?.confidence > 0.5) || guess.language !== $('target').value || !targets(guess.language).length) return false;
+  [$('target').value] = targets(guess.language);
+  choices();
+  translate();
+  return true;
 }
 
 function cost(all, latency, memory) {

@@ -80,6 +80,15 @@ def test_what_was_detected_is_where_a_swap_leads(several: Server, open_page: Ope
     expect(page.locator("#target")).to_have_value("en")
 
 
+def test_a_text_in_the_target_s_language_goes_into_another(several: Server, open_page: OpenPage) -> None:
+    page = open_page(several)
+    expect(page.locator("#target")).to_have_value("en")
+    page.locator("#text").fill(ENGLISH)
+    expect(page.locator("#detected")).to_contain_text("Detected English")
+    expect(page.locator("#target")).to_have_value("de")
+    expect(page.locator("#weights")).to_contain_text("en-de")
+
+
 def test_models_are_compared_on_the_way_through_both(several: Server, open_page: OpenPage) -> None:
     page = open_page(several)
     page.evaluate("token => sessionStorage.setItem('sub3.token', token)", TOKEN)
