@@ -32,14 +32,17 @@ def ways(models: Mapping[str, Iterable[Pair]], max_pivots: int) -> dict[Pair, Wa
         for source, target in pairs:
             direct.setdefault((source, target), Leg(name, source, target))
     rank = {leg: number for number, leg in enumerate(direct.values())}
+    onward: dict[str, list[Leg]] = {}  # by source: a model of a hundred languages has ten thousand pairs
+    for leg in rank:
+        onward.setdefault(leg.source, []).append(leg)
     found: dict[Pair, Way] = {pair: (leg,) for pair, leg in direct.items()}
     last = found
     for _ in range(max_pivots):
         longer: dict[Pair, Way] = {}
         for (source, middle), way in last.items():
-            for leg in rank:
+            for leg in onward.get(middle, ()):
                 pair = (source, leg.target)
-                if leg.source != middle or source == leg.target or pair in found:
+                if source == leg.target or pair in found:
                     continue
                 if pair not in longer or _ranks((*way, leg), rank) < _ranks(longer[pair], rank):
                     longer[pair] = (*way, leg)
