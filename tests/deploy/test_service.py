@@ -59,7 +59,7 @@ def translated(client: Client, name: str, data: bytes) -> object:
     sent = client.post("/v1/files", data=form, files={"file": (name, data)})
     assert sent.status_code == 202, sent.text
     place = f"/v1/files/{sent.json()['id']}"
-    until(f"a translated {name}", lambda: client.get(place).json()["status"] not in ("queued", "running"))
+    until(f"a translated {name}", lambda: client.get(place).json()["status"] not in ("queued", "translating"))
     assert client.get(place).json()["status"] == "done", client.get(place).text
     return texts_of(client.get(f"{place}/result").content)
 
