@@ -95,8 +95,8 @@ using DequantizeRowFunction = void (*)(const BcqMatrix& matrix, size_t row, floa
 // Bytes of scratch memory for any number of products of bytes of n rows of `columns` inputs.
 size_t BcqByteMatmulScratchBytes(size_t columns, size_t n);
 
-// Whether the product of bytes can be had: at most kMaxBytePlanes planes and one scale group.
-bool IsByteMatrix(const BcqMatrix& matrix);
+// Whether the product of bytes can be had of a matrix of at most so many planes: one scale group a row.
+bool IsByteMatrix(const BcqMatrix& matrix, int most_planes = kMaxBytePlanes);
 
 namespace scalar {
 void DequantizeRow(const BcqMatrix&, size_t, float*);

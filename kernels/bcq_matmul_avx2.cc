@@ -1,29 +1,43 @@
 // AVX2: the contract of bcq_matmul.h by look-up tables.
 //
 // vpshufb looks 16 bytes up in one table of 16 entries for each 128-bit half, but a code word has four bytes that need
-// four different tables. So the 64 bytes of a block and chunk (16 rows x 4 byte positions) are transposed first:
+// four different tables. So the 128 bytes of two blocks and a chunk (32 rows x 4 byte positions) are transposed first:
 //
-//     instruction        count   ports (Haswell; Ice Lake on: p15)   what
-//     vpshufb/unpack/vpermq  6   p5                                  byte positions 0 | 1 and 2 | 3, 16 rows each
-//     vpand, vpsrlw          6   p015                                nibbles
-//     vpshufb                8   p5                                  32 look-ups each
-//     vpaddw, vpsrlw        24   p015, p01                           bytes into 16-bit sums
+//     instruction         count   ports (Zen 3)   what
+//     vpshufb, vpunpck    12      p12             a vector for each byte position, 32 rows
+//     vpand, vpsrlw       12      p0123, p12      nibbles
+//     vpshufb             16      p12             32 look-ups each: low and high bytes of eight tables
+//     vpaddb              4       p0123           pairs of high bytes
+//     vpaddw, vpmulhuw    36      p0123, p03      bytes into 16-bit sums
 //
-// 44 operations for 512 weight-bits: about 35 weight-bits a cycle. Sums of bytes stay below 2^16 for 64 chunks; then
-// they are widened. Two columns a pass share the transposition.
+// An entry is half of the signed sum of its four inputs and of their magnitudes: max(xq, 0) where the code's bit is
+// set, max(-xq, 0) where it is not. That fits 15 bits, so two high bytes add up to one; sum B xq = 2 sum of entries -
+// sum |xq|.
+//
+// 80 operations for 1024 weight-bits and a column, or 136 for two columns that share the transposition; on four ports
+// 51 and 60 weight-bits a cycle. vpmulhuw by 256 is a shift that leaves the ports of the shuffles alone. Sums of bytes
+// stay below 2^16 for 32 chunks; then they are widened.
 
 #include <immintrin.h>
 
 #include "kernels/bcq_matmul_tables.h"
+#include "kernels/columns_avx2.h"
+#include "kernels/unroll.h"
 
 namespace sub3 {
 namespace avx2 {
 
 namespace {
 
-constexpr size_t kChunksPerFlush = 64;  // 4 look-ups a chunk x 255 x 64 = 65280 < 2^16
+constexpr size_t kTables = 8;           // of a chunk
+constexpr size_t kTableBytes = 32;      // 16 low bytes, 16 high bytes
+constexpr size_t kBlocks = 2;           // of rows that one pass serves
+constexpr size_t kChunksPerFlush = 32;  // 8 look-ups a chunk x 255 x 32 = 65280 < 2^16
+constexpr size_t kEights = kBlocks * kBlockRows / 8;
 
-inline __m256i Load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline __m256i Twice(const void* p) {
+  return _mm256_broadcastsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+}
 
 // Sums of the bytes of many vectors: `all` adds 16-bit words as they are, `odd` their upper bytes.
 struct ByteSums {
@@ -31,46 +45,59 @@ struct ByteSums {
   __m256i odd = _mm256_setzero_si256();
 
   void Add(__m256i bytes) {
-    all = _mm256_add_epi16(all, bytes);
-    odd = _mm256_add_epi16(odd, _mm256_srli_epi16(bytes, 8));
+    all = Pinned(_mm256_add_epi16(all, bytes));
+    odd = Pinned(_mm256_add_epi16(odd, _mm256_mulhi_epu16(bytes, _mm256_set1_epi16(256))));
   }
 
-  // Rows 0-7 and 8-15 as int32. The halves hold different byte positions of the same rows, in the order that the
-  // transposition left: rows 0-3, 8-11, 4-7, 12-15.
-  void Widen(__m256i rows[2]) const {
+  // As 16-bit numbers, those of the first and of the last eight bytes of each half.
+  void Widen(__m256i words[2]) const {
     const __m256i even = _mm256_sub_epi16(all, _mm256_slli_epi16(odd, 8));
-    const __m256i first = AddHalves(_mm256_unpacklo_epi16(even, odd));   // rows 0-3, 8-11
-    const __m256i second = AddHalves(_mm256_unpackhi_epi16(even, odd));  // rows 4-7, 12-15
-    rows[0] = _mm256_permute2x128_si256(first, second, 0x20);
-    rows[1] = _mm256_permute2x128_si256(first, second, 0x31);
-  }
-
- private:
-  static __m256i AddHalves(__m256i words) {
-    return _mm256_add_epi32(_mm256_cvtepu16_epi32(_mm256_castsi256_si128(words)),
-                            _mm256_cvtepu16_epi32(_mm256_extracti128_si256(words, 1)));
+    words[0] = _mm256_unpacklo_epi16(even, odd);
+    words[1] = _mm256_unpackhi_epi16(even, odd);
   }
 };
 
 struct Isa {
   static constexpr int kColumns = 2;
+  static constexpr size_t kBytesPerChunk = kTables * kTableBytes + 32;  // after the tables the sum of |xq| so far
 
   static float BuildTables(const float* x, size_t columns, size_t chunks, int16_t* xq, uint8_t* tables) {
-    const float s = Quantize(x, columns, chunks, xq);
+    const float s = Quantize(x, columns, chunks, kMaxQuantized, xq);
+    const __m256i first = _mm256_setr_epi8(0, 1, 2, 3, 0, 1, 2, 3, 8, 9, 10, 11, 8, 9, 10, 11,  //
+                                           0, 1, 2, 3, 0, 1, 2, 3, 8, 9, 10, 11, 8, 9, 10, 11);
+    const __m256i second = _mm256_setr_epi8(4, 5, 4, 5, 6, 7, 6, 7, 12, 13, 12, 13, 14, 15, 14, 15,  //
+                                            4, 5, 4, 5, 6, 7, 6, 7, 12, 13, 12, 13, 14, 15, 14, 15);
+    const __m256i each_four_times = _mm256_setr_epi8(0, 1, 0, 1, 0, 1, 0, 1, 2, 3, 2, 3, 2, 3, 2, 3,  //
+                                                     4, 5, 4, 5, 4, 5, 4, 5, 6, 7, 6, 7, 6, 7, 6, 7);
     const __m256i bytes_apart = _mm256_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15,  //
                                                  0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
-    const __m256i sign[4] = {_mm256_set1_epi32(0x0001ffff), _mm256_set1_epi64x(0x00010001ffffffff),
-                             _mm256_setr_epi32(-1, -1, 0x00010001, 0x00010001, -1, -1, 0x00010001, 0x00010001),
-                             _mm256_setr_epi32(-1, -1, -1, -1, 0x00010001, 0x00010001, 0x00010001, 0x00010001)};
-    for (size_t table = 0; table < chunks * 8; ++table) {  // one table of 16 entries at a time
-      __m256i entries = _mm256_set1_epi16(static_cast<int16_t>(kTableOffset));
-      for (int k = 0; k < 4; ++k) {
-        entries = _mm256_add_epi16(entries, _mm256_sign_epi16(_mm256_set1_epi16(xq[4 * table + k]), sign[k]));
+    int32_t magnitude = 0;
+    for (size_t chunk = 0; chunk < chunks; ++chunk, tables += kBytesPerChunk) {
+      alignas(32) int16_t pairs[2 * kTables][4];  // tables of two inputs
+      __m256i magnitudes = _mm256_setzero_si256();
+      for (size_t half = 0; half < 2; ++half) {
+        const __m256i q = Load(xq + chunk * kChunkColumns + 16 * half);
+        const __m256i positive = _mm256_max_epi16(q, _mm256_setzero_si256()), negative = _mm256_sub_epi16(positive, q);
+        const __m256i both[2] = {_mm256_unpacklo_epi16(negative, positive), _mm256_unpackhi_epi16(negative, positive)};
+        const __m256i sums[2] = {
+            _mm256_add_epi16(_mm256_shuffle_epi8(both[0], first), _mm256_shuffle_epi8(both[0], second)),
+            _mm256_add_epi16(_mm256_shuffle_epi8(both[1], first), _mm256_shuffle_epi8(both[1], second))};
+        auto* out = reinterpret_cast<__m256i*>(pairs[8 * half]);
+        _mm256_store_si256(out, _mm256_permute2x128_si256(sums[0], sums[1], 0x20));
+        _mm256_store_si256(out + 1, _mm256_permute2x128_si256(sums[0], sums[1], 0x31));
+        magnitudes = _mm256_add_epi32(magnitudes, _mm256_madd_epi16(_mm256_abs_epi16(q), _mm256_set1_epi16(1)));
       }
-      const __m256i apart = _mm256_permute4x64_epi64(_mm256_shuffle_epi8(entries, bytes_apart), 0xd8);
-      uint8_t* out = tables + table / 8 * kTableBytesPerChunk + 128 * (table % 2) + 16 * (table % 8 / 2);
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm256_castsi256_si128(apart));
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 64), _mm256_extracti128_si256(apart, 1));
+      for (size_t table = 0; table < kTables; ++table) {
+        int64_t low, high;
+        __builtin_memcpy(&low, pairs[2 * table], sizeof low);
+        __builtin_memcpy(&high, pairs[2 * table + 1], sizeof high);
+        const __m256i entries =
+            _mm256_add_epi16(_mm256_set1_epi64x(low), _mm256_shuffle_epi8(_mm256_set1_epi64x(high), each_four_times));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(tables + table * kTableBytes),
+                            _mm256_permute4x64_epi64(_mm256_shuffle_epi8(entries, bytes_apart), 0xd8));
+      }
+      magnitude += SumOfLanes(magnitudes);
+      __builtin_memcpy(tables + kTables * kTableBytes, &magnitude, sizeof magnitude);
     }
     return s;
   }
@@ -79,103 +106,109 @@ struct Isa {
   static void Segment(const Product& product, const BcqSegment& segment, const uint8_t* tables, size_t table_stride,
                       const float* s, float* const* y) {
     const BcqMatrix& matrix = *product.weight;
-    for (size_t block = segment.begin / kBlockRows; block * kBlockRows < segment.end; ++block) {
-      __m256 totals[C][2];
-      for (int c = 0; c < C; ++c) totals[c][0] = totals[c][1] = _mm256_setzero_ps();
+    for (size_t block = segment.begin / kBlockRows; block * kBlockRows < segment.end; block += kBlocks) {
+      const bool alone = (block + 1) * kBlockRows >= segment.end;  // the second block is the first once more
+      __m256 totals[C][kEights];
+      for (int c = 0; c < C; ++c) std::fill_n(totals[c], kEights, _mm256_setzero_ps());
       for (size_t group = 0; group < matrix.groups; ++group) {
         for (int plane = 0; plane < segment.planes; ++plane) {
-          AddPlane<C>(matrix, segment, block, plane, group, tables, table_stride, totals);
+          AddPlane<C>(matrix, segment, block, alone, plane, group, tables, table_stride, totals);
         }
       }
       const size_t row = block * kBlockRows;
+      const size_t first = std::max(row, segment.begin) - row;
+      const size_t last = std::min(row + kBlocks * kBlockRows, segment.end) - row;
       for (int c = 0; c < C; ++c) {
-        alignas(32) float values[kBlockRows];
-        for (int half = 0; half < 2; ++half) {
-          _mm256_store_ps(values + 8 * half, _mm256_mul_ps(totals[c][half], _mm256_set1_ps(s[c])));
-        }
-        const size_t first = std::max(row, segment.begin), last = std::min(row + kBlockRows, segment.end);
-        for (size_t r = first; r < last; ++r) {
-          y[c][r] = product.bias ? values[r - row] + product.bias[r] : values[r - row];
-        }
+        for (__m256& total : totals[c]) total = _mm256_mul_ps(total, _mm256_set1_ps(s[c]));
+        StoreRows(totals[c], product.bias ? product.bias + row : nullptr, first, last, y[c] + row);
       }
     }
   }
 
  private:
-  static float Quantize(const float* x, size_t columns, size_t chunks, int16_t* xq) {
-    const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
-    __m256 largest = _mm256_setzero_ps();
-    size_t c = 0;
-    for (; c + 8 <= columns; c += 8) {
-      largest = _mm256_max_ps(largest, _mm256_and_ps(_mm256_loadu_ps(x + c), magnitude));
-    }
-    alignas(32) float lanes[8];
-    _mm256_store_ps(lanes, largest);
-    float maximum = *std::max_element(lanes, lanes + 8);
-    for (; c < columns; ++c) maximum = std::max(maximum, x[c] < 0 ? -x[c] : x[c]);
-    const float inverse = maximum < kSmallestMaximum ? 0.0f : kMaxQuantized / maximum;
-    for (c = 0; c + 8 <= columns; c += 8) {
-      const __m256i q = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + c), _mm256_set1_ps(inverse)));
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(xq + c),
-                       _mm_packs_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1)));
-    }
-    for (; c < columns; ++c) xq[c] = static_cast<int16_t>(_mm_cvtss_si32(_mm_set_ss(x[c] * inverse)));
-    std::fill(xq + columns, xq + chunks * kChunkColumns, int16_t{0});
-    return inverse == 0 ? 0.0f : maximum / kMaxQuantized;
+  // Sum of |xq| of the chunks before this one.
+  static int32_t MagnitudeBefore(const uint8_t* tables, size_t chunk) {
+    if (chunk == 0) return 0;
+    int32_t magnitude;
+    __builtin_memcpy(&magnitude, tables + chunk * kBytesPerChunk - 32, sizeof magnitude);
+    return magnitude;
   }
 
+  // Look-ups of some chunks of 32 rows' codes in C columns' tables.
   template <int C>
-  static void AddPlane(const BcqMatrix& matrix, const BcqSegment& segment, size_t block, int plane, size_t group,
-                       const uint8_t* tables, size_t table_stride, __m256 (*totals)[2]) {
-    const size_t first = group * matrix.chunks_per_group;
-    const size_t last = std::min(first + matrix.chunks_per_group, matrix.chunks);
-    const uint32_t* codes = matrix.planes[plane] + block * matrix.chunks * kBlockRows;
+  static void AddChunks(const uint32_t* top, const uint32_t* bottom, const uint8_t* tables, size_t table_stride,
+                        size_t chunks, ByteSums (&low)[C], ByteSums (&high)[C]) {
     const __m256i nibble = _mm256_set1_epi8(0x0f);
     const __m256i gather = _mm256_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15,  //
                                             0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    __m256i sums[C][2];
-    for (int c = 0; c < C; ++c) {
-      sums[c][0] = sums[c][1] = _mm256_set1_epi32(-static_cast<int32_t>((last - first) * kOffsetPerChunk));
+    for (const uint32_t* end = top + chunks * kBlockRows; top < end;
+         top += kBlockRows, bottom += kBlockRows, tables += kBytesPerChunk) {
+      const __m256i a = _mm256_shuffle_epi8(Load(top), gather), b = _mm256_shuffle_epi8(Load(top + 8), gather);
+      const __m256i c = _mm256_shuffle_epi8(Load(bottom), gather), d = _mm256_shuffle_epi8(Load(bottom + 8), gather);
+      const __m256i ab[2] = {_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b)};
+      const __m256i cd[2] = {_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d)};
+      Unroll<4>([&](auto position) {
+        const __m256i bytes = position % 2 == 0 ? _mm256_unpacklo_epi64(ab[position / 2], cd[position / 2])
+                                                : _mm256_unpackhi_epi64(ab[position / 2], cd[position / 2]);
+        const __m256i even = _mm256_and_si256(bytes, nibble);
+        const __m256i odd = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), nibble);
+        Unroll<C>([&](auto j) {
+          const uint8_t* t = tables + j * table_stride + 2 * kTableBytes * position;
+          low[j].Add(_mm256_shuffle_epi8(Twice(t), even));
+          low[j].Add(_mm256_shuffle_epi8(Twice(t + 32), odd));
+          high[j].Add(
+              _mm256_add_epi8(_mm256_shuffle_epi8(Twice(t + 16), even), _mm256_shuffle_epi8(Twice(t + 48), odd)));
+        });
+      });
     }
+  }
+
+  template <int C>
+  static void AddPlane(const BcqMatrix& matrix, const BcqSegment& segment, size_t block, bool alone, int plane,
+                       size_t group, const uint8_t* tables, size_t table_stride, __m256 (*totals)[kEights]) {
+    const size_t first = group * matrix.chunks_per_group;
+    const size_t last = std::min(first + matrix.chunks_per_group, matrix.chunks);
+    const uint32_t* top = matrix.planes[plane] + block * matrix.chunks * kBlockRows;
+    const uint32_t* bottom = alone ? top : top + matrix.chunks * kBlockRows;
+    __m256i sums[C][kEights];
+    for (int c = 0; c < C; ++c) std::fill_n(sums[c], kEights, _mm256_setzero_si256());
     for (size_t chunk = first; chunk < last;) {
-      const size_t flush = std::min(chunk + kChunksPerFlush, last);
+      const size_t flush = std::min(kChunksPerFlush, last - chunk);
       ByteSums low[C], high[C];
-      for (; chunk < flush; ++chunk) {
-        const __m256i top = _mm256_shuffle_epi8(Load(codes + chunk * kBlockRows), gather);         // rows 0-7
-        const __m256i bottom = _mm256_shuffle_epi8(Load(codes + chunk * kBlockRows + 8), gather);  // rows 8-15
-        const __m256i positions[2] = {_mm256_permute4x64_epi64(_mm256_unpacklo_epi32(top, bottom), 0xd8),
-                                      _mm256_permute4x64_epi64(_mm256_unpackhi_epi32(top, bottom), 0xd8)};
-        const uint8_t* table = tables + chunk * kTableBytesPerChunk;
-        for (int pair = 0; pair < 2; ++pair) {
-          const __m256i even = _mm256_and_si256(positions[pair], nibble);
-          const __m256i odd = _mm256_and_si256(_mm256_srli_epi16(positions[pair], 4), nibble);
-          for (int c = 0; c < C; ++c) {
-            const uint8_t* t = table + c * table_stride + 32 * pair;
-            low[c].Add(_mm256_shuffle_epi8(Load(t), even));
-            high[c].Add(_mm256_shuffle_epi8(Load(t + 64), even));
-            low[c].Add(_mm256_shuffle_epi8(Load(t + 128), odd));
-            high[c].Add(_mm256_shuffle_epi8(Load(t + 192), odd));
-          }
-        }
-      }
-      for (int c = 0; c < C; ++c) {
-        __m256i low_rows[2], high_rows[2];
-        low[c].Widen(low_rows);
-        high[c].Widen(high_rows);
-        for (int half = 0; half < 2; ++half) {
-          const __m256i sum = _mm256_add_epi32(_mm256_slli_epi32(high_rows[half], 8), low_rows[half]);
-          sums[c][half] = _mm256_add_epi32(sums[c][half], sum);
-        }
-      }
+      AddChunks(top + chunk * kBlockRows, bottom + chunk * kBlockRows, tables + chunk * kBytesPerChunk, table_stride,
+                flush, low, high);
+      chunk += flush;
+      Unroll<C>([&](auto j) {
+        __m256i lows[2], highs[2];
+        low[j].Widen(lows);
+        high[j].Widen(highs);
+        const __m256i bias = _mm256_set1_epi16(-32768), factors = _mm256_set1_epi32(0x01000001);
+        Unroll<2>([&](auto i) {
+          lows[i] = _mm256_xor_si256(lows[i], bias);
+          const __m256i eights[2] = {_mm256_unpacklo_epi16(lows[i], highs[i]),
+                                     _mm256_unpackhi_epi16(lows[i], highs[i])};
+          Unroll<2>([&](auto k) {
+            sums[j][2 * i + k] = _mm256_add_epi32(sums[j][2 * i + k], _mm256_madd_epi16(eights[k], factors));
+          });
+        });
+      });
     }
     const uint16_t* scales = segment.scales + (plane * matrix.groups + group) * segment.scale_rows +
                              block * kBlockRows - segment.scale_begin;
-    for (int half = 0; half < 2; ++half) {
-      const __m256 alpha = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(scales + 8 * half)));
-      for (int c = 0; c < C; ++c) {
-        totals[c][half] = _mm256_add_ps(totals[c][half], _mm256_mul_ps(alpha, _mm256_cvtepi32_ps(sums[c][half])));
-      }
-    }
+    const int32_t flushes = static_cast<int32_t>((last - first + kChunksPerFlush - 1) / kChunksPerFlush);
+    __m256i surplus[C];
+    Unroll<C>([&](auto j) {
+      const uint8_t* own = tables + j * table_stride;
+      surplus[j] = _mm256_set1_epi32(flushes * 65536 - MagnitudeBefore(own, last) + MagnitudeBefore(own, first));
+    });
+    Unroll<kEights>([&](auto i) {
+      const uint16_t* eight = scales + (alone ? 8 * (i % 2) : 8 * i);
+      const __m256 alpha = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(eight)));
+      Unroll<C>([&](auto j) {
+        const __m256i sum = _mm256_add_epi32(_mm256_slli_epi32(sums[j][i], 1), surplus[j]);
+        totals[j][i] = _mm256_add_ps(totals[j][i], _mm256_mul_ps(alpha, _mm256_cvtepi32_ps(sum)));
+      });
+    });
   }
 };
 

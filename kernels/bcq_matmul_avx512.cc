@@ -53,6 +53,7 @@ constexpr Bytes ByteIndices() {
 
 struct Isa {
   static constexpr int kColumns = 2;
+  static constexpr size_t kBytesPerChunk = kTableBytesPerChunk;
 
   static float BuildTables(const float* x, size_t columns, size_t chunks, int16_t* xq, uint8_t* tables) {
     const float s = Quantize(x, columns, chunks, xq);

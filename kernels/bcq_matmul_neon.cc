@@ -55,6 +55,7 @@ void AddWidened(const ByteSums& low, const ByteSums& high, int32x4_t* sums) {
 
 struct Isa {
   static constexpr int kColumns = 2;
+  static constexpr size_t kBytesPerChunk = kTableBytesPerChunk;
 
   static float BuildTables(const float* x, size_t columns, size_t chunks, int16_t* xq, uint8_t* tables) {
     const float s = Quantize(x, columns, chunks, xq);

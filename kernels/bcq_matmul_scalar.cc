@@ -103,9 +103,9 @@ float HalfToFloat(uint16_t half) {
 }
 
 size_t BcqMatmulScratchBytes(size_t columns) {
-  // Tables of the widest implementation: four columns of 256 bytes a chunk, and a padded column of int16.
+  // Tables of the widest implementation: two columns of 288 bytes a chunk, and a padded column of int16.
   const size_t chunks = (columns + kChunkColumns - 1) / kChunkColumns;
-  return chunks * (4 * 256 + kChunkColumns * sizeof(int16_t)) + 64;
+  return chunks * (2 * 288 + kChunkColumns * sizeof(int16_t)) + 64;
 }
 
 size_t BcqByteMatmulScratchBytes(size_t columns, size_t n) {
@@ -114,9 +114,9 @@ size_t BcqByteMatmulScratchBytes(size_t columns, size_t n) {
   return 2 * width * (kByteTileRows + std::min(n, kByteColumns));
 }
 
-bool IsByteMatrix(const BcqMatrix& matrix) {
+bool IsByteMatrix(const BcqMatrix& matrix, int most_planes) {
   return matrix.groups == 1 && std::all_of(matrix.segments.begin(), matrix.segments.end(),
-                                           [](const BcqSegment& s) { return s.planes <= kMaxBytePlanes; });
+                                           [&](const BcqSegment& s) { return s.planes <= most_planes; });
 }
 
 namespace scalar {

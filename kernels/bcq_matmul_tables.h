@@ -24,6 +24,7 @@ constexpr uint32_t kOffsetPerChunk = 8 * kTableOffset;
 
 // Isa provides:
 //   static constexpr int kColumns                              columns that one pass over the codes serves
+//   static constexpr size_t kBytesPerChunk                     of a column's tables, 288 at most
 //   static float BuildTables(x, columns, chunks, xq, tables)   one column; returns s
 //   template <int C> static void Segment(product, segment, tables, table_stride, s, y)
 //                                                              y[C]: row 0 of each column's output
@@ -48,7 +49,7 @@ template <class Isa>
 void TableMatmul(const Product* products, size_t num_products, const float* x, size_t x_stride, size_t columns,
                  size_t n, void* scratch) {
   const size_t chunks = (columns + kChunkColumns - 1) / kChunkColumns;
-  const size_t table_stride = chunks * kTableBytesPerChunk;
+  const size_t table_stride = chunks * Isa::kBytesPerChunk;
   auto* tables = static_cast<uint8_t*>(scratch);
   auto* xq = reinterpret_cast<int16_t*>(tables + Isa::kColumns * table_stride);
   size_t j = 0;

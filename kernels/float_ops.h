@@ -39,7 +39,7 @@ struct FloatOps {
 inline size_t AttendScratch(size_t length) { return (length + 15) / 16 * 16; }
 
 inline size_t AttendAllScratch(size_t length, size_t head_dim) {
-  return (head_dim + 4) * ((length + 15) / 16 * 16);  // one head's keys transposed, the scores of four positions
+  return (head_dim + 4) * AttendScratch(length);  // one head's keys transposed, the scores of four positions
 }
 
 namespace scalar {

@@ -279,12 +279,7 @@ class Builder {
     return {table_.Matrix(name, rows, columns), table_.Vector(name + ".bias", rows)};
   }
 
-  static void ChooseBytes(Linear* linear) {
-    const std::vector<BcqSegment>& segments = linear->weight.segments;
-    linear->bytes = IsByteMatrix(linear->weight) &&
-                    std::all_of(segments.begin(), segments.end(),
-                                [](const BcqSegment& segment) { return segment.planes <= kMaxPlanesForBytes; });
-  }
+  static void ChooseBytes(Linear* linear) { linear->bytes = IsByteMatrix(linear->weight, kMaxPlanesForBytes); }
 
   const Config& config_;
   TensorTable& table_;
