@@ -14,7 +14,11 @@ from numpy.typing import NDArray
 
 from kernels._engine import ffi, lib
 
-_DTYPES: Final = {"float32": lib.SUB3_FLOAT32, "float16": lib.SUB3_FLOAT16, "uint32": lib.SUB3_UINT32}
+_DTYPES: Final = {  # by the type itself: asking 500 arrays for their types' names took 3 ms
+    np.dtype(np.float32): lib.SUB3_FLOAT32,
+    np.dtype(np.float16): lib.SUB3_FLOAT16,
+    np.dtype(np.uint32): lib.SUB3_UINT32,
+}
 _ACTIVATIONS: Final = {"relu": lib.SUB3_RELU, "swish": lib.SUB3_SWISH, "gelu": lib.SUB3_GELU}
 
 
@@ -137,12 +141,12 @@ class _Tables:
         self.tensors = ffi.new("sub3_tensor[]", max(len(tensors), 1))
         self.num_tensors = len(tensors)
         for entry, (name, array) in zip(self.tensors, tensors.items(), strict=False):
-            if array.dtype.name not in _DTYPES:
+            if array.dtype not in _DTYPES:
                 raise InvalidModel(f'Tensor "{name}" has type {array.dtype.name}; use float32, float16 or uint32.')
             if not array.flags.c_contiguous or not 1 <= array.ndim <= 3:
                 raise InvalidModel(f'Tensor "{name}" must be contiguous and have 1 to 3 dimensions.')
             entry.name = self._text(name)
-            entry.dtype = _DTYPES[array.dtype.name]
+            entry.dtype = _DTYPES[array.dtype]
             entry.num_dims = array.ndim
             entry.shape[0 : array.ndim] = array.shape
             data = ffi.from_buffer(array)

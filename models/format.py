@@ -606,7 +606,7 @@ def decode_json(kind: Any, value: Any, where: str) -> Any:
     """
     if type(value) is kind and kind is not float:
         return value
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    origin, arguments = _form(kind)
     if is_dataclass(kind):
         if not isinstance(value, dict):
             raise ValueError(f"{where} must be an object")
@@ -653,6 +653,12 @@ def decode_json(kind: Any, value: Any, where: str) -> Any:
     if kind is float and not math.isfinite(value):
         raise ValueError(f"{where} must be finite")
     return value
+
+
+@functools.cache
+def _form(kind: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Origin and arguments of a type."""
+    return typing.get_origin(kind), typing.get_args(kind)
 
 
 @functools.cache

@@ -176,7 +176,7 @@ def scan(document: bytes) -> Vocabulary | None:
     text, lengths = characters.tobytes(), ends - begins - 1
     try:
         text.decode()
-        text, lengths = _unescaped(text, lengths, np.unique(np.searchsorted(begins, escapes) - 1))
+        text, lengths = _unescaped(text, lengths, sorted({int(row) for row in np.searchsorted(begins, escapes) - 1}))
     except ValueError:
         return None
     counts = [np.fromstring(part, np.int64, sep=",") for part in skeleton.groups() if part is not None]
@@ -195,7 +195,7 @@ def scan(document: bytes) -> Vocabulary | None:
     return Vocabulary(sides[0], sides[1] if len(sides) == 2 else None)
 
 
-def _unescaped(text: bytes, lengths: Ints, strings: Ints) -> tuple[bytes, Ints]:
+def _unescaped(text: bytes, lengths: Ints, strings: Iterable[int]) -> tuple[bytes, Ints]:
     """Buffer and lengths with the JSON escapes of these strings read."""
     ends, chunks, copied = lengths.cumsum(dtype=np.int32), [], 0
     lengths = lengths.copy()

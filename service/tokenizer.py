@@ -13,7 +13,6 @@ from service.placeholders import Span
 # Hidden marks that models have not seen: soft hyphens, zero-width spaces, marks of direction and of byte order.
 _INVISIBLE = re.compile("[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 _NOT_MET = -1
-_NOT_MET = -1
 
 
 class Tokenizer:
