@@ -100,7 +100,7 @@ paper-measure: $(VENV)/installed-extras
 
 # Speed against CTranslate2, interleaved on this machine; stop whatever else computes first. Needs ../shared.
 bench bench-quick: $(VENV)/installed-bench
-	$(BIN)/python -m tests.bench.bench $(if $(filter bench-quick,$@),--quick)
+	$(BIN)/python -m tests.bench.bench $(if $(filter bench-quick,$@),--quick) $(ARGS)
 
 $(VENV)/installed-bench: $(VENV)/installed-extras
 	$(BIN)/pip install --quiet --editable '.[train,test,load,bench]'

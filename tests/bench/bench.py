@@ -1,7 +1,8 @@
 """Speed against CTranslate2: the same work on both sides, runs interleaved, medians and the spread of their ratio.
 
 `make bench-quick` and `make bench` write docs/results/bench-quick.json and bench.json: a list of {"case", "ours",
-"peer", "unit", "ratio", ...}; a ratio above 1 means that we are better.
+"peer", "unit", "ratio", ...}; a ratio above 1 means that we are better. `--output bench-avx2 --only base` measures the
+cases with "base" in their names into bench-avx2.json and leaves there what it has of others.
 """
 
 from __future__ import annotations
@@ -19,7 +20,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.subjects import CTranslate2, Ours, Sources, Subject, Torch, coded, converted, marian, seeded_checkpoint
+from tests.bench.subjects import (
+    CTranslate2,
+    Lazy,
+    Ours,
+    Sources,
+    Subject,
+    Torch,
+    coded,
+    converted,
+    marian,
+    seeded_checkpoint,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("SUB3_SHARED", ROOT.parent / "shared"))
@@ -174,12 +186,12 @@ def cases(quick: bool) -> list[Case]:
     )
     if quick:
         return [first, default]
-    fp32 = CTranslate2(converted(checkpoint, WORK / f"{BASE_NAME}-float32", "float32"), "float32")
+    fp32 = Lazy(lambda: CTranslate2(converted(checkpoint, WORK / f"{BASE_NAME}-float32", "float32"), "float32"))
+    torch = Lazy(lambda: Torch(checkpoint))
     many = [words(SOURCE_TOKENS, seed) for seed in range(32)]
-    ours_2, peer_2 = Ours(base, threads=2), CTranslate2(int8, "int8", threads=2)
-    real_2, real_peer_2 = Ours(MODEL, threads=2), CTranslate2(real_int8, "int8", threads=2)
+    ours_2, peer_2 = Lazy(lambda: Ours(base, threads=2)), Lazy(lambda: CTranslate2(int8, "int8", threads=2))
+    real_2, real_peer_2 = Lazy(lambda: Ours(MODEL, threads=2)), Lazy(lambda: CTranslate2(real_int8, "int8", threads=2))
     everything = sentences(3000)
-    torch = Torch(checkpoint)
     found = [
         first,
         Case("base, greedy, against float32", "ms/token", per_token(ours, one), per_token(fp32, one), 7),
@@ -214,7 +226,8 @@ def cases(quick: bool) -> list[Case]:
     load = "load to first translation, base (warm cache)"
     found.append(Case(load, "ms", fresh("ours", base, "ms"), fresh("peer", int8, "ms"), 5))
     for planes in (1, 2, 3, 4):
-        flat = Ours(coded(checkpoint, WORK / f"{BASE_NAME}-flat-{planes}", f"flat-{planes}"))
+        config = f"flat-{planes}"
+        flat = Lazy(lambda config=config: Ours(coded(checkpoint, WORK / f"{BASE_NAME}-{config}", config)))
         name = f"base, flat {planes} planes, greedy, batch 1, 1 thread"
         found.append(Case(name, "ms/token", per_token(flat, one), per_token(peer, one), 7))
     return found
@@ -247,6 +260,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the first case and the default model's only")
     parser.add_argument("--first", action="store_true", help="print the first case as JSON and write nothing")
+    parser.add_argument("--only", default="", metavar="TEXT", help="cases with this in their names")
+    parser.add_argument("--output", metavar="NAME", help="write docs/results/NAME.json, not bench(-quick).json")
     options = parser.parse_args()
     quick = options.quick or options.first
     WORK.mkdir(parents=True, exist_ok=True)
@@ -254,18 +269,25 @@ def main() -> None:
     if options.first:
         print(json.dumps(cases(quick)[0].run() | {"machine": about}))
         return
-    results: list[dict[str, object]] = []
+    name = options.output or ("bench-quick" if quick else "bench")
+    path = ROOT / "docs" / "results" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    recorded = json.loads(path.read_text()) if options.only and path.exists() else []
+    results = {str(result["case"]): result for result in recorded}
+
+    def record(result: dict[str, object]) -> None:
+        results[str(result["case"])] = result
+        report(result)
+
     for case in cases(quick):
-        results.append(case.run() | {"machine": about})
-        report(results[-1])
-    if not quick:
+        if options.only in case.name:
+            record(case.run() | {"machine": about})
+    if not quick and not options.only:
         avx2 = json.loads(python("tests.bench.bench", "--first", environment=AVX2).splitlines()[-1])
-        results.append(avx2 | {"case": f"{FIRST}, AVX2 on both sides"})
-        report(results[-1])
-        plot_planes(results)
-    name = "bench-quick" if quick else "bench"
-    (ROOT / "docs" / "results").mkdir(parents=True, exist_ok=True)
-    (ROOT / "docs" / "results" / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
+        record(avx2 | {"case": f"{FIRST}, AVX2 on both sides"})
+    if name == "bench":
+        plot_planes(list(results.values()))
+    path.write_text(json.dumps(list(results.values()), indent=1) + "\n")
 
 
 if __name__ == "__main__":

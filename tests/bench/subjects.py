@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +22,17 @@ class Subject(Protocol):
     def translate(self, sources: Sources, beam_size: int, length: tuple[int, int] | None) -> int:
         """Translate a batch; `length` forces (least, most) target tokens. Returns the target tokens, eos included."""
         ...
+
+
+class Lazy:
+    """A subject that is made when it first translates, so that a case that is not run costs nothing."""
+
+    def __init__(self, make: Callable[[], Subject]) -> None:
+        self._make = functools.cache(make)
+
+    def translate(self, sources: Sources, beam_size: int, length: tuple[int, int] | None) -> int:
+        """See Subject."""
+        return self._make().translate(sources, beam_size, length)
 
 
 def seeded_checkpoint(path: Path, template: Path, *, d_model: int, ffn_dim: int, layers: int, vocabulary: int) -> Path:
