@@ -7,7 +7,8 @@
 //     0    even tables (inputs 0-3, 8-11, 16-19, 24-27), low bytes      64   their high bytes
 //     128  odd tables (inputs 4-7, 12-15, 20-23, 28-31), low bytes     192   their high bytes
 //
-// so that byte j of a code word looks its low nibble up in even table j and its high nibble in odd table j.
+// so that byte j of a code word looks its low nibble up in even table j and its high nibble in odd table j. AVX2 has
+// tables of another form.
 
 #ifndef SUB3_KERNELS_BCQ_MATMUL_TABLES_H_
 #define SUB3_KERNELS_BCQ_MATMUL_TABLES_H_
