@@ -1,10 +1,12 @@
 """Where the tags within a sentence go in its translation: around the words that come from what they stood around."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import NamedTuple
 
 from service.alignment import Link, by_position
-from service.placeholders import Span
+from service.placeholders import Span, find
+
+_CLOSING = frozenset(",.;:!?)]}»”’…")  # no stretch begins with these
 
 
 class Pair(NamedTuple):
@@ -33,7 +35,8 @@ def insert(pairs: Sequence[Pair], source: str, translation: str, links: Sequence
         translation: likewise.
         links: between the two, in the order of the translation; without any, words are joined by their places.
     """
-    links = links or by_position(source, translation)
+    links = _whole(links or by_position(source, translation), find(translation))
+    beginnings = {link.target[0] for link in links if translation[link.target[0]] not in _CLOSING}
     placed: list[_Placed] = []
     path: list[_Placed] = []  # the pairs around
     for pair in pairs:
@@ -41,9 +44,20 @@ def insert(pairs: Sequence[Pair], source: str, translation: str, links: Sequence
             path.pop()
         siblings, within = (path[-1].inner, path[-1].span) if path else (placed, (0, len(translation)))
         expected = sum(pair.span) / 2 / max(len(source), 1) * len(translation)
-        siblings.append(_Placed(pair, _place(pair.span, _free(within, siblings), links, expected), []))
+        siblings.append(_Placed(pair, _place(pair.span, _free(within, siblings), links, beginnings, expected), []))
         path.append(siblings[-1])
     return _text(translation, (0, len(translation)), placed)
+
+
+def _whole(links: Sequence[Link], kept: Sequence[Span]) -> list[Link]:
+    """The links, those to a part of what is kept to the letter as one to all of it: no tag goes in there."""
+    found: list[Link] = []
+    for link in links:
+        span = next((span for span in kept if span[0] < link.target[1] and link.target[0] < span[1]), link.target)
+        whole = (min(span[0], link.target[0]), max(span[1], link.target[1]))
+        if not found or found[-1].target[1] <= whole[0]:
+            found.append(Link(link.source, whole))
+    return found
 
 
 def _free(within: Span, siblings: Sequence[_Placed]) -> list[Span]:
@@ -55,7 +69,7 @@ def _free(within: Span, siblings: Sequence[_Placed]) -> list[Span]:
     return [*gaps, (position, within[1])]
 
 
-def _place(span: Span, free: Sequence[Span], links: Sequence[Link], expected: float) -> Span:
+def _place(span: Span, free: Sequence[Span], links: Sequence[Link], beginnings: Set[int], expected: float) -> Span:
     best, best_gain = None, 0
     for low, high in free:
         begin, gain = low, 0
@@ -64,6 +78,8 @@ def _place(span: Span, free: Sequence[Span], links: Sequence[Link], expected: fl
                 continue
             if gain == 0:
                 begin = link.target[0]
+                if begin not in beginnings:
+                    continue
             comes_from = link.source[0] < span[1] and span[0] < link.source[1]
             gain = gain + 1 if comes_from else max(gain - 1, 0)
             if comes_from and gain > best_gain:
@@ -71,7 +87,7 @@ def _place(span: Span, free: Sequence[Span], links: Sequence[Link], expected: fl
     if best is not None:
         return best
     words = [link.target for link in links for low, high in free if low <= link.target[0] and link.target[1] <= high]
-    places = words or [(place, place) for gap in free for place in gap]
+    places = [word for word in words if word[0] in beginnings] or [(place, place) for gap in free for place in gap]
     return min(places, key=lambda place: abs(sum(place) / 2 - expected))
 
 

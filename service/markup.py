@@ -5,9 +5,10 @@ moved, added, dropped, attributes rewritten), but what comes back must be the cl
 malformed. The standard library's html.parser knows positions, but in Python 3.11 takes 2 s for 10 kB of "<a <a <a".
 
 Each run of text between two tags is a unit of its own. Where the words of a translation are aligned, pairs of inline
-tags within a sentence, `<b>x</b>`, stay in it, and come back around the words from theirs (`inline_tags.py`). What
-stands in a sentence as a word does, `<code>x</code>`, `<img>` or `<x id="7"></x>`, is no end of it: in the unit it is
-one private character, which translations keep (`placeholders.py`).
+tags within a sentence, `<b>x</b>` or `**x**`, stay in it, and come back around the words from theirs
+(`inline_tags.py`). In XML, where names mean nothing, a pair is inline if there are words beside it, unless the client
+says otherwise. What stands in a sentence as a word does, `<code>x</code>`, `<img>` or `<x id="7"></x>`, is no end of
+it: in the unit it is one private character, which translations keep (`placeholders.py`).
 """
 
 import html
@@ -58,19 +59,39 @@ _LINE_BREAK = re.compile(r"\s*[\r\n]\s*")
 _MARKDOWN = re.compile(
     r"""(?P<word>`[^`]+` | ``[^`]+`` | <(?:[a-zA-Z][a-zA-Z0-9+.-]*:|[^\s<>@]+@)[^\s<>]*> | \[\^[^\]\s]+\]
           | \\[!-/:-@\[-`{-~])
-      | !?\[ | \](?:\([^()\s]*(?:\([^()\s]*\)[^()\s]*)?(?:\s+"[^"]*")?\)|\[[^\[\]]*\])?
-      | (?<![\s*])\*{1,3} | \*{1,3}(?![\s*]) | ~~ | (?<!\w)_{1,3}(?=\w) | (?<=[\w.,!?;:)])_{1,3}(?!\w)
+      | ^\[[ xX]\](?=\s) | !?\[ | \](?:\([^()\s]*(?:\([^()\s]*\)[^()\s]*)?(?:\s+"[^"]*")?\)|\[[^\[\]]*\])?
+      | (?<![\s*])\*{1,3} | \*{1,3}(?![\s*]) | ~~ | (?<!\w)_{1,3}(?=[^\s_]) | (?<=[^\s_])_{1,3}(?!\w)
       | </?[a-zA-Z][^<>]*> | <!--.*?--> | \|""",
     re.DOTALL | re.VERBOSE,
 )
+_EMPHASIS = frozenset({"*", "**", "***", "_", "__", "___", "~~"})
 Kind = Literal["html", "xml", "markdown"]
 
 
 class Markup(NamedTuple):
-    """How to read markup: HTML, where a line break is a space, XML, where it is kept, or a paragraph of Markdown."""
+    """How to read markup: HTML, where a line break is a space, XML, where it is kept, or a paragraph of Markdown.
+
+    Names of tags are in lower case. Without `outline_detection` all XML that is not in `splitting_tags` is inline.
+    """
 
     kind: Kind
-    ignored_tags: frozenset[str] = frozenset()  # in lower case; their content is copied
+    ignored_tags: frozenset[str] = frozenset()  # their content is copied
+    splitting_tags: frozenset[str] = frozenset()  # always end a sentence
+    non_splitting_tags: frozenset[str] = frozenset()  # never do, even where nothing stands beside them
+    outline_detection: bool = True
+    joins_lines: bool = False  # in XML, too, a line break is a space
+    has_references: bool = True  # &amp; is &; where not, both are what they are
+
+    def is_inline(self, name: str) -> bool:
+        """Whether an element of this name may stand in a sentence."""
+        name = name.lower()
+        if name in self.splitting_tags:
+            return False
+        return self.kind == "xml" or name in self.non_splitting_tags or name in _INLINE
+
+    def is_always_inline(self, name: str) -> bool:
+        """Whether an element of this name is in a sentence even if nothing stands beside it."""
+        return name.lower() in self.non_splitting_tags or (self.kind == "xml" and not self.outline_detection)
 
 
 class _Value(NamedTuple):
@@ -100,10 +121,16 @@ class _Run(NamedTuple):
     pairs: list[Pair]  # private characters around spans of the lines
 
     def render(self, lines: Sequence[str], links: Sequence[Link]) -> str:
-        text = "\n".join(lines)
+        text, marks = "\n".join(lines), list(map(chr, self.words))
         if self.pairs:
             text = insert(self.pairs, "\n".join(self.lines), text, links)
-        if lines == self.lines or any(text.count(chr(word)) != 1 for word in self.words):
+        for pair in self.pairs:
+            inside = text[text.find(pair.start) : text.find(pair.end)]
+            is_empty = not any(c.isalnum() or (c >= _FIRST_PRIVATE and c not in marks) for c in inside)
+            if is_empty and self.words[ord(pair.start)][0] in _EMPHASIS:  # around nothing it would be asterisks
+                text = text.replace(pair.start, "").replace(pair.end, "")
+                marks = [mark for mark in marks if mark not in (pair.start, pair.end)]
+        if lines == self.lines or any(text.count(mark) != 1 for mark in marks):
             return self.source
         return self.head + text.translate(self.references) + self.tail
 
@@ -111,6 +138,7 @@ class _Run(NamedTuple):
 _Part = str | _Value | _Run
 _ESCAPES = {ord("&"): "&amp;", ord("<"): "&lt;"}
 _PRIVATE = range(0xF0000, 0x10FFFE)
+_FIRST_PRIVATE = "\ue000"
 
 
 class Document:
@@ -125,7 +153,7 @@ class Document:
         self._parts: list[_Part] = []
         run: list[_Token] = []
         tokens = list(_markdown_tokens(source) if markup.kind == "markdown" else _tokens(source, markup))
-        for token in _with_pairs(source, tokens) if is_aligned and markup.kind == "html" else tokens:
+        for token in _with_pairs(source, tokens, markup) if is_aligned else tokens:
             if token.kind == "tag":
                 self._parts += [*_run(source, run, markup), *_tag(source, token, markup)]
                 run = []
@@ -214,12 +242,11 @@ def _run(source: str, tokens: Sequence[_Token], markup: Markup) -> list[_Part]:
     head = _HEAD.match(text)
     assert head is not None  # it matches the empty string
     core = text[head.end() :].rstrip()
-    is_markdown = markup.kind == "markdown"
-    plain = core if is_markdown else html.unescape(core)
+    plain = html.unescape(core) if markup.has_references else core
     if not any(character.isalpha() for character in plain):
         return [part for token in tokens for part in _tag(source, token, markup)]
-    lines = plain.split("\n") if markup.kind == "xml" else [_LINE_BREAK.sub(" ", plain)]
-    references = {} if is_markdown else _references(core)
+    lines = plain.split("\n") if markup.kind == "xml" and not markup.joins_lines else [_LINE_BREAK.sub(" ", plain)]
+    references = _references(core) if markup.has_references else {}
     lines, pairs = _without_pairs(lines, ends)
     return [_Run(text, head[0], lines, text[head.end() + len(core) :], references, words, pairs)]
 
@@ -286,7 +313,7 @@ def _tokens(source: str, markup: Markup) -> Iterator[_Token]:
         if position < begin and ignored_from is None:
             yield _Token("text", position, begin)
         if token and token["name"]:
-            is_inline = markup.kind == "xml" or token["name"].lower() in _INLINE
+            is_inline = markup.is_inline(token["name"])
             empty_end = _empty_element_end(source, token) if ignored_from is None and is_inline else None
             if empty_end is not None and not _is_ignored(token["name"].lower(), token["attributes"], markup):
                 yield _Token("word", begin, empty_end)
@@ -312,34 +339,63 @@ def _tokens(source: str, markup: Markup) -> Iterator[_Token]:
         yield _Token("tag", ignored_from, len(source), True)
 
 
-def _with_pairs(source: str, tokens: Sequence[_Token]) -> list[_Token]:
+def _with_pairs(source: str, tokens: Sequence[_Token], markup: Markup) -> list[_Token]:
     """The tokens, the tags of pairs that are within a sentence as its start and end."""
     partners: dict[int, int] = {}  # of each start tag
+    always: set[int] = set()  # start tags of pairs that need no words beside them
     path: list[tuple[int, str]] = []
     for index, token in enumerate(tokens):
         if token.kind != "tag":
             continue
-        tag = None if token.is_ignored else _TOKEN.match(source, token.begin)
-        name = tag["name"].lower() if tag and tag["name"] else ""
-        if tag is None or name not in _INLINE:
+        delimiter = None if token.is_ignored else _delimiter(source, token, markup)
+        if delimiter is None:
             path.clear()
-        elif not tag["end"]:
-            path = [*path, (index, name)] if len(path) < _MAX_PAIR_DEPTH else []
-        elif path and path[-1][1] == name:
-            partners[path.pop()[0]] = index
+        elif delimiter.ends and path and path[-1][1] == delimiter.name:
+            start = path.pop()[0]
+            partners[start] = index
+            if markup.is_always_inline(delimiter.name):
+                always.add(start)
+        elif delimiter.starts:
+            path = [*path, (index, delimiter.name)][-_MAX_PAIR_DEPTH:]
         else:
             path.clear()
     paired = {*partners, *partners.values()}
     breaks = [index for index, token in enumerate(tokens) if token.kind == "tag" and index not in paired]
     kinds: dict[int, Literal["start", "end"]] = {}
     for before, after in itertools.pairwise([-1, *breaks, len(tokens)]):
-        for start in _starts_within(source, tokens, partners, before + 1, after):
+        for start in _starts_within(source, tokens, partners, always, before + 1, after):
             kinds |= {start: "start", partners[start]: "end"}
     return [token._replace(kind=kinds.get(index, token.kind)) for index, token in enumerate(tokens)]
 
 
+class _Delimiter(NamedTuple):
+    """What a tag may begin or end."""
+
+    name: str
+    starts: bool
+    ends: bool
+
+
+def _delimiter(source: str, token: _Token, markup: Markup) -> _Delimiter | None:
+    """What begins or ends a pair that may be in a sentence; None for all else."""
+    text = source[token.begin : token.end]
+    if text.startswith("<"):
+        tag = _TOKEN.match(source, token.begin)
+        if tag is None or not tag["name"] or not markup.is_inline(tag["name"]) or _is_void(tag, markup):
+            return None
+        return _Delimiter(tag["name"].lower(), not tag["end"], tag["end"] == "/")
+    if text == "[":  # the text of an image is no part of the sentence
+        return _Delimiter("]", starts=True, ends=False)
+    if text.startswith("]"):
+        return _Delimiter("]", starts=False, ends=True)
+    if text[0] in "*_~":
+        is_open = not source[token.end : token.end + 1].isspace() and token.end < len(source)
+        return _Delimiter(text, is_open, token.begin > 0 and not source[token.begin - 1].isspace())
+    return None
+
+
 def _starts_within(
-    source: str, tokens: Sequence[_Token], partners: dict[int, int], begin: int, end: int
+    source: str, tokens: Sequence[_Token], partners: dict[int, int], always: set[int], begin: int, end: int
 ) -> Iterator[int]:
     """Start tags of pairs with words beside them: a row of links is no sentence, but its links may hold some."""
     outer = []
@@ -353,12 +409,16 @@ def _starts_within(
         elif token.kind == "text":
             has_words = has_words or any(map(str.isalpha, html.unescape(source[token.begin : token.end])))
         index += 1
-    starts = [index for index in range(begin, end) if index in partners]
-    if has_words and len(starts) <= _MAX_PAIRS:
-        yield from starts
-    else:
-        for start in outer:
-            yield from _starts_within(source, tokens, partners, start + 1, partners[start])
+    if has_words and sum(index in partners for index in range(begin, end)) <= _MAX_PAIRS:
+        yield from (index for index in range(begin, end) if index in partners)
+        return
+    for start in outer:
+        within = start + 1, partners[start]
+        if start in always and sum(index in partners for index in range(*within)) < _MAX_PAIRS:
+            yield start
+            yield from (index for index in range(*within) if index in partners)
+        else:
+            yield from _starts_within(source, tokens, partners, always, *within)
 
 
 def _markdown_tokens(source: str) -> Iterator[_Token]:

@@ -43,8 +43,12 @@ _TRANSLATE = {
     "model_type": {"enum": list(_MODEL_TYPES)},
     "tag_handling": {"enum": ["xml", "html"]},
     "ignore_tags": _TAGS,
-    "splitting_tags": {**_TAGS, "description": "Every tag splits."},
-    "non_splitting_tags": {**_TAGS, "description": "Every tag splits."},
+    "splitting_tags": {**_TAGS, "description": "They always end a sentence."},
+    "non_splitting_tags": {**_TAGS, "description": "They never end a sentence."},
+    "outline_detection": {
+        "enum": [True, False, "0", "1"],
+        "description": "0: of XML, splitting_tags alone end a sentence; else those without words beside them do, too.",
+    },
 }
 _TRANSLATE_REPLY = {
     "type": "object",
@@ -296,8 +300,8 @@ def _asked(fields: Fields, registry: Registry) -> _Asked:
     for name in _NO_SUCH_THING:
         if fields.first(name):
             raise HTTPException(400, f"Value for '{name}' not supported.")
-    markup = _markup(fields)
     split = _split_sentences(fields)
+    markup = _markup(fields, split)
     asked_type = _one_of(fields, "model_type", tuple(_MODEL_TYPES))
     model_type = _MODEL_TYPES[asked_type] if asked_type else None
     configuration = _PINS[model_type] if model_type else None
@@ -354,19 +358,35 @@ def _formality(fields: Fields, target: str) -> None:
         raise HTTPException(400, f"Target language '{target.upper()}' doesn't support formality.")
 
 
-def _markup(fields: Fields) -> Markup | None:
+def _markup(fields: Fields, split: SplitSentences) -> Markup | None:
     kind = _one_of(fields, "tag_handling", ("xml", "html"))
+    outline = _one_of(fields, "outline_detection", ("0", "1"))
+    ignored, splitting, non_splitting = (
+        _tags(fields, name) for name in ("ignore_tags", "splitting_tags", "non_splitting_tags")
+    )
+    if kind is None:
+        return None
+    return Markup(
+        "xml" if kind == "xml" else "html",
+        ignored,
+        splitting,
+        non_splitting,
+        outline_detection=outline != "0",
+        joins_lines=split == "nonewlines",
+    )
+
+
+def _tags(fields: Fields, name: str) -> frozenset[str]:
+    """Names of tags in lower case, from lists and from texts with commas."""
     tags: list[str] = []
-    for given in fields.every("ignore_tags", "ignore_tags[]"):
+    for given in fields.every(name, f"{name}[]"):
         if isinstance(given, str):
             tags += given.split(",")
         elif isinstance(given, list) and all(isinstance(tag, str) for tag in given):
             tags += given
         else:
-            raise HTTPException(400, "Value for 'ignore_tags' not supported.")
-    if kind is None:
-        return None
-    return Markup("xml" if kind == "xml" else "html", frozenset(tag.strip().lower() for tag in tags))
+            raise HTTPException(400, f"Value for '{name}' not supported.")
+    return frozenset(tag.strip().lower() for tag in tags)
 
 
 def _one_of(fields: Fields, name: str, values: tuple[str, ...]) -> str | None:

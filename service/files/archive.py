@@ -15,8 +15,12 @@ _ODT_COPIED = (
     "text:page-number text:page-count text:bibliography-mark text:sequence text:date text:time office:binary-data "
     "office:scripts number:text text:script math:math script"
 )
-_ODT = Markup("xml", frozenset(_ODT_COPIED.split()))
-_DAMAGE = (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, OSError, ValueError)
+# What may stand among the words of a paragraph, but in no sentence.
+_ODT_SPLITTING = (
+    "text:p text:h text:note text:note-body text:line-break text:tab text:list text:section text:index-body "
+    "table:table draw:frame draw:a draw:text-box draw:custom-shape office:annotation svg:title svg:desc"
+)
+_ODT = Markup("xml", frozenset(_ODT_COPIED.split()), frozenset(_ODT_SPLITTING.split()))
 
 
 class Archive:

@@ -1,10 +1,14 @@
 """PO files of gettext: messages without a translation get one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import polib
 
 from service.files import Aligned, FileRefused, Limits, decode
+from service.files.web import MarkedUp
+from service.markup import Markup
+
+_MARKUP = Markup("xml", has_references=False)  # Pango's, HTML's, Docbook's: & is written as each of them wants it
 
 
 class Messages:
@@ -18,13 +22,13 @@ class Messages:
         except (OSError, ValueError, IndexError) as error:
             raise FileRefused(f"The file is no PO file: {str(error)[:200] or 'it cannot be parsed'}.") from None
         self._entries = [e for e in self._file if not e.obsolete and not e.fuzzy and not _has_translation(e)]
-        self.texts: Sequence[str] = [
-            text for entry in self._entries for text in (entry.msgid, entry.msgid_plural) if text
-        ]
+        sources = (text for entry in self._entries for text in (entry.msgid, entry.msgid_plural) if text)
+        self._messages = [MarkedUp(source, _MARKUP) for source in sources]
+        self.texts: Sequence[str] = [text for message in self._messages for text in message.texts]
 
     def render(self, translations: Sequence[Aligned], target: str) -> bytes:
         """The file, with the language in its head."""
-        rest = (translation.text for translation in translations)
+        rest = self._rendered(translations, target)
         for entry in self._entries:
             translation = next(rest) if entry.msgid else ""
             if entry.msgid_plural:
@@ -38,6 +42,13 @@ class Messages:
             self._file.metadata["Content-Type"] = "text/plain; charset=UTF-8"
             self._file.metadata.setdefault("Plural-Forms", "nplurals=2; plural=(n != 1);")
         return (str(self._file).lstrip("\n").rstrip("\n") + "\n").encode()
+
+    def _rendered(self, translations: Sequence[Aligned], target: str) -> Iterator[str]:
+        position = 0
+        for message in self._messages:
+            count = len(message.texts)
+            yield message.render(translations[position : position + count], target)
+            position += count
 
 
 def read(data: bytes, ending: str, limits: Limits) -> Messages:

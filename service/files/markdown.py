@@ -14,6 +14,7 @@ from service.markup import Markup
 _FRONT_MATTER = re.compile(r"\A---\r?\n.*?\r?\n---\r?\n", re.DOTALL)
 _WRAPPED = 60  # characters: a paragraph with lines as long as these was wrapped by an editor
 _HARD_BREAK = re.compile(r"(?: {2,}|\\)$")
+_MARKUP = Markup("markdown", has_references=False)
 
 
 class Page:
@@ -66,7 +67,7 @@ class _Block:
         for number, core in enumerate(cores):
             if number + 1 == len(cores) or _HARD_BREAK.search(core):
                 text = "\n".join(cores[start : number + 1])
-                self._parts.append((start, MarkedUp(text, Markup("markdown"))))
+                self._parts.append((start, MarkedUp(text, _MARKUP)))
                 start = number + 1
         self.texts = [text for _, part in self._parts for text in part.texts]
 

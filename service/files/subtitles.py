@@ -11,11 +11,13 @@ from service.files import Aligned, Limits, decode, encode
 from service.files.web import MarkedUp
 from service.markup import Markup
 
+_SRT, _VTT = Markup("xml", has_references=False), Markup("xml")  # &amp; means & in the latter only
+
 
 class Subtitles:
     """Lines, some of which are cues."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, markup: Markup) -> None:
         """Find the cues."""
         self._data = data
         self._parts: list[str | _Cue] = []
@@ -31,7 +33,7 @@ class Subtitles:
             while end < len(lines) and lines[end].strip():
                 end += 1
             if end > position:
-                cue = _Cue(lines[position:end])
+                cue = _Cue(lines[position:end], markup)
                 self._parts.append(cue)
                 self.texts += cue.texts
             position = end
@@ -51,13 +53,13 @@ class Subtitles:
 class _Cue:
     """A cue's lines: one text, unless each is somebody's (- Hello. - Hi.)."""
 
-    def __init__(self, lines: list[str]) -> None:
+    def __init__(self, lines: list[str], markup: Markup) -> None:
         self._break = lines[0][len(lines[0].rstrip("\r\n")) :] or "\n"
         self._end = lines[-1][len(lines[-1].rstrip("\r\n")) :]
         plain = [line.rstrip("\r\n") for line in lines]
         self._is_dialogue = any(line.lstrip().startswith(("-", "–")) for line in plain)
         self._count = len(plain)
-        self._cue = MarkedUp((self._break if self._is_dialogue else " ").join(plain), Markup("xml"))
+        self._cue = MarkedUp((self._break if self._is_dialogue else " ").join(plain), markup)
         self.texts = self._cue.texts
 
     def render(self, translations: Sequence[Aligned], target: str) -> str:
@@ -74,4 +76,4 @@ class _Cue:
 
 def read(data: bytes, ending: str, limits: Limits) -> Subtitles:
     """Open it."""
-    return Subtitles(data)
+    return Subtitles(data, _VTT if ending == ".vtt" else _SRT)

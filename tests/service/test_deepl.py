@@ -1,5 +1,6 @@
 """DeepL's dialect over a running server: what it takes, what it replies, how it refuses."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -90,12 +91,34 @@ def test_tags(client: httpx.Client, native: dict[str, str]) -> None:
     form = {"text": source, "tag_handling": "xml", "ignore_tags": "x,y", "non_splitting_tags": "g", **EN_DE}
     assert texts(client.post("/v2/translate", data=form)) == [expected]
     billed = ask(client, source, tag_handling="xml", ignore_tags=["x"]).json()["translations"][0]["billed_characters"]
-    # what is translated, a line for each unit, with a character for each element that stands there as a word
-    assert billed == len(f"{HELLO} *\n*{TREE}")
+    # what is translated, without the tags around words, with a character for each element that stands there as one
+    assert billed == len(f"{HELLO} * *{TREE} &")
     html = f"<p>{HELLO}<br>{TREE}<code>{TREE}</code></p>"
     assert texts(ask(client, html, tag_handling="html", tag_handling_version="v2")) == [
         f"<p>{native[HELLO]}<br>{native[TREE]}<code>{TREE}</code></p>"
     ]
+
+
+def test_which_tags_split(client: httpx.Client, native: dict[str, str]) -> None:
+    def units(**fields: Any) -> int:
+        """How many lines are billed: each line break is a character."""
+        reply = ask(client, f"<d><p>{HELLO}</p><p>{TREE}</p></d>", tag_handling="xml", **fields).json()
+        assert re.findall("<[^>]*>", reply["translations"][0]["text"]) == ["<d>", "<p>", "</p>", "<p>", "</p>", "</d>"]
+        return reply["translations"][0]["billed_characters"] - len(HELLO + TREE)
+
+    assert units() == 1
+    assert units(non_splitting_tags=["p"]) == 0
+    for off in (False, "0", 0):
+        assert units(outline_detection=off) == 0
+    assert units(outline_detection=False, splitting_tags="d, p") == 1
+    bold = f"{HELLO[:4]}<b>{HELLO[4:]}</b>"
+    assert texts(ask(client, bold, tag_handling="xml", splitting_tags=["b"])) == texts(
+        ask(client, [HELLO[:4] + "<br/>" + HELLO[4:]], tag_handling="xml", splitting_tags=["br"])
+    )[0].replace("<br/>", "<b>").join(["", "</b>"]).split("\n")
+    broken = HELLO.replace(" house", "\nhouse")
+    assert texts(ask(client, broken, tag_handling="xml", split_sentences="nonewlines")) == [native[HELLO]]
+    assert ask(client, HELLO, tag_handling="xml", outline_detection="2").status_code == 400
+    assert ask(client, HELLO, tag_handling="xml", splitting_tags=[1]).status_code == 400
 
 
 def test_model_types_choose_among_what_is_live(tiny_model: Path) -> None:

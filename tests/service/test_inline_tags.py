@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from selectolax.lexbor import LexborHTMLParser
 
 from service.alignment import Link, by_position
 from service.inline_tags import Pair, insert
 from service.markup import Document, Markup
 
-HTML = Markup("html")
+HTML, XML = Markup("html"), Markup("xml")
+MARKDOWN = Markup("markdown", has_references=False)
 TAG = re.compile(r"<[^>]*>")
 
 
@@ -148,3 +153,138 @@ def test_many_and_deep_pairs_take_no_more_than_their_time():
     for html in ("a " + "<b>x</b> " * 5000, "a " + "<b>x " * 5000 + "</b>" * 5000):
         document = Document(html, HTML, is_aligned=True)
         assert len(TAG.findall(document.render(document.text.upper()))) == 10000
+
+
+PAR = "<d><par>The firm said it had been</par><par> asking.</par></d>"
+
+
+@pytest.mark.parametrize(
+    ("source", "markup", "text"),
+    [
+        # words beside a pair make it part of their sentence, whatever its name
+        ("<d><t>A title</t><p>One <em>two</em> three.</p></d>", XML, "A title\nOne two three."),
+        (PAR, XML, "The firm said it had been\nasking."),
+        ("<p>one <g>two</g></p>", Markup("xml", splitting_tags=frozenset({"g"})), "one\ntwo"),
+        ("one <br/> two <br></br> three", Markup("xml", splitting_tags=frozenset({"br"})), "one\ntwo\nthree"),
+        (PAR, Markup("xml", non_splitting_tags=frozenset({"par"})), "The firm said it had been asking."),
+        (PAR, Markup("xml", outline_detection=False), "The firm said it had been asking."),
+        (
+            PAR,
+            Markup("xml", splitting_tags=frozenset({"par"}), outline_detection=False),
+            "The firm said it had been\nasking.",
+        ),
+        ("<a>one</a> <b>two</b>", Markup("xml", non_splitting_tags=frozenset({"a"})), "one\ntwo"),
+        ("<p>one <q>two</q></p>", Markup("html", splitting_tags=frozenset({"q"})), "one\ntwo"),
+        ("one <p>two</p>", Markup("html", non_splitting_tags=frozenset({"p"})), "one two"),
+        ("one <b>two</b>\nthree", XML, "one two\nthree"),
+        ("one <b>two</b>\nthree", Markup("xml", joins_lines=True), "one two three"),
+        ("<x>" * 40 + "<p>a <b>b</b></p>" + "</x>" * 40, XML, "a b"),
+        ("See *the* [link **x**](http://a_b), ~~old~~ _new_", MARKDOWN, "See the link x, old new"),
+        ("[Home](a) [About us](b)", MARKDOWN, "Home\nAbout us"),
+        ("[ ] a *task* of 2 * 3 * 4", MARKDOWN, "a task of 2 * 3 * 4"),
+        ("one **two __three** four__", MARKDOWN, "one\ntwo\nthree\nfour"),
+    ],
+)
+def test_what_ends_a_sentence(source, markup, text):
+    document = Document(source, markup, is_aligned=True)
+    assert re.sub(" +", " ", document.text) == text
+    assert document.render(document.text, by_position(document.text, document.text)) == source
+
+
+WORDS = ["alpha", "beta", "Gamma,", "delta.", "3", "%s", "{name}", "épsilon"]
+MARKS = {
+    "xml": ["<g{}>", "<x:em{}>", "<a{} b='c > d'>"],
+    "html": ["<b id=n{}>", "<i id=n{}>", "<a id=n{} href='?a=1&b=2'>", "<div id=n{}>", "<p id=n{}>"],
+    "markdown": ["**", "*", "_", "["],
+}
+
+
+# Within which tags another may not stand.
+FORBIDDEN = {
+    "<a id=n{} href='?a=1&b=2'>": "<a",
+    "<div id=n{}>": "<[aibp]",
+    "<p id=n{}>": "<[aibp]",
+    "**": r"\*",
+    "*": r"\*",
+    "_": "_",
+    "[": r"\[",
+}
+
+
+@st.composite
+def marked_up(draw, kind, depth=3, around=""):
+    """Balanced markup, with a number in each tag, and words between."""
+    parts = []
+    for _ in range(draw(st.integers(1, 5))):
+        marks = [mark for mark in MARKS[kind] if not re.search(FORBIDDEN.get(mark, "$^"), around)]
+        if depth and marks and draw(st.booleans()):
+            number = draw(st.integers(0, 10**6))
+            begin = draw(st.sampled_from(marks)).format(number)
+            inner = draw(marked_up(kind, depth - 1, around + begin))
+            if kind != "markdown":
+                end = f"</{re.split('[ >]', begin[1:])[0]}>"
+            else:
+                end = f"](http://x.org/{number})" if begin == "[" else begin
+            parts.append(f"{begin}{inner}{end}")
+        elif kind == "xml" and draw(st.booleans()):
+            parts.append(f'<x id="{draw(st.integers(0, 9))}"></x>')
+        else:
+            parts.append(draw(st.sampled_from(WORDS)))
+    return " ".join(parts)
+
+
+def tree(source, kind):
+    """What an independent parser sees of the markup: elements with what identifies them, and what each pair is in."""
+    if kind == "xml":
+        root = ElementTree.fromstring(f'<root xmlns:x="x">{source}</root>')
+        found = [
+            (child.tag, *child.items(), "" if child.tag == "x" else parent.tag)
+            for parent in root.iter()
+            for child in parent
+        ]
+    elif kind == "html":
+        nodes = LexborHTMLParser(source).css("body *")
+        found = [(node.tag, *sorted(node.attributes.items()), node.parent.tag) for node in nodes]
+    else:
+        nodes = LexborHTMLParser(MarkdownIt("commonmark").render(source)).css("body *")
+        found = [(node.tag, *node.attributes.items()) for node in nodes if node.text(strip=True) or node.tag == "a"]
+    return sorted(found, key=str)
+
+
+@st.composite
+def translated_documents(draw, kind):
+    """A document of a kind and a translation of it: its words in another order, in capitals, some dropped."""
+    document = Document(draw(marked_up(kind)), Markup(kind, has_references=kind != "markdown"), is_aligned=True)
+    targets, links, begin, end = [], [], 0, 0
+    for line in document.text.split("\n"):
+        words = list(re.finditer(r"\S+", line))
+        order = draw(st.permutations(words)) if words else []
+        kept = [w for w in order if any(ord(c) >= 0xE000 for c in w[0]) or draw(st.integers(0, 9))] or order
+        position = end
+        for word in kept:
+            size = len(word[0])
+            links.append(Link((begin + word.start(), begin + word.end()), (position, position + size)))
+            position += size + 1
+        targets.append(" ".join(word[0].upper() if word[0].isalpha() else word[0] for word in kept))
+        begin, end = begin + len(line) + 1, end + len(targets[-1]) + 1
+    return document, "\n".join(targets), draw(st.sampled_from([links, []]))
+
+
+@pytest.mark.parametrize("kind", ["html", "xml", "markdown"])
+def test_tags_and_placeholders_of_the_input_are_those_of_the_output_in_balance(kind):
+    @settings(max_examples=1500, deadline=None)
+    @given(translated_documents(kind))
+    def check(example):
+        document, translation, links = example
+        source = document.render(document.text, by_position(document.text, document.text))
+        rendered = document.render(translation, links)
+        if kind == "markdown":  # emphasis is gone with its last word; nothing else is, and no asterisk is left of it
+            assert not Counter(tree(rendered, kind)) - Counter(tree(source, kind)), (source, rendered)
+            assert rendered.count("](http://x.org/") == source.count("](http://x.org/")
+            assert "*" not in re.sub("<[^>]*>", "", MarkdownIt("commonmark").render(rendered)), (source, rendered)
+        else:
+            assert tree(rendered, kind) == tree(source, kind), (source, rendered)
+        for kept in ("%s", "{name}"):
+            assert rendered.count(kept) == translation.count(kept)
+
+    check()

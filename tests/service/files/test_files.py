@@ -1,5 +1,6 @@
 """Files taken apart and put together: made and read by independent libraries, and real ones where there are any."""
 
+import copy
 import io
 import re
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 import docx
 import polib
 import pytest
+from docx.oxml.ns import qn
+from docx.oxml.shared import OxmlElement
 from ebooklib import ITEM_DOCUMENT, epub
 from hypothesis import given
 from hypothesis import strategies as st
@@ -228,6 +231,9 @@ def test_subtitles(line_break: str) -> None:
     out = translated("a.srt", srt.replace("\n", line_break).encode()).decode().split(line_break)
     assert out[:4] == ["1", "00:00:01,000 --> 00:00:02,000", "HELLO <i>THERE</i>", "MY OLD FRIEND."]
     assert out[6:9] == ["00:00:03,000 --> 00:00:04,000", "- HI.", "- HO."]
+    ampersand = srt.replace("Hello", "Tom & Jerry < &amp; 3")  # SubRip knows no references
+    assert b"TOM & JERRY < &AMP; 3" in translated("a.srt", ampersand.encode())
+    assert b"A &amp; B &lt; C" in translated("a.vtt", vtt.replace("one<", "a &amp; b &lt; c<").encode())
     expected = vtt.replace(">one<", ">ONE<").replace("\n", line_break)
     assert translated("a.vtt", vtt.replace("\n", line_break).encode()).decode() == expected
 
@@ -296,6 +302,75 @@ def test_word() -> None:
     assert document.paragraphs[0].style.name == "Heading 1"
     assert [cell.text for cell in document.tables[0].rows[0].cells] == ["LEFT", "RIGHT"]
     assert document.sections[0].header.paragraphs[0].text == "THE HEADER"
+
+
+def reversed_words(text: str) -> Aligned:
+    """The words of a text, last first, and where each comes from."""
+    words = list(re.finditer(r"\S+", text))[::-1]
+    links, end = [], 0
+    for word in words:
+        links.append(Link(word.span(), (end, end + len(word[0]))))
+        end += len(word[0]) + 1
+    return Aligned(" ".join(word[0] for word in words), links)
+
+
+def turned(name: str, data: bytes) -> bytes:
+    """A file whose words are all in the opposite order."""
+    opened = open_file(name, data, LIMITS)
+    return opened.render([reversed_words(text) for text in opened.texts], "de")
+
+
+def test_looks_and_links_of_word_follow_their_words() -> None:
+    document = docx.Document()
+    paragraph = document.add_paragraph("I have ")
+    paragraph.add_run("never").bold = True
+    paragraph.add_run(" seen ")
+    paragraph.add_run("this & that").italic = True
+    paragraph.add_run(" ")
+    link = OxmlElement("w:hyperlink")
+    link.set(qn("w:anchor"), "place")
+    link.append(copy.deepcopy(paragraph.runs[0]._r))
+    link[0].text = "here"
+    paragraph._p.append(link)
+    paragraph.add_run(" before")
+    second = document.add_paragraph("one ")
+    second.add_run("two").bold = True
+    second.runs[1].add_break()  # what a run holds beside text can't be moved: each look by itself
+    second.add_run("three")
+    buffer = io.BytesIO()
+    document.save(buffer)
+    opened = open_file("a.docx", buffer.getvalue(), LIMITS)
+    assert opened.texts == ["I have never seen this & that here before", "one", "two", "three"]
+    out = docx.Document(io.BytesIO(turned("a.docx", buffer.getvalue())))
+    first = out.paragraphs[0]
+    runs = [run for part in first.iter_inner_content() for run in getattr(part, "runs", [part])]
+    looks = [(run.text.strip(), run.bold, run.italic) for run in runs]
+    assert [look for look in looks if look[0]] == [
+        ("before", None, None),
+        ("here", None, None),
+        ("that & this", None, True),
+        ("seen", None, None),
+        ("never", True, None),
+        ("have I", None, None),
+    ]
+    assert [link.fragment for link in first.hyperlinks] == ["place"]
+    assert [run.text for run in out.paragraphs[1].runs] == ["one ", "two\n", "three"]
+
+
+def test_inline_tags_of_every_format_follow_their_words() -> None:
+    po = 'msgid "a <b>b</b> & < c\\n"\n"d <i>e</i>"\nmsgstr ""\n'
+    assert polib.pofile(turned("a.po", po.encode()).decode())[0].msgstr == "c < & <b>b</b> a\n<i>e</i> d"
+    md = "a **b** [c *d*](e_f)\n"
+    assert turned("a.md", md.encode()).decode() == "[*d* c](e_f) **b** a\n"
+    xliff = XLIFF.replace("One", "One day")
+    target = ElementTree.fromstring(turned("a.xlf", xliff.encode())).find(".//{*}target")
+    assert target is not None
+    assert [(e.tag.rsplit("}")[-1], e.text) for e in target] == [("ph", "%s"), ("x", None), ("g", "two")]
+    odt = b"<d xmlns:text='t'><text:p>a <text:s>b</text:s> c<text:note><text:p>d e</text:p></text:note> f</text:p></d>"
+    out = zipfile.ZipFile(io.BytesIO(turned("a.odt", packed({"mimetype": ODT_TYPE, "content.xml": odt}))))
+    assert out.read("content.xml") == odt.replace(b"a <text:s>b</text:s> c", b"c <text:s>b</text:s> a").replace(
+        b"d e", b"e d"
+    )
 
 
 def odt_file() -> bytes:
