@@ -20,8 +20,11 @@ _PARAGRAPH_BREAK = re.compile(r"((?>\r\n|[\r\n])(?:[^\S\r\n]*+(?>\r\n|[\r\n]))+)
 _COLUMN_BREAK = re.compile(r"(\t+ *| {3,})")  # cells of a table
 # Indentation, quotation marks of mail, bullets, numbers of lists, check boxes.
 _LINE_HEAD = re.compile(r"\s*(?:(?:[-*+•‣◦▪▫●○■□·>#–—]+|\(?\d{1,3}[.)]|\(?[a-zA-Z]\))\s+)*(?:\[[ xX]\]\s+)?")
-# A line of program text, by its end or by an assignment or call with nothing after it.
-_CODE_LINE = re.compile(r"(?s:.*[{};])|[\w.\[\]]+\s*[-+*/|&]?=\s*\S+|[\w.]+\([^()]*\)")
+# A line of program text: by its end, or a definition, an assignment, a call, a return with nothing after it.
+_CODE_LINE = re.compile(
+    r"(?s:.*[{};])|(?:async )?(?:def|class|function|func|fn) \w+\([^()]*\).*:?|[\w.\[\]]+\s*[-+*/|&]?=\s*\S+"
+    r"|[\w.]+\([^()]*\)|return (?![a-zA-Z]+[.!?]?$)\S+"
+)
 _PROSE = re.compile(r"\b[^\W\d_]++,? [^\W\d_]++,? [^\W\d_]")
 # Emoji and their modifiers: symbols, joiners and other format characters, variation selectors, skin tones.
 _COPIED_CATEGORIES = frozenset({"So", "Cf", "Cc", "Cn"})

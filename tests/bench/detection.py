@@ -64,7 +64,7 @@ def py3langid() -> Detector:
     """With probabilities that add up to one."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-    identifier = LanguageIdentifier.from_pickled_model(MODEL_FILE, norm_probs=True)
+    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     return lambda text: (lambda found: (found[0], float(found[1])))(identifier.classify(text))
 
 
@@ -77,19 +77,6 @@ def langdetect() -> Detector:
     def detect(text: str) -> tuple[str, float]:
         best = detect_langs(text)[0]
         return best.lang[:2], best.prob
-
-    return detect
-
-
-def lingua() -> Detector:
-    """All its languages, in its mode of low accuracy: the other takes 1.2 GB."""
-    from lingua import LanguageDetectorBuilder
-
-    detector = LanguageDetectorBuilder.from_all_languages().with_low_accuracy_mode().build()
-
-    def detect(text: str) -> tuple[str, float]:
-        best = detector.compute_language_confidence_values(text)[0]
-        return best.language.iso_code_639_1.name.lower(), best.value
 
     return detect
 
@@ -146,7 +133,7 @@ def _answer(detect: Detector, text: str) -> tuple[str, float]:
 def main() -> None:
     """Measure each."""
     results = {}
-    for make in (ours, py3langid, langdetect, lingua):
+    for make in (ours, py3langid, langdetect):
         with get_context("spawn").Pool(1) as pool:
             results[make.__name__] = pool.apply(measure, (make, SHARED / "corpus"))
         print(make.__name__, json.dumps(results[make.__name__]), flush=True)

@@ -272,7 +272,7 @@ def translated_documents(draw, kind):
 
 @pytest.mark.parametrize("kind", ["html", "xml", "markdown"])
 def test_tags_and_placeholders_of_the_input_are_those_of_the_output_in_balance(kind):
-    @settings(max_examples=1500, deadline=None)
+    @settings(max_examples=700, deadline=None)
     @given(translated_documents(kind))
     def check(example):
         document, translation, links = example

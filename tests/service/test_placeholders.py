@@ -4,6 +4,7 @@ import lzma
 import random
 import re
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -162,18 +163,21 @@ def test_of_the_corpus_s_markup_each_keeps_its_tags(default: Translator, corpus_
             texts += [line.split("\t")[0] for line in lines if re.search("</?[a-zA-Z][^<>]*>", line.split("\t")[0])][
                 :60
             ]
+    # the corpus has few tags within sentences: around each second and third word of five, one in the other
+    for name in ("tatoeba", "software_po", "manpages"):
+        lines = (corpus_dir / "test" / f"{name}.en").read_text(encoding="utf-8").splitlines()
+        plain = [line for line in lines if "<" not in line and line.count(" ") > 3][:60]
+        texts += [re.sub(r"(\w+) (\w+) (\w+)", r"\1 <a href='x'>\2 <b>\3</b></a>", line) for line in plain]
     aligned = replace(EN_DE, alignment=True)
     for markup in (Markup("html"), Markup("xml"), Markup("xml", outline_detection=False)):
         documents = [Document(text, markup, is_aligned=True) for text in texts]
         units = [document.text or "-" for document in documents]
         translations = default.translate(units, aligned).translations
-        moved = 0
+        assert sum(document.needs_alignment for document in documents) > len(documents) / 10
         for text, document, translation in zip(texts, documents, translations, strict=True):
             best = translation.best
             rendered = document.render(best.text, best.alignment) if document.text else text
             before, after = TAG.findall(text), TAG.findall(rendered)
             assert sorted(before) == sorted(after), (text, rendered)
-            assert same(rendered, text), (text, rendered)
+            assert same(unescape(rendered), unescape(text)), (text, rendered)
             assert set(unbalanced(after)) <= set(unbalanced(before)), (text, rendered)
-            moved += before != after
-        assert moved < len(texts) / 2  # most stay in their order

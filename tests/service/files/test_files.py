@@ -151,6 +151,22 @@ def test_markdown() -> None:
     assert max(map(len, out.splitlines())) <= max(map(len, MARKDOWN.splitlines())) + 20
 
 
+def test_a_wrapped_paragraph_begins_no_list_and_links_keep_their_labels() -> None:
+    words = "seven words make a line of it "
+    source = (
+        f"{words * 4}\n{words}and 1. is no item - nor is this # a title {words}\nsee [the page] and [it][], `[it]`.\n\n"
+    )
+    source += "[the page]: http://a.org\n[it]: http://b.org\n"
+    for shift in range(80):
+        shifted = "x" * shift + source
+        out = translated("a.md", shifted.encode()).decode()
+        assert (
+            structure(out)
+            == structure(shifted)
+            == [("p", ""), ("a", "http://a.org"), ("a", "http://b.org"), ("code", "")]
+        )
+
+
 PO = """# A comment.
 msgid ""
 msgstr ""
