@@ -46,6 +46,7 @@ _SPELT_OUT = re.compile(r"[\u00b2\u00b3\u00b9\u2070-\u209c\u00bc-\u00be\u2150-\u
 _WORD = re.compile(r"[^\s,;:!?\"()]*[^\s,;:!?\"().]")
 _NUMBERED = re.compile(r"%(\d+)")
 _ONE = re.compile(r"%s")
+_PERCENT_S = re.compile(r"(?<=\d)%s(?!\w)")  # what models for software make of 50%
 
 
 def find(text: str) -> list[Span]:
@@ -141,6 +142,7 @@ def same(text: str, other: str) -> bool:
 
 def without(translation: str) -> str:
     """A translation without the placeholders, tags and addresses that the model made up."""
+    translation = _PERCENT_S.sub("%", translation)
     while (text := _STRICT_PATTERN.sub("", translation)) != translation:  # what is left may come together as another
         translation = text.strip()
     return translation

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
+hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is no fault
+hypothesis.settings.load_profile("any machine")
 os.environ["SUB3_STATE_FILE"] = ""  # a server of a test forgets its swaps, unless the test says where to keep them
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("SUB3_SHARED", ROOT.parent / "shared"))

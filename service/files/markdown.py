@@ -17,7 +17,8 @@ _FRONT_MATTER = re.compile(r"\A---\r?\n.*?\r?\n---\r?\n", re.DOTALL)
 _WRAPPED = 60  # characters: a paragraph with lines as long as these was wrapped by an editor
 # What begins a block of its own where a line begins with it.
 _MARKER = re.compile(r"(?:[-+*]|#{1,6}|\d{1,9}[.)]|=+|-+)(?:\s|$)|[>|]|```|~~~|</?[a-zA-Z]")
-_SHORTCUT = re.compile(r"`[^`]*`|\[([^\[\]]+)\](?:\[\])?(?![\[(:\]])")  # of a link, whose text is its label
+_MARK = re.compile(r"[^\w\s]")  # the first one of a marker, escaped, makes none of it
+_SHORTCUT = re.compile(r"`[^`]*`|(?<!\])\[([^\[\]]+)\](?:\[\])?(?![\[(\]])")  # of a link, whose text is its label
 _HARD_BREAK = re.compile(r"(?: {2,}|\\)$")
 _MARKUP = Markup("markdown", has_references=False)
 
@@ -117,6 +118,8 @@ class _Block:
             count = len(part.texts)
             text = part.render(translations[position : position + count], target)
             position += count
+            if _MARKER.match(text) and not _MARKER.match(self._cores[start]):
+                text = _MARK.sub(r"\\\g<0>", text, count=1)
             end = next((begin for begin, _ in self._parts if begin > start), len(self._cores))
             wrapped = [text]
             if end - start > 1 and longest >= _WRAPPED:

@@ -2,7 +2,7 @@
 
     python -m tests.bench.file_memory [--rounds 40]
 
-A round is a file of each kind, of some 2,500 characters that no other round has; the memory is read after each round,
+A round is a file of each kind, of some 5,000 characters that no other round has; the memory is read after each round,
 with what is shared (mapped weights, libraries) told apart. Writes docs/results/file-memory.json.
 """
 
@@ -30,7 +30,7 @@ _ODT = b"application/vnd.oasis.opendocument.text"
 _CONTAINER = b'<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container"/>'
 
 
-def sentences(round_number: int, count: int = 40) -> list[str]:
+def sentences(round_number: int, count: int = 80) -> list[str]:
     """English of a kind; those of a round are in no other."""
     return [
         f"In {1000 + round_number} the {_THINGS[n % 11]} of number {n} {_VERBS[(n + round_number) % 10]} "

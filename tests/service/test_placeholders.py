@@ -98,6 +98,12 @@ def test_what_a_model_makes_up_goes(translation: str) -> None:
     assert same(without(translation), "")
 
 
+def test_percent_is_no_placeholder() -> None:
+    assert find("50% of people, 100%!") == []
+    assert restore("50%s der Leute", []) == "50% der Leute"
+    assert restore("zu 50 %s", []) == "zu 50"
+
+
 def test_stand_ins_may_change_places_but_not_their_number() -> None:
     assert restore("%2 von %1", ["{a}", "{b}"]) == "{b} von {a}"
     assert restore("%1 von %1", ["{a}", "{b}"]) is None

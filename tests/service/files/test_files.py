@@ -151,20 +151,20 @@ def test_markdown() -> None:
     assert max(map(len, out.splitlines())) <= max(map(len, MARKDOWN.splitlines())) + 20
 
 
-def test_a_wrapped_paragraph_begins_no_list_and_links_keep_their_labels() -> None:
+LINKS = """see [the page] and [it][], `[it]`, [`a[0]`][it], [that][it].
+
+[the page]: http://a.org
+[it]: http://b.org
+"""
+
+
+@pytest.mark.parametrize("shift", range(0, 80, 5))
+def test_a_wrapped_paragraph_begins_no_list_and_links_keep_their_labels(shift: int) -> None:
     words = "seven words make a line of it "
-    source = (
-        f"{words * 4}\n{words}and 1. is no item - nor is this # a title {words}\nsee [the page] and [it][], `[it]`.\n\n"
-    )
-    source += "[the page]: http://a.org\n[it]: http://b.org\n"
-    for shift in range(80):
-        shifted = "x" * shift + source
-        out = translated("a.md", shifted.encode()).decode()
-        assert (
-            structure(out)
-            == structure(shifted)
-            == [("p", ""), ("a", "http://a.org"), ("a", "http://b.org"), ("code", "")]
-        )
+    source = f"{'x' * shift}{words * 4}\n{words}and 1. is no item - nor is this # a title {words}\n{LINKS}"
+    out = translated("a.md", source.encode()).decode()
+    a, b, code = ("a", "http://a.org"), ("a", "http://b.org"), ("code", "")
+    assert structure(out) == structure(source) == [("p", ""), a, b, code, b, code, b]
 
 
 PO = """# A comment.
@@ -378,6 +378,7 @@ def test_inline_tags_of_every_format_follow_their_words() -> None:
     assert polib.pofile(turned("a.po", po.encode()).decode())[0].msgstr == "c < & <b>b</b> a\n<i>e</i> d"
     md = "a **b** [c *d*](e_f)\n"
     assert turned("a.md", md.encode()).decode() == "[*d* c](e_f) **b** a\n"
+    assert turned("a.md", b"- see 1.\n- b a -\n") == b"- 1\\. see\n- \\- a b\n"  # no list in the list
     xliff = XLIFF.replace("One", "One day")
     target = ElementTree.fromstring(turned("a.xlf", xliff.encode())).find(".//{*}target")
     assert target is not None
