@@ -72,7 +72,7 @@ class Batch {
     Sentence(const Source& source)
         : id(source.id),
           search(source.search),
-          state(source.num_tokens, source.search.beam_size, source.search.max_length, source.alignment_layer) {}
+          state(source.num_tokens, source.search.num_rows(), source.search.max_length, source.alignment_layer) {}
 
     uint64_t id;
     Search search;

@@ -66,6 +66,29 @@ void RequireIds(const int32_t* ids, uint64_t n, uint64_t vocab_size, const char*
   for (uint64_t i = 0; i < n; ++i) Require(ids[i] >= 0 && static_cast<uint64_t>(ids[i]) < vocab_size, sentence);
 }
 
+// The phrases that a sentence must have, checked.
+sub3::Constraints CheckedConstraints(const sub3::Config& config, const sub3_phrase* phrases, uint64_t num_phrases) {
+  if (num_phrases == 0) return {};
+  Require(phrases != nullptr, "The phrases are missing.");
+  Require(num_phrases <= SUB3_MAX_PHRASES, "A sentence takes at most 512 phrases.");
+  std::vector<sub3::Phrase> checked;
+  for (uint64_t i = 0; i < num_phrases; ++i) {
+    const sub3_phrase& phrase = phrases[i];
+    Require(phrase.constraint < SUB3_MAX_CONSTRAINTS, "A constraint's number must be below 64.");
+    Require(phrase.tokens != nullptr && phrase.num_tokens >= 1 && phrase.num_tokens <= SUB3_MAX_PHRASE_TOKENS,
+            "A phrase must have from 1 to 64 tokens.");
+    RequireIds(phrase.tokens, phrase.num_tokens, config.target_vocab_size,
+               "A phrase's token is outside the vocabulary.");
+    for (uint64_t t = 0; t < phrase.num_tokens; ++t) {
+      const auto& never = config.suppressed;
+      Require(phrase.tokens[t] != config.eos && std::find(never.begin(), never.end(), phrase.tokens[t]) == never.end(),
+              "A phrase must not have eos or a suppressed token.");
+    }
+    checked.push_back({{phrase.tokens, phrase.tokens + phrase.num_tokens}, phrase.constraint});
+  }
+  return sub3::Constraints(std::move(checked));
+}
+
 // One source or sentence, checked: ids in the vocabulary, lengths within the model's positions, options in range.
 sub3::Source CheckedSource(const sub3::Model& model, const sub3_sentence& sentence) {
   constexpr uint32_t kMaxBeamSize = 64;
@@ -80,12 +103,13 @@ sub3::Source CheckedSource(const sub3::Model& model, const sub3_sentence& senten
   Require(sentence.length_penalty >= 0 && sentence.length_penalty <= 10, "The length penalty must be from 0 to 10.");
   Require(sentence.alignment_layer <= model.decoder.size(),
           "The layer that aligns must be one of the decoder's, from 1, or 0 for none.");
-  return {sentence.id,
-          sentence.tokens,
-          sentence.num_tokens,
-          {sentence.beam_size, sentence.length_penalty, sentence.min_length, sentence.max_length,
-           config.target_vocab_size, config.eos},
-          sentence.alignment_layer};
+  return {
+      sentence.id,
+      sentence.tokens,
+      sentence.num_tokens,
+      {sentence.beam_size, sentence.length_penalty, sentence.min_length, sentence.max_length, config.target_vocab_size,
+       config.eos, CheckedConstraints(config, sentence.phrases, sentence.num_phrases), SUB3_CONSTRAINED_ROWS},
+      sentence.alignment_layer};
 }
 
 // The sources of a request; their ids are their places.
@@ -98,14 +122,22 @@ std::vector<sub3::Source> CheckedSources(const sub3::Model& model, const sub3_re
           "The offsets must start at 0 and end at the number of tokens.");
   Require(request.num_hypotheses >= 1 && request.num_hypotheses <= std::max(request.beam_size, 1u),
           "The number of hypotheses must be from 1 to the beam size.");
+  const uint64_t* phrases = request.phrase_offsets;
+  Require((request.num_phrases == 0) == (phrases == nullptr) &&
+              (phrases == nullptr ||
+               (request.phrases != nullptr && phrases[0] == 0 && phrases[request.num_sources] == request.num_phrases)),
+          "The phrases' offsets must start at 0 and end at the number of phrases.");
   std::vector<sub3::Source> sources;
   for (uint64_t i = 0; i < request.num_sources; ++i) {
+    const uint64_t first = phrases == nullptr ? 0 : phrases[i], last = phrases == nullptr ? 0 : phrases[i + 1];
+    Require(first <= last && last <= request.num_phrases, "The phrases' offsets must not decrease.");
     const uint64_t begin = request.offsets[i], end = request.offsets[i + 1];
     Require(begin < end && end <= request.num_tokens,
             "Each source needs at least one token, and the offsets must increase.");
     sources.push_back(
         CheckedSource(model, {i, request.tokens + begin, end - begin, request.max_lengths[i], request.min_length,
-                              request.beam_size, request.length_penalty, request.alignment_layer}));
+                              request.beam_size, request.length_penalty, request.alignment_layer,
+                              first == last ? nullptr : request.phrases + first, last - first}));
   }
   return sources;
 }

@@ -6,7 +6,7 @@ It turns statuses into exceptions and keeps the arrays alive that the C++ model 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -19,6 +19,8 @@ _DTYPES: Final = {  # by the type itself: asking 500 arrays for their types' nam
     np.dtype(np.float16): lib.SUB3_FLOAT16,
     np.dtype(np.uint32): lib.SUB3_UINT32,
 }
+CONSTRAINED_ROWS: Final = int(lib.SUB3_CONSTRAINED_ROWS)
+MAX_CONSTRAINTS: Final = int(lib.SUB3_MAX_CONSTRAINTS)
 _ACTIVATIONS: Final = {"relu": lib.SUB3_RELU, "swish": lib.SUB3_SWISH, "gelu": lib.SUB3_GELU}
 
 
@@ -100,6 +102,10 @@ class Interrupt(CancelFlag):
         self._value[0] = 0
 
 
+# What a translation must have: one of these phrases, each of target ids.
+Constraint = Sequence[Sequence[int]]
+
+
 class Sentence(NamedTuple):
     """What joins a batch: ids that end with eos, and how to search; the fields are those of `Engine.translate`."""
 
@@ -110,6 +116,12 @@ class Sentence(NamedTuple):
     length_penalty: float = 1.0
     min_length: int = 0
     alignment_layer: int = 0
+    constraints: Sequence[Constraint] = ()
+
+    @property
+    def rows(self) -> int:
+        """Hypotheses that may run at a time."""
+        return max(self.beam_size, CONSTRAINED_ROWS) if self.constraints else self.beam_size
 
 
 class SentenceResult(NamedTuple):
@@ -164,6 +176,25 @@ class _Tables:
         value = ffi.new("char[]", text.encode())
         self._alive.append(value)
         return value
+
+
+class _Phrases:
+    """The phrases of sentences as the C ABI wants them, with what they point to."""
+
+    def __init__(self, constraints: Sequence[Sequence[Constraint]]) -> None:
+        """`constraints`: of each sentence."""
+        phrases = [
+            [(number, phrase) for number, alternatives in enumerate(of_sentence) for phrase in alternatives]
+            for of_sentence in constraints
+        ]
+        self.offsets = ffi.new("uint64_t[]", [0, *accumulate(map(len, phrases))])
+        self.count = int(self.offsets[len(phrases)])
+        self.entries = ffi.new("sub3_phrase[]", max(self.count, 1))
+        self._alive: list[Any] = []
+        for entry, (number, phrase) in zip(self.entries, chain.from_iterable(phrases), strict=False):
+            tokens = ffi.new("int32_t[]", list(phrase))
+            self._alive.append(tokens)
+            entry.tokens, entry.num_tokens, entry.constraint = tokens, len(tokens), number
 
 
 class _Result:
@@ -259,18 +290,27 @@ class Engine:
         length_penalty: float = 1.0,
         min_length: int = 0,
         alignment_layer: int = 0,
+        constraints: Sequence[Sequence[Constraint]] = (),
         cancel: CancelFlag | None = None,
     ) -> BatchResult:
         """Translate a batch of sources of any lengths, each ended by eos.
 
         `max_lengths` bounds the target tokens of each source, eos included; eos is not chosen within the first
         `min_length` tokens. The attention of the decoder's layer `alignment_layer`, from 1, to the source, the mean of
-        its heads, aligns the hypotheses; nothing is spent on it if that is 0. Raises InvalidRequest, Cancelled, or
-        EngineError when memory runs out.
+        its heads, aligns the hypotheses; nothing is spent on it if that is 0.
+
+        `constraints` are those of each source, or of none: each hypothesis has one phrase of each, where the shortest
+        of them fit into the maximum length together. They are met within the beam, by dynamic beam allocation (Post
+        & Vilar 2018, arXiv 1804.06609), which takes at least CONSTRAINED_ROWS rows.
+
+        Raises InvalidRequest, Cancelled, or EngineError when memory runs out.
         """
         if len(max_lengths) != len(sources):
             raise InvalidRequest("Give one maximum length for each source.")
+        if constraints and len(constraints) != len(sources):
+            raise InvalidRequest("Give the constraints of each source, or of none.")
         try:
+            phrases = _Phrases(constraints if any(constraints) else ())
             tokens = ffi.new("int32_t[]", [token for source in sources for token in source])
             offsets = ffi.new("uint64_t[]", [0, *accumulate(len(source) for source in sources)])
             lengths = ffi.new("uint32_t[]", list(max_lengths))
@@ -287,6 +327,9 @@ class Engine:
                     "num_hypotheses": num_hypotheses,
                     "length_penalty": length_penalty,
                     "alignment_layer": alignment_layer,
+                    "phrases": phrases.entries,
+                    "num_phrases": phrases.count,
+                    "phrase_offsets": phrases.offsets if phrases.count else ffi.NULL,
                     "cancel": cancel._value if cancel is not None else ffi.NULL,
                 },
             )
@@ -358,7 +401,7 @@ class Batch:
         Raises InvalidRequest, or EngineError when memory runs out; then nobody has joined.
         """
         entries = ffi.new("sub3_sentence[]", len(sentences))
-        alive = []
+        alive: list[Any] = []
         try:
             for entry, (key, sentence) in zip(entries, sentences.items(), strict=True):
                 tokens = ffi.new("int32_t[]", sentence.ids)
@@ -367,6 +410,10 @@ class Batch:
                 entry.max_length, entry.min_length = sentence.max_length, sentence.min_length
                 entry.beam_size, entry.length_penalty = sentence.beam_size, sentence.length_penalty
                 entry.alignment_layer = sentence.alignment_layer
+                if sentence.constraints:
+                    phrases = _Phrases([sentence.constraints])
+                    alive.append(phrases)
+                    entry.phrases, entry.num_phrases = phrases.entries, phrases.count
                 if not 1 <= sentence.num_hypotheses <= sentence.beam_size:
                     raise InvalidRequest("The number of hypotheses must be from 1 to the beam size.")
         except (OverflowError, TypeError) as error:

@@ -67,6 +67,21 @@ typedef struct {
   uint64_t num_suppressed;
 } sub3_config;
 
+/* A phrase of target tokens for a translation, neither eos nor suppressed. Those of the same constraint, numbered from
+ * 0, are alternatives: one of them will be in each hypothesis if max_length has room for the shortest of each
+ * constraint. A sentence with phrases runs at least SUB3_CONSTRAINED_ROWS rows; beam_size remains the number of its
+ * hypotheses. */
+#define SUB3_CONSTRAINED_ROWS 8
+#define SUB3_MAX_CONSTRAINTS 64
+#define SUB3_MAX_PHRASES 512
+#define SUB3_MAX_PHRASE_TOKENS 64
+
+typedef struct {
+  const int32_t* tokens;
+  uint64_t num_tokens;
+  uint32_t constraint;
+} sub3_phrase;
+
 /* Sources are tokens[offsets[i] .. offsets[i + 1]), each ended by eos; offsets has num_sources + 1 entries.
  * max_lengths[i] bounds the target tokens of source i, its eos included. *cancel is read before each step. */
 typedef struct {
@@ -80,7 +95,10 @@ typedef struct {
   uint32_t num_hypotheses;
   float length_penalty;
   const int32_t* cancel;
-  uint32_t alignment_layer; /* as in sub3_sentence, for every source */
+  uint32_t alignment_layer;   /* as in sub3_sentence, for every source */
+  const sub3_phrase* phrases; /* of all sources, one after the other; may be null if there are none */
+  uint64_t num_phrases;
+  const uint64_t* phrase_offsets; /* as offsets, of each source's phrases; may be null if there are none */
 } sub3_request;
 
 /* Hypothesis h of source i: tokens[(i * num_hypotheses + h) * max_length ..], without eos, best first.
@@ -116,6 +134,8 @@ typedef struct {
   uint32_t beam_size;
   float length_penalty;
   uint32_t alignment_layer;
+  const sub3_phrase* phrases;
+  uint64_t num_phrases;
 } sub3_sentence;
 
 /* The steps that a call took. ended has room for capacity ids, at least as many as sentences are running. num_rows is

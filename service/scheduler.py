@@ -45,7 +45,7 @@ class SchedulerClosed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of the work; tokens are source tokens times beam size, except those encoded."""
+    """Bounds of the work; tokens are source tokens times rows, except those encoded."""
 
     threads: int
     batch_rows: int = 16  # hypotheses in a step of a thread
@@ -374,7 +374,7 @@ class Scheduler:
             job = next(iter(self._queues[min(self._queues)]))
             worker = min(self._workers, key=lambda worker: worker.rows)
             sentence = job.sentences[job.assigned]
-            rows, tokens = sentence.beam_size, _tokens(sentence)
+            rows, tokens = sentence.rows, _tokens(sentence)
             share = 2 if job.seats else 1
             fits = (
                 share * (worker.rows + rows) <= self._limits.batch_rows
@@ -421,7 +421,7 @@ class Scheduler:
 
 
 def _tokens(sentence: Sentence) -> int:
-    return len(sentence.ids) * sentence.beam_size
+    return len(sentence.ids) * sentence.rows
 
 
 def _usage(job: _Job) -> Usage:

@@ -148,7 +148,8 @@ from tests.kernels.coded_model import TINY, code, random_tensors
 from tests.kernels.test_engine import SOURCES
 engine, _ = code(TINY, random_tensors(TINY, 3), lambda name: 3)
 result = engine.translate(SOURCES, max_lengths=[12] * 4, beam_size=3, num_hypotheses=3)
-print(json.dumps([result.hypotheses, engine.logits(SOURCES[2], [89, 4, 5]).tolist()]))
+constrained = engine.translate(SOURCES, max_lengths=[12] * 4, constraints=[[[[7, 8], [9]], [[10]]]] * 4)
+print(json.dumps([result.hypotheses, constrained.hypotheses, engine.logits(SOURCES[2], [89, 4, 5]).tolist()]))
 """
 
 
