@@ -7,12 +7,15 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from service import errors
-from service.api import admin, deepl, kserve, libretranslate, native, page
+from service.api import admin, deepl, deepl_glossaries, kserve, libretranslate, native, page
 from service.api import files as files_api
+from service.api import glossaries as glossaries_api
 from service.body_limit import BodyLimit
 from service.configurations import by_name
 from service.dispatch import Dispatcher
 from service.file_jobs import FileJobs
+from service.glossaries import Glossaries
+from service.glossaries import Store as GlossaryStore
 from service.history import History
 from service.keys import Keys
 from service.memory import limit_bytes
@@ -61,6 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
     metrics.gauge("sub3_key_store_up", "1 while the store of API keys answers.", lambda: not keys.down)
     dispatcher = Dispatcher(settings, registry, scheduler, metrics, keys)
     files = FileJobs(settings, dispatcher, registry, keys)
+    glossaries = Glossaries(lambda: _glossary_store(settings), registry.direct_pairs, settings.max_glossaries)
     history = History()
     swaps = Swaps(registry, folder, _state_store(settings), history, metrics)
     metrics.gauge("sub3_state_store_up", "1 while the desired state is kept over a restart.", lambda: not swaps.down)
@@ -95,10 +99,12 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.registry, app.state.scheduler, app.state.history = registry, scheduler, history
     app.include_router(page.router())
-    app.include_router(native.router(dispatcher, registry, metrics, complaints))
-    app.include_router(files_api.router(files))
+    app.include_router(native.router(dispatcher, registry, metrics, keys, glossaries, complaints))
+    app.include_router(glossaries_api.router(keys, glossaries))
+    app.include_router(files_api.router(files, keys, glossaries))
     app.include_router(libretranslate.router(dispatcher, registry, settings, keys, files))
-    app.include_router(deepl.router(dispatcher, registry, keys, files))
+    app.include_router(deepl.router(dispatcher, registry, keys, files, glossaries))
+    app.include_router(deepl_glossaries.router(registry, keys, glossaries))
     app.include_router(kserve.router(settings.admin_names, registry, swaps, app.version))
     if settings.admin_names:
         app.include_router(admin.router(settings.admin_names, registry, swaps, history, metrics))
@@ -120,6 +126,12 @@ def _state_store(settings: Settings) -> Store:
 
         return RedisStateStore(settings.redis_url.get_secret_value(), settings.redis_password)
     return NoStore() if settings.state_file is None else FileStore(settings.state_file)
+
+
+def _glossary_store(settings: Settings) -> GlossaryStore:
+    from service.glossary_stores import open_store  # a server without stored glossaries loads no SQLite
+
+    return open_store(settings)
 
 
 def _keys(settings: Settings) -> Keys:

@@ -19,6 +19,8 @@ from service.dispatch import DeadlineExceeded, LimitExceeded
 from service.facts import current
 from service.file_jobs import TooManyFiles, UnknownFile
 from service.files import FileRefused, UnknownFormat
+from service.glossaries import UnknownGlossary
+from service.glossary import GlossaryRefused
 from service.history import TooManyFollowers
 from service.keys import MissingKey, QuotaExceeded, RateExceeded, StoreDown, WrongKey
 from service.memory import InsufficientMemory
@@ -44,6 +46,8 @@ STATUS: dict[type[Exception], int] = {
     StoreDown: 503,
     UnsupportedPair: 422,
     LimitExceeded: 422,
+    GlossaryRefused: 422,
+    UnknownGlossary: 404,
     UnavailableConfiguration: 422,
     ModelError: 422,
     NotLive: 422,
@@ -68,13 +72,13 @@ MEANING = {
     400: "The body is not valid JSON in UTF-8.",
     401: "The bearer token or the API key is missing; a wrong bearer token is 401 too.",
     403: "The API key is missing or wrong, or what was asked for is turned off.",
-    404: "There is no such model or file.",
+    404: "There is no such model, file or glossary.",
     409: "Another swap is running, a canary is in the way, it is the only model, or a file is not translated yet.",
     413: "The body is too large.",
     415: "The body is of a kind that is not taken, or it is compressed.",
     422: "The body is JSON, but its content is refused: the sentence says which field and why.",
     429: "The queue or the streams are full, or the API key is over its limits; Retry-After says when to come back.",
-    503: "No model is ready, or the API key can't be checked.",
+    503: "No model is ready, or a store does not answer.",
     504: "The request took longer than the settings or its X-Request-Timeout-Ms allow.",
     507: "The configuration does not fit the memory limit beside what serves.",
 }
@@ -110,6 +114,7 @@ DEEPL = Dialect(
         QuotaExceeded: (456, "Quota exceeded: {}"),
         UnsupportedPair: (400, "{}"),
         LimitExceeded: (413, "{}"),
+        GlossaryRefused: (400, "{}"),
         NotLive: (400, "{}"),
         UnknownFormat: (400, "{}"),
         FileRefused: (400, "{}"),

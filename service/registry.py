@@ -231,6 +231,10 @@ class Registry:
                 quality = measured[facts.config].quality if facts.config in measured else {}
                 yield LiveFacts(facts, size, size + own_bytes(model.directory), quality)
 
+    def direct_pairs(self) -> list[Pair]:
+        """The language pairs that a model translates itself."""
+        return [pair for pair, way in self.ways.items() if len(way) == 1]
+
     def pairs(self) -> list[Pair]:
         """The language pairs that there is a way for; those that a model translates itself come first."""
         return list(self.ways)

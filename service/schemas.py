@@ -46,6 +46,10 @@ class Detected(Body):
     confidence: float = Field(ge=0, le=1)
 
 
+def _are_terms(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for entry in value.items() for text in entry)
+
+
 def _shape(text: Any) -> str | None:
     return "string" if isinstance(text, str) else "list" if isinstance(text, list) else None
 
@@ -75,6 +79,12 @@ class TranslateRequest(Body):
         description="What ends a sentence: 1 full stops and line breaks, nonewlines full stops only, 0 nothing.",
     )
     alignment: bool = Field(default=False, description="Also tell which words come from which.")
+    glossary: str | dict[str, str] | None = Field(
+        default=None,
+        description="The translations of terms, up to 5,000; a term itself where it is not translated. Or the id or "
+        "name of a stored glossary.",
+        examples=[{"printer": "Drucker", "GitHub": "GitHub"}],
+    )
     config: str | None = Field(
         default=None,
         min_length=1,
@@ -94,6 +104,13 @@ class TranslateRequest(Body):
     @classmethod
     def _lower(cls, code: str) -> str:
         return code.lower()
+
+    @field_validator("glossary", mode="before")
+    @classmethod
+    def _terms(cls, glossary: Any) -> Any:
+        if not (glossary is None or isinstance(glossary, str) or _are_terms(glossary)):  # not an error for each of them
+            raise ValueError("give an object of terms and their translations, or a stored glossary's id or name")
+        return glossary
 
 
 class Alternative(Body):
@@ -148,6 +165,54 @@ class SentenceEvent(Body):
     source: str
     translation: str
     score: float
+
+
+class GlossaryRequest(Body):
+    """Terms and their translations, to be kept."""
+
+    name: str = Field(description="Need not be unique: the youngest of a name answers to it.")
+    source: Language = Field(examples=["en"])
+    target: Language = Field(examples=["de"])
+    entries: dict[str, str] = Field(
+        description="The translation of each term, the term itself where it is not translated. A term is found as "
+        "whole words: in lower case in any casing, with capitals as written. Up to 5,000 of up to 200 characters.",
+        examples=[{"printer": "Drucker", "GitHub": "GitHub"}],
+    )
+
+    @field_validator("source", "target")
+    @classmethod
+    def _lower(cls, code: str) -> str:
+        return code.lower()
+
+    @field_validator("entries", mode="before")
+    @classmethod
+    def _terms(cls, entries: Any) -> Any:
+        if not _are_terms(entries):
+            raise ValueError("give an object of terms and their translations")
+        return entries
+
+
+class GlossaryInfo(Body):
+    """A stored glossary; it belongs to the API key that made it, and to everyone on a server without keys."""
+
+    id: str
+    name: str
+    source: str
+    target: str
+    created: str = Field(description="ISO 8601, UTC.")
+    entry_count: int
+
+
+class GlossaryReply(GlossaryInfo):
+    """A stored glossary with its entries."""
+
+    entries: dict[str, str]
+
+
+class GlossariesReply(Body):
+    """The stored glossaries, oldest first."""
+
+    glossaries: list[GlossaryInfo]
 
 
 class FileReply(Body):

@@ -137,9 +137,17 @@ class Settings(BaseSettings):
         default=Path("keys.sqlite3"),
         description="SQLite file of the API keys, unless SUB3_REDIS_URL is set; made when it is first needed.",
     )
+    glossaries_file: Path = Field(
+        default=Path("glossaries.sqlite3"),
+        description="SQLite file of the stored glossaries, unless SUB3_REDIS_URL is set; made when it is first needed.",
+    )
+    max_glossaries: int = Field(
+        default=100, ge=0, description="Most stored glossaries of an API key, or of all without keys; more is 422."
+    )
     redis_url: SecretStr | None = Field(
         default=None,
-        description="Redis of several replicas, redis://HOST; keeps API keys and what is live. REDIS_URL is read too.",
+        description="Redis of several replicas, redis://HOST; keeps API keys, glossaries and what is live. REDIS_URL "
+        "is read too.",
         validation_alias=AliasChoices("SUB3_REDIS_URL", "REDIS_URL"),
     )
     redis_password_file: Path | None = Field(

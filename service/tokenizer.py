@@ -61,6 +61,24 @@ class Tokenizer:
         """Whether the vocabulary has a piece for every part of a word."""
         return self.unknown not in self.encode(word, "")
 
+    def phrases(self, text: str, *, follows_mark: bool) -> list[list[int]]:
+        """The ways to spell a text within a translation; none if the vocabulary can't.
+
+        Args:
+            follows_mark: it may follow a quotation mark or the like; then the second way begins without a space.
+        """
+        ways = [self._target.encode(text, out_type=str)]
+        if follows_mark:
+            mark, *pieces = self._target.encode('"' + text, out_type=str)
+            ways += [pieces] if mark.endswith('"') else []
+        spelt = [[self._target_words.find(piece) for piece in pieces] for pieces in ways]
+        known = [[row for row in rows if row is not None and row not in self._silent] for rows in spelt]
+        return [
+            rows
+            for rows, pieces in zip(known, ways, strict=True)
+            if len(rows) == len(pieces) and self.decode(rows) == text
+        ]
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of the ids; special tokens and the unknown piece say nothing. One line, whatever byte pieces spell."""
         text: str = self._target.decode([self._target_words.piece(row) for row in ids if row not in self._silent])

@@ -9,10 +9,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-from kernels.engine import BatchResult, CancelFlag, Engine, Hypothesis, Segment, Sentence, SentenceResult
+from kernels.engine import (
+    CONSTRAINED_ROWS,
+    MAX_CONSTRAINTS,
+    BatchResult,
+    CancelFlag,
+    Constraint,
+    Engine,
+    Hypothesis,
+    Segment,
+    Sentence,
+    SentenceResult,
+)
 from models.format import Allocation, ModelDirectory
 from service import placeholders
 from service.alignment import Link, best_layer, links, moved
+from service.glossary import Glossary, GlossaryRefused
 from service.metrics import ModelFacts, milliseconds_since
 from service.scheduler import Scheduler, Usage
 from service.text import Piece, SplitSentences, cut_at_kept, halve, has_words, split
@@ -38,6 +50,7 @@ class Options:
     alternatives: int = 0
     split_sentences: SplitSentences = "1"
     alignment: bool = False  # of the words of the translations
+    glossary: Glossary | None = None  # which may be for other languages
 
 
 class Candidate(NamedTuple):
@@ -100,6 +113,7 @@ class _Sentence(NamedTuple):
     piece: Piece
     ids: list[int] | None
     is_cut: bool = False  # the first part of an over-long sentence
+    constraints: tuple[Constraint, ...] = ()
 
     @property
     def kept(self) -> list[str]:
@@ -266,9 +280,10 @@ class Translator:
             is_begun: the texts are part of a request that has been taken on; they find a place in any queue.
 
         Raises:
+            GlossaryRefused: the vocabulary can't spell the translation of a term.
             QueueFull, SchedulerClosed: as the scheduler says.
         """
-        tokens = sum(map(len, texts)) // _CHARACTERS_A_TOKEN * _beam_size(options)
+        tokens = sum(map(len, texts)) // _CHARACTERS_A_TOKEN * _most_rows(options)
         with scheduler.announced(tokens, is_begun=is_begun):
             documents, tokenize_ms = await self._prepared(texts, options)
         arrivals = _Arrivals(documents, self._tokenizer, on_sentence)
@@ -298,6 +313,7 @@ class Translator:
 
         Raises:
             Cancelled: the flag was set.
+            GlossaryRefused: as `serve`.
         """
         documents, tokenize_ms = self._prepare(texts, options, threading.Event())
         arrivals = _Arrivals(documents, self._tokenizer, None)
@@ -324,7 +340,8 @@ class Translator:
 
     def score(self, sentence: str, options: Options) -> float:
         """What the engine gives the best translation of a sentence that it gets whole, unknown words and all."""
-        result = self._decode([self._tokenizer.encode(sentence, options.target)], options, None)
+        ids = self._tokenizer.encode(sentence, options.target)
+        result = self._decode(self._wishes([[_Sentence(Piece(sentence, True), ids)]], options), None)
         return result.hypotheses[0][0].score
 
     def close(self) -> None:
@@ -379,7 +396,20 @@ class Translator:
             if not has_words(piece.text, piece.kept):
                 return _Sentence(piece._replace(translate=False), None)
             ids = self._tokenizer.encode(placeholders.hide(piece.text, piece.kept), options.target)
-        return _Sentence(piece, ids)
+        glossary = options.glossary
+        if glossary is None or not glossary.covers(options.source, options.target):
+            return _Sentence(piece, ids)
+        return _Sentence(piece, ids, constraints=self._constraints(piece, glossary))
+
+    def _constraints(self, piece: Piece, glossary: Glossary) -> tuple[Constraint, ...]:
+        """What the translation of a piece must have, by a glossary; of more terms than the engine takes, the first."""
+        constraints = []
+        for spellings, follows_mark in glossary.find(piece.text, piece.kept)[:MAX_CONSTRAINTS]:
+            phrases = [p for s in spellings for p in self._tokenizer.phrases(s, follows_mark=follows_mark)]
+            if not phrases:
+                raise GlossaryRefused(f'The model can\'t spell "{spellings[0]}"; give the term another translation.')
+            constraints.append(phrases)
+        return tuple(constraints)
 
     def _parts(self, sentence: _Sentence, options: Options) -> _Document:
         """A sentence, cut at what is kept of it."""
@@ -388,34 +418,37 @@ class Translator:
     def _decode_all(
         self, documents: list[_Document], arrivals: _Arrivals, options: Options, cancel: CancelFlag | None
     ) -> list[BatchResult]:
-        sources = [sentence.ids for document in documents for sentence in document if sentence.ids is not None]
-        results = [self._decode(batch, options, cancel) for batch in self._batches(sources, options)]
+        wishes = self._wishes(documents, options)
+        results = [self._decode(batch, cancel) for batch in self._batches(wishes)]
         for index, hypotheses in enumerate(hypotheses for result in results for hypotheses in result.hypotheses):
             arrivals.read(index, hypotheses)
         return results
 
-    def _batches(self, sources: list[list[int]], options: Options) -> Iterator[list[list[int]]]:
-        """Sources in order, cut where the token budget of an engine call ends."""
-        batch: list[list[int]] = []
+    def _batches(self, wishes: list[Sentence]) -> Iterator[list[Sentence]]:
+        """Sentences in order, cut where the token budget of an engine call ends."""
+        batch: list[Sentence] = []
         tokens = 0
-        for source in sources:
-            cost = len(source) * _beam_size(options)
+        for wish in wishes:
+            cost = len(wish.ids) * wish.rows
             if batch and tokens + cost > self._max_batch_tokens:
                 yield batch
                 batch, tokens = [], 0
-            batch.append(source)
+            batch.append(wish)
             tokens += cost
         if batch:
             yield batch
 
-    def _decode(self, batch: list[list[int]], options: Options, cancel: CancelFlag | None) -> BatchResult:
+    def _decode(self, batch: list[Sentence], cancel: CancelFlag | None) -> BatchResult:
+        """Sentences of the same options."""
+        first = batch[0]
         return self._engine.translate(
-            batch,
-            beam_size=_beam_size(options),
-            num_hypotheses=options.alternatives + 1,
-            length_penalty=self._length_penalty,
-            max_lengths=[self._max_length(source) for source in batch],
-            alignment_layer=self._alignment_layer if options.alignment else 0,
+            [sentence.ids for sentence in batch],
+            beam_size=first.beam_size,
+            num_hypotheses=first.num_hypotheses,
+            length_penalty=first.length_penalty,
+            max_lengths=[sentence.max_length for sentence in batch],
+            alignment_layer=first.alignment_layer,
+            constraints=[sentence.constraints for sentence in batch],
             cancel=cancel,
         )
 
@@ -423,20 +456,22 @@ class Translator:
         return [
             Sentence(
                 sentence.ids,
-                self._max_length(sentence.ids),
+                self._max_length(sentence),
                 _beam_size(options),
                 options.alternatives + 1,
                 self._length_penalty,
                 alignment_layer=self._alignment_layer if options.alignment else 0,
+                constraints=sentence.constraints,
             )
             for document in documents
             for sentence in document
             if sentence.ids is not None
         ]
 
-    def _max_length(self, source: list[int]) -> int:
-        """Most target tokens of a source: bounds what a model that repeats itself costs."""
-        return min(2 * len(source) + 20, self._max_positions)
+    def _max_length(self, sentence: _Sentence) -> int:
+        """Most target tokens of a sentence: bounds what a model that repeats itself costs."""
+        constrained = sum(min(map(len, constraint)) for constraint in sentence.constraints)
+        return min(2 * len(sentence.ids or ()) + 20 + constrained, self._max_positions)
 
 
 def _places(text: int, document: _Document) -> Iterator[_Place]:
@@ -506,3 +541,8 @@ def _sum(first: Usage, second: Usage) -> Usage:
 
 def _beam_size(options: Options) -> int:
     return max(options.beam_size, options.alternatives + 1)
+
+
+def _most_rows(options: Options) -> int:
+    """Rows that a sentence may take; with a glossary those without a term take fewer."""
+    return _beam_size(options) if options.glossary is None else max(_beam_size(options), CONSTRAINED_ROWS)

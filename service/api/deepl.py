@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import orjson
@@ -11,9 +12,11 @@ from starlette.exceptions import HTTPException
 from service import languages, pipeline
 from service.api.fields import Fields, form_body, json_reply, query_fields, read_fields
 from service.api.files import download, read_upload
+from service.api.glossaries import wanted as wanted_glossary
 from service.dispatch import Dispatcher
 from service.errors import documented, sentence_of
 from service.file_jobs import FileJob, FileJobs
+from service.glossaries import NOBODY, Glossaries
 from service.keys import Keys, KeyUse
 from service.markup import Markup
 from service.metrics import ModelFacts
@@ -29,7 +32,7 @@ UNLIMITED = 10**12  # how DeepL's own replies say that there is no limit
 _QUALITY, _LATENCY = "quality_optimized", "latency_optimized"
 _MODEL_TYPES = {_QUALITY: _QUALITY, _LATENCY: _LATENCY, "prefer_quality_optimized": _QUALITY}  # asked -> used
 _FORMALITIES = ("default", "more", "less", "prefer_more", "prefer_less")
-_NO_SUCH_THING = ("glossary_id", "style_id", "translation_memory_id")  # whatever they name, we have none
+_NO_SUCH_THING = ("glossary_ids", "style_id", "translation_memory_id")  # whatever they name, we have none
 _REFUSALS = documented(400, 403, 413, 415, 429, 503, 504, model=DeeplError)
 
 _TAGS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
@@ -40,6 +43,7 @@ _TRANSLATE = {
     "split_sentences": {"enum": ["0", "1", "nonewlines"]},
     "preserve_formatting": {"enum": [True, False, "0", "1"], "description": "Formatting is always preserved."},
     "formality": {"enum": ["default", "prefer_more", "prefer_less"]},
+    "glossary_id": {"type": "string", "description": "A glossary of the key; needs source_lang."},
     "model_type": {"enum": list(_MODEL_TYPES)},
     "tag_handling": {"enum": ["xml", "html"]},
     "ignore_tags": _TAGS,
@@ -75,6 +79,7 @@ _DOCUMENT = {
     "filename": {"type": "string"},
     "output_format": {"type": "string", "description": "That of the document; others are refused."},
     "formality": _TRANSLATE["formality"],
+    "glossary_id": _TRANSLATE["glossary_id"],
 }
 _DOCUMENT_FORM = {
     "requestBody": {
@@ -133,10 +138,11 @@ _USAGE_REPLY = {
     "required": ["character_count", "character_limit"],
     "properties": {"character_count": {"type": "integer"}, "character_limit": {"type": "integer"}},
 }
-_PAIRS_REPLY = {"type": "object", "required": ["supported_languages"]}
 
 
-def router(dispatcher: Dispatcher, registry: Registry, keys: Keys, files: FileJobs) -> APIRouter:
+def router(
+    dispatcher: Dispatcher, registry: Registry, keys: Keys, files: FileJobs, glossaries: Glossaries
+) -> APIRouter:
     """The routes over one app's parts; GET and POST, as DeepL's are."""
     routes = APIRouter(prefix="/v2", tags=["DeepL"], responses=_REFUSALS)
     characters = 0  # translated by this process
@@ -144,7 +150,19 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys, files: FileJo
     async def key_use(request: Request, fields: Fields) -> KeyUse:
         if not keys.required:
             return KeyUse()
-        return await asyncio.to_thread(keys.usage, _key(request, fields))  # refuses a wrong one
+        return await asyncio.to_thread(keys.usage, deepl_key(request, fields))  # refuses a wrong one
+
+    async def with_glossary(use: KeyUse, fields: Fields, options: Options) -> Options:
+        """The options with the glossary that the fields name."""
+        glossary_id = fields.first("glossary_id")
+        if not glossary_id:
+            return options
+        if options.source == AUTO:
+            raise HTTPException(400, "Use of a glossary requires the 'source_lang' parameter.")
+        if not isinstance(glossary_id, str):
+            raise HTTPException(400, "Value for 'glossary_id' not supported.")
+        glossary = await wanted_glossary(glossaries, use.name or NOBODY, glossary_id, options.source, options.target)
+        return replace(options, glossary=glossary)
 
     @routes.get(
         "/translate",
@@ -161,9 +179,10 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys, files: FileJo
     async def translate(request: Request) -> Response:
         nonlocal characters
         fields = await read_fields(request)
-        await key_use(request, fields)
+        use = await key_use(request, fields)
         asked = _asked(fields, registry)
-        outcome = await pipeline.translate(dispatcher, registry, request, _key(request, fields), asked.wish)
+        wish = asked.wish._replace(options=await with_glossary(use, fields, asked.wish.options))
+        outcome = await pipeline.translate(dispatcher, registry, request, deepl_key(request, fields), wish)
         characters += sum(outcome.characters)
         return _reply(_translated(asked, outcome), outcome.cost.headers() if outcome.cost else None)
 
@@ -205,14 +224,14 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys, files: FileJo
     async def document(request: Request) -> Response:
         upload = await read_upload(request, "Parameter 'file' not specified")
         fields = Fields({name: [value] for name in (*_DOCUMENT, "auth_key") if (value := upload.field(name))}, False)
-        await key_use(request, fields)
+        use = await key_use(request, fields)
         source, target = _pair(fields, registry)
         _formality(fields, target)
         name, wanted = fields.first("filename") or upload.name, fields.first("output_format")
         if wanted and not name.lower().endswith(f".{wanted.lower()}"):
             raise HTTPException(400, "Value for 'output_format' not supported.")
-        options = Options(source or AUTO, target)
-        job = await files.submit(request, name, upload.file, options, _key(request, fields))
+        options = await with_glossary(use, fields, Options(source or AUTO, target))
+        job = await files.submit(request, name, upload.file, options, deepl_key(request, fields))
         return _reply({"document_id": job.id, "document_key": job.secret})
 
     async def its_job(document_id: str, request: Request) -> FileJob:
@@ -221,7 +240,7 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys, files: FileJo
         secret = fields.first("document_key")
         if not isinstance(secret, str):
             raise HTTPException(400, "Parameter 'document_key' not specified")
-        return files.find(document_id, _key(request, fields), secret)
+        return files.find(document_id, deepl_key(request, fields), secret)
 
     @routes.post(
         "/document/{document_id}",
@@ -257,15 +276,10 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys, files: FileJo
             raise HTTPException(503, "The document is not translated yet.", {"Retry-After": "1"})
         return download(job)
 
-    @routes.get("/glossary-language-pairs", responses={200: json_reply(_PAIRS_REPLY)}, summary="None: no glossaries")
-    async def glossary_language_pairs(request: Request) -> Response:
-        await key_use(request, await read_fields(request))
-        return _reply({"supported_languages": []})
-
     return routes
 
 
-def _key(request: Request, fields: Fields) -> str | None:
+def deepl_key(request: Request, fields: Fields) -> str | None:
     """The API key that a request carries: in the header, or as old clients send it."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     given = key.strip() if scheme.lower() == "deepl-auth-key" else fields.first("auth_key")
@@ -312,10 +326,10 @@ def _asked(fields: Fields, registry: Registry) -> _Asked:
 def _pair(fields: Fields, registry: Registry) -> tuple[str | None, str]:
     """Source, None to detect it, and target."""
     pairs = registry.pairs()
-    target = _code(fields, "target_lang", {target for _, target in pairs})
+    target = language_code(fields, "target_lang", {target for _, target in pairs})
     if target is None:
         raise HTTPException(400, "Parameter 'target_lang' not specified")
-    return _code(fields, "source_lang", {source for source, other in pairs if other == target}), target
+    return language_code(fields, "source_lang", {source for source, other in pairs if other == target}), target
 
 
 def _texts(fields: Fields) -> list[str]:
@@ -331,7 +345,7 @@ def _texts(fields: Fields) -> list[str]:
     return texts
 
 
-def _code(fields: Fields, name: str, known: set[str]) -> str | None:
+def language_code(fields: Fields, name: str, known: set[str]) -> str | None:
     """One of the known codes; a variant such as EN-GB stands for its language. None if the field is missing."""
     given = fields.first(name)
     if given is None or given == "":

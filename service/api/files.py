@@ -3,21 +3,25 @@
 import mimetypes
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import PurePath
-from typing import IO, Any
+from typing import IO
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
-from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
 from service import schemas
+from service.api import glossaries as glossaries_api
 from service.api.json_route import MAX_FIELDS, media_type
+from service.api.native_key import SECURITY, native_key
 from service.errors import documented, sentence_of
 from service.file_jobs import FileJob, FileJobs
 from service.files import ENDINGS, translated_name
+from service.glossaries import Glossaries
+from service.keys import Keys
 from service.text import SplitSentences
 from service.translator import Options
 
@@ -36,6 +40,7 @@ _FORM = {
                         "source": {"type": "string", "description": "A code or `auto`."},
                         "target": {"type": "string"},
                         "split_sentences": {"enum": ["0", "1", "nonewlines"]},
+                        "glossary": {"type": "string", "description": "The id or name of a stored glossary."},
                     },
                 }
             }
@@ -100,15 +105,9 @@ def download(job: FileJob) -> Response:
     return StreamingResponse(chunks(), media_type=kind, headers=headers)
 
 
-def router(jobs: FileJobs) -> APIRouter:
+def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
     """The native routes."""
     routes = APIRouter(prefix="/v1/files", tags=["Files"])
-    security: dict[str, Any] = {
-        "dependencies": [
-            Depends(HTTPBearer(auto_error=False)),
-            Depends(APIKeyHeader(name="X-Api-Key", auto_error=False)),
-        ],
-    }
 
     @routes.post(
         "",
@@ -117,7 +116,7 @@ def router(jobs: FileJobs) -> APIRouter:
         responses=documented(400, 401, 403, 413, 415, 422, 429, 503),
         openapi_extra=_FORM,
         summary="Begin to translate a file",
-        **security,
+        **SECURITY,
     )
     async def submit(request: Request) -> Response:
         upload = await read_upload(request, "The form has no file; send it in the field `file`.")
@@ -127,6 +126,10 @@ def router(jobs: FileJobs) -> APIRouter:
         options = Options(
             source.lower(), target.lower(), split_sentences=split_sentences(upload.field("split_sentences"))
         )
+        if (wanted := upload.field("glossary")) is not None:
+            owner = await glossaries_api.owner(keys, native_key(request))
+            glossary = await glossaries_api.wanted(glossaries, owner, wanted, options.source, options.target)
+            options = replace(options, glossary=glossary)
         job = await jobs.submit(request, upload.name, upload.file, options, native_key(request))
         return Response(
             _reply(job).model_dump_json(exclude_none=True),
@@ -135,7 +138,7 @@ def router(jobs: FileJobs) -> APIRouter:
             media_type="application/json",
         )
 
-    @routes.get("/{file_id}", responses=documented(404, 422), summary="How far a file is", **security)
+    @routes.get("/{file_id}", responses=documented(404, 422), summary="How far a file is", **SECURITY)
     async def state(file_id: str, request: Request) -> schemas.FileReply:
         return _reply(jobs.find(file_id, native_key(request)))
 
@@ -144,7 +147,7 @@ def router(jobs: FileJobs) -> APIRouter:
         response_class=Response,
         responses={**documented(404, 422), 200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
         summary="How far a file is, each time that this changes (server-sent events)",
-        **security,
+        **SECURITY,
     )
     async def events(file_id: str, request: Request) -> Response:
         job = jobs.find(file_id, native_key(request))
@@ -163,7 +166,7 @@ def router(jobs: FileJobs) -> APIRouter:
             200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
         },
         summary="The translated file",
-        **security,
+        **SECURITY,
     )
     async def result(file_id: str, request: Request) -> Response:
         job = jobs.find(file_id, native_key(request))
@@ -176,7 +179,7 @@ def router(jobs: FileJobs) -> APIRouter:
         status_code=204,
         responses=documented(404, 422),
         summary="Cancel a file, and forget it",
-        **security,
+        **SECURITY,
     )
     async def remove(file_id: str, request: Request) -> Response:
         await jobs.remove(jobs.find(file_id, native_key(request)))
@@ -199,12 +202,6 @@ def split_sentences(given: str | None) -> SplitSentences:
         case "nonewlines":
             return "nonewlines"
     raise HTTPException(400, "split_sentences is 0, 1 or nonewlines.")
-
-
-def native_key(request: Request) -> str | None:
-    """The API key of `Authorization: Bearer KEY` or `X-Api-Key: KEY`, the first if both are there."""
-    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
-    return credentials.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key")
 
 
 def _reply(job: FileJob) -> schemas.FileReply:

@@ -1,17 +1,20 @@
 """The native dialect: /v1, the health checks and /metrics."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request, Response
-from fastapi.security import APIKeyHeader, HTTPBearer
+from fastapi import APIRouter, Request, Response
 
 from service import configurations, pipeline, schemas
+from service.api import glossaries as glossaries_api
 from service.api.events import STREAM_RESPONSE, Events, EventStream
-from service.api.files import native_key
 from service.api.json_route import DirectRoute
+from service.api.native_key import SECURITY, native_key
 from service.dispatch import TIMEOUT_HEADER, Dispatcher
 from service.errors import documented
+from service.glossaries import Glossaries
+from service.keys import Keys
 from service.metrics import METRICS_TYPE, Metrics
 from service.registry import Model, NotReady, Registry
 from service.translator import OnSentence, Options
@@ -26,18 +29,17 @@ TIMEOUT_PARAMETER = {
 
 
 def router(
-    dispatcher: Dispatcher, registry: Registry, metrics: Metrics, complaints: Callable[[], list[str]]
+    dispatcher: Dispatcher,
+    registry: Registry,
+    metrics: Metrics,
+    keys: Keys,
+    glossaries: Glossaries,
+    complaints: Callable[[], list[str]],
 ) -> APIRouter:
     """The routes over one app's parts; `complaints` are sentences on what fails while requests are served."""
     routes = APIRouter(route_class=DirectRoute)
 
-    translation_route: dict[str, Any] = {
-        "dependencies": [
-            Depends(HTTPBearer(auto_error=False)),
-            Depends(APIKeyHeader(name="X-Api-Key", auto_error=False)),
-        ],
-        "openapi_extra": {"parameters": [TIMEOUT_PARAMETER]},
-    }
+    translation_route: dict[str, Any] = {**SECURITY, "openapi_extra": {"parameters": [TIMEOUT_PARAMETER]}}
     refusals = documented(400, 401, 403, 413, 415, 422, 429, 503, 504)
 
     async def ask(
@@ -48,6 +50,10 @@ def router(
             body.source, body.target, body.beam_size, body.alternatives, body.split_sentences, body.alignment
         )
         dispatcher.check(texts, options)
+        if body.glossary is not None:
+            owner = await glossaries_api.owner(keys, native_key(request))
+            glossary = await glossaries_api.wanted(glossaries, owner, body.glossary, body.source, body.target)
+            options = replace(options, glossary=glossary)
         wish = pipeline.Wish(texts, options, configuration=body.config, model=body.model)
         return await pipeline.translate(dispatcher, registry, request, native_key(request), wish, on_sentence)
 

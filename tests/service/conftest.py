@@ -24,9 +24,10 @@ def specialised_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(tiny_model: Path) -> Iterator[Server]:
+def server(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for the tests that leave it as they found it; no /admin."""
-    with serve(Settings(model_directory=tiny_model, threads=2)) as running:
+    glossaries = tmp_path_factory.mktemp("glossaries") / "glossaries.sqlite3"
+    with serve(Settings(model_directory=tiny_model, threads=2, glossaries_file=glossaries)) as running:
         yield running
 
 

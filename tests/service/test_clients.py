@@ -108,7 +108,7 @@ def test_deepl_python(server: Server, german: dict[str, str], monkeypatch: pytes
     assert [(language.code, language.supports_formality) for language in client.get_target_languages()] == [
         ("DE", False)
     ]
-    assert client.get_glossary_languages() == []
+    assert [(pair.source_lang, pair.target_lang) for pair in client.get_glossary_languages()] == [("en", "de")]
     usage = client.get_usage()
     assert usage.character.count is not None
     assert usage.character.count >= len(HOUSE)
@@ -118,7 +118,7 @@ def test_deepl_python(server: Server, german: dict[str, str], monkeypatch: pytes
     with pytest.raises(deepl.DeepLException, match="'target_lang' not supported"):
         client.translate_text(HOUSE, target_lang="FR")
     with pytest.raises(deepl.DeepLException):
-        client.list_glossaries()
+        client.list_multilingual_glossaries()  # of version 3
 
 
 def test_deepl_python_with_keys(locked: tuple[str, str]) -> None:
@@ -153,7 +153,9 @@ def test_npm_clients(server: Server, german: dict[str, str]) -> None:
     assert results["deeplTargets"] == [{"code": "de", "name": "German", "supportsFormality": False}]
     assert results["deeplUsage"]["character"]["limit"] == 10**12
     assert "Value for 'target_lang' not supported." in results["deeplRefusal"]
-    assert results["deeplGlossary"] is not None
+    assert "Baum" in results["deeplGlossary"]["text"]
+    assert results["deeplGlossary"]["entries"] == {"tree": "Baum"}
+    assert results["deeplGlossary"]["listed"] == ["style"]
 
 
 JSON = {"Content_Type": "application/json"}
@@ -175,8 +177,8 @@ def test_weblate_deepl(server: Server, german: dict[str, str]) -> None:
     status, languages = exchange(server, http_request("GET /v2/languages?type=target", **header))
     assert (status, languages[0]["language"]) == (200, "DE")
     pairs = exchange(server, http_request("GET /v2/glossary-language-pairs", **header))
-    assert pairs == (200, {"supported_languages": []})
-    assert exchange(server, http_request("GET /v2/glossaries", **header)) == (404, {"message": "Not found"})
+    assert pairs == (200, {"supported_languages": [{"source_lang": "en", "target_lang": "de"}]})
+    assert exchange(server, http_request("GET /v2/glossaries", **header)) == (200, {"glossaries": []})
     body = {
         "text": [f'{HOUSE} <x id="7"></x> &lt;', TREE],
         "source_lang": "EN",

@@ -159,7 +159,8 @@ def test_languages_and_usage(tiny_model: Path, method: str) -> None:
         ask(client, [HELLO, TREE])
         usage = client.request(method, "/v2/usage").json()
         assert usage == {"character_count": len(HELLO + TREE), "character_limit": 10**12}
-        assert client.get("/v2/glossary-language-pairs").json() == {"supported_languages": []}
+        pairs = client.get("/v2/glossary-language-pairs").json()
+        assert pairs == {"supported_languages": [{"source_lang": "en", "target_lang": "de"}]}
 
 
 @pytest.mark.parametrize(
@@ -180,7 +181,9 @@ def test_languages_and_usage(tiny_model: Path, method: str) -> None:
         ({"tag_handling": "sgml"}, "Value for 'tag_handling' not supported."),
         ({"ignore_tags": [5]}, "Value for 'ignore_tags' not supported."),
         ({"model_type": "best"}, "Value for 'model_type' not supported."),
-        ({"glossary_id": "abc"}, "Value for 'glossary_id' not supported."),
+        ({"glossary_id": "abc"}, "There is no glossary of that id or name."),
+        ({"glossary_id": 7}, "Value for 'glossary_id' not supported."),
+        ({"glossary_ids": ["abc"]}, "Value for 'glossary_ids' not supported."),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -200,7 +203,7 @@ def test_refusals_of_other_kinds_have_the_same_shape(client: httpx.Client) -> No
     assert all(list(response.json()) == ["message"] for response in responses)
 
 
-@pytest.mark.parametrize("path", ["/v2/glossaries", "/v3/glossaries/1", "/v2/write/rephrase", "/v3/style_rules"])
+@pytest.mark.parametrize("path", ["/v3/glossaries/1", "/v2/write/rephrase", "/v3/style_rules"])
 def test_what_is_not_there(client: httpx.Client, path: str) -> None:
     for response in (client.get(path), client.post(path)):
         assert (response.status_code, response.json()) == (404, {"message": "Not found"})

@@ -6,6 +6,16 @@ const { translate } = require("libretranslate");
 
 const TEXTS = ["The old house.", "A big tree sees the river."];
 
+async function withGlossary(translator) {
+  const entries = new deepl.GlossaryEntries({ entries: { tree: "Baum" } });
+  const glossary = await translator.createGlossary("style", "en", "de", entries);
+  const { text } = await translator.translateText(TEXTS[1], "en", "de", { glossary });
+  const kept = await translator.getGlossaryEntries(glossary);
+  const listed = await translator.listGlossaries();
+  await translator.deleteGlossary(glossary);
+  return { text, entries: kept.entries(), listed: listed.map(({ name }) => name) };
+}
+
 async function main(url) {
   const libre = { apiurl: url, source: "en", target: "de", apiKey: "a-key" };
   const translator = new deepl.Translator("a-key", { serverUrl: url, maxRetries: 0 });
@@ -26,7 +36,7 @@ async function main(url) {
     deeplTargets: await translator.getTargetLanguages(),
     deeplUsage: await translator.getUsage(),
     deeplRefusal: await message(translator.translateText(TEXTS, "en", "fr")),
-    deeplGlossary: await message(translator.listGlossaries()),
+    deeplGlossary: await withGlossary(translator),
   };
 }
 
