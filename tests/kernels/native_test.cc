@@ -68,6 +68,129 @@ void TestMinimumLengthAndCancel() {
   sub3_model_destroy(model);
 }
 
+// The phrases 7 8, or 9 alone, and 10: of every source of a call, or of a sentence.
+struct Phrases {
+  std::vector<int32_t> tokens{7, 8, 9, 10};
+  std::vector<sub3_phrase> phrases;
+  std::vector<uint64_t> offsets{0};
+
+  explicit Phrases(size_t sentences) {
+    for (size_t i = 0; i < sentences; ++i) {
+      phrases.insert(phrases.end(), {{tokens.data(), 2, 0}, {tokens.data() + 2, 1, 0}, {tokens.data() + 3, 1, 1}});
+      offsets.push_back(phrases.size());
+    }
+  }
+
+  bool AreIn(const int32_t* ids, int32_t length) const {
+    bool first = false, second = false;
+    for (int32_t t = 0; t < length; ++t) {
+      first = first || ids[t] == 9 || (ids[t] == 7 && t + 1 < length && ids[t + 1] == 8);
+      second = second || ids[t] == 10;
+    }
+    return first && second;
+  }
+};
+
+// Every hypothesis has the phrases, in one call as in a batch that sentences join one after the other.
+void TestPhrases() {
+  Tables tables;
+  sub3_model* model = nullptr;
+  CHECK(tables.Create(&model) == SUB3_OK);
+  const Phrases phrases(3);
+  for (uint32_t beam : {1u, 3u, 9u}) {
+    Call call(beam, beam);
+    call.request.phrases = phrases.phrases.data();
+    call.request.num_phrases = phrases.phrases.size();
+    call.request.phrase_offsets = phrases.offsets.data();
+    CHECK(sub3_translate(model, &call.request, &call.result) == SUB3_OK);
+    for (size_t slot = 0; slot < call.lengths.size(); ++slot) {
+      CHECK(call.lengths[slot] < 0 || phrases.AreIn(call.out_tokens.data() + slot * 20, call.lengths[slot]));
+      CHECK(slot % beam != 0 || call.lengths[slot] >= 0);
+    }
+    sub3_batch* batch = nullptr;
+    CHECK(sub3_batch_create(model, &batch) == SUB3_OK);
+    for (uint64_t id = 0, taken = 0; taken < 3; ++id) {
+      sub3_sentence sentence = Sentence(call, id, beam);
+      sentence.phrases = phrases.phrases.data();
+      sentence.num_phrases = 3;
+      if (id < 3) CHECK(sub3_batch_add(batch, &sentence, 1) == SUB3_OK);
+      sub3_progress progress;
+      std::vector<uint64_t> ended(3);
+      progress = {ended.data(), ended.size(), 0, 0, 0, 0, 0, 0};
+      CHECK(sub3_batch_step(batch, 1, nullptr, &progress) == SUB3_OK);
+      for (uint64_t e = 0; e < progress.num_ended; ++e, ++taken) {
+        std::vector<int32_t> tokens(beam * 20), lengths(beam);
+        std::vector<float> scores(beam);
+        sub3_result result{tokens.data(), tokens.size(), 20, lengths.data(), scores.data(), beam, 0, 0, 0, 0};
+        CHECK(sub3_batch_take(batch, ended[e], &result) == SUB3_OK);
+        for (uint32_t h = 0; h < beam; ++h) {
+          CHECK(lengths[h] == call.lengths[ended[e] * beam + h]);
+          CHECK(scores[h] == call.scores[ended[e] * beam + h]);
+        }
+      }
+    }
+    sub3_batch_destroy(batch);
+  }
+  // whatever has no room is as good as it gets
+  Call narrow;
+  narrow.max_lengths = {1, 1, 1};
+  narrow.request.phrases = phrases.phrases.data();
+  narrow.request.num_phrases = phrases.phrases.size();
+  narrow.request.phrase_offsets = phrases.offsets.data();
+  CHECK(sub3_translate(model, &narrow.request, &narrow.result) == SUB3_OK);
+  for (int32_t length : narrow.lengths) CHECK(length == 1);
+  sub3_model_destroy(model);
+}
+
+template <typename Change>
+void RefusedPhrases(const sub3_model* model, Change change) {
+  Phrases phrases(3);
+  Call call;
+  call.request.phrases = phrases.phrases.data();
+  call.request.num_phrases = phrases.phrases.size();
+  call.request.phrase_offsets = phrases.offsets.data();
+  change(phrases, call.request);
+  CHECK(sub3_translate(model, &call.request, &call.result) == SUB3_INVALID_REQUEST);
+}
+
+void TestBadPhrases() {
+  Tables tables;
+  sub3_model* model = nullptr;
+  CHECK(tables.Create(&model) == SUB3_OK);
+  RefusedPhrases(model, [](Phrases& p, sub3_request&) { p.tokens[1] = -1; });
+  RefusedPhrases(model, [](Phrases& p, sub3_request&) { p.tokens[1] = static_cast<int32_t>(kVocab); });
+  RefusedPhrases(model, [](Phrases& p, sub3_request&) { p.tokens[1] = kEos; });
+  RefusedPhrases(model, [](Phrases& p, sub3_request&) { p.tokens[1] = kPad; });
+  RefusedPhrases(model, [](Phrases& p, sub3_request&) { p.phrases[1].tokens = nullptr; });
+  RefusedPhrases(model, [](Phrases& p, sub3_request&) { p.phrases[1].num_tokens = 0; });
+  RefusedPhrases(model, [](Phrases& p, sub3_request&) { p.phrases[1].num_tokens = ~uint64_t{0}; });
+  RefusedPhrases(model, [](Phrases& p, sub3_request&) { p.phrases[1].constraint = SUB3_MAX_CONSTRAINTS; });
+  RefusedPhrases(model, [](Phrases& p, sub3_request&) { p.phrases[1].constraint = 0xffffffff; });
+  RefusedPhrases(model, [](Phrases& p, sub3_request&) { p.offsets[1] = 100; });
+  RefusedPhrases(model, [](Phrases& p, sub3_request&) { p.offsets[1] = 8; });
+  RefusedPhrases(model, [](Phrases& p, sub3_request&) { p.offsets[3] = 8; });
+  RefusedPhrases(model, [](Phrases& p, sub3_request&) { p.offsets[0] = 1; });
+  RefusedPhrases(model, [](Phrases&, sub3_request& r) { r.phrases = nullptr; });
+  RefusedPhrases(model, [](Phrases&, sub3_request& r) { r.phrase_offsets = nullptr; });
+  RefusedPhrases(model, [](Phrases&, sub3_request& r) { r.num_phrases = 0; });
+  RefusedPhrases(model, [](Phrases&, sub3_request& r) { r.num_phrases = ~uint64_t{0}; });
+  Call call;
+  sub3_batch* batch = nullptr;
+  CHECK(sub3_batch_create(model, &batch) == SUB3_OK);
+  const Phrases phrases(1);
+  sub3_sentence sentence = Sentence(call, 0, 1);
+  sentence.phrases = phrases.phrases.data();
+  for (uint64_t count : {uint64_t{SUB3_MAX_PHRASES} + 1, ~uint64_t{0}}) {
+    sentence.num_phrases = count;
+    CHECK(sub3_batch_add(batch, &sentence, 1) == SUB3_INVALID_REQUEST);
+  }
+  sentence = Sentence(call, 0, 1);
+  sentence.num_phrases = 3;
+  CHECK(sub3_batch_add(batch, &sentence, 1) == SUB3_INVALID_REQUEST);
+  sub3_batch_destroy(batch);
+  sub3_model_destroy(model);
+}
+
 // One step; the ids of the ended.
 std::vector<uint64_t> Step(sub3_batch* batch, sub3_progress* progress) {
   std::vector<uint64_t> ended(16);
@@ -315,6 +438,8 @@ int main() {
   TestTranslates();
   TestThreadsShareAModel();
   TestMinimumLengthAndCancel();
+  TestPhrases();
+  TestBadPhrases();
   TestBatch();
   TestBatchLivesLong();
   TestBadBatches();
