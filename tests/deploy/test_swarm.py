@@ -48,10 +48,10 @@ def running(name: str) -> int:
     return sum(state.startswith("Running") for state in states.splitlines())
 
 
-def update_state(name: str) -> str:
-    """Of the last update of the service."""
+def update(name: str, of: str = "State") -> str:
+    """The state of the service's last update, or another of its fields, such as StartedAt."""
     service = json.loads(docker("service", "inspect", f"{name}_translate"))[0]
-    return str(service.get("UpdateStatus", {}).get("State"))
+    return str(service.get("UpdateStatus", {}).get(of))
 
 
 def image_of(name: str) -> str:
@@ -64,11 +64,11 @@ def test_update_and_rollback(swarm: Stack, texts: list[str], answers: Answers) -
     docker("tag", SERVER, "sub3-test:next")
     with load(swarm.url, {}, texts, answers) as seen:
         deploy(swarm, SUB3_IMAGE="sub3-test:next", SUB3_CONFIGURATION="full-8")
-        until("the update", lambda: update_state(name) == "completed", WAIT_S)
+        until("the update", lambda: update(name) == "completed", WAIT_S)
         assert image_of(name).startswith("sub3-test:next")
         seen.go_on()
         docker("service", "rollback", "--detach", f"{name}_translate")
-        until("the rollback", lambda: update_state(name) == "rollback_completed", WAIT_S)
+        until("the rollback", lambda: update(name) == "rollback_completed", WAIT_S)
     print(f"\nswarm: rolling update and rollback of {REPLICAS} replicas: {seen}")
     assert not seen.failures
     assert set(seen.answered) == {"best-2.6", "full-8"}
@@ -94,9 +94,11 @@ def has(name: str, replicas: int) -> bool:
 
 def test_an_update_that_fails_rolls_back_by_itself(swarm: Stack, texts: list[str], answers: Answers) -> None:
     name = swarm.environment["COMPOSE_PROJECT_NAME"]
+    before = update(name, "StartedAt")  # it, too, ended with a rollback
     with load(swarm.url, {}, texts, answers) as seen:
         deploy(swarm, SUB3_MODEL="absent")
-        until("the rollback", lambda: update_state(name) == "rollback_completed", WAIT_S)
+        until("its begin", lambda: update(name, "StartedAt") != before, WAIT_S)
+        until("the rollback", lambda: update(name) == "rollback_completed", WAIT_S)
     print(f"\nswarm: an update to a model that is absent: {seen}")
     assert not seen.failures
     assert running(name) == REPLICAS
