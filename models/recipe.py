@@ -9,7 +9,8 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
 
-from models.batches import Batches, Source
+from models.batches import Batches, Corpus, Source, read_corpus
+from models.checkpoint import Checkpoint
 from models.format import decode_json
 
 RECIPES = Path(__file__).parent / "configs/recipes"
@@ -157,6 +158,12 @@ class Recipe:
     optimizer: Optimizer
     run: Run
     reverse_pairs: bool = field(default=False, kw_only=True)
+
+    def corpus(self, checkpoint: Checkpoint, shared: Path) -> Corpus:
+        """The text that the recipe trains on, as ids of the checkpoint."""
+        return read_corpus(
+            checkpoint, self.sources, shared / "corpus", self.batches, self.run.seed, reverse=self.reverse_pairs
+        )
 
     def beginning_with(self, checkpoint: Path | None) -> Self:
         """The recipe with another checkpoint, None for its own."""

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from models import bcq
-from models.batches import Batch, Source, read_corpus
+from models.batches import Batch, Source
 from models.bit_config import BitConfig, find_config, shipped_configs
 from models.checkpoint import Checkpoint, dequantize, read_checkpoint
 from models.export import Request, pack_progressive, pack_specialised, sort_rows, word_counts, write_coded
@@ -335,14 +335,7 @@ def retrain_recipe(
         notes=notes or licences(recipe.sources),
     )
     check_prefix(recipe.codes, base, checkpoint)
-    corpus = read_corpus(
-        checkpoint,
-        recipe.sources,
-        shared / "corpus",
-        recipe.batches,
-        recipe.run.seed,
-        reverse=recipe.reverse_pairs,
-    )
+    corpus = recipe.corpus(checkpoint, shared)
     held_out = HeldOut(checkpoint, recipe.validation, recipe.batches.lengths, shared)
     begin = recipe.codes.begin
     begun = Begun(shared / begin, base, checkpoint, vocabulary) if begin else None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from models.batches import Batch, read_corpus
+from models.batches import Batch
 from models.checkpoint import Checkpoint, read_checkpoint, write_marian
 from models.format import Architecture, architecture_fault, matrix_shapes, vector_sizes
 from models.recipe import RecipeError, TrainRecipe
@@ -119,13 +119,6 @@ def train_recipe(recipe: TrainRecipe, shared: Path, out: Path, *, steps: int | N
         checkpoint = fresh(checkpoint, recipe.init.shape, recipe.run.seed)
     elif recipe.init.shape:
         raise RecipeError("init.shape belongs to a fresh model (init.fresh = true).")
-    corpus = read_corpus(
-        checkpoint,
-        recipe.sources,
-        shared / "corpus",
-        recipe.batches,
-        recipe.run.seed,
-        reverse=recipe.reverse_pairs,
-    )
+    corpus = recipe.corpus(checkpoint, shared)
     held_out = HeldOut(checkpoint, recipe.validation, recipe.batches.lengths, shared)
     return train(recipe, Plain(recipe, checkpoint), corpus, held_out, out, steps=steps)

@@ -1,7 +1,6 @@
 """Where glossaries are kept: a SQLite file, or Redis where several replicas share them."""
 
 import json
-import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,7 +11,9 @@ from service.glossaries import Head, Store
 from service.keys import StoreDown
 from service.redis_client import connect
 from service.settings import Settings
+from service.sqlite_file import failures, open_file
 
+_HELD = "glossaries"
 _HEADS, _ENTRIES = "sub3:glossary-heads:", "sub3:glossary-entries:"
 
 
@@ -36,23 +37,17 @@ class SqliteStore:
         Raises:
             StoreDown: it can't be.
         """
-        self._path = path
-        try:
-            path.touch(mode=0o600)
-        except OSError as error:
-            raise StoreDown(f"The file of glossaries can't be opened: {error.strerror}.") from None
-        with self._failures():
-            self._database = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
-            self._database.execute("PRAGMA journal_mode = WAL")  # a reader doesn't wait for a writer
-            self._database.execute(
-                "CREATE TABLE IF NOT EXISTS glossaries "
-                "(number INTEGER PRIMARY KEY, owner TEXT NOT NULL, id TEXT NOT NULL, head TEXT NOT NULL, "
-                "entries TEXT NOT NULL, UNIQUE (owner, id))"
-            )
+        self._database = open_file(
+            path,
+            _HELD,
+            "CREATE TABLE IF NOT EXISTS glossaries "
+            "(number INTEGER PRIMARY KEY, owner TEXT NOT NULL, id TEXT NOT NULL, head TEXT NOT NULL, "
+            "entries TEXT NOT NULL, UNIQUE (owner, id))",
+        )
 
     def add(self, owner: str, head: Head, entries: Mapping[str, str], most: int) -> bool:
         """See Store."""
-        with self._failures():
+        with failures(_HELD):
             added = self._database.execute(
                 "INSERT INTO glossaries (owner, id, head, entries) "
                 "SELECT ?1, ?2, ?3, ?4 WHERE (SELECT count(*) FROM glossaries WHERE owner = ?1) < ?5",
@@ -62,33 +57,26 @@ class SqliteStore:
 
     def heads(self, owner: str) -> list[Head]:
         """See Store."""
-        with self._failures():
+        with failures(_HELD):
             rows = self._database.execute("SELECT head FROM glossaries WHERE owner = ? ORDER BY number", (owner,))
             return [_load(row[0]) for row in rows]
 
     def entries(self, owner: str, glossary_id: str) -> dict[str, str] | None:
         """See Store."""
-        with self._failures():
+        with failures(_HELD):
             query = "SELECT entries FROM glossaries WHERE owner = ? AND id = ?"
             row = self._database.execute(query, (owner, glossary_id)).fetchone()
             return None if row is None else json.loads(row[0])
 
     def remove(self, owner: str, glossary_id: str) -> bool:
         """See Store."""
-        with self._failures():
+        with failures(_HELD):
             query = "DELETE FROM glossaries WHERE owner = ? AND id = ?"
             return self._database.execute(query, (owner, glossary_id)).rowcount == 1
 
     def close(self) -> None:
         """Close the file."""
         self._database.close()
-
-    @contextmanager
-    def _failures(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise StoreDown(f"The file of glossaries fails: {error}.") from None
 
 
 class RedisStore:

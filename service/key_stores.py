@@ -11,7 +11,9 @@ from typing import Any
 from service.keys import NameTaken, Record, Store, StoreDown
 from service.redis_client import connect
 from service.settings import Settings
+from service.sqlite_file import failures, open_file
 
+_HELD = "API keys"
 _PREFIX = "sub3:key:"
 
 
@@ -35,20 +37,16 @@ class SqliteStore:
         Raises:
             StoreDown: it can't be.
         """
-        self._path = path
-        try:
-            path.touch(mode=0o600)
-        except OSError as error:
-            raise StoreDown(f"The file of API keys can't be opened: {error}.") from None
-        with self._failures():
-            self._database = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
-            self._database.execute("PRAGMA journal_mode = WAL")  # a reader doesn't wait for a writer
-            self._database.execute("PRAGMA synchronous = NORMAL")  # no fsync a request; a power cut may lose counts
-            self._database.execute("CREATE TABLE IF NOT EXISTS keys (name TEXT PRIMARY KEY, record TEXT NOT NULL)")
+        self._database = open_file(
+            path,
+            _HELD,
+            "PRAGMA synchronous = NORMAL",  # no fsync a request; a power cut may lose counts
+            "CREATE TABLE IF NOT EXISTS keys (name TEXT PRIMARY KEY, record TEXT NOT NULL)",
+        )
 
     def add(self, record: Record) -> None:
         """See Store."""
-        with self._failures():
+        with failures(_HELD):
             try:
                 self._database.execute("INSERT INTO keys VALUES (?, ?)", (record.name, _dump(record)))
             except sqlite3.IntegrityError:
@@ -56,12 +54,12 @@ class SqliteStore:
 
     def all(self) -> list[Record]:
         """See Store."""
-        with self._failures():
+        with failures(_HELD):
             return [_load(row[0]) for row in self._database.execute("SELECT record FROM keys ORDER BY name")]
 
     def update(self, name: str, change: Callable[[Record], Record]) -> Record | None:
         """See Store."""
-        with self._failures():
+        with failures(_HELD):
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 row = self._database.execute("SELECT record FROM keys WHERE name = ?", (name,)).fetchone()
@@ -78,13 +76,6 @@ class SqliteStore:
     def close(self) -> None:
         """Close the file."""
         self._database.close()
-
-    @contextmanager
-    def _failures(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise StoreDown(f"{self._path}: {error}.") from None
 
 
 class RedisStore:
