@@ -110,10 +110,12 @@ void TestPhrases() {
     sub3_batch* batch = nullptr;
     CHECK(sub3_batch_create(model, &batch) == SUB3_OK);
     for (uint64_t id = 0, taken = 0; taken < 3; ++id) {
-      sub3_sentence sentence = Sentence(call, id, beam);
-      sentence.phrases = phrases.phrases.data();
-      sentence.num_phrases = 3;
-      if (id < 3) CHECK(sub3_batch_add(batch, &sentence, 1) == SUB3_OK);
+      if (id < 3) {
+        sub3_sentence sentence = Sentence(call, id, beam);
+        sentence.phrases = phrases.phrases.data();
+        sentence.num_phrases = 3;
+        CHECK(sub3_batch_add(batch, &sentence, 1) == SUB3_OK);
+      }
       sub3_progress progress;
       std::vector<uint64_t> ended(3);
       progress = {ended.data(), ended.size(), 0, 0, 0, 0, 0, 0};
