@@ -20,7 +20,7 @@ from service.registry import Registry
 from service.schemas import DeeplError
 
 TSV = "text/tab-separated-values"
-_NOT_FOUND = documented(404, model=DeeplError)
+_NOT_FOUND = documented(404, 422, model=DeeplError)
 _CREATE = {
     "name": {"type": "string"},
     "source_lang": {"type": "string", "examples": ["en"]},
