@@ -32,16 +32,19 @@ def several(folder: Path) -> Iterator[Server]:
         yield running
 
 
-def offered(page: Page, side: str) -> list[str]:
-    return [option.get_attribute("value") or "" for option in page.locator(f"#{side} option").all()]
+def expect_offered(page: Page, side: str, languages: list[str]) -> None:
+    """Wait until the page, which asks for its models, offers as many languages; they must be these, in any order."""
+    options = page.locator(f"#{side} option")
+    expect(options).to_have_count(len(languages))
+    assert sorted(option.get_attribute("value") or "" for option in options.all()) == languages
 
 
 def test_the_languages_follow_the_models(several: Server, open_page: OpenPage) -> None:
     page = open_page(several)
-    assert offered(page, "source") == ["auto", "de", "en"]
-    assert offered(page, "target") == ["en", "fr", "de"]
+    expect_offered(page, "source", ["auto", "de", "en"])
+    expect_offered(page, "target", ["de", "en", "fr"])
     page.locator("#source").select_option("en")
-    assert sorted(offered(page, "target")) == ["de", "fr"]
+    expect_offered(page, "target", ["de", "fr"])
     page.locator("#target").select_option("de")
     page.locator("#text").fill(ENGLISH)
     expect(page.locator("#progress")).to_contain_text("1 sentence in ")
@@ -118,7 +121,7 @@ def test_a_model_is_removed_and_added(several: Server, open_page: OpenPage) -> N
     assert Axe().run(page, options=RULES).violations_count == 0
     keep(page, "removed")
     page.get_by_role("link", name="Translate").click()
-    assert sorted(offered(page, "target")) == ["de", "en"]
+    expect_offered(page, "target", ["de", "en"])
     page.get_by_role("link", name="Administration").click()
     page.get_by_role("button", name="Add it").click()
     expect(page.locator("#admin-status")).to_contain_text("full answers")
