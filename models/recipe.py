@@ -181,11 +181,18 @@ class TrainRecipe(Recipe):
 
 @dataclass(frozen=True)
 class RetrainRecipe(Recipe):
-    """A training of codes. `distillation`: share of the loss that is the divergence from the fp32 model's words."""
+    """A training of codes.
+
+    Attributes:
+        distillation: share of the loss that is the divergence from the fp32 model's words.
+        sampled_words: of the words that no label of a batch names, so many are predicted against, half of them the most
+            frequent, half drawn at random (models/sampled_words.py); 0 = all.
+    """
 
     codes: Codes
     distillation: float
     phases: tuple[Phase, ...]
+    sampled_words: int = 0
 
 
 def read_recipe(kind: type[ModelRecipe], name: str) -> ModelRecipe:
@@ -248,6 +255,8 @@ def _fault(recipe: Recipe) -> str | None:
             return "there must be at least one [[phases]] table"
         if not 0 <= recipe.distillation <= 1:
             return "distillation must be from 0 to 1"
+        if recipe.sampled_words < 0:
+            return "sampled_words must be 0 or more"
         if recipe.codes.method == "pnr" and recipe.optimizer.ema:
             return "an average (optimizer.ema) of weights that pnr replaces makes no sense; leave it out"
         if recipe.codes.method == "pnr" and (recipe.codes.prefix or recipe.codes.begin):

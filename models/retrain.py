@@ -26,6 +26,7 @@ from models.export import Request, pack_progressive, pack_specialised, sort_rows
 from models.format import Array, Segment, block_range, matching, matrix_shapes, open_model
 from models.learned import binary_code, coded
 from models.recipe import Codes, Phase, RecipeError, RetrainRecipe
+from models.sampled_words import draw
 from models.train import Network, trained
 from models.trainer import HeldOut, Progress, label_loss, train
 from models.vocabulary import Vocabulary
@@ -167,14 +168,19 @@ class Retraining:
 
     def loss(self, batch: Batch, step: int) -> Tensor:
         """Labels and the fp32 model's words, as the recipe mixes them."""
-        log_probabilities = self._network.log_probabilities(self._seen(self._drawn_planes(step)), batch)
         share, labels = self._recipe.distillation, batch.labels.flatten()
+        words = None
+        if count := self._recipe.sampled_words:
+            vocabulary = self._checkpoint.architecture.target_vocab_size
+            words = draw(labels, vocabulary, count // 2, count // 2, [self._recipe.run.seed, step])
+            labels = words.places(labels)
+        log_probabilities = self._network.log_probabilities(self._seen(self._drawn_planes(step)), batch, words)
         loss = torch.zeros(())
         if share < 1:
             loss = (1 - share) * label_loss(log_probabilities, labels, self._recipe.label_smoothing)
         if share:
             with torch.no_grad():
-                teacher = self._network.log_probabilities(self._checkpoint.tensors, batch)
+                teacher = self._network.log_probabilities(self._checkpoint.tensors, batch, words)
             loss = loss + share * divergence(teacher, log_probabilities, labels)
         return loss
 

@@ -13,6 +13,7 @@ from models.batches import Batch
 from models.checkpoint import Checkpoint, read_checkpoint, write_marian
 from models.format import Architecture, architecture_fault, matrix_shapes, vector_sizes
 from models.recipe import RecipeError, TrainRecipe
+from models.sampled_words import Sample
 from models.trainer import HeldOut, Progress, label_loss, train
 from models.transformer import Transformer
 
@@ -30,12 +31,19 @@ class Network:
             for name in checkpoint.tensors
         }
 
-    def log_probabilities(self, tensors: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        """Of every word after every target id, for tensors by the names of a checkpoint: float32 [ids, words]."""
+    def log_probabilities(self, tensors: Mapping[str, Tensor], batch: Batch, words: Sample | None = None) -> Tensor:
+        """Of every word, or of a sample of them, after every target id: float32 [ids, words].
+
+        Args:
+            tensors: by the names of a checkpoint.
+            batch: the sentences.
+            words: what stands for the vocabulary; each word for as many as its weight says.
+        """
         named = {self._names[name]: tensor for name, tensor in tensors.items()}
+        inputs = batch.source, batch.target, batch.source_mask, words and words.ids
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=BF16_PRODUCTS):
-            logits = functional_call(self._model, named, (batch.source, batch.target, batch.source_mask))
-        return logits.flatten(0, 1).float().log_softmax(1)
+            logits = functional_call(self._model, named, inputs).flatten(0, 1).float()
+        return (logits if words is None else logits + words.log_weights).log_softmax(1)
 
 
 def trained(checkpoint: Checkpoint) -> dict[str, nn.Parameter]:

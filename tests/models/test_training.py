@@ -392,6 +392,17 @@ def retraining(recipe: RetrainRecipe, shared: Path) -> tuple[Retraining, Corpus]
     return Retraining(recipe, checkpoint, target, begun), corpus
 
 
+def test_a_sample_of_all_words_changes_nothing(tmp_path, shared):
+    losses = []
+    for words in (0, 10_000, 40):
+        recipe = written(tmp_path, f"sampled_words = {words}\n" + RETRAIN, str(words))
+        retrain_recipe(read_recipe(RetrainRecipe, recipe), shared, tmp_path / f"out-{words}", steps=5)
+        losses.append(state(tmp_path / f"out-{words}")[0]["parameters/embedding"])
+    whole, all_words, sample = losses
+    assert torch.allclose(whole, all_words, atol=1e-5)
+    assert not torch.allclose(whole, sample, atol=1e-5)
+
+
 @pytest.mark.parametrize("text", [RETRAIN, PNR, PREFIX], ids=["ste", "pnr", "prefix"])
 def test_what_was_validated_is_what_the_engine_computes_with(tmp_path, shared, text):
     engine = pytest.importorskip("kernels.engine", reason="the engine is not built")
@@ -535,6 +546,7 @@ def test_a_faulty_recipe_is_refused_by_name(tmp_path, shared, capsys, old, new, 
         ('method = "ste"', 'method = "pnr"', "makes no sense"),
         ('config = "paper-2.5"', 'config = "none"', "There is no configuration 'none'"),
         ("distillation = 0.5", "distillation = 2.0", "distillation must be from 0 to 1"),
+        ("distillation = 0.5", "distillation = 0.5\nsampled_words = -1", "sampled_words must be 0 or more"),
     ],
 )
 def test_a_faulty_retraining_is_refused(tmp_path, shared, capsys, old, new, sentence):

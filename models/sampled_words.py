@@ -1,0 +1,53 @@
+"""A sample of the vocabulary that stands for all of it in a step of training (sampled softmax).
+
+Of a small model with many words most of a step is the output layer and the softmax over it. A sample holds for certain
+the words that the batch asks for and the most frequent ones, and some of the rest, drawn uniformly, each of which then
+counts for as many as it stands for: log(rest / drawn) is added to its logit, so the sum of the exponentials is what it
+would be over all words, on average (Jean et al. 2015, arXiv 1412.2007).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Sample(NamedTuple):
+    """Words of the vocabulary.
+
+    Attributes:
+        ids: [n], rising.
+        log_weights: [n], logarithm of how many words each stands for.
+    """
+
+    ids: Tensor
+    log_weights: Tensor
+
+    def places(self, labels: Tensor) -> Tensor:
+        """Where in the sample the labels are, all of which it holds; what is negative stays so."""
+        return torch.where(labels < 0, labels, torch.searchsorted(self.ids, labels))
+
+
+def draw(labels: Tensor, vocabulary: int, frequent: int, drawn: int, seed: list[int]) -> Sample:
+    """A sample of a vocabulary whose ids are sorted by frequency.
+
+    Args:
+        labels: ids that it must hold; negative ones are passed over.
+        vocabulary: number of words.
+        frequent: so many of the first words are held for certain.
+        drawn: so many of the others are drawn, or all of them if they are no more.
+        seed: of the draw.
+    """
+    held = torch.zeros(vocabulary, dtype=torch.bool)
+    held[:frequent] = True
+    held[labels[labels >= 0]] = True
+    rest = (~held).nonzero()[:, 0]
+    drawn = min(drawn, len(rest))
+    chosen = rest[torch.from_numpy(np.random.default_rng(seed).choice(len(rest), drawn, replace=False))]
+    log_weights = torch.zeros(vocabulary)
+    if drawn:
+        log_weights[chosen] = float(np.log(len(rest) / drawn))
+    held[chosen] = True
+    ids = held.nonzero()[:, 0]
+    return Sample(ids, log_weights[ids])
