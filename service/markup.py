@@ -79,6 +79,8 @@ class Markup(NamedTuple):
     splitting_tags: frozenset[str] = frozenset()  # always end a sentence
     non_splitting_tags: frozenset[str] = frozenset()  # never do, even where nothing stands beside them
     outline_detection: bool = True
+    nested_tags: frozenset[str] = frozenset()  # stand in a sentence as a word does, and hold text of their own: notes
+    protected: frozenset[tuple[str, str]] = frozenset()  # attributes whose element is copied, besides translate="no"
     joins_lines: bool = False  # in XML, too, a line break is a space
     has_references: bool = True  # &amp; is &; where not, both are what they are
 
@@ -150,16 +152,7 @@ class Document:
         Args:
             is_aligned: `render` gets an alignment if this `needs_alignment`, so that inline tags need not end a unit.
         """
-        self._parts: list[_Part] = []
-        run: list[_Token] = []
-        tokens = list(_markdown_tokens(source) if markup.kind == "markdown" else _tokens(source, markup))
-        for token in _with_pairs(source, tokens, markup) if is_aligned else tokens:
-            if token.kind == "tag":
-                self._parts += [*_run(source, run, markup), *_tag(source, token, markup)]
-                run = []
-            else:
-                run.append(token)
-        self._parts += _run(source, run, markup)
+        self._parts = _taken_apart(source, markup, is_aligned)
         self.text = "\n".join(line for unit in _units(self._parts) for line in unit.lines)
         self.needs_alignment = any(isinstance(unit, _Run) and unit.pairs for unit in _units(self._parts))
 
@@ -189,6 +182,20 @@ class _Token(NamedTuple):
     begin: int
     end: int
     is_ignored: bool = False
+    nested: "list[_Part] | None" = None  # what a word holds that has text of its own
+
+
+def _taken_apart(source: str, markup: Markup, is_aligned: bool) -> list[_Part]:
+    parts: list[_Part] = []
+    run: list[_Token] = []
+    tokens = list(_markdown_tokens(source) if markup.kind == "markdown" else _tokens(source, markup, is_aligned))
+    for token in _with_pairs(source, tokens, markup) if is_aligned else tokens:
+        if token.kind == "tag":
+            parts += [*_run(source, run, markup), *_tag(source, token, markup)]
+            run = []
+        else:
+            run.append(token)
+    return parts + _run(source, run, markup)
 
 
 def _units(parts: Sequence[_Part]) -> Iterator[_Value | _Run]:
@@ -280,6 +287,8 @@ def _references(source: str) -> dict[int, str]:
 
 def _tag(source: str, token: _Token, markup: Markup) -> list[_Part]:
     """A tag or an element with nothing in it, its attributes for people taken out; else the source as it is."""
+    if token.nested is not None:
+        return token.nested
     whole = source[token.begin : token.end]
     if token.kind == "text" or token.is_ignored or markup.kind != "html" or not whole.startswith("<"):
         return [whole]
@@ -301,8 +310,9 @@ def _tag(source: str, token: _Token, markup: Markup) -> list[_Part]:
     return [*parts, whole[position:]]
 
 
-def _tokens(source: str, markup: Markup) -> Iterator[_Token]:
+def _tokens(source: str, markup: Markup, is_aligned: bool) -> Iterator[_Token]:
     """All of the source, in order."""
+    nested_tags = markup.nested_tags
     open_elements: list[tuple[str, bool]] = []  # the elements around, and whether each is ignored
     position = 0
     ignored_from: int | None = None
@@ -312,6 +322,12 @@ def _tokens(source: str, markup: Markup) -> Iterator[_Token]:
         begin, end = token.span() if token else (len(source), len(source))
         if position < begin and ignored_from is None:
             yield _Token("text", position, begin)
+        if token and ignored_from is None and token["name"] and token["name"].lower() in nested_tags:
+            if nested := _nested(source, token, markup, is_aligned):
+                yield nested
+                position = nested.end
+                continue
+            nested_tags = frozenset()  # one without an end: to look for those of the others could take quadratic time
         if token and token["name"]:
             is_inline = markup.is_inline(token["name"])
             empty_end = _empty_element_end(source, token) if ignored_from is None and is_inline else None
@@ -441,6 +457,21 @@ def _empty_element_end(source: str, tag: re.Match[str]) -> int | None:
     return closing.end() if closing and closing["name"] and closing["name"].lower() == tag["name"].lower() else None
 
 
+def _nested(source: str, tag: re.Match[str], markup: Markup, is_aligned: bool) -> _Token | None:
+    """An element with text of its own as a word, None if this is no start tag or has no end tag."""
+    if tag["end"] or _is_void(tag, markup):
+        return None
+    name, depth = tag["name"].lower(), 1
+    for other in _TOKEN.finditer(source, tag.end()):
+        if other["name"] and other["name"].lower() == name and not _is_void(other, markup):
+            depth += -1 if other["end"] else 1
+        if depth == 0:
+            inner = markup._replace(splitting_tags=markup.splitting_tags | markup.nested_tags, nested_tags=frozenset())
+            content = _taken_apart(source[tag.end() : other.start()], inner, is_aligned)
+            return _Token("word", tag.start(), other.end(), nested=[tag[0], *content, other[0]])
+    return None
+
+
 def _is_void(tag: re.Match[str], markup: Markup) -> bool:
     return tag["attributes"].endswith("/") or (markup.kind == "html" and tag["name"].lower() in _VOID)
 
@@ -471,4 +502,6 @@ def _is_ignored(name: str, attributes: str, markup: Markup) -> bool:
     if name in markup.ignored_tags or (markup.kind == "html" and name in _OPAQUE):
         return True
     given = {match[1].lower(): match[2] or match[3] or match[4] or "" for match in _ATTRIBUTE.finditer(attributes)}
+    if any(given.get(attribute) == value for attribute, value in markup.protected):
+        return True
     return given.get("translate", "").lower() == "no" or "notranslate" in given.get("class", "").split()

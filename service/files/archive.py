@@ -17,10 +17,17 @@ _ODT_COPIED = (
 )
 # What may stand among the words of a paragraph, but in no sentence.
 _ODT_SPLITTING = (
-    "text:p text:h text:note text:note-body text:line-break text:tab text:list text:section text:index-body "
-    "table:table draw:frame draw:a draw:text-box draw:custom-shape office:annotation svg:title svg:desc"
+    "text:p text:h text:note-body text:line-break text:tab text:list text:section text:index-body "
+    "table:table draw:text-box svg:title svg:desc"
 )
-_ODT = Markup("xml", frozenset(_ODT_COPIED.split()), frozenset(_ODT_SPLITTING.split()))
+# What is anchored in a sentence and holds sentences of its own.
+_ODT_NESTED = "text:note draw:frame draw:a draw:custom-shape office:annotation"
+_ODT = Markup(
+    "xml",
+    frozenset(_ODT_COPIED.split()),
+    frozenset(_ODT_SPLITTING.split()),
+    nested_tags=frozenset(_ODT_NESTED.split()),
+)
 
 
 class Archive:

@@ -12,6 +12,7 @@ from service.markup import Markup
 
 # What is in these is code of the document that the file was made from.
 _CODES = frozenset({"bpt", "ept", "ph", "it"})
+_PROTECTED = frozenset({("mtype", "protected")})  # of XLIFF 1.2; 2 says translate="no"
 _OPEN_STATES = frozenset({"new", "needs-translation", "initial"})
 
 
@@ -31,7 +32,7 @@ class Segments:
             if holder is None or etree.QName(holder).localname not in ("trans-unit", "segment") or _is_done(holder):
                 continue
             text = etree.tostring(source, encoding="unicode", with_tail=False)
-            self._segments.append((source, MarkedUp(text, Markup("xml", _CODES))))
+            self._segments.append((source, MarkedUp(text, Markup("xml", _CODES, protected=_PROTECTED))))
         self.texts: Sequence[str] = [text for _, segment in self._segments for text in segment.texts]
 
     def render(self, translations: Sequence[Aligned], target: str) -> bytes:

@@ -11,6 +11,7 @@ from selectolax.lexbor import LexborHTMLParser
 from service.markup import Document, Markup
 
 HTML, XML = Markup("html"), Markup("xml")
+NOTES = Markup("xml", nested_tags=frozenset({"n"}))
 
 
 def translated(source: str, markup: Markup = HTML) -> str:
@@ -110,6 +111,21 @@ def test_an_unchanged_text_gives_the_very_markup(source: str, markup: Markup) ->
     assert document.render(document.text) == source
 
 
+def test_an_element_with_text_of_its_own_stands_in_a_sentence_as_a_word_does() -> None:
+    source = "<p>One<n>a <n>b</n> c</n> two <n/> <b>three</b></p>"
+    assert units(source, NOTES) == ["One* two * three", "a", "b", "c"]  # a note in a note is where a sentence ends
+    assert translated(source, NOTES) == "<p>ONE<n>A <n>B</n> C</n> TWO <n/> <b>THREE</b></p>"
+    assert translated("<n>one</n>", NOTES) == "<n>ONE</n>"
+    assert translated("a <n>b <i translate='no'>c</n> d", NOTES) == "A <n>B <i translate='no'>c</n> D"
+    assert units("a <n>b c", NOTES) == ["a", "b c"]
+
+
+@given(sources.map(lambda source: source.replace("p>", "n>")), st.booleans())
+def test_notes_come_back_to_the_letter(source: str, is_aligned: bool) -> None:
+    document = Document(source, NOTES, is_aligned=is_aligned)
+    assert document.render(document.text) == source
+
+
 @given(sources)
 def test_no_tag_is_lost_or_moved_or_made(source: str) -> None:
     document = Document(source, HTML)
@@ -118,7 +134,8 @@ def test_no_tag_is_lost_or_moved_or_made(source: str) -> None:
 
 
 def units(source: str, markup: Markup = HTML) -> list[str]:
-    return [re.sub("[\U000f0000-\U0010ffff]", "*", line) for line in Document(source, markup).text.split("\n")]
+    text = Document(source, markup, is_aligned=markup is NOTES).text
+    return [re.sub("[\U000f0000-\U0010ffff]", "*", line) for line in text.split("\n")]
 
 
 def test_what_stands_in_a_sentence_as_a_word_does_not_end_it() -> None:
@@ -155,14 +172,16 @@ def test_no_word_outside_of_ignored_elements_is_dropped(source: str) -> None:
     assert seen <= set(re.findall("hello|world", Document(source, HTML).text))
 
 
-@pytest.mark.parametrize("piece", ["<a ", "<a b='", "<a =", "<!--", "<![CDATA[", "<?", "</", "&", "<b></a>", "<code>"])
+@pytest.mark.parametrize(
+    "piece", ["<a ", "<a b='", "<a =", "<!--", "<![CDATA[", "<?", "</", "&", "<b></a>", "<code>", "<n>"]
+)
 def test_time_is_linear_whatever_is_left_open(piece: str) -> None:
     def best(length: int) -> float:
         source = (piece * length)[:length]
         times = []
         for _ in range(5):
             begun = time.process_time()
-            Document(source, HTML)
+            Document(source, NOTES if piece == "<n>" else HTML)
             times.append(time.process_time() - begun)
         return min(times)
 

@@ -18,8 +18,9 @@ from ebooklib import ITEM_DOCUMENT, epub
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from odf.draw import Frame, TextBox
 from odf.opendocument import OpenDocumentText, load
-from odf.text import H, LineBreak, P, Span
+from odf.text import H, LineBreak, Note, NoteBody, NoteCitation, P, Span
 from selectolax.lexbor import LexborHTMLParser
 
 from service.alignment import Link
@@ -259,6 +260,7 @@ XLIFF = """<?xml version="1.0"?>
 <trans-unit id="1"><source>One <g id="1">two</g> <x id="2"/>three &amp; <ph id="3">%s</ph></source></trans-unit>
 <trans-unit id="2"><source>done</source><target>fertig</target></trans-unit>
 <trans-unit id="3" translate="no"><source>kept</source></trans-unit>
+<trans-unit id="5"><source>Start <mrk mtype="protected">sub3 now</mrk> first</source></trans-unit>
 <trans-unit id="4"><source>new</source><target state="new">new</target></trans-unit>
 </body></file></xliff>"""
 XLIFF_2 = """<xliff version="2.0" srcLang="en" xmlns="urn:oasis:names:tc:xliff:document:2.0"><file id="f"><unit id="u">
@@ -276,7 +278,7 @@ def targets(data: bytes) -> list[str | None]:
 
 def test_xliff() -> None:
     out = translated("a.xlf", XLIFF.encode())
-    assert targets(out) == ["ONE TWO THREE & %s", "fertig", None, "NEW"]
+    assert targets(out) == ["ONE TWO THREE & %s", "fertig", None, "START sub3 now FIRST", "NEW"]
     root = ElementTree.fromstring(out)
     target = root.find(".//{*}target")
     assert target is not None
@@ -385,8 +387,9 @@ def test_inline_tags_of_every_format_follow_their_words() -> None:
     assert [(e.tag.rsplit("}")[-1], e.text) for e in target] == [("ph", "%s"), ("x", None), ("g", "two")]
     odt = b"<d xmlns:text='t'><text:p>a <text:s>b</text:s> c<text:note><text:p>d e</text:p></text:note> f</text:p></d>"
     out = zipfile.ZipFile(io.BytesIO(turned("a.odt", packed({"mimetype": ODT_TYPE, "content.xml": odt}))))
-    assert out.read("content.xml") == odt.replace(b"a <text:s>b</text:s> c", b"c <text:s>b</text:s> a").replace(
-        b"d e", b"e d"
+    turned_note = b"<text:note><text:p>e d</text:p></text:note>"  # the note stays at its word
+    assert out.read("content.xml") == (
+        b"<d xmlns:text='t'><text:p>f c" + turned_note + b" <text:s>b</text:s> a</text:p></d>"
     )
 
 
@@ -428,6 +431,35 @@ def epub_file(tmp_path: Path) -> bytes:
     book.add_item(epub.EpubNav())
     epub.write_epub(str(tmp_path / "a.epub"), book)
     return (tmp_path / "a.epub").read_bytes()
+
+
+def test_what_is_anchored_in_a_sentence_of_an_odt_does_not_end_it() -> None:
+    document = OpenDocumentText()
+    paragraph = P(text="It is known")
+    note = Note(noteclass="footnote")
+    note.addElement(NoteCitation(text="1"))
+    body = NoteBody()
+    body.addElement(P(text="By whom?"))
+    note.addElement(body)
+    paragraph.addElement(note)
+    paragraph.addText(" that ")
+    frame = Frame(anchortype="as-char", width="1cm", height="1cm")
+    box = TextBox()
+    box.addElement(P(text="in the box"))
+    frame.addElement(box)
+    paragraph.addElement(frame)
+    paragraph.addText(" it is so.")
+    document.text.addElement(paragraph)
+    buffer = io.BytesIO()
+    document.save(buffer)
+    texts = [
+        re.sub("[\U000f0000-\U0010ffff]", "*", text)
+        for text in open_file("a.odt", buffer.getvalue(), LIMITS).texts
+        if text
+    ]
+    assert texts == ["It is known* that * it is so.", "By whom?", "in the box"]
+    (out, *_) = load(io.BytesIO(translated("a.odt", buffer.getvalue()))).getElementsByType(P)
+    assert str(out) == "IT IS KNOWN1BY WHOM? THAT IN THE BOX IT IS SO."
 
 
 def test_epub(tmp_path: Path) -> None:
