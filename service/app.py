@@ -102,7 +102,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(native.router(dispatcher, registry, metrics, keys, glossaries, complaints))
     app.include_router(glossaries_api.router(keys, glossaries))
     app.include_router(files_api.router(files, keys, glossaries))
-    app.include_router(libretranslate.router(dispatcher, registry, settings, keys, files))
+    app.include_router(libretranslate.router(dispatcher, registry, settings, keys, files, glossaries))
     app.include_router(deepl.router(dispatcher, registry, keys, files, glossaries))
     app.include_router(deepl_glossaries.router(registry, keys, glossaries))
     app.include_router(kserve.router(settings.admin_names, registry, swaps, app.version))

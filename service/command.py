@@ -21,6 +21,8 @@ from service.configurations import by_name
 from service.detection import detect
 from service.files import FileRefused, Limits, OpenFile, UnknownFormat, ending_of, open_file, translated_name
 from service.files.parts import Collected, parts, sample
+from service.glossary import Glossary
+from service.glossary_text import read_entries
 from service.text import SplitSentences
 from service.tokenizer import Tokenizer
 from service.translator import Options, Translated, Translator
@@ -62,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         allocation = by_name(directory, name)
         translator = Translator(directory, Tokenizer(directory), *allocation, max_batch_tokens=_BATCH_TOKENS)
         options = _options(given, directory)
-    except (ModelError, UnavailableConfiguration, EngineError, ValueError) as error:
+    except (OSError, ModelError, UnavailableConfiguration, EngineError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     load_ms = round(1e3 * (time.perf_counter() - started), 3)
@@ -173,7 +175,13 @@ def _options(given: argparse.Namespace, directory: ModelDirectory) -> Options:
     if source not in (*config.source_languages, "auto") or target not in config.target_languages:
         pairs = f"{'/'.join(config.source_languages)} -> {'/'.join(config.target_languages)}"
         raise ValueError(f"The model translates {pairs}, not {source} -> {target}.")
-    return Options(source, target, given.beam_size, 0, given.split_sentences)
+    glossary = _glossary(given.glossary, source, target) if given.glossary else None
+    return Options(source, target, given.beam_size, 0, given.split_sentences, glossary=glossary)
+
+
+def _glossary(path: Path, source: str, target: str) -> Glossary:
+    form = "csv" if path.suffix.lower() == ".csv" else "tsv"
+    return Glossary(read_entries(path.read_text(encoding="utf-8-sig"), form), source, target)
 
 
 def _inputs(given: argparse.Namespace, target: str) -> Iterator[_Input]:
@@ -217,6 +225,9 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--beam-size", type=int, choices=range(1, 9), default=1, help="hypotheses kept (default 1)")
     ways = [way for way in get_args(SplitSentences) if way != "lines"]
     verb.add_argument("--split-sentences", choices=ways, default="1", help="nonewlines: line breaks end no sentence")
+    verb.add_argument(
+        "--glossary", type=Path, metavar="FILE", help="terms and their translations: .csv, else a tab between the two"
+    )
     verb.add_argument("--output", "-o", type=Path, metavar="DIR", help="where files go; - is standard output")
     verb.add_argument("--json", action="store_true", help="a line of JSON for each input: model, milliseconds, bytes")
     verb.add_argument("--threads", type=int, choices=range(1, 257), default=os.cpu_count() or 1, metavar="N")

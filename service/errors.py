@@ -100,6 +100,7 @@ LIBRETRANSLATE = Dialect(
         RateExceeded: (429, "Slowdown: {}"),
         QuotaExceeded: (429, "Slowdown: {}"),
         QueueFull: (429, "Slowdown: {}"),
+        GlossaryRefused: (400, "{}"),
         UnsupportedPair: (400, "{}"),
         LimitExceeded: (400, "{}"),
         NotLive: (400, "{}"),

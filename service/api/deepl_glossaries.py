@@ -1,8 +1,6 @@
 """Glossaries in the dialect of DeepL's API, version 2."""
 
 import asyncio
-import csv
-import io
 from typing import Any
 
 import orjson
@@ -14,7 +12,7 @@ from service.api.fields import Fields, form_body, json_reply, read_fields
 from service.api.glossaries import owner
 from service.errors import documented
 from service.glossaries import Glossaries, Head
-from service.glossary import GlossaryRefused
+from service.glossary_text import FORMATS, read_entries
 from service.keys import Keys
 from service.registry import Registry
 from service.schemas import DeeplError
@@ -134,32 +132,9 @@ def _asked(fields: Fields, pairs: list[tuple[str, str]]) -> tuple[str, str, str,
     target = language_code(fields, "target_lang", {target for _, target in pairs})
     assert source is not None  # neither is empty
     assert target is not None
-    return given["name"], source, target, _entries(given["entries"], given["entries_format"])
-
-
-def _entries(text: str, form: str) -> dict[str, str]:
-    """The terms of TSV or CSV, with their translations; further columns, such as languages, say nothing.
-
-    Raises:
-        GlossaryRefused: a line has not two columns, or a term comes twice.
-        HTTPException: 400, the format is another.
-    """
-    if form not in ("tsv", "csv"):
+    if (form := given["entries_format"]) not in FORMATS:
         raise HTTPException(400, "Value for 'entries_format' not supported.")
-    lines = (line.split("\t") for line in text.splitlines()) if form == "tsv" else csv.reader(io.StringIO(text))
-    entries: dict[str, str] = {}
-    try:
-        for number, columns in enumerate(lines, 1):
-            if not any(map(str.strip, columns)):
-                continue
-            if len(columns) < 2 or (form == "tsv" and len(columns) > 2):
-                raise GlossaryRefused(f"Line {number} of the entries has not two columns.")
-            term, translation = columns[0].strip(), columns[1].strip()
-            if entries.setdefault(term, translation) != translation:
-                raise GlossaryRefused(f"Line {number} of the entries has a term that came before.")
-    except csv.Error as error:
-        raise GlossaryRefused(f"The entries are no CSV: {error}.") from None
-    return entries
+    return given["name"], source, target, read_entries(given["entries"], form)
 
 
 def _glossary(head: Head) -> dict[str, Any]:

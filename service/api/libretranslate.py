@@ -1,6 +1,7 @@
 """The dialect of LibreTranslate: its paths, fields and error texts to the letter, which clients compare."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -13,12 +14,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service import languages, pipeline
 from service.api.fields import Fields, form_body, json_reply, read_fields
 from service.api.files import download, read_upload
+from service.api.glossaries import owner as owner_of_glossaries
+from service.api.glossaries import wanted
 from service.connection import while_connected
 from service.detection import Detected, detect
 from service.dispatch import Dispatcher
 from service.errors import LIBRETRANSLATE_PATHS, documented
 from service.file_jobs import FileJob, FileJobs, UnknownFile
 from service.files import ENDINGS, UnknownFormat, translated_name
+from service.glossaries import Glossaries
 from service.keys import Keys
 from service.markup import Markup
 from service.pipeline import AUTO, Outcome, Wish
@@ -47,9 +51,13 @@ _TRANSLATE = {
     "target": {**_CODE, "examples": ["de"]},
     "format": {"enum": ["text", "html"]},
     "alternatives": {"type": "integer", "minimum": 0},
+    "glossary": {
+        "description": "In JSON, terms and their translations; or the id or name of a stored one. Ours.",
+        "anyOf": [{"type": "string"}, {"type": "object", "additionalProperties": {"type": "string"}}],
+    },
     **_KEY,
 }
-_FILE = {"source": _TRANSLATE["source"], "target": _TRANSLATE["target"], **_KEY}
+_FILE = {"source": _TRANSLATE["source"], "target": _TRANSLATE["target"], "glossary": {"type": "string"}, **_KEY}
 _FILE_FORM = {
     "requestBody": {
         "required": True,
@@ -95,9 +103,27 @@ _LANGUAGES_REPLY = {
 }
 
 
-def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys: Keys, files: FileJobs) -> APIRouter:
+def router(
+    dispatcher: Dispatcher,
+    registry: Registry,
+    settings: Settings,
+    keys: Keys,
+    files: FileJobs,
+    glossaries: Glossaries,
+) -> APIRouter:
     """The routes over one app's parts."""
     routes = APIRouter(tags=["LibreTranslate"])
+
+    async def with_glossary(fields: Fields, options: Options) -> Options:
+        """The options with the glossary that the fields name or are."""
+        terms = fields.first("glossary")
+        if terms is None or terms == "":
+            return options
+        is_object = isinstance(terms, dict) and all(isinstance(text, str) for text in terms.values())
+        if not isinstance(terms, str) and not is_object:
+            raise HTTPException(400, "Invalid request: glossary parameter is neither a name nor pairs of terms")
+        owner = await owner_of_glossaries(keys, _key(fields))
+        return replace(options, glossary=await wanted(glossaries, owner, terms, options.source, options.target))
 
     @routes.post(
         "/translate",
@@ -108,7 +134,7 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
     async def translate(request: Request) -> Response:
         fields = await read_fields(request)
         asked = _asked(fields, registry, settings)
-        options = Options(asked.source, asked.target, alternatives=asked.alternatives)
+        options = await with_glossary(fields, Options(asked.source, asked.target, alternatives=asked.alternatives))
         markup = Markup("html") if asked.is_html else None
         wish = Wish(asked.texts, options, markup)
         outcome = await pipeline.translate(dispatcher, registry, request, _key(fields), wish)
@@ -184,7 +210,7 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
         fields = Fields({name: [value] for name in (*_FILE, "apiKey") if (value := upload.field(name))}, False)
         source, target = _pair(fields, registry)
         try:
-            options = Options(source, target)
+            options = await with_glossary(fields, Options(source, target))
             job = await files.submit(request, upload.name, upload.file, options, _key(fields))
         except UnknownFormat as error:
             raise HTTPException(400, f"{error.ending[:20]} format is not supported") from None

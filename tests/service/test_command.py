@@ -75,9 +75,20 @@ def test_json(tiny_model: Path, expected: str, tmp_path: Path) -> None:
     assert "text" not in report
 
 
+def test_a_glossary(tiny_model: Path, expected: str, tmp_path: Path) -> None:
+    for name, separator in (("terms.tsv", "\t"), ("terms.csv", ",")):
+        (tmp_path / name).write_text(f"\ufeffnobody{separator}Fluss\nmorning{separator}Baum\n", encoding="utf-8")
+        done = sub3(tiny_model, "--glossary", str(tmp_path / name), given="Good morning.")
+        assert done.returncode == 0, done.stderr
+        assert "Baum" in done.stdout
+        assert "Baum" not in expected
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
+        (["--glossary", "none.tsv"], 2, "none.tsv"),
+        (["--glossary", "bad.docx"], 2, "Line 1 of the entries"),
         (["a.exe"], 2, "are not translated"),
         (["none.txt"], 1, "none.txt"),
         (["bad.docx", "a.txt"], 1, "damaged"),

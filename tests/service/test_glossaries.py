@@ -253,6 +253,27 @@ def test_markup_has_terms_too(own: httpx.Client) -> None:
     own.delete(f"/v1/glossaries/{glossary['id']}")
 
 
+def test_libretranslate_has_terms_too(own: httpx.Client) -> None:
+    created(own, name="libre")
+    body = {"q": TREE, "source": "en", "target": "de"}
+    replies = [own.post("/translate", json={**body, "glossary": wanted}) for wanted in (ENTRIES, "libre")]
+    replies.append(own.post("/translate", data={**body, "glossary": "libre"}))
+    texts = [reply.json()["translatedText"] for reply in replies]
+    assert set(texts) == set(texts_of(translate(own, TREE, glossary=ENTRIES)))
+    upload = own.post(
+        "/translate_file",
+        data={"source": "en", "target": "de", "glossary": "libre"},
+        files={"file": ("a.txt", TREE.encode())},
+    )
+    assert own.get(upload.json()["translatedFileUrl"]).text == texts[0]
+    for glossary, words in (("nothing", "no glossary"), (7, "glossary parameter"), ({"a": 7}, "glossary parameter")):
+        response = own.post("/translate", json={**body, "glossary": glossary})
+        assert response.status_code == 400
+        assert words in response.json()["error"]
+    (kept,) = own.get("/v1/glossaries").json()["glossaries"]
+    own.delete(f"/v1/glossaries/{kept['id']}")
+
+
 def test_the_client_of_deepl(open_server: Server, own: httpx.Client) -> None:
     client = deepl.DeepLClient("any", server_url=open_server.url)
     pairs = [(pair.source_lang, pair.target_lang) for pair in client.get_glossary_languages()]
