@@ -4,6 +4,7 @@ A scan for the lines with `-->`: numbers, times, settings, notes and styles come
 for these formats, made to write them anew, do not promise.
 """
 
+import re
 import textwrap
 from collections.abc import Sequence
 
@@ -12,6 +13,11 @@ from service.files.web import MarkedUp
 from service.markup import Markup
 
 _SRT, _VTT = Markup("xml", has_references=False), Markup("xml")  # &amp; means & in the latter only
+
+_TAG = re.compile(r"<[^<>]*>")
+# When a word is said: the words of the translation are others, and times in a cue must rise.
+_WORD_TIME = re.compile(r"<(?:\d+:)?\d\d:\d\d\.\d{3}>")
+_PRIVATE = range(0x100000, 0x10FFFE)
 
 
 class Subtitles:
@@ -30,7 +36,7 @@ class Subtitles:
             if "-->" not in lines[position - 1]:
                 continue
             end = position
-            while end < len(lines) and lines[end].strip():
+            while end < len(lines) and lines[end].strip() and "-->" not in lines[end]:
                 end += 1
             if end > position:
                 cue = _Cue(lines[position:end], markup)
@@ -58,20 +64,30 @@ class _Cue:
         self._end = lines[-1][len(lines[-1].rstrip("\r\n")) :]
         plain = [line.rstrip("\r\n") for line in lines]
         self._is_dialogue = any(line.lstrip().startswith(("-", "–")) for line in plain)
-        self._count = len(plain)
-        self._cue = MarkedUp((self._break if self._is_dialogue else " ").join(plain), markup)
+        self._lines, self._count = lines, len(plain)
+        self._text = _WORD_TIME.sub("", (self._break if self._is_dialogue else " ").join(plain))
+        self._cue = MarkedUp(self._text, markup)
         self.texts = self._cue.texts
 
     def render(self, translations: Sequence[Aligned], target: str) -> str:
         text = self._cue.render(translations, target)
+        if text == self._text:
+            return "".join(self._lines)
         if not self._is_dialogue and self._count > 1:
-            width = len(text) // self._count
-            lines = textwrap.wrap(text, max(width, 1), break_long_words=False, break_on_hyphens=False)
-            while len(lines) > self._count:  # words don't come in equal lengths
-                width += 1
-                lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
-            text = self._break.join(lines)
+            text = self._break.join(_lines_of_like_length(text, self._count))
         return text + self._end
+
+
+def _lines_of_like_length(text: str, count: int) -> list[str]:
+    """Up to so many lines; a tag is not broken, and takes as good as no place."""
+    private = (code for code in _PRIVATE if chr(code) not in text)
+    tags = dict(zip(private, _TAG.findall(text), strict=False))
+    for code, tag in tags.items():
+        text = text.replace(tag, chr(code), 1)
+    width = max(len(text) // count, 1)
+    while len(lines := textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)) > count:
+        width += 1  # words don't come in equal lengths
+    return [line.translate(tags) for line in lines]
 
 
 def read(data: bytes, ending: str, limits: Limits) -> Subtitles:

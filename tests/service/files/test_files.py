@@ -255,6 +255,21 @@ def test_subtitles(line_break: str) -> None:
     assert translated("a.vtt", vtt.replace("\n", line_break).encode()).decode() == expected
 
 
+def test_a_translated_cue_breaks_no_tag_and_leaves_out_when_words_are_said() -> None:
+    cue = """WEBVTT
+
+00:01.000 --> 00:02.000
+<font color="red">one two</font> three
+<b class="a b">four</b> \U00100000 five
+00:02.000 --> 00:03.000
+six<00:02.200><c> seven</c><00:00:02.500><c> eight</c>
+"""
+    assert translated("a.vtt", cue.encode(), same).decode() == cue
+    out = translated("a.vtt", cue.encode()).decode()
+    assert out.split("\n")[3:5] == ['<font color="red">ONE TWO</font> THREE', '<b class="a b">FOUR</b> \U00100000 FIVE']
+    assert out.split("\n")[6] == "SIX <c>SEVEN</c> <c>EIGHT</c>"
+
+
 XLIFF = """<?xml version="1.0"?>
 <xliff version="1.2" xmlns="urn:oasis:names:tc:xliff:document:1.2"><file source-language="en" original="a"><body>
 <trans-unit id="1"><source>One <g id="1">two</g> <x id="2"/>three &amp; <ph id="3">%s</ph></source></trans-unit>
