@@ -19,7 +19,8 @@ from service.tokenizer import Tokenizer
 from service.translator import Options, Translator
 
 EN_DE = Options("en", "de")
-KEPT = """{name}|{{name}}|{{ user.name }}|{0}|${HOME}|%s|%1$s|%-5.2f|%(count)d|%(value)r|%(part).2f|%<n>03d|%r|%%|%lu|$VAR|@VERSION@|%PATH%|%1|%L2
+KEPT = """{name}|{{name}}|{{ user.name }}|{0}|${HOME}|%s|%1$s|%-5.2f|%(count)d|%(value)r|%(part).2f|%<n>03d|%r|%%|%lu
+$VAR|@VERSION@|%PATH%|%1|%L2
 <x id="7"></x>|<b>|</b>|<br/>|<a href="x.html">|https://example.org/a_b?c=d&e=f#g|www.example.org|mailto:a@b.org
 first.last+tag@example.co.uk|#hashtag|@mention|&nbsp;|&#8217;|`rm -rf /`|--dry-run|--color=always|/usr/share/doc
 ~/notes.txt|C:\\Windows\\x|snake_case|os.path.join()|std::move()|m²|½|Łódź日本""".replace("\n", "|").split("|")
