@@ -13,6 +13,7 @@ import ray
 from fastapi import FastAPI
 from ray import serve
 
+from models.format import UnavailableConfiguration
 from service import logs
 from service.api.admin import choose
 from service.app import create_app
@@ -45,14 +46,14 @@ class Replica:
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Swap to what the body of PUT /admin/models/NAME/config would say; requests in flight finish on the old one.
 
+        It is for all models that can have it: names and depths of codes differ.
+
         Raises:
             ValidationError, UnavailableConfiguration: nothing has changed; Ray reports the deployment as unhealthy.
         """
         wish = ConfigRequest.model_validate(dict(user_config))
         registry: Registry = self.app.state.registry
-        models = registry.models
-        having = [name for name, model in models.items() if wish.config in model.directory.config.configurations]
-        for name in having or models:  # a configuration's name is for the models that have it
+        for name in _able(registry, wish):
             await asyncio.to_thread(
                 registry.change, name, lambda files, now: now.activate(choose(files, wish)), wish.policy
             )
@@ -66,6 +67,20 @@ class Replica:
         """What `by_queued_tokens` decides upon."""
         scheduler: Scheduler = self.app.state.scheduler
         return {QUEUED_TOKENS: float(scheduler.load().waiting_tokens)}
+
+
+def _able(registry: Registry, wish: ConfigRequest) -> list[str]:
+    """Names of the models that can have what is wished; raises the reason of one if none can."""
+    able, reasons = [], []
+    for name, model in registry.models.items():
+        try:
+            choose(model.directory, wish)
+            able.append(name)
+        except UnavailableConfiguration as reason:
+            reasons.append(reason)
+    if reasons and not able:
+        raise reasons[0]
+    return able
 
 
 def by_queued_tokens(context: Any) -> tuple[int, dict[str, Any]]:

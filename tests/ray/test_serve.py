@@ -203,7 +203,15 @@ def test_a_new_user_config_swaps_every_replica(cluster):
     print(f"\na new user_config: {dict(answers)} answered, {len(failures)} failed")
     assert failures == []
     assert cluster.replicas() == before, "replicas were started again where a swap was asked for"
-    cluster.deploy(planes={"*": 8})
+    cluster.deploy(planes={"*": 8})  # which one model's codes have; the other's are less deep
+    eventually(lambda: bits(cluster.url, "en", "de") == 8, "eight planes")
+    assert bits(cluster.url, "de", "en") < 8
+
+
+def bits(url, source, target):
+    """A weight, of the model that translates."""
+    body = {"text": "Hallo", "source": source, "target": target}
+    return httpx.post(f"{url}/v1/translate", json=body, timeout=60).json()["model"]["bits_per_weight"]
 
 
 def test_a_replica_is_killed_under_load(cluster, nginx):
@@ -213,7 +221,7 @@ def test_a_replica_is_killed_under_load(cluster, nginx):
         os.kill(victim, signal.SIGKILL)
         eventually(lambda: victim not in cluster.replicas() and len(cluster.replicas()) == 2, "its successor")
         now = answers.total()
-        eventually(lambda: answers.total() > now + 100, "answers after")
+        eventually(lambda: answers.total() > now + 100 or failures, "answers after")
     print(f"\nkill -9 of a replica: {answers.total()} answered through nginx, {len(failures)} failed")
     assert failures == []
 
