@@ -1,15 +1,14 @@
 """Where glossaries are kept: a SQLite file, or Redis where several replicas share them."""
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from service.glossaries import Head, Store
 from service.keys import StoreDown
-from service.redis_client import connect
+from service.redis_client import RedisClient
 from service.settings import Settings
 from service.sqlite_file import failures, open_file
 
@@ -79,16 +78,12 @@ class SqliteStore:
         self._database.close()
 
 
-class RedisStore:
+class RedisStore(RedisClient):
     """Two hashes for each owner, heads and entries by id, changed in one transaction."""
 
     def __init__(self, url: str, password: str | None = None) -> None:
-        """`url`: redis://, rediss:// or unix://; `password` where it holds none. Connects at the first call.
-
-        Raises:
-            StoreDown: the package redis is missing or the address is none.
-        """
-        self._redis, self._error = connect(url, StoreDown, password=password, decode_responses=True)
+        """`password` where the address holds none. Raises StoreDown as RedisClient says."""
+        super().__init__(url, StoreDown, password=password, decode_responses=True)
 
     def add(self, owner: str, head: Head, entries: Mapping[str, str], most: int) -> bool:
         """See Store."""
@@ -121,17 +116,6 @@ class RedisStore:
             pipe.hdel(_HEADS + owner, glossary_id)
             pipe.hdel(_ENTRIES + owner, glossary_id)
             return bool(pipe.execute()[0])
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._redis.close()
-
-    @contextmanager
-    def _failures(self) -> Iterator[None]:
-        try:
-            yield
-        except self._error as error:
-            raise StoreDown(f"Redis: {error}.") from None
 
 
 def _dump(head: Head) -> str:

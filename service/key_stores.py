@@ -2,14 +2,13 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from service.keys import NameTaken, Record, Store, StoreDown
-from service.redis_client import connect
+from service.redis_client import RedisClient
 from service.settings import Settings
 from service.sqlite_file import failures, open_file
 
@@ -78,16 +77,12 @@ class SqliteStore:
         self._database.close()
 
 
-class RedisStore:
+class RedisStore(RedisClient):
     """A Redis key for each record, changed under WATCH, so that replicas never overwrite each other's counts."""
 
     def __init__(self, url: str, password: str | None = None) -> None:
-        """`url`: redis://, rediss:// or unix://; `password` where it holds none. Connects at the first call.
-
-        Raises:
-            StoreDown: the package redis is missing or the address is none.
-        """
-        self._redis, self._error = connect(url, StoreDown, password=password, decode_responses=True)
+        """`password` where the address holds none. Raises StoreDown as RedisClient says."""
+        super().__init__(url, StoreDown, password=password, decode_responses=True)
 
     def add(self, record: Record) -> None:
         """See Store."""
@@ -117,17 +112,6 @@ class RedisStore:
         with self._failures():
             changed: Any = self._redis.transaction(write, _PREFIX + name, value_from_callable=True)
             return changed if isinstance(changed, Record) else None
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._redis.close()
-
-    @contextmanager
-    def _failures(self) -> Iterator[None]:
-        try:
-            yield
-        except self._error as error:
-            raise StoreDown(f"Redis: {error}.") from None
 
 
 def _taken(record: Record) -> NameTaken:

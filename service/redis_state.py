@@ -1,11 +1,8 @@
 """The desired state in Redis: one key a model, which only a higher generation replaces."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import orjson
 
-from service.redis_client import connect
+from service.redis_client import RedisClient
 from service.state_store import BadState, Saved, StateStoreDown, dump, parse
 
 PREFIX = "sub3:desired:"
@@ -23,18 +20,14 @@ return 1
 """
 
 
-class RedisStateStore:
+class RedisStateStore(RedisClient):
     """Replicas of one service share it; see `service.state_store.Store`."""
 
     shared = True
 
     def __init__(self, url: str, password: str | None = None) -> None:
-        """`url`: redis://, rediss:// or unix://; `password` where it holds none. Connects at the first call.
-
-        Raises:
-            StateStoreDown: the package redis is missing or the address is none.
-        """
-        self._redis, self._error = connect(url, StateStoreDown, password=password)
+        """`password` where the address holds none. Raises StateStoreDown as RedisClient says."""
+        super().__init__(url, StateStoreDown, password=password)
 
     def read(self, model: str) -> Saved | None:
         """What was saved last; None if nothing was. Raises StateStoreDown, BadState."""
@@ -51,10 +44,3 @@ class RedisStateStore:
         """Keep it, unless what is kept has this generation or a higher one: then False. Raises StateStoreDown."""
         with self._failures():
             return bool(self._redis.eval(_WRITE, 1, PREFIX + model, saved.generation, dump(saved)))
-
-    @contextmanager
-    def _failures(self) -> Iterator[None]:
-        try:
-            yield
-        except self._error as error:
-            raise StateStoreDown(f"Redis: {error}.") from None
