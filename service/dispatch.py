@@ -4,7 +4,7 @@ import asyncio
 import functools
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from service.connection import CLIENT_CLOSED_REQUEST, while_connected
 from service.facts import Facts, current
 from service.keys import Keys, KeyUse
 from service.metrics import Cost, Memory, Metrics, Timings, milliseconds_since, process_rss_bytes
-from service.registry import Pin, Registry
+from service.registry import Pin, Registry, Step
 from service.scheduler import Scheduler
 from service.settings import Settings
 from service.translator import OnSentence, Options, Translated, Translation, Translator
@@ -35,8 +35,19 @@ class DeadlineExceeded(Exception):
     """A request took longer than it may; the sentence says how long that is."""
 
 
+class Part(NamedTuple):
+    """Texts of a request in one language, and how they are translated.
+
+    `on_sentence` gets each sentence as soon as it is ready, those of a text in its order.
+    """
+
+    texts: Sequence[str]
+    options: Options
+    on_sentence: OnSentence | None = None
+
+
 class Answer(NamedTuple):
-    """The translations of a request, in the order of its texts, and what they cost."""
+    """The translations of a request, in the order of its parts' texts, and what they cost."""
 
     translations: list[Translation]
     cost: Cost
@@ -69,14 +80,13 @@ class Dispatcher:
     async def translate(
         self,
         request: Request,
-        texts: Sequence[str],
-        options: Options,
+        parts: Sequence[Part],
         key: str | None,
         configuration: Pin | None = None,
-        on_sentence: OnSentence | None = None,
         model: str | None = None,
     ) -> Answer:
-        """Translate texts among those of other requests; their sentences leave at the next step if this one ends early.
+        """Translate a request's parts, of which there is at least one, one after the other, their sentences among
+        those of other requests. They leave at the next step if the request ends early.
 
         It ends early when the client of `request` leaves, whose body must have been read, and at the deadline of the
         settings or of the header X-Request-Timeout-Ms.
@@ -85,7 +95,6 @@ class Dispatcher:
             key: the API key as the dialect carries it; the server may not ask for any.
             configuration: the live one that must answer, or what chooses it; without it the request's X-Sub3-Config
                 header says, and without that the active one answers.
-            on_sentence: gets each sentence as soon as it is ready, those of a text in its order.
             model: the one that must answer; without it `asked_model` says.
 
         Raises:
@@ -98,22 +107,43 @@ class Dispatcher:
         """
         accepted = time.perf_counter()
         pinned, model = configuration or request.headers.get(PIN_HEADER), asked_model(request, model)
+        texts = [text for part in parts for text in part.texts]
+        translations: list[Translation] = []
         async with (
-            self._admitted(texts, options) as facts,
+            self._admitted(texts, parts[0].options) as facts,
             self._charged(key, texts),
             self._in_time(request),
-            self._registry.steps(options.source, options.target, pinned, model) as steps,
+            AsyncExitStack() as leases,
         ):
-            work = pivot.serve(steps, texts, options, self._scheduler, on_sentence)
-            done = await while_connected(request, work)
-            costs = [_cost(step.translator, translated) for step, translated in zip(steps, done, strict=True)]
-            facts.cost = cost = _whole(costs, accepted)
-        via = tuple(step.target for step in steps[:-1])
-        translations = [translation._replace(via=via) for translation in done[0].translations]
-        self._metrics.translated(len(texts), cost.latency_ms, is_pivoted=bool(via))
-        if pinned is None:
-            self._trials.answered(texts, options, translations, costs)
+            ways = [
+                await leases.enter_async_context(
+                    self._registry.steps(part.options.source, part.options.target, pinned, model)
+                )
+                for part in parts
+            ]
+            done = await while_connected(request, self._serve(ways, parts))
+            costs = [
+                [_cost(step.translator, translated) for step, translated in zip(steps, work, strict=True)]
+                for steps, work in zip(ways, done, strict=True)
+            ]
+            facts.cost = cost = _whole([each for way in costs for each in way], accepted)
+        for part, steps, work, part_costs in zip(parts, ways, done, costs, strict=True):
+            via = tuple(step.target for step in steps[:-1])
+            own = [translation._replace(via=via) for translation in work[0].translations]
+            if pinned is None:
+                self._trials.answered(part.texts, part.options, own, part_costs)
+            translations += own
+        self._metrics.translated(len(texts), cost.latency_ms, is_pivoted=any(len(steps) > 1 for steps in ways))
         return Answer(translations, cost)
+
+    async def _serve(self, ways: Sequence[Sequence[Step]], parts: Sequence[Part]) -> list[list[Translated]]:
+        """What each step of each part did; a request that has been taken on is not refused half-way."""
+        return [
+            await pivot.serve(
+                steps, part.texts, part.options, self._scheduler, part.on_sentence, is_begun=part is not parts[0]
+            )
+            for steps, part in zip(ways, parts, strict=True)
+        ]
 
     @asynccontextmanager
     async def _in_time(self, request: Request) -> AsyncIterator[None]:
@@ -133,8 +163,7 @@ class Dispatcher:
     async def _admitted(self, texts: Sequence[str], options: Options) -> AsyncIterator[Facts]:
         """Refuse what exceeds the limits, and note what the access log and the trace tell."""
         facts = current()
-        facts.texts += len(texts)  # a request of several source languages comes in parts
-        facts.characters += sum(map(len, texts))
+        facts.texts, facts.characters = len(texts), sum(map(len, texts))
         with self._failures_counted():
             check_limits(texts, options, self._settings)
             yield facts

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from fastapi import Request
 
 from service.detection import Detected, detect
-from service.dispatch import Dispatcher, asked_model
+from service.dispatch import Dispatcher, Part, asked_model
 from service.markup import Document, Markup
 from service.metrics import Cost
 from service.registry import Pin, Registry
@@ -77,19 +77,22 @@ async def translate(
             by_source[source_of(detected.language, wish.options, sources)].append(index)
 
     translations = [Translation(Candidate(text, 0.0), ()) for text in prepared.plain]
-    cost: Cost | None = None
     split_sentences = wish.options.split_sentences
     if wish.markup is not None:  # each run of text is a line
         split_sentences = "lines" if split_sentences == "0" else "1"
+    parts = []
     for source, indices in by_source.items():
         options = replace(wish.options, source=source, split_sentences=split_sentences)
-        texts = [prepared.plain[index] for index in indices]
         if prepared.documents is not None and any(prepared.documents[index].needs_alignment for index in indices):
             options = replace(options, alignment=True)
         passed_on = None if on_sentence is None else partial(_pass_on, on_sentence, indices)
-        answer = await dispatcher.translate(request, texts, options, key, wish.configuration, passed_on, model)
-        cost = answer.cost if cost is None else cost.then(answer.cost)
-        for index, translation in zip(indices, answer.translations, strict=True):
+        parts.append(Part([prepared.plain[index] for index in indices], options, passed_on))
+    cost: Cost | None = None
+    if parts:
+        answer = await dispatcher.translate(request, parts, key, wish.configuration, model)
+        cost = answer.cost
+        order = [index for indices in by_source.values() for index in indices]
+        for index, translation in zip(order, answer.translations, strict=True):
             translations[index] = translation
     if prepared.documents is not None:
         translations = list(map(_rendered, prepared.documents, translations))

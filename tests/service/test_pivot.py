@@ -271,6 +271,24 @@ def test_a_key_pays_once_and_the_deadline_is_one(folder: Path, tmp_path: Path) -
         assert usage["character_count"] == len("The old house.")  # what the server did not answer is taken back
 
 
+def test_texts_of_several_languages_are_one_request(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "keys.sqlite3"
+    key, record = new_key("mixed", 1, 1000)  # one request a minute
+    SqliteStore(path).add(record)
+    with (
+        serve(Settings(models_directory=folder, threads=1, api_keys=True, keys_file=path)) as server,
+        httpx.Client(base_url=server.url, headers={"X-Api-Key": key}, timeout=60) as client,
+    ):
+        texts = ["Das Wetter ist heute in London wirklich schön.", "The weather is really nice in London today."]
+        reply = client.post("/v1/translate", json={"text": texts, "source": "auto", "target": "fr"})
+        assert reply.status_code == 200, reply.text
+        latency = reply.json()["latency_ms"]
+        assert latency["total"] >= latency["encode"] + latency["decode"]
+        usage = client.get("/v2/usage", headers={"Authorization": f"DeepL-Auth-Key {key}"}).json()
+        assert usage["character_count"] == sum(map(len, texts))
+        assert_refused(client.post("/v1/translate", json={"text": "a", "source": "en", "target": "de"}), 429, "minute")
+
+
 def test_a_request_that_has_begun_finds_a_place_for_its_second_step(folder: Path) -> None:
     """The queue is full when the first step ends."""
     settings_ = Settings(models_directory=folder, threads=1, max_queue_tokens=1, max_batch_rows=1)
