@@ -21,10 +21,15 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # XML has no
 # Of a run's properties, what nobody sees: Word cuts words in pieces by these.
 _UNSEEN = frozenset({_W + "lang", _W + "noProof", _W + "rsid"})
 # Between two runs they change nothing.
-_TRANSPARENT_NAMES = "r t rPr proofErr bookmarkStart bookmarkEnd lastRenderedPageBreak pPr smartTag hyperlink"
+_TRANSPARENT_NAMES = (
+    "r t rPr proofErr bookmarkStart bookmarkEnd commentRangeStart commentRangeEnd lastRenderedPageBreak pPr smartTag "
+    "hyperlink"
+)
 _TRANSPARENT = frozenset(_W + name for name in _TRANSPARENT_NAMES.split())
+# Stand in a sentence as words do.
+_MARKS = frozenset(_W + name for name in ("footnoteReference", "endnoteReference", "commentReference"))
 _MARKUP = Markup("xml", joins_lines=True)
-_MARKED = re.compile(r"<g(\d+)>(.*?)</g\1>", re.DOTALL)
+_MARKED = re.compile(r"(<g\d+>|</g\d+>|<g\d+/>)")
 
 
 class WordDocument:
@@ -42,6 +47,7 @@ class WordDocument:
             for paragraph in tree.iter(_W + "p")
             for whole in _stretches(paragraph)
             for groups in ([whole] if _can_be_moved(whole) else [[group] for group in whole])
+            if any(group.mark is None for group in groups)
         ]
         self.texts: Sequence[str] = [text for stretch in self._stretches for text in stretch.texts]
 
@@ -60,10 +66,16 @@ class WordDocument:
 
 
 class _Group(NamedTuple):
-    """Text elements that follow each other and look the same."""
+    """Text elements that follow each other and look the same; or a mark, such as a footnote's, instead of texts."""
 
     texts: list[Any]
     look: tuple[Any, bytes]  # what they are in, and their properties
+    mark: Any = None
+
+    @property
+    def runs(self) -> list[Any]:
+        """Those that hold it."""
+        return [element.getparent() for element in (self.texts if self.mark is None else [self.mark])]
 
     @property
     def is_link(self) -> bool:
@@ -73,60 +85,72 @@ class _Group(NamedTuple):
     def text(self) -> str:
         return "".join(text.text or "" for text in self.texts)
 
-    def put(self, text: str) -> None:
-        first, *rest = self.texts
-        first.text = _CONTROL.sub("", text)
-        first.set(_SPACE, "preserve")
-        for element in rest:
-            element.text = ""
-
 
 class _Stretch:
     """Groups that are one text: in it, those that look unlike most of it are between tags, which follow their words."""
 
     def __init__(self, groups: Sequence[_Group]) -> None:
         self._groups = groups
-        self._most = max(groups, key=lambda group: (not group.is_link, _length(groups, group.look)))
-        escaped = (html.escape(group.text, quote=False) for group in groups)
-        self._marked = MarkedUp(
-            "".join(
-                text
-                if len(groups) == 1 or (group.look == self._most.look and not group.is_link)
-                else f"<g{number}>{text}</g{number}>"
-                for number, (group, text) in enumerate(zip(groups, escaped, strict=True))
-            ),
-            _MARKUP,
-        )
+        worded = [group for group in groups if group.mark is None]
+        self._most = max(worded, key=lambda group: (not group.is_link, _length(worded, group.look)))
+        self._marked = MarkedUp("".join(map(self._tagged, range(len(groups)))), _MARKUP)
         self.texts = self._marked.texts
+
+    def _tagged(self, number: int) -> str:
+        """A group between tags of its number, if it needs them."""
+        group = self._groups[number]
+        if group.mark is not None:
+            return f"<g{number}/>"
+        text = html.escape(group.text, quote=False)
+        if len(self._groups) == 1 or (group.look == self._most.look and not group.is_link):
+            return text
+        return f"<g{number}>{text}</g{number}>"
 
     def put(self, translations: Sequence[Aligned], target: str) -> None:
         """Write the translation into the runs, which stand in its order then."""
-        parts = list(map(html.unescape, _MARKED.split(self._marked.render(translations, target))))
+        rendered = self._marked.render(translations, target)
         if len(self._groups) == 1:
-            self._groups[0].put(parts[0])
+            _put(self._groups[0].texts, html.unescape(rendered))
             return
-        plain = copy.deepcopy(self._most.texts[0].getparent())
-        for text in list(plain.iterfind(_W + "t"))[1:]:
-            plain.remove(text)
-        runs = []
-        for number, part in enumerate(parts):
-            if number % 3 == 0 and part:  # between the groups
-                run = copy.deepcopy(plain)
-                _Group([run.find(_W + "t")], self._most.look).put(part)
-                runs.append(run)
-            elif number % 3 == 2:
-                group = self._groups[int(parts[number - 1])]
-                group.put(part)
-                runs.append(_holder(group.texts[0].getparent()))
-        first = _holder(self._groups[0].texts[0].getparent())
+        holders = list(self._holders(rendered))
+        first = _holder(self._groups[0].runs[0])
         paragraph = first.getparent()
         place = paragraph.index(first)
         for group in self._groups:
-            for text in group.texts:
-                if (holder := _holder(text.getparent())).getparent() is paragraph:
+            for run in group.runs:
+                if (holder := _holder(run)).getparent() is paragraph:
                     paragraph.remove(holder)
-        for number, run in enumerate(runs):
-            paragraph.insert(place + number, run)
+        for number, holder in enumerate(holders):
+            paragraph.insert(place + number, holder)
+
+    def _holders(self, rendered: str) -> Iterator[Any]:
+        """What the paragraph gets for a translation: copies of what holds each piece of it, and the marks."""
+        plain = holder = self._most.runs[0]
+        for piece in _MARKED.split(rendered):
+            if not piece:
+                continue
+            if not _MARKED.fullmatch(piece):
+                yield _copied(holder, html.unescape(piece))
+            elif piece.endswith("/>"):
+                yield self._groups[int(piece[2:-2])].runs[0]
+            else:
+                holder = plain if piece.startswith("</") else _holder(self._groups[int(piece[2:-1])].runs[0])
+
+
+def _copied(holder: Any, text: str) -> Any:
+    """A copy of a run, or of a link's runs, with another text."""
+    holder = copy.deepcopy(holder)
+    _put(list(holder.iter(_W + "t")), text)
+    return holder
+
+
+def _put(elements: Sequence[Any], text: str) -> None:
+    """Give text elements another text together."""
+    first, *rest = elements
+    first.text = _CONTROL.sub("", text)
+    first.set(_SPACE, "preserve")
+    for element in rest:
+        element.text = ""
 
 
 def read(data: bytes, ending: str, limits: Limits) -> WordDocument:
@@ -144,6 +168,8 @@ def _stretches(paragraph: Any) -> Iterator[list[_Group]]:
             if not groups or groups[-1].look != look:
                 groups.append(_Group([], look))
             groups[-1].texts.append(element)
+        elif element.tag in _MARKS:
+            groups.append(_Group([], (element, b""), element))
         elif element.tag not in _TRANSPARENT and groups:
             yield groups
             groups = []
@@ -157,17 +183,17 @@ def _length(groups: Sequence[_Group], look: tuple[Any, bytes]) -> int:
 
 def _can_be_moved(groups: Sequence[_Group]) -> bool:
     """Whether the runs hold nothing but these texts, in the paragraph itself or in links of one look."""
-    paragraph = _holder(groups[0].texts[0].getparent()).getparent()
+    paragraph = _holder(groups[0].runs[0]).getparent()
     for group in groups:
-        for text in group.texts:
-            run = text.getparent()
+        own = _W + "t" if group.mark is None else group.mark.tag
+        for run in group.runs:
             holder = _holder(run)
             alike = all(_properties(other) == group.look[1] for other in holder.iterfind(_W + "r"))
             inside = {child.tag for child in holder} if holder is not run else set()
             if (
                 not alike
                 or not inside <= {_W + "r", _W + "proofErr"}
-                or {child.tag for child in run} - {_W + "t", _W + "rPr", _W + "lastRenderedPageBreak"}
+                or {child.tag for child in run} - {own, _W + "rPr", _W + "lastRenderedPageBreak"}
                 or holder.getparent() is not paragraph
             ):
                 return False

@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ElementTree
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import docx
 import polib
@@ -388,6 +389,40 @@ def test_looks_and_links_of_word_follow_their_words() -> None:
     ]
     assert [link.fragment for link in first.hyperlinks] == ["place"]
     assert [run.text for run in out.paragraphs[1].runs] == ["one ", "two\n", "three"]
+
+
+def test_marks_of_word_stand_in_their_sentences() -> None:
+    document = docx.Document()
+    paragraph = document.add_paragraph("It is ")
+    paragraph.add_run("well").bold = True
+    for name in ("w:footnoteReference", "w:commentReference"):
+        mark = OxmlElement(name)
+        mark.set(qn("w:id"), "2")
+        paragraph.add_run()._r.append(mark)
+    paragraph.add_run(" known & so").italic = True
+    link = OxmlElement("w:hyperlink")  # all there is beside a mark: what is outside of it is none
+    link.append(copy.deepcopy(paragraph.runs[1]._r))
+    second = document.add_paragraph("")
+    second._p.append(link)
+    second._p.append(copy.deepcopy(paragraph.runs[2]._r))
+    buffer = io.BytesIO()
+    document.save(buffer)
+    texts = open_file("a.docx", buffer.getvalue(), LIMITS).texts
+    assert [re.sub("[\U000f0000-\U0010ffff]", "*", text) for text in texts] == ["It is well** known & so", "well"]
+    out = docx.Document(io.BytesIO(turned("a.docx", buffer.getvalue())))
+    first, second = out.paragraphs
+
+    def tags(element: Any) -> list[str]:
+        return [part.tag.rsplit("}")[-1] for part in element.iter() if "Reference" in part.tag or part.tag == qn("w:t")]
+
+    assert [(run.text.strip(), run.bold, run.italic) for run in first.runs if run.text.strip()] == [
+        ("so & known", None, True),
+        ("well", True, None),
+        ("is It", None, None),
+    ]
+    assert [tag for tag in tags(first._p) if tag != "t"] == ["footnoteReference", "commentReference"]
+    assert tags(second._p) == ["t", "footnoteReference"]
+    assert second.hyperlinks[0].text == "well"
 
 
 def test_inline_tags_of_every_format_follow_their_words() -> None:
