@@ -127,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--limit", type=_positive, metavar="N", help="only the first N sentences of each set")
     verb.add_argument("--out", type=Path, default=ROOT / "docs/results", metavar="DIR", help="JSON files and the plot")
     verb.add_argument("--readme", type=Path, default=ROOT / "README.md", metavar="F", help="gets the table")
+    verb.add_argument("--keep-times", action="store_true", help="the milliseconds stay as recorded")
     verb.set_defaults(run=_report)
 
     verb = verbs.add_parser("allocate", help="search the planes of each sub-layer for a budget; writes a configuration")
@@ -294,6 +295,7 @@ def _report(arguments: argparse.Namespace) -> None:
         limit=arguments.limit,
         results_dir=arguments.out,
         readme=arguments.readme,
+        keeps_times=arguments.keep_times,
     )
 
 

@@ -41,8 +41,12 @@ def measure(
     checkpoint: Path | None,
     limit: int | None,
     results_dir: Path,
+    times: Results,
 ) -> Results:
-    """Runs `evaluate` for each configuration and set in a process of its own, so that memory figures are its own."""
+    """Runs `evaluate` for each configuration and set in a process of its own, so that memory figures are its own.
+
+    `times`: figures of an earlier report, whose milliseconds stay.
+    """
     results: Results = {}
     baseline: dict[str, list[str]] = {}  # test set -> translations of the fp32 model
     results_dir.mkdir(parents=True, exist_ok=True)
@@ -68,7 +72,8 @@ def measure(
             if name in baseline:
                 _, references = read_test_set(*sets[name], limit)
                 shared["bleu_against_fp32"] = paired_bootstrap(translations, baseline[name], references)._asdict()
-            results.setdefault(configuration, {})[name] = result["engine"] | shared
+            kept = recorded_times(times.get(configuration, {}).get(name))
+            results.setdefault(configuration, {})[name] = result["engine"] | shared | kept
         _write_json(results_dir / f"{configuration}.json", model.config.name, configuration, results[configuration])
     if "fp32" in results:
         _write_json(results_dir / "fp32.json", model.config.name, "fp32", results["fp32"])
@@ -87,6 +92,14 @@ def _write_json(path: Path, model: str, configuration: str, sets: Mapping[str, A
 def _recorded(path: Path) -> dict[str, dict[str, Any]]:
     """Figures by test set from an earlier report, empty if there are none."""
     return json.loads(path.read_text())["sets"] if path.exists() else {}
+
+
+def recorded_times(figures: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The milliseconds among figures of an earlier report, and under what conditions they were measured."""
+    if figures is None:
+        return {}
+    kept = {name: figures[name] for name in ("ms_per_sentence", "ms_median")}
+    return kept | {"conditions_of_times": figures.get("conditions_of_times", figures["conditions"])}
 
 
 def table(results: Results) -> str:
@@ -183,6 +196,7 @@ def report(
     limit: int | None,
     results_dir: Path,
     readme: Path,
+    keeps_times: bool = False,
 ) -> None:
     """Measures and writes everything.
 
@@ -195,6 +209,8 @@ def report(
         limit: sentences of each set; None = all.
         results_dir: where the JSON files and the plot go.
         readme: Markdown file whose table is replaced.
+        keeps_times: milliseconds stay as recorded: for codes that changed while their shape did not, on another machine
+            than the one that measured the other configurations.
     """
     model = open_model(path)
     found = find_test_sets(model, corpus)
@@ -205,7 +221,8 @@ def report(
         model.allocation(name)  # refuses a name that the model does not have
     known = list(model.config.configurations)
     recorded = {name: _recorded(results_dir / f"{name}.json") for name in known if configurations}
-    measured = measure(model, configurations or known, chosen, checkpoint, limit, results_dir)
+    times = recorded if keeps_times else {}
+    measured = measure(model, configurations or known, chosen, checkpoint, limit, results_dir, times)
     results = {name: figures for name, figures in (recorded | measured).items() if figures}
     plot(results, results_dir / "quality.png")
     put_between_markers(readme, table(results))
