@@ -220,7 +220,7 @@ def report(
     for name in configurations:
         model.allocation(name)  # refuses a name that the model does not have
     known = list(model.config.configurations)
-    recorded = {name: _recorded(results_dir / f"{name}.json") for name in known if configurations}
+    recorded = {name: _recorded(results_dir / f"{name}.json") for name in known if configurations or keeps_times}
     times = recorded if keeps_times else {}
     measured = measure(model, configurations or known, chosen, checkpoint, limit, results_dir, times)
     results = {name: figures for name, figures in (recorded | measured).items() if figures}

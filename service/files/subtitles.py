@@ -80,10 +80,12 @@ class _Cue:
 
 def _lines_of_like_length(text: str, count: int) -> list[str]:
     """Up to so many lines; a tag is not broken, and takes as good as no place."""
-    private = (code for code in _PRIVATE if chr(code) not in text)
-    tags = dict(zip(private, _TAG.findall(text), strict=False))
-    for code, tag in tags.items():
-        text = text.replace(tag, chr(code), 1)
+    used = set(text)
+    private = (code for code in _PRIVATE if chr(code) not in used)
+    found = _TAG.findall(text)
+    tags = dict(zip(private, found, strict=False))
+    stand_ins = iter([*map(chr, tags), *found[len(tags) :]])  # where characters are no more, the tags themselves
+    text = _TAG.sub(lambda _: next(stand_ins), text)
     width = max(len(text) // count, 1)
     while len(lines := textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)) > count:
         width += 1  # words don't come in equal lengths
