@@ -46,7 +46,8 @@ class Detected(Body):
     confidence: float = Field(ge=0, le=1)
 
 
-def _are_terms(value: Any) -> bool:
+def are_terms(value: Any) -> bool:
+    """Whether it is an object of terms and their translations."""
     return isinstance(value, dict) and all(isinstance(text, str) for entry in value.items() for text in entry)
 
 
@@ -108,7 +109,7 @@ class TranslateRequest(Body):
     @field_validator("glossary", mode="before")
     @classmethod
     def _terms(cls, glossary: Any) -> Any:
-        if not (glossary is None or isinstance(glossary, str) or _are_terms(glossary)):  # not an error for each of them
+        if not (glossary is None or isinstance(glossary, str) or are_terms(glossary)):  # not an error for each of them
             raise ValueError("give an object of terms and their translations, or a stored glossary's id or name")
         return glossary
 
@@ -187,7 +188,7 @@ class GlossaryRequest(Body):
     @field_validator("entries", mode="before")
     @classmethod
     def _terms(cls, entries: Any) -> Any:
-        if not _are_terms(entries):
+        if not are_terms(entries):
             raise ValueError("give an object of terms and their translations")
         return entries
 

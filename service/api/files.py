@@ -3,7 +3,6 @@
 import mimetypes
 import os
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import PurePath
 from typing import IO
 from urllib.parse import quote
@@ -127,9 +126,7 @@ def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
             source.lower(), target.lower(), split_sentences=split_sentences(upload.field("split_sentences"))
         )
         if (wanted := upload.field("glossary")) is not None:
-            owner = await glossaries_api.owner(keys, native_key(request))
-            glossary = await glossaries_api.wanted(glossaries, owner, wanted, options.source, options.target)
-            options = replace(options, glossary=glossary)
+            options = await glossaries_api.with_terms(options, wanted, glossaries, keys, native_key(request))
         job = await jobs.submit(request, upload.name, upload.file, options, native_key(request))
         return Response(
             _reply(job).model_dump_json(exclude_none=True),

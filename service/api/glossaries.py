@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
 
@@ -13,6 +14,7 @@ from service.glossaries import NOBODY, Glossaries, Head
 from service.glossary import Glossary, GlossaryRefused
 from service.keys import Keys
 from service.pipeline import AUTO
+from service.translator import Options
 
 _ENTRIES_ON_THE_LOOP = 100  # 0.2 ms; more are read in a thread
 
@@ -51,6 +53,14 @@ async def wanted(glossaries: Glossaries, of: str, terms: str | Mapping[str, str]
     if glossary.target != target or source not in (glossary.source, AUTO):
         raise GlossaryRefused(f"The glossary is for {glossary.source} to {glossary.target}.")
     return glossary
+
+
+async def with_terms(
+    options: Options, terms: str | Mapping[str, str], glossaries: Glossaries, keys: Keys, key: str | None
+) -> Options:
+    """The options with the glossary that the bearer of a key wants; as `owner` and `wanted` say."""
+    of = await owner(keys, key)
+    return replace(options, glossary=await wanted(glossaries, of, terms, options.source, options.target))
 
 
 def router(keys: Keys, glossaries: Glossaries) -> APIRouter:

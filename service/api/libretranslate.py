@@ -1,7 +1,6 @@
 """The dialect of LibreTranslate: its paths, fields and error texts to the letter, which clients compare."""
 
 import asyncio
-from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -14,8 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service import languages, pipeline
 from service.api.fields import Fields, form_body, json_reply, read_fields
 from service.api.files import download, read_upload
-from service.api.glossaries import owner as owner_of_glossaries
-from service.api.glossaries import wanted
+from service.api.glossaries import with_terms
 from service.connection import while_connected
 from service.detection import Detected, detect
 from service.dispatch import Dispatcher
@@ -27,6 +25,7 @@ from service.keys import Keys
 from service.markup import Markup
 from service.pipeline import AUTO, Outcome, Wish
 from service.registry import NotReady, Registry
+from service.schemas import are_terms
 from service.settings import Settings
 from service.translator import Options, Translation
 
@@ -119,11 +118,9 @@ def router(
         terms = fields.first("glossary")
         if terms is None or terms == "":
             return options
-        is_object = isinstance(terms, dict) and all(isinstance(text, str) for text in terms.values())
-        if not isinstance(terms, str) and not is_object:
+        if not (isinstance(terms, str) or are_terms(terms)):
             raise HTTPException(400, "Invalid request: glossary parameter is neither a name nor pairs of terms")
-        owner = await owner_of_glossaries(keys, _key(fields))
-        return replace(options, glossary=await wanted(glossaries, owner, terms, options.source, options.target))
+        return await with_terms(options, terms, glossaries, keys, _key(fields))
 
     @routes.post(
         "/translate",

@@ -1,7 +1,6 @@
 """The native dialect: /v1, the health checks and /metrics."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -51,9 +50,7 @@ def router(
         )
         dispatcher.check(texts, options)
         if body.glossary is not None:
-            owner = await glossaries_api.owner(keys, native_key(request))
-            glossary = await glossaries_api.wanted(glossaries, owner, body.glossary, body.source, body.target)
-            options = replace(options, glossary=glossary)
+            options = await glossaries_api.with_terms(options, body.glossary, glossaries, keys, native_key(request))
         wish = pipeline.Wish(texts, options, configuration=body.config, model=body.model)
         return await pipeline.translate(dispatcher, registry, request, native_key(request), wish, on_sentence)
 
