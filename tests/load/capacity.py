@@ -15,9 +15,11 @@ from typing import Any
 
 from models.report import put_between_markers
 from tests.bench.bench import machine
+from tests.load.costs import PIECE_S, first_request
 from tests.load.figures import RESULTS, percentile, write
+from tests.load.open_loop import arrivals
 from tests.load.processes import cores_of_others, pin_generator, placements
-from tests.load.replicas import ServiceTimes, highest_rate, simulate
+from tests.load.replicas import ServiceTimes, highest_rate, replay, simulate
 from tests.load.sentences import ROOT
 from tests.load.service_times import measure, service_times
 
@@ -103,13 +105,16 @@ def _fleet(times: ServiceTimes, rate: float, replicas: int, cores: int, requests
     return simulate(times, rate / replicas, requests, cores=cores)
 
 
-def against_curve(measured: dict[str, Any], requests: int) -> list[dict[str, float]]:
-    """Each measured point below the saturation beside the simulation's."""
+def against_curve(measured: dict[str, Any]) -> list[dict[str, float]]:
+    """Each measured point beside the simulation's: by piece the same arrivals and sentences, as slow a machine."""
     times, cores = service_times(measured), len(measured["placement"]["server"])
     points = []
-    for point in measured["curve"][:-2]:  # at and above the saturation a latency is how long one has measured
-        rate = point["arrivals_per_second"]
-        simulated = simulate(times, rate, requests, cores=cores)
+    for point in measured["curve"]:
+        rate, simulated = point["arrivals_per_second"], []
+        for seed, slowness in enumerate(point["slowness"]):
+            first = first_request(seed, len(times.sentences))
+            simulated += replay(times.slowed(slowness), arrivals(rate, PIECE_S, seed), first, cores=cores)
+        simulated.sort()
         points.append(
             {"arrivals_per_second": rate}
             | {f"measured_p{n}_ms": point["latency_ms"][f"p{n}"] for n in (50, 99)}
@@ -219,7 +224,7 @@ def main() -> None:
     """Measure, simulate, write."""
     parser = argparse.ArgumentParser(prog="python -m tests.load.capacity", description=__doc__)
     parser.add_argument("--configuration", default="best-2.6")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each measured run")
+    parser.add_argument("--pieces", type=int, default=10, help="of two seconds, of each point of the curve")
     parser.add_argument("--requests", type=int, default=4000, help="of each simulated run")
     parser.add_argument("--placement", choices=["split", "shared"], default="split")
     parser.add_argument("--measured", type=Path, help="capacity.json of an earlier run; nothing is measured")
@@ -240,10 +245,10 @@ def main() -> None:
         head = {"conditions": machine() | {"cores_of_others": cores_of_others()}}  # before our own load
         placement = placements()[arguments.placement]
         pin_generator(placement)
-        measured = measure(arguments.configuration, placement, arguments.seconds)
+        measured = measure(arguments.configuration, placement, arguments.pieces)
         # kept before the simulations, which --measured can then make again
         write("capacity", "tests.load.capacity", {"measured": measured} | head, arguments.output)
-    report = {"measured": measured, "against_curve": against_curve(measured, arguments.requests)}
+    report = {"measured": measured, "against_curve": against_curve(measured)}
     report["plan"] = plan(measured, arguments.requests)
     path = write("capacity", "tests.load.capacity", report | head, arguments.output)
     put_between_markers(arguments.document, tables(json.loads(path.read_text()), arguments.machines))

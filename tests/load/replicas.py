@@ -6,9 +6,10 @@ steps are the longer the more rows it has, and passes the loop again. What is le
 noise, garbage collection, requests of several sentences, beams.
 """
 
+import itertools
 import random
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ class ServiceTimes:
     turn_ms: float  # of the engine thread's Python for each sentence
     loop_ms: float  # of the event loop for each request
     sentences: list[tuple[int, int]]  # source and target tokens of those that are asked for
+    wake_ms: dict[float, float] = field(default_factory=dict)  # more for work that finds its core idle so many ms
+    outside_ms: float = 0.0  # of a request in no process of the replica: the client and the way to it
 
     def step(self, rows: int) -> float:
         """Milliseconds of one step; beyond the largest measured batch in proportion."""
@@ -38,6 +41,23 @@ class ServiceTimes:
         if rows > known[-1]:
             return self.step_ms[known[-1]] * rows / known[-1]
         return float(np.interp(rows, known, [self.step_ms[n] for n in known]))
+
+    def wake(self, idle_ms: float) -> float:
+        """Milliseconds that the first work after such an idle time takes more, of cold caches and a slept core."""
+        known = sorted(self.wake_ms)
+        return float(np.interp(idle_ms, [0.0, *known], [0.0, *(self.wake_ms[gap] for gap in known)])) if known else 0.0
+
+    def slowed(self, factor: float) -> "ServiceTimes":
+        """Of a machine on which everything takes `factor` times as long."""
+        return replace(
+            self,
+            step_ms={rows: factor * each for rows, each in self.step_ms.items()},
+            encode_ms=(factor * self.encode_ms[0], factor * self.encode_ms[1]),
+            turn_ms=factor * self.turn_ms,
+            loop_ms=factor * self.loop_ms,
+            wake_ms={gap: factor * each for gap, each in self.wake_ms.items()},
+            outside_ms=factor * self.outside_ms,
+        )
 
 
 @dataclass(eq=False, slots=True)
@@ -54,6 +74,7 @@ class _Replica:
     def __init__(self, env: simpy.Environment, times: ServiceTimes, cores: int) -> None:
         self._env, self._times = env, times
         self._cores = simpy.PriorityResource(env, cores)
+        self._idle_since = [0.0] * cores  # of the cores that are idle, the last one to become so at the end
         self._loop = simpy.Resource(env, 1)
         self._queue = simpy.Store(env)
         self._steps = {rows: times.step(rows) for rows in range(MAX_ROWS + 1)}
@@ -70,7 +91,7 @@ class _Replica:
         yield sentence.ended
         yield from self._on_loop(self._times.loop_ms / 2)
         self.requests -= 1
-        latencies.append(self._env.now - begun)
+        latencies.append(self._env.now - begun + self._times.outside_ms)
 
     def _on_loop(self, milliseconds: float) -> Generator[Any, Any, None]:
         with self._loop.request() as turn:
@@ -82,7 +103,9 @@ class _Replica:
         while milliseconds > 0:
             with self._cores.request(priority=priority) as core:
                 yield core
+                milliseconds += self._times.wake(self._env.now - self._idle_since.pop())
                 yield self._env.timeout(min(milliseconds, _SLICE_MS))
+                self._idle_since.append(self._env.now)
             milliseconds -= _SLICE_MS
 
     def _thread(self) -> Generator[Any, Any, None]:
@@ -128,19 +151,38 @@ def simulate(
         replicas: behind a balancer that picks the one with the fewest requests.
         configurations: live in each replica, asked for equally often.
     """
-    env = simpy.Environment()
     chance = random.Random(seed)
+    at = itertools.accumulate(chance.expovariate(rate / 1e3) for _ in range(requests))
+    asked = ((ms, chance.choice(times.sentences)) for ms in at)
+    return _run(times, asked, cores=cores, replicas=replicas, configurations=configurations)
+
+
+def replay(times: ServiceTimes, at_s: Iterable[float], first: int = 0, *, cores: int = 1) -> list[float]:
+    """Latencies in ms, ascending, of requests that arrive at these seconds, for the sentences from the first on."""
+    sentences = itertools.islice(itertools.cycle(times.sentences), first, None)
+    asked = zip((1e3 * at for at in at_s), sentences, strict=False)
+    return _run(times, asked, cores=cores, replicas=1, configurations=1)
+
+
+def _run(
+    times: ServiceTimes,
+    asked: Iterable[tuple[float, tuple[int, int]]],
+    *,
+    cores: int,
+    replicas: int,
+    configurations: int,
+) -> list[float]:
+    env = simpy.Environment()
     pool = [_Replica(env, times, cores) for _ in range(replicas)]
     latencies: list[float] = []
 
     def arrive() -> Generator[Any, Any, None]:
-        asked = []
-        for number in range(requests):
-            yield env.timeout(chance.expovariate(rate / 1e3))
-            tokens, steps = chance.choice(times.sentences)
+        running = []
+        for number, (at_ms, (tokens, steps)) in enumerate(asked):
+            yield env.timeout(at_ms - env.now)
             replica = min(pool, key=lambda each: each.requests)
-            asked.append(env.process(replica.request(tokens, steps, number % configurations, latencies)))
-        yield env.all_of(asked)
+            running.append(env.process(replica.request(tokens, steps, number % configurations, latencies)))
+        yield env.all_of(running)
 
     env.run(env.process(arrive()))
     return sorted(latencies)
@@ -162,4 +204,4 @@ def highest_rate(times: ServiceTimes, limit_ms: float, requests: int = 4000, **r
     while high / low > 1.03:
         middle = (low * high) ** 0.5
         low, high = (middle, high) if good(middle) else (low, middle)
-    return low
+    return float(low)

@@ -22,7 +22,7 @@ from kernels.engine import Batch, Engine, Segment, Sentence
 from models.format import open_model
 from service.tokenizer import Tokenizer
 from tests.load.client import bodies, closed_loop, run
-from tests.load.open_loop import curve
+from tests.load.costs import costs_and_curve, processor_ms
 from tests.load.processes import MODEL, Placement, Server, ours
 from tests.load.replicas import MAX_ROWS, ServiceTimes
 from tests.load.sentences import ROOT, sentences
@@ -30,7 +30,7 @@ from tests.load.sentences import ROOT, sentences
 ROWS = (1, 2, 4, 8, MAX_ROWS)
 ROUNDS = 40
 KEYED_REQUESTS = 300
-_NS = 1e-6  # milliseconds
+NGINX_S = 5.0
 
 
 def engine_times(configuration: str) -> tuple[dict[int, float], tuple[float, float], list[tuple[int, int]]]:
@@ -68,25 +68,31 @@ def engine_times(configuration: str) -> tuple[dict[int, float], tuple[float, flo
     return medians, (max(round(float(fixed), 4), 0.0), round(float(slope), 5)), lengths
 
 
-def measure(configuration: str, placement: Placement, seconds: float) -> dict[str, object]:
+def measure(configuration: str, placement: Placement, pieces: int) -> dict[str, object]:
     """All of it, for the JSON; the curve is that of the same server, so that the simulation can be held against it."""
     step_ms, encode_ms, lengths = engine_times(configuration)
     requests = bodies(sentences())
     with ours(configuration, placement) as server:
-        run(closed_loop(server.url, requests, 4, min(seconds, 2.0)))  # warm
-        _, engine_alone = _threads_ms(server, requests, 1, seconds)
-        loop_ms, _ = _threads_ms(server, requests, MAX_ROWS, seconds)
-        points = run(curve(server, seconds))
+        costs, points = costs_and_curve(server, requests, pieces)
         sizes = _bytes(server, requests[: len(lengths)])
-        nginx_ms = _nginx_ms(server, requests, seconds)
+        nginx_ms = _nginx_ms(server, requests)
     modelled = statistics.mean(encode_ms[0] + encode_ms[1] * tokens + steps * step_ms[1] for tokens, steps in lengths)
-    times = ServiceTimes(step_ms, encode_ms, max(engine_alone - modelled, 0.0), loop_ms, lengths)
+    times = ServiceTimes(
+        step_ms,
+        encode_ms,
+        turn_ms=max(costs.engine_alone_ms - modelled, 0.0),
+        loop_ms=costs.loop_ms,
+        sentences=lengths,
+        wake_ms=costs.wake_ms,
+        outside_ms=costs.outside_ms,
+    )
     characters = statistics.mean(map(len, sentences()))
     return {
         "configuration": configuration,
         "placement": placement.report(),
         "service_times": asdict(times),
-        "engine_alone_ms": engine_alone,
+        "engine_alone_ms": costs.engine_alone_ms,
+        "saturated_per_second": round(1e3 / costs.full_ms, 1),
         "characters_a_request": round(characters, 1),
         "bytes_a_request": sizes,
         "nginx_ms": nginx_ms,
@@ -99,30 +105,16 @@ def service_times(measured: dict[str, object]) -> ServiceTimes:
     """Of a JSON that was read."""
     kept: dict[str, object] = measured["service_times"]  # type: ignore[assignment]
     steps: dict[str, float] = kept["step_ms"]  # type: ignore[assignment]
+    wake: dict[str, float] = kept["wake_ms"]  # type: ignore[assignment]
     return ServiceTimes(
         {int(rows): each for rows, each in steps.items()},
         tuple(kept["encode_ms"]),  # type: ignore[arg-type]
         kept["turn_ms"],  # type: ignore[arg-type]
         kept["loop_ms"],  # type: ignore[arg-type]
         [tuple(pair) for pair in kept["sentences"]],  # type: ignore[attr-defined]
+        {float(idle): each for idle, each in wake.items()},
+        kept["outside_ms"],  # type: ignore[arg-type]
     )
-
-
-def _threads_ms(server: Server, requests: list[bytes], clients: int, seconds: float) -> tuple[float, float]:
-    """Processor time a request of the server's event loop and of its other threads."""
-    before = _processor_ms(server.pid)
-    tally, _ = run(closed_loop(server.url, requests, clients, seconds))
-    after = _processor_ms(server.pid)
-    answered = len(tally.latency_ms)
-    loop = after[server.pid] - before[server.pid]
-    rest = sum(after.values()) - sum(before.values()) - loop
-    return round(loop / answered, 4), round(rest / answered, 4)
-
-
-def _processor_ms(pid: int) -> dict[int, float]:
-    """Of each thread; the first one has the process' number."""
-    tasks = Path(f"/proc/{pid}/task")
-    return {int(task.name): _NS * int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir()}
 
 
 def _bytes(server: Server, requests: list[bytes]) -> dict[str, float]:
@@ -142,7 +134,7 @@ def _bytes(server: Server, requests: list[bytes]) -> dict[str, float]:
     return {"request": round(sent / len(requests)), "reply": round(received / len(requests))}
 
 
-def _nginx_ms(server: Server, requests: list[bytes], seconds: float) -> float | None:
+def _nginx_ms(server: Server, requests: list[bytes]) -> float | None:
     """Processor time that nginx takes for a request; null where there is none."""
     if not shutil.which("nginx"):
         return None
@@ -156,9 +148,9 @@ def _nginx_ms(server: Server, requests: list[bytes], seconds: float) -> float | 
         with _ended(subprocess.Popen(command, stderr=subprocess.DEVNULL)) as process:
             _until_open(port)
             worker = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
-            before = sum(_processor_ms(worker).values())
-            tally, _ = run(closed_loop(f"http://127.0.0.1:{port}", requests, 8, seconds))
-            after = sum(_processor_ms(worker).values())
+            before = sum(processor_ms(worker).values())
+            tally, _ = run(closed_loop(f"http://127.0.0.1:{port}", requests, 8, NGINX_S))
+            after = sum(processor_ms(worker).values())
     return round((after - before) / len(tally.latency_ms), 4)
 
 
@@ -178,9 +170,9 @@ def _redis(configuration: str, placement: Placement) -> dict[str, float] | None:
         client = redis.Redis(port=port)
         with ours(configuration, placement, settings) as server:
             _ask(server, added.stdout.strip(), 20)
-            before, calls = sum(_processor_ms(process.pid).values()), _commands(client)
+            before, calls = sum(processor_ms(process.pid).values()), _commands(client)
             _ask(server, added.stdout.strip(), KEYED_REQUESTS)
-            milliseconds = sum(_processor_ms(process.pid).values()) - before
+            milliseconds = sum(processor_ms(process.pid).values()) - before
             calls = _commands(client) - calls
     return {"ms": round(milliseconds / KEYED_REQUESTS, 4), "commands": round(calls / KEYED_REQUESTS, 1)}
 

@@ -2,6 +2,7 @@
 
 import json
 import statistics
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,7 @@ pytest.importorskip("simpy", reason="simpy is not installed: pip install -e '.[l
 
 from tests.load.capacity import QUIET, against_curve, by_pair, needed, tables
 from tests.load.figures import RESULTS, percentile
-from tests.load.replicas import ServiceTimes, highest_rate, simulate
+from tests.load.replicas import ServiceTimes, highest_rate, replay, simulate
 from tests.load.service_times import service_times
 
 REPORT = RESULTS / "load-capacity.json"
@@ -65,6 +66,22 @@ def test_what_steps_cost_anyway_two_configurations_pay_twice():
     assert highest_rate(fixed, 200.0, 1500, configurations=2) < 0.8 * highest_rate(fixed, 200.0, 1500)
 
 
+def test_work_that_finds_the_replica_idle_pays_for_it():
+    """Alone every request does, with arrivals close together none but the first; more idle costs more, to a bound."""
+    sleepy = replace(ONE_BY_ONE, wake_ms={1.0: 0.5, 10.0: 2.0})
+    assert replay(sleepy, [1.0, 2.0, 3.0]) == pytest.approx([D_MS + 2.0] * 3)
+    assert replay(sleepy, [1.0, 1.001, 1.002]) == pytest.approx([D_MS + 2.0, 2 * D_MS + 1.0, 3 * D_MS])
+    assert sleepy.wake(1.0) == 0.5
+    assert sleepy.wake(5.5) == 1.25
+
+
+def test_a_slower_machine_stretches_everything():
+    """Requests so far apart that none waits: each takes `factor` times as long."""
+    usual = replace(USUAL, wake_ms={1.0: 0.5}, outside_ms=0.7)
+    at = [0.1 * n for n in range(1, 10)]
+    assert replay(usual.slowed(3.0), at) == pytest.approx([3 * each for each in replay(usual, at)])
+
+
 def test_the_arithmetic_of_fleets():
     assert [needed(rate, 100.0) for rate in (10, 100, 101, 1000)] == [2, 2, 3, 11]
     assert by_pair(1, 100.0) == 11
@@ -82,22 +99,21 @@ def report():
 def test_the_kept_tables_are_of_the_kept_measurement(report):
     times = service_times(report["measured"])
     assert times.step(1) > 0
-    assert all(point["arrivals_per_second"] > 0 for point in against_curve(report["measured"], 50))
+    assert all(point["arrivals_per_second"] > 0 for point in against_curve(report["measured"]))
     assert "requests/s" in tables(report, ["two=2:0.5", "free=4"])
 
 
 def test_the_simulation_is_what_was_measured(report):
-    """To 80 % of the saturation: the median to a third, the 99th percentile to a factor of two; the limit to a fifth.
+    """To 70 % of the saturation: the median to a third, the 99th percentile to a factor of two; the limit to a fifth.
 
-    The machine has noise of its own in the tail, which the simulation leaves out.
+    Above, a machine 10 % faster or slower is another curve, and no better is it known how fast it was.
     """
     busy = report["conditions"]["cores_of_others"]
     if busy > QUIET:
         pytest.skip(f"other work kept {busy} cores busy before the kept curve: make capacity on a quiet machine")
     measured = report["measured"]
-    for point in against_curve(measured, 4000)[:4]:
+    for point in against_curve(measured)[:4]:
         assert point["simulated_p50_ms"] == pytest.approx(point["measured_p50_ms"], rel=1 / 3), point
         assert 0.5 < point["simulated_p99_ms"] / point["measured_p99_ms"] < 2, point
-    saturated = measured["curve"][-2]["arrivals_per_second"]
     limit = highest_rate(service_times(measured), 1000.0, cores=len(measured["placement"]["server"]))
-    assert limit == pytest.approx(saturated, rel=0.2)
+    assert limit == pytest.approx(measured["saturated_per_second"], rel=0.2)
