@@ -9,7 +9,7 @@
 //     unpacking, for each 32 weights       count           multiplying, for each 16 products    count   Zen 3
 //     vpblendvb, vpaddb (codes)            2 for a plane   vpmaddwd                             1       p03
 //     vpaddb                               planes - 1      vpaddd                               1       p0123
-//     vpunpcklbw, vpunpckhbw               2               loads: 2 weights, 5 inputs           7 / 10
+//     vpunpcklbw, vpunpckhbw               2               loads: 2 weights, 6 inputs           8 / 12
 //
 // The bound is 32 products a cycle.
 
@@ -24,7 +24,7 @@ namespace avx2 {
 
 namespace {
 
-constexpr size_t kColumnsAtOnce = 5;  // 10 accumulators of 16 registers
+constexpr size_t kColumnsAtOnce = 6;  // 12 accumulators of 16 registers
 constexpr size_t kEight = 8;          // rows of a register of sums
 constexpr size_t kStep = 4 * kEight;  // weights of four columns
 
@@ -140,8 +140,8 @@ struct ByteIsa {
         int64_t four;
         __builtin_memcpy(&four, xq + c * width + k, sizeof four);
         const __m256i inputs = _mm256_set1_epi64x(four);
-        outer[c] = Pinned(_mm256_add_epi32(outer[c], _mm256_madd_epi16(first, inputs)));
-        inner[c] = Pinned(_mm256_add_epi32(inner[c], _mm256_madd_epi16(second, inputs)));
+        outer[c] = AddInts(outer[c], _mm256_madd_epi16(first, inputs));
+        inner[c] = AddInts(inner[c], _mm256_madd_epi16(second, inputs));
       });
     }
     Unroll<C>([&](auto c) { sums[c] = _mm256_hadd_epi32(outer[c], inner[c]); });

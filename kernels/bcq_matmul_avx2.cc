@@ -45,8 +45,8 @@ struct ByteSums {
   __m256i odd = _mm256_setzero_si256();
 
   void Add(__m256i bytes) {
-    all = Pinned(_mm256_add_epi16(all, bytes));
-    odd = Pinned(_mm256_add_epi16(odd, _mm256_mulhi_epu16(bytes, _mm256_set1_epi16(256))));
+    all = AddShorts(all, bytes);
+    odd = AddShorts(odd, _mm256_mulhi_epu16(bytes, _mm256_set1_epi16(256)));
   }
 
   // As 16-bit numbers, those of the first and of the last eight bytes of each half.
@@ -134,15 +134,19 @@ struct Isa {
     return magnitude;
   }
 
-  // Look-ups of some chunks of 32 rows' codes in C columns' tables.
+  // Look-ups of some chunks of 32 rows' codes in C columns' tables. `ahead` words on are the codes of the next blocks:
+  // the CPU's own prefetching begins anew with every plane of every two blocks, and ends with every page. Base-size
+  // weights, 13 MB in L3: 2.1 to 2.9 ms a token without it, 0.9 to 1.3 with it; the default model's 2.6 MB: no change.
   template <int C>
-  static void AddChunks(const uint32_t* top, const uint32_t* bottom, const uint8_t* tables, size_t table_stride,
-                        size_t chunks, ByteSums (&low)[C], ByteSums (&high)[C]) {
+  static void AddChunks(const uint32_t* top, const uint32_t* bottom, size_t ahead, const uint8_t* tables,
+                        size_t table_stride, size_t chunks, ByteSums (&low)[C], ByteSums (&high)[C]) {
     const __m256i nibble = _mm256_set1_epi8(0x0f);
     const __m256i gather = _mm256_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15,  //
                                             0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     for (const uint32_t* end = top + chunks * kBlockRows; top < end;
          top += kBlockRows, bottom += kBlockRows, tables += kBytesPerChunk) {
+      _mm_prefetch(top + ahead, _MM_HINT_T0);
+      _mm_prefetch(bottom + ahead, _MM_HINT_T0);
       const __m256i a = _mm256_shuffle_epi8(Load(top), gather), b = _mm256_shuffle_epi8(Load(top + 8), gather);
       const __m256i c = _mm256_shuffle_epi8(Load(bottom), gather), d = _mm256_shuffle_epi8(Load(bottom + 8), gather);
       const __m256i ab[2] = {_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b)};
@@ -175,8 +179,8 @@ struct Isa {
     for (size_t chunk = first; chunk < last;) {
       const size_t flush = std::min(kChunksPerFlush, last - chunk);
       ByteSums low[C], high[C];
-      AddChunks(top + chunk * kBlockRows, bottom + chunk * kBlockRows, tables + chunk * kBytesPerChunk, table_stride,
-                flush, low, high);
+      AddChunks(top + chunk * kBlockRows, bottom + chunk * kBlockRows, kBlocks * matrix.chunks * kBlockRows,
+                tables + chunk * kBytesPerChunk, table_stride, flush, low, high);
       chunk += flush;
       Unroll<C>([&](auto j) {
         __m256i lows[2], highs[2];

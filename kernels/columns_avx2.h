@@ -15,10 +15,14 @@ namespace {
 
 inline __m256i Load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 
-// Has the compiler finish a sum here. GCC 12 would put additions off until the products of the whole loop body are
-// there, more than it has registers for.
-inline __m256i Pinned(__m256i sum) {
-  asm("" : "+x"(sum));
+// sum + v, here and in its place. GCC 12 would put additions off until the products of the whole loop body are there,
+// more than it has registers for, or copy every sum to another register.
+inline __m256i AddInts(__m256i sum, __m256i v) {
+  asm("vpaddd %1, %0, %0" : "+x"(sum) : "x"(v));
+  return sum;
+}
+inline __m256i AddShorts(__m256i sum, __m256i v) {
+  asm("vpaddw %1, %0, %0" : "+x"(sum) : "x"(v));
   return sum;
 }
 
