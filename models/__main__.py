@@ -139,6 +139,8 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--directory", type=Path, default=ROOT / "models/store/en-de", metavar="DIR", help="is timed")
     verb.add_argument("--shared", type=Path, default=SHARED, metavar="DIR", help="has corpus/")
     verb.add_argument("--limit", type=_positive, default=300, metavar="N", help="validation sentences")
+    verb.add_argument("--learned", type=Path, metavar="F", help="TOML file for what training finds for the budget")
+    verb.add_argument("--steps", type=_positive, default=200, metavar="N", help="of that training")
     verb.add_argument("--json", type=Path, metavar="F", help="file for what was measured")
     verb.set_defaults(run=_allocate)
 
@@ -301,9 +303,11 @@ def _report(arguments: argparse.Namespace) -> None:
 
 def _allocate(arguments: argparse.Namespace) -> None:
     from models import allocate
+    from models.batches import Batches, Source, read_corpus
     from models.bit_config import find_config
     from models.checkpoint import read_checkpoint
     from models.export import sort_rows, word_counts
+    from models.learned_allocation import learn
     from models.paper import record
     from models.recipe import Validation
     from models.trainer import HeldOut
@@ -314,16 +318,23 @@ def _allocate(arguments: argparse.Namespace) -> None:
     what = Validation("valid/tatoeba", arguments.limit, arguments.limit, 1)
     held_out = HeldOut(checkpoint, what, range(4, 128, 4), arguments.shared)
     options = allocate.measure(checkpoint, held_out)
+    cost: allocate.Cost
     if arguments.by == "bytes":
-        fixed = allocate.fixed_bytes(checkpoint)
-        chosen = allocate.choose(options, lambda option: option.bytes, arguments.budget - fixed)
+        cost, budget = (lambda option: option.bytes), arguments.budget - allocate.fixed_bytes(checkpoint)
     else:
         speed = allocate.microseconds_per_bit(arguments.directory)
-        chosen = allocate.choose(options, lambda option: option.decode_bits * speed, arguments.budget)
+        cost, budget = (lambda option: option.decode_bits * speed), arguments.budget
     unit = "bytes" if arguments.by == "bytes" else "microseconds of decoding a token"
-    found = allocate.configuration(arguments.out.stem, f"searched for {arguments.budget:,.0f} {unit}", chosen)
-    arguments.out.write_text(allocate.toml(found))
-    compared = [found, *map(find_config, arguments.against)]
+    ways = {arguments.out: ("searched", allocate.choose(options, cost, budget))}
+    if arguments.learned:
+        shape = Batches(1600, tuple(range(4, 104, 4)))
+        corpus = read_corpus(checkpoint, [Source(name, "") for name in COUNTED], arguments.shared / "corpus", shape, 1)
+        ways[arguments.learned] = "learned", learn(checkpoint, options, cost, budget, corpus, arguments.steps)
+    compared = [find_config(name) for name in arguments.against]
+    for path, (how, chosen) in ways.items():
+        found = allocate.configuration(path.stem, f"{how} for {arguments.budget:,.0f} {unit}", chosen)
+        path.write_text(allocate.toml(found))
+        compared.append(found)
     losses = {config.name: allocate.together(checkpoint, held_out, config) for config in compared}
     for name, figures in losses.items():
         print(f"{name}: loss {figures['loss']:.4f}, BLEU {figures['bleu']}, nothing retrained")

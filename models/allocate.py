@@ -75,15 +75,16 @@ def measure(checkpoint: Checkpoint, held_out: HeldOut) -> dict[str, list[Option]
             for rule in rules:
                 names = [name for glob in rule.match for name in matching(glob, shapes)]
                 allocation = {name: rule.segments(shapes[name][0]) for name in names}
-                coded = {name: _coded(checkpoint.tensors[name], allocation[name]) for name in names}
-                loss = held_out.measure({**checkpoint.tensors, **coded}, bleu=False)["loss"] - plain
+                replaced = {name: coded(checkpoint.tensors[name], allocation[name]) for name in names}
+                loss = held_out.measure({**checkpoint.tensors, **replaced}, bleu=False)["loss"] - plain
                 size = sum(matrix_bytes(allocation[name], shapes[name][1], None) for name in names)
                 result.setdefault(part, []).append(Option(rule, size, _decode_bits(allocation, shapes), loss))
                 bar.update()
     return result
 
 
-def _coded(weights: torch.Tensor, segments: Sequence[Segment]) -> torch.Tensor:
+def coded(weights: torch.Tensor, segments: Sequence[Segment]) -> torch.Tensor:
+    """What the best codes of a matrix stand for, its rows in segments of planes."""
     return torch.cat([bcq.specialised(weights[s.begin : s.end], s.planes).dequantize(s.planes) for s in segments])
 
 
@@ -148,9 +149,10 @@ def fixed_bytes(checkpoint: Checkpoint) -> int:
     """What no option changes: biases and layer norms."""
     shapes = matrix_shapes(checkpoint.architecture)
     flat = {name: (Segment(0, rows, 1),) for name, (rows, _) in shapes.items()}
-    coded = sum(matrix_bytes(flat[name], columns, None) for name, (_, columns) in shapes.items())
+    matrices = sum(matrix_bytes(flat[name], columns, None) for name, (_, columns) in shapes.items())
     bias = checkpoint.tensors.get("output.bias")
-    return model_bytes(checkpoint.architecture, None, flat, output_bias=bias is not None and bool(bias.any())) - coded
+    whole = model_bytes(checkpoint.architecture, None, flat, output_bias=bias is not None and bool(bias.any()))
+    return whole - matrices
 
 
 def microseconds_per_bit(directory: Path, *, tokens: int = 32, runs: int = 40) -> float:
@@ -179,8 +181,8 @@ def microseconds_per_bit(directory: Path, *, tokens: int = 32, runs: int = 40) -
 def together(checkpoint: Checkpoint, held_out: HeldOut, config: BitConfig) -> dict[str, float]:
     """Validation loss and BLEU with the whole model in the codes of a configuration, nothing retrained."""
     allocation = config.allocation(checkpoint.architecture)
-    coded = {name: _coded(checkpoint.tensors[name], segments) for name, segments in allocation.items()}
-    return held_out.measure({**checkpoint.tensors, **coded}, bleu=True)
+    replaced = {name: coded(checkpoint.tensors[name], segments) for name, segments in allocation.items()}
+    return held_out.measure({**checkpoint.tensors, **replaced}, bleu=True)
 
 
 def recorded(options: Options) -> dict[str, list[dict[str, Any]]]:

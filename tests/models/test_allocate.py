@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.allocate import AllocationError, Option, choose, configuration, fixed_bytes, measure, together, toml
+from models.batches import Batches, Corpus, Encoder, Part, Side
 from models.bit_config import Rule, read_config
-from models.format import model_bytes
+from models.checkpoint import Checkpoint
+from models.format import matching, matrix_shapes, model_bytes, sub_layers
+from models.learned_allocation import learn
 from models.recipe import Validation
 from models.trainer import HeldOut
+from models.transformer import Transformer
 from tests.models.conftest import sentences
 
 
@@ -86,3 +92,46 @@ def test_measured_options_become_a_configuration_of_the_size_asked_for(tmp_path,
     assert size == fixed + sum(option.bytes for option in chosen.values())
     assert 0.8 * budget < size <= budget
     assert together(tiny_checkpoint, held_out, config).keys() == {"loss", "bleu"}
+
+
+def test_training_leaves_few_planes_to_what_the_output_does_not_depend_on(tiny_checkpoint):
+    """With the attention to the encoder cut, nothing of the encoder matters, and the decoder gets its planes.
+
+    Larger embeddings make the random model sure of its words, so that noise costs something.
+    """
+    tensors = {
+        name: (0 if "encoder_attention.output" in name else 5 if name == "embedding" else 1) * each
+        for name, each in tiny_checkpoint.tensors.items()
+    }
+    checkpoint = replace(tiny_checkpoint, tensors=tensors)
+    shapes = matrix_shapes(checkpoint.architecture)
+
+    def options(part: str) -> list[Option]:
+        rules = [Rule((part,), planes, None, None) for planes in (4, 3, 2, 1)]
+        sizes = [shapes[name] for name in matching(part, shapes)]
+        return [Option(rule, sum(r * c for r, c in sizes) * (rule.planes or 0), 0, 0.0) for rule in rules]
+
+    parts = {part: options(part) for part in sub_layers(checkpoint.architecture) if "encoder_attention" not in part}
+    corpus = own_translations(checkpoint, 60)
+    best = {part: 4 if part.startswith("decoder.") else 1 for part in parts}
+    budget = sum(option.bytes for part, each in parts.items() for option in each if option.rule.planes == best[part])
+    learned = learn(checkpoint, parts, lambda option: option.bytes, budget, corpus, 100)
+    assert {part: option.rule.planes for part, option in learned.items()} == best
+
+
+def test_training_refuses_a_budget_below_the_least(tiny_checkpoint):
+    rules = [Rule(("decoder.0.ffn",), planes, None, None) for planes in (2, 1)]
+    parts = {"decoder.0.ffn": [Option(rule, rule.planes or 0, 0, 0.0) for rule in rules]}
+    corpus = own_translations(tiny_checkpoint, 8)
+    with pytest.raises(AllocationError, match="the least that these options cost is 1"):
+        learn(tiny_checkpoint, parts, lambda option: option.bytes, 0.5, corpus, 1)
+
+
+def own_translations(checkpoint: Checkpoint, count: int) -> Corpus:
+    """Sentences and what the model makes of them, so that any noise in it is a loss."""
+    source, _ = Encoder(checkpoint)(sentences(count, 9), [""] * count)
+    model = Transformer.from_tensors(checkpoint.architecture, checkpoint.tensors)
+    made = model.greedy([source[n].tolist() for n in range(count)], checkpoint.ids, [12] * count)
+    targets = [np.array([*ids, checkpoint.ids.eos], dtype=np.int32) for ids in made]
+    target = Side(np.concatenate(targets), np.array([len(ids) for ids in targets]))
+    return Corpus(checkpoint.ids, Batches(256, (8, 16, 32)), 0, [Part(source, target)])
