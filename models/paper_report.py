@@ -227,10 +227,11 @@ def _allocation(recorded: Mapping[str, Any], folder: Path) -> str:
     together += [[name, f"{f['loss']:.3f}", f"{f['bleu']:.1f}"] for name, f in recorded["together"].items()]
     return "\n\n".join(
         [
-            "## Bit allocation: searched against chosen by hand",
+            "## Bit allocation: chosen by hand, searched, learned",
             "Rise of the validation loss, nats a piece, with one part alone in the best codes (`models/allocate.py`).",
             _markdown(rows),
-            "What the search found for the bytes of a configuration chosen by hand, whole models, nothing retrained:",
+            "What the search and the training through noise (`models/learned_allocation.py`) found for the same bytes, "
+            "beside configurations chosen by hand; whole models, nothing retrained:",
             _markdown(together),
         ]
     )
