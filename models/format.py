@@ -476,6 +476,30 @@ class ModelDirectory:
             self.config.architecture, weights.codes.group_size, allocation, output_bias="output.bias" in tensors
         )
 
+    def union_bytes(self, allocations: Iterable[Allocation]) -> int:
+        """Every byte needed to translate with each of these, what several of them share counted once."""
+        sharing: dict[str, list[Allocation]] = {}
+        for allocation in allocations:
+            sharing.setdefault(self.mapped(allocation).file, []).append(allocation)
+        return sum(self._shared_bytes(self.mapped(group[0]), group) for group in sharing.values())
+
+    def _shared_bytes(self, mapped: Mapped, group: Sequence[Allocation]) -> int:
+        """Of allocations that one file serves."""
+        architecture, group_size = self.config.architecture, mapped.weights.codes.group_size
+        size = 4 * sum(vector_sizes(architecture, output_bias="output.bias" in mapped.tensors).values())
+        for name, (_, columns) in matrix_shapes(architecture).items():
+            segments = [segment for allocation in group for segment in allocation[name]]
+            for plane in range(1, max(segment.planes for segment in segments) + 1):
+                size += (
+                    _ceil_div(plane_rows(segments, plane), BLOCK_ROWS)
+                    * _ceil_div(columns, WORD_COLUMNS)
+                    * 4
+                    * BLOCK_ROWS
+                )
+            scaled = {(segment.planes, row) for segment in segments for row in range(*block_range(segment), BLOCK_ROWS)}
+            size += sum(2 * planes * num_groups(columns, group_size) * BLOCK_ROWS for planes, _ in scaled)
+        return size
+
     def bits_per_weight(self, allocation: Allocation) -> float:
         """Bits of planes for each weight of the coded matrices."""
         return bits_per_weight(self.config.architecture, allocation)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from models.format import Allocation, ModelDirectory
+from models.format import ModelDirectory
 
 _FINE_POSITIONS = 32  # as in kernels/model.h
 _DOUBLE_BYTES = 8
@@ -26,9 +26,22 @@ def own_bytes(directory: ModelDirectory) -> int:
     return positions * architecture.d_model * _DOUBLE_BYTES
 
 
-def needed_bytes(directory: ModelDirectory, allocation: Allocation) -> int:
-    """The most that a configuration adds to the resident memory: every weight page it can touch, and its own."""
-    return directory.model_bytes(allocation) + own_bytes(directory)
+def resident_weight_bytes(directory: ModelDirectory, smaps: Path = Path("/proc/self/smaps")) -> int:
+    """What of the mapped weight files is resident in this process; 0 where there is no /proc."""
+    files = {
+        str((directory.path / mapped.file).resolve()) for mapped in (directory.main, *directory.specialised.values())
+    }
+    try:
+        lines = smaps.read_text().splitlines()
+    except OSError:
+        return 0
+    total, ours = 0, False
+    for words in (line.split(maxsplit=5) for line in lines):
+        if not words[0].endswith(":"):  # the head of a mapping: addresses, rights, offset, device, inode, path
+            ours = words[5:] != [] and words[5] in files
+        elif ours and words[0] == "Rss:":
+            total += 1024 * int(words[1])
+    return total
 
 
 def limit_bytes(setting: int | None, cgroups: Path = Path("/sys/fs/cgroup"), proc: Path = Path("/proc")) -> int | None:

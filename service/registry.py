@@ -18,7 +18,7 @@ from models.format import ModelDirectory
 from service.canary import Canary
 from service.configurations import Choice, by_name
 from service.desired import Desired
-from service.memory import InsufficientMemory, give_back, needed_bytes, own_bytes
+from service.memory import InsufficientMemory, give_back, own_bytes, resident_weight_bytes
 from service.metrics import LiveFacts, ModelFacts, milliseconds_since, process_rss_bytes
 from service.routing import Leg, Pair, Way, ways
 from service.tokenizer import Tokenizer
@@ -511,9 +511,12 @@ class Registry:
         if limit is None or not missing:
             return
         has = process_rss_bytes()
-        needs = sum(needed_bytes(model.directory, choice.allocation) for choice in missing)
-        gives = sum(model.live[name].translator.model_bytes for name in dropped_first)
-        if has - gives + needs > limit:
+        stay = [live.translator.allocation for name, live in model.live.items() if name not in dropped_first]
+        # configurations share planes, and not every page of those that are live need be resident now
+        weights = model.directory.union_bytes([*stay, *(choice.allocation for choice in missing)])
+        own = own_bytes(model.directory) * (len(missing) - len(dropped_first))
+        needs = weights - resident_weight_bytes(model.directory) + own
+        if has + needs > limit:
             names = " and ".join(choice.name for choice in missing)
             raise InsufficientMemory(
                 f"Loading {names} takes up to {needs:,} bytes, the process has {has:,} and may have {limit:,}; "

@@ -179,6 +179,35 @@ def test_progressive_codes_serve_any_planes(progressive):
     assert sizes == sorted(set(sizes))
 
 
+def test_planes_and_scales_that_allocations_share_are_counted_once(progressive):
+    """Against the tensors that the engine would be handed."""
+    wide, narrow = progressive.resolve({"*": 4}), progressive.resolve({"*": 2})
+    mixed = progressive.resolve({"*": 3, "encoder.0.*": 1})
+
+    def touched(allocation):
+        """Tensor -> bytes; flat planes take whole tensors."""
+        return {name: tensor.nbytes for name, tensor in progressive.engine_inputs(allocation)[0].items()}
+
+    for group in ([wide], [narrow], [wide, wide], [wide, narrow], [narrow, mixed], [wide, narrow, mixed]):
+        union = {}
+        for allocation in group:
+            union |= touched(allocation)
+        assert progressive.union_bytes(group) == sum(union.values())
+    assert progressive.union_bytes([wide]) == progressive.model_bytes(wide)
+    assert progressive.union_bytes([]) == 0
+
+
+def test_clusters_share_the_rows_that_both_have(progressive):
+    balanced = progressive.allocation(progressive.config.default_configuration)
+    assert progressive.union_bytes([balanced]) == progressive.model_bytes(balanced)
+    wide = progressive.resolve({"*": 4})
+    assert (
+        progressive.model_bytes(wide)
+        < progressive.union_bytes([balanced, wide])
+        < sum(map(progressive.model_bytes, (balanced, wide)))
+    )
+
+
 def test_globs_apply_in_order_over_the_default(progressive):
     allocation = progressive.resolve({"encoder.*": 5, "encoder.1.ffn": 2})
     default = progressive.allocation("paper-2.5")

@@ -1,4 +1,4 @@
-"""The heap that threads share, counted by glibc itself."""
+"""The heap that threads share, counted by glibc itself; what of the weights is resident, and what a change may need."""
 
 import platform
 import subprocess
@@ -8,6 +8,12 @@ from pathlib import Path
 import pytest
 
 import service
+from models.format import open_model
+from service.configurations import Choice
+from service.desired import Desired
+from service.memory import InsufficientMemory, give_back, resident_weight_bytes
+from service.metrics import process_rss_bytes
+from service.registry import Registry
 
 # Threads that allocate at the same time; then glibc's own account of its heaps, one element each.
 HEAPS = """
@@ -48,3 +54,41 @@ def heaps(how: str) -> int:
 def test_threads_share_one_heap() -> None:
     assert heaps("by default") > 1
     assert heaps("shared") == 1
+
+
+def test_the_kernel_tells_which_weights_are_resident(default_model_dir: Path) -> None:
+    directory = open_model(default_model_dir)  # which gives back what it has read
+    assert resident_weight_bytes(directory) == 0
+    size = sum(tensor.nbytes for tensor in directory.main.tensors.values())
+    for tensor in directory.main.tensors.values():
+        tensor.tobytes()
+    assert size <= resident_weight_bytes(directory) < size + 2 * 4096 * len(directory.main.tensors)
+    give_back(directory)
+    assert resident_weight_bytes(directory) == 0
+
+
+def test_without_proc_nothing_is_known_to_be_resident(default_model_dir: Path, tmp_path: Path) -> None:
+    assert resident_weight_bytes(open_model(default_model_dir), tmp_path / "smaps") == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").is_file(), reason="needs /proc")
+def test_planes_that_are_there_already_need_no_memory(default_model_dir: Path) -> None:
+    """Four of eight planes beside all eight, with room for less than the four: 6 MB."""
+    registry = Registry([open_model(default_model_dir)], max_batch_tokens=4096)
+    (name,) = registry.models
+    directory = registry.models[name].directory
+    wide, narrow = (Choice(each, directory.allocation(each)) for each in ("full-8", "flat-4"))
+    registry.start_model(name, Desired(wide))
+    for tensor in directory.engine_inputs(wide.allocation)[0].values():
+        tensor.tobytes()
+    spare = directory.model_bytes(narrow.allocation) // 2
+    registry.memory_limit_bytes = process_rss_bytes() + spare
+    change = registry.change(name, lambda _, now: now.load(narrow))
+    assert set(change.after.choices) == {"full-8", "flat-4"}
+    registry.change(name, lambda _, now: now.unload("flat-4"))
+    # the same with the eight planes live but not resident: they can come back at any moment
+    give_back(directory)
+    registry.memory_limit_bytes = process_rss_bytes() + spare
+    with pytest.raises(InsufficientMemory, match="Loading flat-4 takes up to"):
+        registry.change(name, lambda _, now: now.load(narrow))
+    registry.close()
