@@ -25,7 +25,7 @@ SHARES = (0.1, 0.25, 0.5, 0.7, 0.8, 0.9)  # of the saturated throughput; above, 
 PIECE_S = 2.0
 CLOSED_S = 0.5
 PAUSES_MS = (2.0, 10.0, 50.0)
-_ALONE, _FULL = (1, 0.0), (MAX_ROWS, 0.0)  # clients, and the pause of each in ms
+ALONE, FULL = (1, 0.0), (MAX_ROWS, 0.0)  # clients, and the pause of each in ms
 _NS = 1e-6  # milliseconds
 
 
@@ -41,7 +41,7 @@ class Costs:
 
 
 @dataclass(frozen=True)
-class _Threads:
+class Threads:
     """Milliseconds a request of one load: processor time of the event loop, of the other threads, and wall time."""
 
     loop_ms: float
@@ -55,7 +55,7 @@ def costs_and_curve(server: Server, requests: list[bytes], pieces: int) -> tuple
     saturated = 1e3 / _closed(server, requests, MAX_ROWS).wall_ms
     rates = [round(share * saturated, 1) for share in SHARES]
     tallies = [Tally() for _ in rates]
-    loads: dict[tuple[int, float], list[_Threads]] = defaultdict(list)
+    loads: dict[tuple[int, float], list[Threads]] = defaultdict(list)
     probes: list[list[tuple[float, float]]] = []  # of each round: alone and full, before the first piece and after each
     for seed in range(pieces):
         for pause in PAUSES_MS:
@@ -66,16 +66,16 @@ def costs_and_curve(server: Server, requests: list[bytes], pieces: int) -> tuple
                 first = first_request(seed, len(requests))
                 times = arrivals(rate, PIECE_S, seed)
                 tally.merge(run(open_loop(server.url, requests[first:] + requests[:first], times))[0])
-            for load in (_ALONE, _FULL):
+            for load in (ALONE, FULL):
                 loads[load].append(_closed(server, requests, load[0]))
-            probes[-1].append((loads[_ALONE][-1].wall_ms, loads[_FULL][-1].wall_ms))
+            probes[-1].append((loads[ALONE][-1].wall_ms, loads[FULL][-1].wall_ms))
         print(f"{server.name}: round {seed + 1} of {pieces}", flush=True)
     usual = {load: _median(each) for load, each in loads.items()}
     points = []
     for number, (rate, tally) in enumerate(zip(rates, tallies, strict=True)):
         slowness = [
             statistics.mean(
-                (alone / usual[_ALONE].wall_ms + full / usual[_FULL].wall_ms) / 2
+                (alone / usual[ALONE].wall_ms + full / usual[FULL].wall_ms) / 2
                 for alone, full in each[number : number + 2]
             )
             for each in probes
@@ -83,7 +83,7 @@ def costs_and_curve(server: Server, requests: list[bytes], pieces: int) -> tuple
         point = {"arrivals_per_second": rate, "slowness": [round(each, 3) for each in slowness]}
         points.append(point | tally.figures(pieces * PIECE_S))
         print(f"{server.name}: {rate}/s -> {points[-1]['latency_ms']}", flush=True)
-    return _costs(usual), points
+    return costs_of(usual), points
 
 
 def first_request(seed: int, requests: int) -> int:
@@ -91,8 +91,9 @@ def first_request(seed: int, requests: int) -> int:
     return 97 * seed % requests
 
 
-def _costs(usual: dict[tuple[int, float], _Threads]) -> Costs:
-    alone, full = usual[_ALONE], usual[_FULL]
+def costs_of(usual: dict[tuple[int, float], Threads]) -> Costs:
+    """What requests cost, from the usual figures of each load: clients and the pause of each in ms -> of a request."""
+    alone, full = usual[ALONE], usual[FULL]
     outside = alone.wall_ms - alone.loop_ms - alone.others_ms
     hot = full.loop_ms + alone.others_ms
     wake = {
@@ -103,15 +104,15 @@ def _costs(usual: dict[tuple[int, float], _Threads]) -> Costs:
     return Costs(alone.others_ms, full.loop_ms, wake, outside, full.wall_ms)
 
 
-def _median(loads: list[_Threads]) -> _Threads:
-    return _Threads(
+def _median(loads: list[Threads]) -> Threads:
+    return Threads(
         statistics.median(each.loop_ms for each in loads),
         statistics.median(each.others_ms for each in loads),
         statistics.median(each.wall_ms for each in loads),
     )
 
 
-def _closed(server: Server, requests: list[bytes], clients: int) -> _Threads:
+def _closed(server: Server, requests: list[bytes], clients: int) -> Threads:
     return _threads(server, closed_loop(server.url, requests, clients, CLOSED_S))
 
 
@@ -130,14 +131,14 @@ async def _paced(url: str, requests: list[bytes], pause_ms: float) -> tuple[Tall
     return tally, asked
 
 
-def _threads(server: Server, load: Coroutine[Any, Any, tuple[Tally, float]]) -> _Threads:
+def _threads(server: Server, load: Coroutine[Any, Any, tuple[Tally, float]]) -> Threads:
     before = processor_ms(server.pid)
     tally, took = run(load)
     after = processor_ms(server.pid)
     answered = len(tally.latency_ms)
     loop = after[server.pid] - before[server.pid]
     others = sum(after.values()) - sum(before.values()) - loop
-    return _Threads(loop / answered, others / answered, 1e3 * took / answered)
+    return Threads(loop / answered, others / answered, 1e3 * took / answered)
 
 
 def processor_ms(pid: int) -> dict[int, float]:
