@@ -1,6 +1,7 @@
 """The heap that threads share, counted by glibc itself; what of the weights is resident, and what a change may need."""
 
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -50,14 +51,24 @@ def heaps(how: str) -> int:
     return done.stdout.count("<heap nr=")
 
 
+needs_smaps = pytest.mark.skipif(not Path("/proc/self/smaps").is_file(), reason="needs /proc")
+
+
+@pytest.fixture
+def own_copy(default_model_dir: Path, tmp_path: Path) -> Path:
+    """The default model, of which nothing else in this process has the files mapped."""
+    return Path(shutil.copytree(default_model_dir, tmp_path / "en-de"))
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has a heap for each thread")
 def test_threads_share_one_heap() -> None:
     assert heaps("by default") > 1
     assert heaps("shared") == 1
 
 
-def test_the_kernel_tells_which_weights_are_resident(default_model_dir: Path) -> None:
-    directory = open_model(default_model_dir)  # which gives back what it has read
+@needs_smaps
+def test_the_kernel_tells_which_weights_are_resident(own_copy: Path) -> None:
+    directory = open_model(own_copy)  # which gives back what it has read
     assert resident_weight_bytes(directory) == 0
     size = sum(tensor.nbytes for tensor in directory.main.tensors.values())
     for tensor in directory.main.tensors.values():
@@ -67,14 +78,15 @@ def test_the_kernel_tells_which_weights_are_resident(default_model_dir: Path) ->
     assert resident_weight_bytes(directory) == 0
 
 
-def test_without_proc_nothing_is_known_to_be_resident(default_model_dir: Path, tmp_path: Path) -> None:
-    assert resident_weight_bytes(open_model(default_model_dir), tmp_path / "smaps") == 0
+def test_without_proc_nothing_is_known_to_be_resident(own_copy: Path) -> None:
+    assert resident_weight_bytes(open_model(own_copy), own_copy / "smaps") == 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").is_file(), reason="needs /proc")
-def test_planes_that_are_there_already_need_no_memory(default_model_dir: Path) -> None:
+@needs_smaps
+def test_planes_that_are_there_already_need_no_memory(own_copy: Path) -> None:
     """Four of eight planes beside all eight, with room for less than the four: 6 MB."""
-    registry = Registry([open_model(default_model_dir)], max_batch_tokens=4096)
+    registry = Registry([open_model(own_copy)], max_batch_tokens=4096)
     (name,) = registry.models
     directory = registry.models[name].directory
     wide, narrow = (Choice(each, directory.allocation(each)) for each in ("full-8", "flat-4"))
