@@ -489,13 +489,7 @@ class ModelDirectory:
         size = 4 * sum(vector_sizes(architecture, output_bias="output.bias" in mapped.tensors).values())
         for name, (_, columns) in matrix_shapes(architecture).items():
             segments = [segment for allocation in group for segment in allocation[name]]
-            for plane in range(1, max(segment.planes for segment in segments) + 1):
-                size += (
-                    _ceil_div(plane_rows(segments, plane), BLOCK_ROWS)
-                    * _ceil_div(columns, WORD_COLUMNS)
-                    * 4
-                    * BLOCK_ROWS
-                )
+            size += matrix_plane_bytes(sorted(segments, key=lambda segment: -segment.planes), columns)
             scaled = {(segment.planes, row) for segment in segments for row in range(*block_range(segment), BLOCK_ROWS)}
             size += sum(2 * planes * num_groups(columns, group_size) * BLOCK_ROWS for planes, _ in scaled)
         return size

@@ -82,7 +82,6 @@ def test_without_proc_nothing_is_known_to_be_resident(own_copy: Path) -> None:
     assert resident_weight_bytes(open_model(own_copy), own_copy / "smaps") == 0
 
 
-@pytest.mark.skipif(not Path("/proc/self/smaps").is_file(), reason="needs /proc")
 @needs_smaps
 def test_planes_that_are_there_already_need_no_memory(own_copy: Path) -> None:
     """Four of eight planes beside all eight, with room for less than the four: 6 MB."""
