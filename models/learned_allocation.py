@@ -57,7 +57,7 @@ def learn(
     network = Network(checkpoint)
     logits = torch.zeros(len(curves), requires_grad=True)
     optimizer = torch.optim.Adam([logits], RATE, BETAS)
-    average, averaged = torch.zeros(len(curves)), 0
+    late: list[Tensor] = []
     worth = spent = 0.0
     batches = itertools.chain.from_iterable(map(corpus.epoch, itertools.count()))
     for step in tqdm(range(steps), desc="learning the allocation", unit="step"):
@@ -74,10 +74,9 @@ def learn(
         spent = PRICE_MEMORY * spent + (price_of @ price_of).item()
         logits.grad = gain + max(worth / spent, 0.0) * price_of
         optimizer.step()
-        if step >= (1 - AVERAGED) * steps:
-            average += costs.detach()
-            averaged += 1
-    return _rounded(curves, (average / averaged).tolist(), budget)
+        if step >= int((1 - AVERAGED) * steps):
+            late.append(costs.detach())
+    return _rounded(curves, torch.stack(late).mean(0), budget)
 
 
 def _costs(logits: Tensor, curves: Mapping[str, "_Curve"]) -> Tensor:
@@ -119,38 +118,37 @@ class _Curve:
         """The cost at a share, 0 to 1, of the way from the cheapest option to the dearest."""
         return self.costs[0] + share * (self.costs[-1] - self.costs[0])
 
-    def below(self, cost: float) -> int:
-        """The dearest option that costs no more, but the last one only if there is no other."""
-        found = int(torch.searchsorted(self.costs, cost, right=True)) - 1
-        return max(min(found, len(self.options) - 2), 0)
+    def place(self, cost: Tensor) -> tuple[int, Tensor]:
+        """The dearest option that costs no more, but for the last; and the share of the way from it to the next.
+
+        Of a part with one option the share is 0.
+        """
+        if len(self.options) == 1:
+            return 0, cost.new_zeros(())
+        found = int(torch.searchsorted(self.costs, cost.item(), right=True)) - 1
+        low = max(min(found, len(self.options) - 2), 0)
+        return low, (cost - self.costs[low]) / (self.costs[low + 1] - self.costs[low])
 
     def noisy(self, cost: Tensor) -> dict[str, Tensor]:
         """The weights with noise as large as their error at this cost, which gradients pass to."""
-        if len(self.options) == 1:
-            way, low, high = cost.new_zeros(()), 0, 0
-        else:
-            low = self.below(cost.item())
-            high = low + 1
-            way = (cost - self.costs[low]) / (self.costs[high] - self.costs[low])
+        low, share = self.place(cost)
         return {
             name: self._weights[name]
-            + torch.lerp(errors[low], errors[high], way).exp()[:, None] * torch.randn_like(self._weights[name])
+            + torch.lerp(errors[low], errors[min(low + 1, len(errors) - 1)], share).exp()[:, None]
+            * torch.randn_like(self._weights[name])
             for name, errors in self._log_errors.items()
         }
 
 
-def _rounded(curves: Mapping[str, _Curve], costs: Sequence[float], budget: float) -> dict[str, Option]:
+def _rounded(curves: Mapping[str, _Curve], costs: Tensor, budget: float) -> dict[str, Option]:
     """Every part's option below its cost; then one up, where the most of the way to the next was gone, if it fits."""
-    low = {part: curve.below(cost) for (part, curve), cost in zip(curves.items(), costs, strict=True)}
-    gone = {
-        part: ((cost - curve.costs[low[part]]) / (curve.costs[low[part] + 1] - curve.costs[low[part]])).item()
-        for (part, curve), cost in zip(curves.items(), costs, strict=True)
-        if len(curve.options) > 1
-    }
-    chosen = dict(low)
+    places = {part: curve.place(cost) for (part, curve), cost in zip(curves.items(), costs, strict=True)}
+    chosen = {part: low for part, (low, _) in places.items()}
     total = sum(curve.costs[chosen[part]].item() for part, curve in curves.items())
-    for part in sorted(gone, key=lambda part: -gone[part]):
-        step = (curves[part].costs[low[part] + 1] - curves[part].costs[low[part]]).item()
+    can_rise = [part for part, curve in curves.items() if len(curve.options) > 1]
+    for part in sorted(can_rise, key=lambda part: -places[part][1].item()):
+        costs_of, low = curves[part].costs, chosen[part]
+        step = (costs_of[low + 1] - costs_of[low]).item()
         if total + step <= budget:
             chosen[part] += 1
             total += step

@@ -127,6 +127,19 @@ def test_training_refuses_a_budget_below_the_least(tiny_checkpoint):
         learn(tiny_checkpoint, parts, lambda option: option.bytes, 0.5, corpus, 1)
 
 
+def test_one_step_of_training_is_enough_for_an_answer(tiny_checkpoint):
+    """And a part of a single option has that one."""
+    rules = [Rule(("decoder.0.ffn",), planes, None, None) for planes in (2, 1)]
+    alone = Option(Rule(("encoder.0.ffn",), 3, None, None), 3, 0, 0.0)
+    parts = {
+        "decoder.0.ffn": [Option(rule, rule.planes or 0, 0, 0.0) for rule in rules],
+        "encoder.0.ffn": [alone],
+    }
+    learned = learn(tiny_checkpoint, parts, lambda option: option.bytes, 4.0, own_translations(tiny_checkpoint, 8), 1)
+    assert learned["encoder.0.ffn"] is alone
+    assert learned["decoder.0.ffn"].rule.planes == 1
+
+
 def own_translations(checkpoint: Checkpoint, count: int) -> Corpus:
     """Sentences and what the model makes of them, so that any noise in it is a loss."""
     source, _ = Encoder(checkpoint)(sentences(count, 9), [""] * count)
