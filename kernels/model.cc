@@ -151,24 +151,34 @@ TensorTable::TensorTable(const sub3_tensor* tensors, uint64_t num_tensors, const
   }
 }
 
-const sub3_tensor& TensorTable::Find(const std::string& name, uint32_t dtype, uint32_t num_dims) const {
+const sub3_tensor& TensorTable::Find(const std::string& name) const {
   const auto found = tensors_.find(name);
   if (found == tensors_.end()) Refuse("Tensor " + Quote(name) + " is missing.");
-  if (found->second->dtype != dtype || found->second->num_dims != num_dims) {
+  return *found->second;
+}
+
+const sub3_tensor& TensorTable::Find(const std::string& name, uint32_t dtype, uint32_t num_dims) const {
+  const sub3_tensor& tensor = Find(name);
+  if (tensor.dtype != dtype || tensor.num_dims != num_dims) {
     Refuse("Tensor " + Quote(name) + " has the wrong type or number of dimensions.");
   }
-  return *found->second;
+  return tensor;
 }
 
 const float* TensorTable::Vector(const std::string& name, size_t n, bool optional) {
   if (optional && tensors_.find(name) == tensors_.end()) return nullptr;
-  const sub3_tensor& tensor = Find(name, SUB3_FLOAT32, 1);
+  const bool half = Find(name).dtype == SUB3_FLOAT16;
+  const sub3_tensor& tensor = Find(name, half ? SUB3_FLOAT16 : SUB3_FLOAT32, 1);
   if (tensor.shape[0] != n) {
     Refuse("Tensor " + Quote(name) + " has " + std::to_string(tensor.shape[0]) +
            " entries where the architecture has " + std::to_string(n) + ".");
   }
   bytes_used_ += tensor.bytes;
-  return static_cast<const float*>(tensor.data);
+  if (!half) return static_cast<const float*>(tensor.data);
+  std::vector<float>& wide = widened_.emplace_back(n);
+  std::transform(static_cast<const uint16_t*>(tensor.data), static_cast<const uint16_t*>(tensor.data) + n, wide.begin(),
+                 HalfToFloat);
+  return wide.data();
 }
 
 BcqSegment TensorTable::Segment(const sub3_segment& segment, const BcqMatrix& matrix) {
@@ -314,6 +324,7 @@ Model BuildModel(const sub3_config& config, const sub3_tensor* tensors, uint64_t
     model.decoder_norm = builder.ReadNorm("decoder.norm");
   }
   model.positions = Positions(model.config.max_positions, d);
+  model.widened = table.TakeWidened();
   model.weight_bytes = table.bytes_used();
   return model;
 }

@@ -1,13 +1,15 @@
-// The tensor table becomes layers. Every name, shape and byte count is checked here, once; a Model owns no weights,
-// it points into the caller's table.
+// The tensor table becomes layers. Every name, shape and byte count is checked here, once; a Model owns no weights
+// but the vectors that it widens from float16; it points into the caller's table.
 
 #ifndef SUB3_KERNELS_MODEL_H_
 #define SUB3_KERNELS_MODEL_H_
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/bcq_matmul.h"
@@ -98,6 +100,7 @@ struct Model {
   std::vector<DecoderLayer> decoder;
   LayerNorm encoder_norm, decoder_norm;  // pre-norm models only
   Positions positions;
+  std::deque<std::vector<float>> widened;  // vectors that the table has in float16
   uint64_t weight_bytes = 0;  // of the table's tensors, what this model's segments touch
 };
 
@@ -109,17 +112,20 @@ class TensorTable {
 
   // The coded matrix `name`; throws InvalidModel if it is missing or does not have this shape.
   BcqMatrix Matrix(const std::string& name, size_t rows, size_t columns);
-  // A float32 vector of n entries; null if `optional` and absent.
+  // A vector of n entries, null if `optional` and absent. One of float16 is widened, and belongs to `TakeWidened`.
   const float* Vector(const std::string& name, size_t n, bool optional = false);
 
   uint64_t bytes_used() const { return bytes_used_; }
+  std::deque<std::vector<float>> TakeWidened() { return std::move(widened_); }
 
  private:
+  const sub3_tensor& Find(const std::string& name) const;
   const sub3_tensor& Find(const std::string& name, uint32_t dtype, uint32_t num_dims) const;
   BcqSegment Segment(const sub3_segment& segment, const BcqMatrix& matrix);
 
   std::map<std::string, const sub3_tensor*> tensors_;
   std::map<std::string, std::vector<const sub3_segment*>> segments_;
+  std::deque<std::vector<float>> widened_;
   uint64_t bytes_used_ = 0;
 };
 

@@ -166,6 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_training(verb)
     verb.add_argument("--card", type=Path, metavar="FILE", help="text on data and licences for the model card")
     verb.add_argument("--begin", type=Path, metavar="DIR", help="go on from the codes that this model directory has")
+    verb.add_argument("--config", metavar="NAME", help="retrain into this configuration, not into the recipe's")
     verb.set_defaults(run=_retrain)
     return parser
 
@@ -383,8 +384,8 @@ def _retrain(arguments: argparse.Namespace) -> None:
     from models.retrain import retrain_recipe
 
     recipe = read_recipe(RetrainRecipe, arguments.recipe).beginning_with(arguments.checkpoint)
-    if arguments.begin:
-        recipe = replace(recipe, codes=replace(recipe.codes, begin=str(arguments.begin.resolve())))
+    codes = {"config": arguments.config, "begin": arguments.begin and str(arguments.begin.resolve())}
+    recipe = replace(recipe, codes=replace(recipe.codes, **{k: value for k, value in codes.items() if value}))
     out = arguments.out or ROOT / "runs" / recipe.name
     notes = arguments.card.read_text() if arguments.card else ""
     retrain_recipe(recipe, arguments.shared, out, notes=notes, steps=arguments.steps)

@@ -21,6 +21,7 @@ from models.checkpoint import Checkpoint
 from models.format import (
     Allocation,
     Segment,
+    Vectors,
     matching,
     matrix_bytes,
     matrix_shapes,
@@ -151,7 +152,8 @@ def fixed_bytes(checkpoint: Checkpoint) -> int:
     flat = {name: (Segment(0, rows, 1),) for name, (rows, _) in shapes.items()}
     matrices = sum(matrix_bytes(flat[name], columns, None) for name, (_, columns) in shapes.items())
     bias = checkpoint.tensors.get("output.bias")
-    whole = model_bytes(checkpoint.architecture, None, flat, output_bias=bias is not None and bool(bias.any()))
+    vectors = Vectors(output_bias=bias is not None and bool(bias.any()), half=True)
+    whole = model_bytes(checkpoint.architecture, None, flat, vectors)
     return whole - matrices
 
 

@@ -542,7 +542,7 @@ def dequantize(model: ModelDirectory, allocation: Allocation) -> dict[str, Tenso
         code = bcq.BinaryCode(torch.from_numpy(bits), {planes: scales}, group_size or None)
         tensors[name][begin:end] = code.dequantize(planes)
     vectors = vector_sizes(model.config.architecture, output_bias="output.bias" in arrays)
-    return tensors | {name: torch.from_numpy(arrays[name].copy()) for name in vectors}
+    return tensors | {name: torch.from_numpy(arrays[name].astype(np.float32)) for name in vectors}
 
 
 def _read_coded(path: Path) -> Checkpoint:

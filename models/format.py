@@ -32,6 +32,7 @@ FORMAT_VERSION = 2
 MAX_PLANES = 8
 BLOCK_ROWS = 16  # rows whose words lie side by side: one 64-byte load
 WORD_COLUMNS = 32  # columns in a word
+A_VECTOR = "encoder.0.ffn.norm.bias"  # one that every model has
 ALIGNMENT = 64
 
 CONFIG_FILE = "config.json"
@@ -227,8 +228,30 @@ def matrix_shapes(architecture: Architecture) -> dict[str, tuple[int, int]]:
     return shapes
 
 
+class Vectors(NamedTuple):
+    """How a file holds biases and layer norms.
+
+    Attributes:
+        output_bias: the output layer has one; it is zeros if not.
+        half: all in float16, not in float32.
+    """
+
+    output_bias: bool
+    half: bool
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Array]) -> "Vectors":
+        """Of the tensors of a file."""
+        return cls("output.bias" in tensors, tensors[A_VECTOR].dtype == np.float16)
+
+    @property
+    def width(self) -> int:
+        """Bytes of a number."""
+        return 2 if self.half else 4
+
+
 def vector_sizes(architecture: Architecture, *, output_bias: bool) -> dict[str, int]:
-    """Name -> size of every float32 vector: biases and layer norms."""
+    """Name -> size of every vector: biases and layer norms."""
     sizes = {
         f"{name}.bias": rows
         for name, (rows, _) in matrix_shapes(architecture).items()
@@ -263,7 +286,7 @@ def block_range(segment: Segment) -> tuple[int, int]:
 
 
 def tensor_specs(
-    architecture: Architecture, codes: Codes, stored: Allocation | None, *, output_bias: bool
+    architecture: Architecture, codes: Codes, stored: Allocation | None, vectors: Vectors
 ) -> dict[str, TensorSpec]:
     """Every tensor of the file with its data type and shape, in the order of the file.
 
@@ -285,10 +308,10 @@ def tensor_specs(
             first, last = block_range(segment)
             k = segment.planes
             scales[k, f"{name}.scales.{k}"] = TensorSpec("F16", (k, groups, last - first))
-    vectors = vector_sizes(architecture, output_bias=output_bias)
+    sizes = vector_sizes(architecture, output_bias=vectors.output_bias)
     specs = {name: planes[rank, name] for rank, name in sorted(planes)}
     specs |= {name: scales[rank, name] for rank, name in sorted(scales)}
-    return specs | {name: TensorSpec("F32", (vectors[name],)) for name in sorted(vectors)}
+    return specs | {name: TensorSpec("F16" if vectors.half else "F32", (sizes[name],)) for name in sorted(sizes)}
 
 
 def matrix_plane_bytes(segments: Sequence[Segment], columns: int) -> int:
@@ -306,14 +329,12 @@ def matrix_bytes(segments: Sequence[Segment], columns: int, group_size: int | No
     return size
 
 
-def model_bytes(
-    architecture: Architecture, group_size: int | None, allocation: Allocation, *, output_bias: bool
-) -> int:
+def model_bytes(architecture: Architecture, group_size: int | None, allocation: Allocation, vectors: Vectors) -> int:
     """Every byte needed to translate, tokenizer aside."""
-    vectors = vector_sizes(architecture, output_bias=output_bias)
+    sizes = vector_sizes(architecture, output_bias=vectors.output_bias)
     shapes = matrix_shapes(architecture)
     coded = sum(matrix_bytes(allocation[name], columns, group_size) for name, (_, columns) in shapes.items())
-    return coded + 4 * sum(vectors.values())
+    return coded + vectors.width * sum(sizes.values())
 
 
 def bits_per_weight(architecture: Architecture, allocation: Allocation) -> float:
@@ -466,15 +487,13 @@ class ModelDirectory:
                 used.append(f"{name}.scales.{segment.planes}")
                 first = 0 if codes.kind == "progressive" else block_range(segment)[0]
                 segments.append((name, *segment, first, group_size))
-        used += [name for name in tensors if not _is_code(name)]
+        used += [name for name in tensors if not is_code(name)]
         return {name: tensors[name] for name in used}, segments
 
     def model_bytes(self, allocation: Allocation) -> int:
         """Every byte needed to translate, tokenizer aside."""
         _, weights, tensors, _ = self.mapped(allocation)
-        return model_bytes(
-            self.config.architecture, weights.codes.group_size, allocation, output_bias="output.bias" in tensors
-        )
+        return model_bytes(self.config.architecture, weights.codes.group_size, allocation, Vectors.of(tensors))
 
     def union_bytes(self, allocations: Iterable[Allocation]) -> int:
         """Every byte needed to translate with each of these, what several of them share counted once."""
@@ -486,7 +505,8 @@ class ModelDirectory:
     def _shared_bytes(self, mapped: Mapped, group: Sequence[Allocation]) -> int:
         """Of allocations that one file serves."""
         architecture, group_size = self.config.architecture, mapped.weights.codes.group_size
-        size = 4 * sum(vector_sizes(architecture, output_bias="output.bias" in mapped.tensors).values())
+        vectors = Vectors.of(mapped.tensors)
+        size = vectors.width * sum(vector_sizes(architecture, output_bias=vectors.output_bias).values())
         for name, (_, columns) in matrix_shapes(architecture).items():
             segments = [segment for allocation in group for segment in allocation[name]]
             size += matrix_plane_bytes(sorted(segments, key=lambda segment: -segment.planes), columns)
@@ -499,7 +519,8 @@ class ModelDirectory:
         return bits_per_weight(self.config.architecture, allocation)
 
 
-def _is_code(tensor: str) -> bool:
+def is_code(tensor: str) -> bool:
+    """Whether it holds planes or scales; the others are vectors."""
     return ".plane." in tensor or ".scales." in tensor
 
 
@@ -548,7 +569,8 @@ def _map_weights(
     """One weight file; `stored` is the configuration that its codes are specialised to, None for progressive ones."""
     path = directory / file
     header, data_begin, memory = _map_safetensors(path)
-    specs = weight_specs(config, weights, stored, output_bias="output.bias" in header)
+    vectors = Vectors("output.bias" in header, header.get(A_VECTOR, {}).get("dtype") == "F16")
+    specs = weight_specs(config, weights, stored, vectors)
     tensors = _tensor_views(path, header, data_begin, memory, specs)
     for name, tensor in tensors.items():
         if verify and tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
@@ -556,12 +578,10 @@ def _map_weights(
     return Mapped(file, weights, types.MappingProxyType(tensors), memory)
 
 
-def weight_specs(
-    config: ModelConfig, weights: Weights, stored: str | None, *, output_bias: bool
-) -> dict[str, TensorSpec]:
+def weight_specs(config: ModelConfig, weights: Weights, stored: str | None, vectors: Vectors) -> dict[str, TensorSpec]:
     """`tensor_specs` of one weight file of a model."""
     allocation = None if stored is None else config.configurations[stored].allocation
-    return tensor_specs(config.architecture, weights.codes, allocation, output_bias=output_bias)
+    return tensor_specs(config.architecture, weights.codes, allocation, vectors)
 
 
 # --- reading config.json and vocab.json -------------------------------------------------------------------------------
@@ -897,7 +917,8 @@ def _tensor_views(
         numpy_type = _DTYPES[dtype]
         if end - begin != count * numpy_type.itemsize or not 0 <= begin <= end <= len(mapped) - data_begin:
             raise ModelError(f"{path}: the tensor {name!r} has bytes {begin} to {end}, which does not fit its shape.")
-        alignment = {"U32": ALIGNMENT, "F16": 32, "F32": 4}[dtype]
+        # Vector loads of planes and scales; the floats after them are read one by one.
+        alignment = {"U32": ALIGNMENT, "F16": 32 if is_code(name) else 2, "F32": 4}[dtype]
         if begin % alignment:
             raise ModelError(
                 f"{path}: the tensor {name!r} must start at a multiple of {alignment} bytes, not at {begin}."
@@ -1014,7 +1035,7 @@ def write_model(
 def _write_weights(
     path: Path, config: ModelConfig, weights: Weights, stored: str | None, tensors: Mapping[str, Array]
 ) -> None:
-    specs = weight_specs(config, weights, stored, output_bias="output.bias" in tensors)
+    specs = weight_specs(config, weights, stored, Vectors.of(tensors))
     rank = {name: n for n, name in enumerate(specs)}
     write_safetensors(path, dict(sorted(tensors.items(), key=lambda item: rank.get(item[0], len(rank)))))
 

@@ -110,6 +110,7 @@ class Codes:
         text: where words are counted, as names of sources; rows are sorted by it.
         begin: of ste; a model directory with codes of this configuration, from which learning goes on; it begins with
             the checkpoint's weights without.
+        begin_config: of these codes, if they are of another configuration, whose values are then the first weights.
     """
 
     config: str
@@ -120,6 +121,7 @@ class Codes:
     clip: float = 1.0
     prefix: bool = False
     begin: str | None = None
+    begin_config: str | None = None
 
 
 @dataclass(frozen=True)

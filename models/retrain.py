@@ -52,7 +52,7 @@ class Target:
 
 
 class Begun:
-    """Codes of a configuration that an earlier retraining has learnt.
+    """Codes that an earlier retraining has learnt, of the configuration in training or of a wider one.
 
     Attributes:
         tensors: the values that they stand for, and its vectors.
@@ -71,8 +71,10 @@ class Begun:
         bias = {name: t for name, t in checkpoint.tensors.items() if name == "output.bias"}
         self.tensors: Mapping[str, Tensor] = {**bias, **dequantize(model, self._allocation)}
 
-    def scales(self, name: str) -> dict[int, Tensor]:
-        """Planes -> scales [planes, groups, rows] of a matrix's segments."""
+    def scales(self, name: str, segments: Sequence[Segment]) -> dict[int, Tensor] | None:
+        """Planes -> scales [planes, groups, rows] of a matrix's segments; None if those of these codes are others."""
+        if list(self._allocation[name]) != list(segments):
+            return None
         found = {}
         for segment in self._allocation[name]:
             first, _ = block_range(segment)
@@ -139,8 +141,9 @@ class Retraining:
         begun = []
         for name in matrices:
             weights = self.parameters[name].detach()
-            if self._begun:
-                scales = self._begun.scales(name)
+            learnt = self._begun and self._begun.scales(name, self._allocation[name])
+            if learnt:
+                scales = learnt
             elif self._settings.prefix:
                 scales = bcq.progressive(weights, self._depth).scales
             else:
@@ -236,6 +239,8 @@ class Retraining:
     def versions(self, values: Mapping[str, Tensor]) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
         """What the engine would compute with: the codes' values, and the floats of what is not coded yet."""
         plain = {**self._checkpoint.tensors, **{n: t for n, t in values.items() if ".scales." not in n}}
+        if not self._settings.prefix:
+            plain |= {name: t.half().float() for name, t in plain.items() if name not in self._allocation}
         codes = self.codes(values)
         if not self._settings.prefix:
             yield "", plain | {n: _dequantized(code, self._allocation[n]) for n, code in codes.items()}
@@ -343,8 +348,10 @@ def retrain_recipe(
     check_prefix(recipe.codes, base, checkpoint)
     corpus = recipe.corpus(checkpoint, shared)
     held_out = HeldOut(checkpoint, recipe.validation, recipe.batches.lengths, shared)
-    begin = recipe.codes.begin
-    begun = Begun(shared / begin, base, checkpoint, vocabulary) if begin else None
+    begin, wider = recipe.codes.begin, recipe.codes.begin_config
+    if wider and not begin:
+        raise RecipeError(f"It begins with the codes of {wider!r}: name a model directory that has them, --begin DIR.")
+    begun = Begun(shared / begin, find_config(wider) if wider else base, checkpoint, vocabulary) if begin else None
     return train(recipe, Retraining(recipe, checkpoint, target, begun), corpus, held_out, out, steps=steps)
 
 

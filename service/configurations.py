@@ -9,6 +9,7 @@ from models.format import (
     Configuration,
     ModelDirectory,
     UnavailableConfiguration,
+    is_code,
     matrix_bytes,
 )
 
@@ -120,7 +121,7 @@ def blocks(directory: ModelDirectory, allocation: Allocation) -> dict[str, tuple
         size = matrix_bytes(segments, matrix.columns, weights.codes.group_size)
         add(name, {segment.planes for segment in segments}, size)
     for name, tensor in tensors.items():
-        if tensor.dtype == "float32":  # biases and layer norms
+        if not is_code(name):
             add(name, set(), tensor.nbytes)
 
     result: dict[str, tuple[Block, dict[int, Block]]] = {}

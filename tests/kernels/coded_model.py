@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
+import numpy as np
 import torch
 
 from kernels.engine import Engine, Segment
@@ -52,6 +53,7 @@ def code(
     planes: Callable[[str], int],
     group_size: int | None = None,
     ids: Ids = IDS,
+    vectors: type[np.floating] = np.float32,
 ) -> tuple[Engine, Transformer]:
     """The engine over greedy codes of `planes(matrix)` planes, and torch with the same weights dequantised."""
     arrays, segments, decoded = {}, [], dict(tensors)
@@ -63,5 +65,5 @@ def code(
         segments.append(Segment(name, 0, rows, k, 0, group_size or 0))
         decoded[name] = coded.dequantize(k)
     matrices = matrix_shapes(architecture)
-    arrays |= {name: value.numpy() for name, value in tensors.items() if name not in matrices}
+    arrays |= {name: value.numpy().astype(vectors) for name, value in tensors.items() if name not in matrices}
     return Engine(asdict(architecture), asdict(ids), arrays, segments), Transformer.from_tensors(architecture, decoded)

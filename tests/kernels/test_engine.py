@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from kernels.engine import CancelFlag, Cancelled, Engine, EngineError, InvalidModel, InvalidRequest, isa
-from models.format import matrix_shapes
+from models.format import matrix_shapes, vector_sizes
 
 from .coded_model import IDS, TINY, code, random_tensors
 
@@ -65,6 +65,19 @@ def test_output_bias_is_added():
     more_bias, _ = code(TINY, tensors, lambda name: 2)
     difference = more_bias.logits([5, 0], [89]) - with_bias.logits([5, 0], [89])
     np.testing.assert_allclose(difference, 1.5, atol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", [TINY, replace(TINY, norm="pre"), ARCHITECTURES["odd widths"]])
+def test_vectors_of_float16_count_as_what_they_stand_for(architecture):
+    tensors = random_tensors(architecture, 1)
+    matrices = matrix_shapes(architecture)
+    rounded = {name: value if name in matrices else value.half().float() for name, value in tensors.items()}
+    half, _ = code(architecture, tensors, lambda name: 2, vectors=np.float16)
+    single, _ = code(architecture, rounded, lambda name: 2)
+    source, target = [5, 9, 31, 44, 0], [89, 8, 2]
+    np.testing.assert_array_equal(half.logits(source, target), single.logits(source, target))
+    numbers = sum(vector_sizes(architecture, output_bias=True).values())
+    assert single.weight_bytes - half.weight_bytes == 2 * numbers
 
 
 def log_probabilities(reference, source, prefix):

@@ -14,7 +14,7 @@ from models.allocate import AllocationError, Option, choose, configuration, fixe
 from models.batches import Batches, Corpus, Encoder, Part, Side
 from models.bit_config import Rule, read_config
 from models.checkpoint import Checkpoint
-from models.format import matching, matrix_shapes, model_bytes, sub_layers
+from models.format import Vectors, matching, matrix_shapes, model_bytes, sub_layers
 from models.learned_allocation import learn
 from models.recipe import Validation
 from models.trainer import HeldOut
@@ -88,7 +88,7 @@ def test_measured_options_become_a_configuration_of_the_size_asked_for(tmp_path,
     config = read_config(tmp_path / "found.toml")
     allocation = config.allocation(architecture)
     bias = bool(tiny_checkpoint.tensors["output.bias"].any())
-    size = model_bytes(architecture, None, allocation, output_bias=bias)
+    size = model_bytes(architecture, None, allocation, Vectors(output_bias=bias, half=True))
     assert size == fixed + sum(option.bytes for option in chosen.values())
     assert 0.8 * budget < size <= budget
     assert together(tiny_checkpoint, held_out, config).keys() == {"loss", "bleu"}

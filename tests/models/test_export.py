@@ -17,7 +17,7 @@ from models.__main__ import main
 from models.bit_config import find_config
 from models.checkpoint import write_checkpoint
 from models.data import DataError, count_pieces, read_lines
-from models.export import Request, export, row_order, sort_rows, word_counts
+from models.export import Request, export, row_order, sort_rows, with_half_vectors, word_counts
 from models.format import ModelDirectory, matrix_shapes, open_model
 from models.transformer import Transformer
 from tests.models.conftest import random_tensors
@@ -94,6 +94,14 @@ def test_the_file_holds_the_checkpoint_in_frequency_order(request, tmp_path, tex
             expected = theirs(old_source, old_target)[:, :, order]
             difference = (mine(new_source, new_target) - expected).abs().max()
         assert difference < 0.1 * expected.std()
+
+
+def test_vectors_that_float16_can_not_hold_stay_float32():
+    tensors = {"m.plane.1": np.zeros((1, 1, 16), np.uint32), "a.bias": np.full(3, 0.1, np.float32)}
+    half = with_half_vectors(tensors)
+    assert (half["m.plane.1"].dtype, half["a.bias"].dtype) == (np.uint32, np.float16)
+    kept = with_half_vectors({**tensors, "b.bias": np.array([1e5], np.float32)})
+    assert (kept["a.bias"].dtype, kept["b.bias"].dtype) == (np.float32, np.float32)
 
 
 def test_rows_fall_by_frequency(tiny_checkpoint, text_file):

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from models.__main__ import main
 from models.batches import Batches, Corpus, Encoder, Part, Side, Source, read_corpus
+from models.bcq import specialised
 from models.bit_config import find_config
 from models.checkpoint import read_checkpoint, write_checkpoint, write_marian
 from models.data import DataError
@@ -387,8 +388,8 @@ def retraining(recipe: RetrainRecipe, shared: Path) -> tuple[Retraining, Corpus]
     checkpoint, vocabulary = sort_rows(checkpoint, *word_counts(checkpoint, [shared / "corpus/train/toy.tsv.xz"]))
     target = Target("tiny", find_config(recipe.codes.config), (), vocabulary, (), "")
     corpus = read_corpus(checkpoint, recipe.sources, shared / "corpus", recipe.batches, 1)
-    begin = recipe.codes.begin
-    begun = Begun(Path(begin), target.base, checkpoint, vocabulary) if begin else None
+    begin, wider = recipe.codes.begin, find_config(recipe.codes.begin_config or recipe.codes.config)
+    begun = Begun(Path(begin), wider, checkpoint, vocabulary) if begin else None
     return Retraining(recipe, checkpoint, target, begun), corpus
 
 
@@ -584,6 +585,32 @@ def test_retraining_goes_on_from_codes_that_were_learnt(tmp_path, shared, capsys
     other = ["retrain", written(tmp_path, short.replace("paper-2.5", "flat-2"), "other"), "--shared", str(shared)]
     assert main([*other, "--begin", str(tmp_path / "first/model"), "--out", str(tmp_path / "third")]) == 2
     assert "specialised to the configuration 'paper-2.5' and serve no other" in capsys.readouterr().err
+
+
+def test_retraining_begins_with_the_values_of_a_wider_configuration(tmp_path, shared, capsys):
+    """Matrices of as many planes keep their learnt scales, the others get those of least error for the values."""
+    short = RETRAIN.replace("tokens = 4000,", "tokens = 1500,")
+    common = ["--shared", str(shared), "--out"]
+    assert main(["retrain", written(tmp_path, short), *common, str(tmp_path / "first")]) == 0
+    narrow = short.replace('"paper-2.5"', '"paper-1.3"').replace("[codes]", '[codes]\nbegin_config = "paper-2.5"')
+    second = ["retrain", written(tmp_path, narrow, "narrow"), *common, str(tmp_path / "second")]
+    assert main(second) == 2
+    assert "It begins with the codes of 'paper-2.5'" in capsys.readouterr().err
+    assert main([*second, "--begin", str(tmp_path / "first/model"), "--steps", "1"]) == 0
+    recipe = read_recipe(RetrainRecipe, written(tmp_path, narrow.replace('["*embedding"]', '["*"]'), "all"))
+    codes = dataclasses.replace(recipe.codes, begin=str(tmp_path / "first/model"))
+    objective, _ = retraining(dataclasses.replace(recipe, codes=codes), shared)
+    objective.enter(0, resumed=False)
+    model = open_model(tmp_path / "first/model")
+    wide, thin = (find_config(name).allocation(model.config.architecture) for name in ("paper-2.5", "paper-1.3"))
+    same = {name for name in thin if thin[name] == wide[name]}
+    assert thin.keys() - same == {"embedding"}
+    (_, tensors), *_ = objective.versions({n: p.detach() for n, p in objective.parameters.items()})
+    for name, value in dequantize(model, "paper-2.5").items():
+        if name in thin.keys() - same:
+            parts = [(value[s.begin : s.end], s.planes) for s in thin[name]]
+            value = torch.cat([specialised(part, planes).dequantize(planes) for part, planes in parts])
+        torch.testing.assert_close(tensors[name], value, atol=1e-6 if name in same else 2e-3, rtol=0)
 
 
 def test_a_mix_of_sources_is_named_and_read(tmp_path):

@@ -17,6 +17,7 @@ from models.format import (
     Matrix,
     ModelConfig,
     Segment,
+    Vectors,
     bits_per_weight,
     matrix_shapes,
     model_bytes,
@@ -25,6 +26,7 @@ from models.format import (
 )
 from models.vocabulary import Vocabulary, Words
 
+VECTORS = Vectors(output_bias=True, half=False)
 # Measured figures of the tiny model, made up so that each rule about them has a case.
 BLEU = {"full": 30.0, "half": 29.0, "narrow": 5.0, "clusters": None}
 
@@ -89,7 +91,7 @@ def write_tiny_model(
     stored = None if kind == "progressive" else allocations["full"]
     generator = np.random.default_rng(seed)
     tensors = {}
-    for name, (dtype, shape) in tensor_specs(architecture, codes, stored, output_bias=True).items():
+    for name, (dtype, shape) in tensor_specs(architecture, codes, stored, VECTORS).items():
         if dtype == "U32":
             plane = generator.integers(0, 1 << 32, shape, dtype=np.uint32)
             rows = shapes[name.split(".plane.")[0]][0]
@@ -119,7 +121,7 @@ def write_tiny_model(
             name: Configuration(
                 allocation=allocation,
                 bits_per_weight=bits_per_weight(architecture, allocation),
-                bytes=model_bytes(architecture, None, allocation, output_bias=True),
+                bytes=model_bytes(architecture, None, allocation, VECTORS),
                 quality={} if BLEU[name] is None else {"made-up": {"bleu": BLEU[name], "chrf": 2 * BLEU[name]}},
             )
             for name, allocation in allocations.items()
