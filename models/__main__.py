@@ -153,7 +153,14 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--sets", nargs="+", default=["tatoeba", "multi30k_2016_flickr"], metavar="SET")
     verb.add_argument("--limit", type=_positive, metavar="N", help="only the first N sentences of each set")
     verb.add_argument("--configs", nargs="*", default=["flat-3", "flat-2", "paper-2.5"], metavar="NAME")
-    verb.add_argument("--retrained", nargs="*", default=[], metavar="METHOD=DIR", help="directories that retrain wrote")
+    verb.add_argument(
+        "--retrained",
+        nargs="*",
+        type=_retrained,
+        default=[],
+        metavar="METHOD=DIR[:CONFIG]",
+        help="directories that retrain wrote, with a configuration that is not their default",
+    )
     verb.add_argument("--runs", type=Path, nargs="*", default=[], metavar="DIR", help="directories of trainings")
     verb.add_argument("--out", type=Path, default=ROOT / "docs/paper", metavar="DIR", help="JSON files, page and plots")
     verb.set_defaults(run=_paper)
@@ -179,6 +186,14 @@ def _add_training(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--shared", type=Path, default=SHARED, metavar="DIR", help="has corpus/ and checkpoint/")
     verb.add_argument("--checkpoint", type=Path, metavar="DIR", help="begin with this one, not with the recipe's")
     verb.add_argument("--steps", type=_positive, metavar="N", help="stop after so many steps; a later call goes on")
+
+
+def _retrained(text: str) -> tuple[str, Path, str | None]:
+    method, equals, place = text.partition("=")
+    directory, _, config = place.partition(":")
+    if not (method and equals and directory):
+        raise argparse.ArgumentTypeError(f"{text!r} is not METHOD=DIR or METHOD=DIR:CONFIG")
+    return method, Path(directory), config or None
 
 
 def _positive(text: str) -> int:
@@ -345,7 +360,6 @@ def _allocate(arguments: argparse.Namespace) -> None:
 
 def _paper(arguments: argparse.Namespace) -> None:
     from models import paper
-    from models.data import DataError
     from models.paper_report import render
 
     texts = [arguments.corpus / f"train/{name}.tsv.xz" for name in COUNTED]
@@ -354,14 +368,11 @@ def _paper(arguments: argparse.Namespace) -> None:
     def tests() -> paper.BlockTests:
         return paper.BlockTests(arguments.checkpoint, texts, *sets[arguments.sets[0]], arguments.limit or 1000)
 
-    if any("=" not in text for text in arguments.retrained):
-        raise DataError("--retrained takes METHOD=DIR.")
-    retrained = {method: Path(path) for method, path in (text.split("=", 1) for text in arguments.retrained)}
     measurements = {
         "sensitivity": lambda: paper.sensitivity(tests()),
         "embedding": lambda: paper.embedding(tests()),
         "models": lambda: paper.models(
-            arguments.checkpoint, texts, sets, arguments.configs, retrained, arguments.limit
+            arguments.checkpoint, texts, sets, arguments.configs, arguments.retrained, arguments.limit
         ),
         "blocks": lambda: {"models": {name: paper.blocks(arguments.directory, name) for name in arguments.configs}},
         "runs": lambda: paper.runs(arguments.runs),

@@ -124,7 +124,7 @@ def models(
     texts: Sequence[Path],
     sets: Mapping[str, tuple[Path, Path]],
     configurations: Sequence[str],
-    retrained: Mapping[str, Path],
+    retrained: Sequence[tuple[str, Path, str | None]],
     limit: int | None,
 ) -> dict[str, Any]:
     """Tables 2 and 3: one row a model, quality by test set and beam size.
@@ -134,27 +134,28 @@ def models(
         texts: where words are counted; the first 2,000 pairs also compensate.
         sets: test set -> source and reference.
         configurations: to be coded after training.
-        retrained: method -> a directory that `retrain` wrote.
+        retrained: method, a directory that `retrain` wrote, one of its configurations (None: its default).
         limit: sentences of each set.
     """
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
-        made: list[tuple[str, Path]] = []
+        made: list[tuple[str, Path, str | None]] = []
         for configuration in configurations:
             for method, options in _post_training(texts).items():
                 directory = Path(scratch) / f"{configuration}-{len(made)}"
                 command = ["quantize", str(checkpoint), str(directory), "--kind", "specialised"]
                 _run([*command, "--config", configuration, "--text", *map(str, texts), *options])
-                made.append((method, directory))
+                made.append((method, directory, None))
         fp32: dict[str, dict[str, Any]] = {}
-        for number, (method, directory) in enumerate([*made, *retrained.items()]):
+        for number, (method, directory, chosen) in enumerate([*made, *retrained]):
             model = open_model(directory)
-            name = model.config.default_configuration
+            name = chosen or model.config.default_configuration
             row: dict[str, Any] = {"configuration": name, "method": method, "bits": _bits(model, name), "sets": {}}
             for set_name, (source, reference) in sets.items():
                 out = Path(scratch) / "result.json"
                 for beam in (1, 4):
-                    command = ["evaluate", str(directory), "--source", str(source), "--reference", str(reference)]
+                    command = ["evaluate", str(directory), "--config", name, "--source", str(source)]
+                    command += ["--reference", str(reference)]
                     command += ["--json", str(out), "--beam", str(beam), *(["--limit", str(limit)] if limit else [])]
                     command += ["--checkpoint", str(checkpoint)] if number == 0 and beam == 1 else []
                     _run(command)

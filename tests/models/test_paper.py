@@ -84,10 +84,13 @@ def test_whole_models_are_coded_and_measured(tmp_path, tiny_checkpoint):
         path.write_text("".join(f"{line}\n" for line in sentences(3, 6)))
     request = Request("tiny", find_config("flat-2"), (), "specialised", 2, "greedy", None)
     export(read_checkpoint(tmp_path / "checkpoint"), [text], request, tmp_path / "made", notes="", overwrite=False)
-    retrained = {"learned": tmp_path / "made"}
+    nested = Request("tiny", find_config("flat-4"), (find_config("flat-2"),), "progressive", 4, "alternating", None)
+    export(read_checkpoint(tmp_path / "checkpoint"), [text], nested, tmp_path / "nested", notes="", overwrite=False)
+    retrained = [("learned", tmp_path / "made", None), ("nested", tmp_path / "nested", "flat-2")]
     found = paper.models(tmp_path / "checkpoint", [text], {"toy": pair}, ["flat-2"], retrained, None)
     methods = {row["method"]: row for row in found["models"]}
-    assert list(methods) == ["greedy", "alternating", paper.COMPENSATED, "learned"]
+    assert list(methods) == ["greedy", "alternating", paper.COMPENSATED, "learned", "nested"]
+    assert methods["nested"]["configuration"] == "flat-2"
     assert methods["learned"]["sets"]["toy"]["4"]["bleu"] == methods["greedy"]["sets"]["toy"]["4"]["bleu"]
     assert methods["learned"]["bits"] == {"Emb": 2, "Dec": 2, "Enc": 2, "all": 2}
     figures = methods["greedy"]["sets"]["toy"]
