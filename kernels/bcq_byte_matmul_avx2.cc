@@ -1,17 +1,23 @@
-// AVX2: the product of bytes of bcq_matmul.h, in 16-bit lanes: vpmaddubsw saturates, and with signs apart it takes as
-// many operations.
+// AVX2: the product of bytes of bcq_matmul.h.
 //
-// Unpacked weights lie [8 rows each][4 columns each][8 rows][4 columns] as W + 128 in int16; the surplus, 128 *
-// sum(xq), is taken off at the end. Columns j, j + 8, j + 16 and j + 24 of a chunk come together: they are bit j of a
-// code word's four bytes. The highest bit comes first, where vpblendvb looks; doubling a byte brings the next one
-// there.
+// vpmaddubsw multiplies unsigned bytes by signed ones and adds two products up in 16 bits. With A the sum of a row's
+// |a_i| and U that of those a_i that a code's bits call for, W = 2 U - A, so that
 //
-//     unpacking, for each 32 weights       count           multiplying, for each 16 products    count   Zen 3
-//     vpblendvb, vpaddb (codes)            2 for a plane   vpmaddwd                             1       p03
-//     vpaddb                               planes - 1      vpaddd                               1       p0123
-//     vpunpcklbw, vpunpckhbw               2               loads: 2 weights, 6 inputs           8 / 12
+//     sum_c W x = 2 sum_c U x - A sum_c x,      0 <= U <= A <= 127:  two products make 2 * 127 * 127 < 2^15.
 //
-// The bound is 32 products a cycle.
+// Of one plane U is 0 or A: weights of 0 and 1 and a factor A at the end, and 2 * 127 of them go 128 times into 16 bits.
+//
+// Unpacked weights lie [8 rows each][4 columns each][8 rows][4 columns]. Columns j, j + 8, j + 16 and j + 24 of a chunk
+// come together: they are bit j of a code word's four bytes. The highest bit comes first, where vpblendvb looks;
+// doubling a byte brings the next one there.
+//
+//     unpacking, for each 32 weights    count           multiplying, for each 32 products   count   one plane   Zen 3
+//     vpblendvb, vpaddb (codes)         2 for a plane   vpmaddubsw                          1       1           p03
+//     vpaddb                            planes - 1      vpmaddwd                            1       -           p03
+//                                                       vpaddd; vpaddw of one plane         1       1           p0123
+//                                                       loads: 1 weights, 12 inputs         13 / 12
+//
+// The bound is 32 products a cycle, 64 of one plane.
 
 #include <immintrin.h>
 
@@ -24,13 +30,14 @@ namespace avx2 {
 
 namespace {
 
-constexpr size_t kColumnsAtOnce = 6;  // 12 accumulators of 16 registers
-constexpr size_t kEight = 8;          // rows of a register of sums
-constexpr size_t kStep = 4 * kEight;  // weights of four columns
+constexpr size_t kColumnsAtOnce = 12;  // accumulators, of 16 registers
+constexpr size_t kEight = 8;           // rows of a register of sums
+constexpr size_t kStep = 4 * kEight;   // weights of four columns
+constexpr size_t kWordColumns = 512;   // whose sums of 0 and 1 times inputs are 16-bit numbers
 
 struct ByteIsa {
-  using Input = int16_t;
-  using Weight = int16_t;
+  using Input = int8_t;
+  using Weight = uint8_t;
 
   static void RoundScales(const BcqSegment& segment, size_t row, ByteTile* tile) {
     const uint16_t* scales = segment.scales + row - segment.scale_begin;
@@ -51,43 +58,60 @@ struct ByteIsa {
     }
   }
 
-  static ByteColumn Quantize(const float* x, size_t columns, size_t chunks, int16_t* xq) {
+  static ByteColumn Quantize(const float* x, size_t columns, size_t chunks, int8_t* xq) {
     const float s = avx2::Quantize(x, columns, chunks, kByteInputs, xq);
+    // Columns 0-7 and 8-15, then 16-23 and 24-31, byte by byte, become fours; the last first.
+    const __m256i pairs = _mm256_setr_epi8(7, 15, 6, 14, 5, 13, 4, 12, 3, 11, 2, 10, 1, 9, 0, 8,  //
+                                           7, 15, 6, 14, 5, 13, 4, 12, 3, 11, 2, 10, 1, 9, 0, 8);
+    const __m256i ones = _mm256_set1_epi16(1);
     __m256i sums = _mm256_setzero_si256();
     for (size_t chunk = 0; chunk < chunks; ++chunk, xq += kChunkColumns) {
-      auto* half = reinterpret_cast<__m256i*>(xq);
-      const __m256i ones = _mm256_set1_epi16(1), first = Load(half), second = Load(half + 1);  // columns 0-15, 16-31
-      sums = _mm256_add_epi32(sums, _mm256_add_epi32(_mm256_madd_epi16(first, ones), _mm256_madd_epi16(second, ones)));
-      // Columns 0-7 and 16-23, then 8-15 and 24-31, word by word, become fours; the last first.
-      const __m256i even = _mm256_permute2x128_si256(first, second, 0x20);
-      const __m256i odd = _mm256_permute2x128_si256(first, second, 0x31);
-      const __m256i low = _mm256_unpacklo_epi16(even, odd), high = _mm256_unpackhi_epi16(even, odd);
-      const __m256i pairs[2] = {_mm256_permute2x128_si256(high, low, 0x20), _mm256_permute2x128_si256(high, low, 0x31)};
-      const __m256i up = _mm256_shuffle_epi32(_mm256_unpackhi_epi32(pairs[0], pairs[1]), 0x4e);    // 7, 6 and 3, 2
-      const __m256i down = _mm256_shuffle_epi32(_mm256_unpacklo_epi32(pairs[0], pairs[1]), 0x4e);  // 5, 4 and 1, 0
-      _mm256_storeu_si256(half, _mm256_permute2x128_si256(up, down, 0x20));
-      _mm256_storeu_si256(half + 1, _mm256_permute2x128_si256(up, down, 0x31));
+      const __m256i inputs = Load(xq), paired = _mm256_shuffle_epi8(inputs, pairs);
+      sums = _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), inputs), ones));
+      const __m128i first = _mm256_castsi256_si128(paired), second = _mm256_extracti128_si256(paired, 1);
+      auto* fours = reinterpret_cast<__m128i*>(xq);
+      _mm_storeu_si128(fours, _mm_unpacklo_epi16(first, second));
+      _mm_storeu_si128(fours + 1, _mm_unpackhi_epi16(first, second));
     }
     return {s, SumOfLanes(sums)};
   }
 
-  static void Unpack(const ByteTile& tile, int16_t* weights) {
+  static void Unpack(const ByteTile& tile, uint8_t* weights) {
     Unroll<kMaxBytePlanes>([&](auto i) {
       if (tile.num_planes == i + 1) UnpackPlanes<i + 1>(tile, weights);
     });
   }
 
-  static void Multiply(const ByteTile& tile, const int16_t* weights, const int16_t* xq, const ByteColumn* s, size_t n,
+  static void Multiply(const ByteTile& tile, const uint8_t* weights, const int8_t* xq, const ByteColumn* s, size_t n,
                        const ByteOutput& output) {
     const size_t width = tile.chunks * kChunkColumns;
     for (size_t row = 0; row < output.last; row += kEight, weights += kEight * width) {
-      size_t j = 0;
-      for (; j + kColumnsAtOnce <= n; j += kColumnsAtOnce) {
-        Columns<kColumnsAtOnce>(tile, row, weights, xq + j * width, s + j, j, output);
+      __m256i total = _mm256_setzero_si256();
+      for (int i = 0; i < tile.num_planes; ++i) {
+        total = _mm256_add_epi32(total, _mm256_abs_epi32(Load(tile.a[i] + row)));
       }
+      const auto columns = [&](auto count, size_t j) {
+        __m256i sums[count];
+        if (tile.num_planes == 1) {
+          SumsOfOnePlane<count>(weights, xq + j * width, width, sums);
+          Unroll<count>([&](auto c) {
+            const __m256i input_sum = _mm256_set1_epi32(s[j + c].sum);
+            sums[c] = _mm256_mullo_epi32(total, _mm256_sub_epi32(_mm256_add_epi32(sums[c], sums[c]), input_sum));
+          });
+        } else {
+          Sums<count>(weights, xq + j * width, width, sums);
+          Unroll<count>([&](auto c) {
+            const __m256i surplus = _mm256_mullo_epi32(total, _mm256_set1_epi32(s[j + c].sum));
+            sums[c] = _mm256_sub_epi32(_mm256_add_epi32(sums[c], sums[c]), surplus);
+          });
+        }
+        Store<count>(tile, row, sums, s + j, j, output);
+      };
+      size_t j = 0;
+      for (; j + kColumnsAtOnce <= n; j += kColumnsAtOnce) columns(std::integral_constant<size_t, kColumnsAtOnce>{}, j);
       Unroll<kColumnsAtOnce>([&](auto left) {
         if constexpr (left > 0) {
-          if (n - j == left) Columns<left>(tile, row, weights, xq + j * width, s + j, j, output);
+          if (n - j == left) columns(left, j);
         }
       });
     }
@@ -102,63 +126,82 @@ struct ByteIsa {
   }
 
   template <int Planes>
-  static void UnpackPlanes(const ByteTile& tile, int16_t* weights) {
+  static void UnpackPlanes(const ByteTile& tile, uint8_t* weights) {
+    const __m256i zero = _mm256_setzero_si256();
     for (size_t row = 0; row < tile.num_blocks * kBlockRows; row += kEight) {
-      __m256i plus[Planes], minus[Planes];  // the first plane's with 128
+      __m256i set[Planes], clear[Planes];  // what a bit adds to U
       Unroll<Planes>([&](auto i) {
-        const __m256i a = FourTimes(Load(tile.a[i] + row));
-        const __m256i base = _mm256_set1_epi8(i == 0 ? -128 : 0);
-        plus[i] = _mm256_add_epi8(base, a);
-        minus[i] = _mm256_sub_epi8(base, a);
+        __m256i a = Load(tile.a[i] + row);
+        if constexpr (Planes == 1) a = _mm256_sign_epi32(_mm256_set1_epi32(1), a);
+        set[i] = FourTimes(_mm256_max_epi32(a, zero));
+        clear[i] = FourTimes(_mm256_max_epi32(_mm256_sub_epi32(zero, a), zero));
       });
       const size_t first_word = row / kBlockRows * kBlockRows * tile.chunks + row % kBlockRows;
       for (size_t chunk = 0; chunk < tile.chunks; ++chunk) {
         __m256i codes[Planes];
         Unroll<Planes>([&](auto i) { codes[i] = Load(tile.planes[i] + first_word + chunk * kBlockRows); });
         for (size_t step = 0; step < 8; ++step, weights += kStep) {
-          __m256i w = _mm256_setzero_si256();
+          __m256i u = zero;
           Unroll<Planes>([&](auto i) {
-            w = _mm256_add_epi8(w, _mm256_blendv_epi8(minus[i], plus[i], codes[i]));
+            u = _mm256_add_epi8(u, _mm256_blendv_epi8(clear[i], set[i], codes[i]));
             codes[i] = _mm256_add_epi8(codes[i], codes[i]);
           });
-          auto* out = reinterpret_cast<__m256i*>(weights);
-          _mm256_store_si256(out, _mm256_unpacklo_epi8(w, _mm256_setzero_si256()));      // rows 0, 1, 4, 5
-          _mm256_store_si256(out + 1, _mm256_unpackhi_epi8(w, _mm256_setzero_si256()));  // rows 2, 3, 6, 7
+          _mm256_store_si256(reinterpret_cast<__m256i*>(weights), u);
         }
       }
     }
   }
 
+  static __m256i FourInputs(const int8_t* xq) {
+    int32_t four;
+    __builtin_memcpy(&four, xq, sizeof four);
+    return _mm256_set1_epi32(four);
+  }
+
   // sums[c]: of the products of eight rows with column c.
-  template <int C>
-  static void Sums(const int16_t* weights, const int16_t* xq, size_t width, __m256i* sums) {
-    __m256i outer[C], inner[C];  // rows 0, 1, 4, 5 and 2, 3, 6, 7, each in two lanes
-    Unroll<C>([&](auto c) { outer[c] = inner[c] = _mm256_setzero_si256(); });
-    for (size_t k = 0; k < width; k += 4, weights += kStep) {
-      const __m256i first = Load(weights), second = Load(weights + kStep / 2);
+  template <size_t C>
+  static void Sums(const uint8_t* weights, const int8_t* xq, size_t width, __m256i* sums) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    __m256i total[C];
+    Unroll<C>([&](auto c) { total[c] = _mm256_setzero_si256(); });
+    for (const int8_t* end = xq + width; xq < end; xq += 4, weights += kStep) {
+      const __m256i w = Load(weights);
       Unroll<C>([&](auto c) {
-        int64_t four;
-        __builtin_memcpy(&four, xq + c * width + k, sizeof four);
-        const __m256i inputs = _mm256_set1_epi64x(four);
-        outer[c] = AddInts(outer[c], _mm256_madd_epi16(first, inputs));
-        inner[c] = AddInts(inner[c], _mm256_madd_epi16(second, inputs));
+        total[c] = AddInts(total[c], _mm256_madd_epi16(_mm256_maddubs_epi16(w, FourInputs(xq + c * width)), ones));
       });
     }
-    Unroll<C>([&](auto c) { sums[c] = _mm256_hadd_epi32(outer[c], inner[c]); });
+    Unroll<C>([&](auto c) { sums[c] = total[c]; });
+  }
+
+  // The same for weights of 0 and 1.
+  template <size_t C>
+  static void SumsOfOnePlane(const uint8_t* weights, const int8_t* xq, size_t width, __m256i* sums) {
+    Unroll<C>([&](auto c) { sums[c] = _mm256_setzero_si256(); });
+    for (size_t k = 0; k < width; k += kWordColumns) {
+      __m256i words[C];
+      Unroll<C>([&](auto c) { words[c] = _mm256_setzero_si256(); });
+      for (const int8_t* end = xq + std::min(kWordColumns, width - k); xq < end; xq += 4, weights += kStep) {
+        const __m256i w = Load(weights);
+        Unroll<C>([&](auto c) {
+          words[c] = AddShorts(words[c], _mm256_maddubs_epi16(w, FourInputs(xq + c * width)));
+        });
+      }
+      Unroll<C>([&](auto c) {
+        sums[c] = _mm256_add_epi32(sums[c], _mm256_madd_epi16(words[c], _mm256_set1_epi16(1)));
+      });
+    }
   }
 
   // Eight rows of the tile from `row` on.
-  template <int C>
-  static void Columns(const ByteTile& tile, size_t row, const int16_t* weights, const int16_t* xq, const ByteColumn* s,
-                      size_t j, const ByteOutput& output) {
-    __m256i sums[C];
-    Sums<C>(weights, xq, tile.chunks * kChunkColumns, sums);
+  template <size_t C>
+  static void Store(const ByteTile& tile, size_t row, const __m256i* sums, const ByteColumn* s, size_t j,
+                    const ByteOutput& output) {
     const float* bias = output.product->bias;
     const size_t first = std::max(row, output.first) - row, last = std::min(row + kEight, output.last) - row;
     const __m256 rho = _mm256_loadu_ps(tile.rho + row);
-    for (int c = 0; c < C; ++c) {
-      const __m256i sum = _mm256_sub_epi32(sums[c], _mm256_set1_epi32(128 * s[c].sum));
-      const __m256 values[1] = {_mm256_mul_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), rho), _mm256_set1_ps(s[c].s))};
+    for (size_t c = 0; c < C; ++c) {
+      const __m256 values[1] = {
+          _mm256_mul_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sums[c]), rho), _mm256_set1_ps(s[c].s))};
       StoreRows(values, bias ? bias + output.row + row : nullptr, first, last, output.At(j + c) + row);
     }
   }

@@ -109,9 +109,8 @@ size_t BcqMatmulScratchBytes(size_t columns) {
 }
 
 size_t BcqByteMatmulScratchBytes(size_t columns, size_t n) {
-  // Two bytes a number, as AVX2 has them.
   const size_t width = (columns + kChunkColumns - 1) / kChunkColumns * kChunkColumns;
-  return 2 * width * (kByteTileRows + std::min(n, kByteColumns));
+  return width * (kByteTileRows + std::min(n, kByteColumns));
 }
 
 bool IsByteMatrix(const BcqMatrix& matrix, int most_planes) {

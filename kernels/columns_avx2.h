@@ -34,8 +34,18 @@ inline int32_t SumOfLanes(__m256i v) {
   return _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1)));
 }
 
+inline void StoreInts(__m256i v, int16_t* to) {
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), words);
+}
+inline void StoreInts(__m256i v, int8_t* to) {
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_packs_epi16(words, words));
+}
+
 // xq[c] = rint(x[c] * (most / max|x|)), zeros up to chunks * 32; returns max|x| / most, 0 if all are zeros.
-inline float Quantize(const float* x, size_t columns, size_t chunks, float most, int16_t* xq) {
+template <typename Integer>
+inline float Quantize(const float* x, size_t columns, size_t chunks, float most, Integer* xq) {
   __m256 largest = _mm256_setzero_ps();
   size_t c = 0;
   for (; c + 8 <= columns; c += 8) largest = _mm256_max_ps(largest, Magnitudes(_mm256_loadu_ps(x + c)));
@@ -45,12 +55,10 @@ inline float Quantize(const float* x, size_t columns, size_t chunks, float most,
   for (; c < columns; ++c) maximum = std::max(maximum, x[c] < 0 ? -x[c] : x[c]);
   const float inverse = maximum < kSmallestMaximum ? 0.0f : most / maximum;
   for (c = 0; c + 8 <= columns; c += 8) {
-    const __m256i q = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + c), _mm256_set1_ps(inverse)));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(xq + c),
-                     _mm_packs_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1)));
+    StoreInts(_mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + c), _mm256_set1_ps(inverse))), xq + c);
   }
-  for (; c < columns; ++c) xq[c] = static_cast<int16_t>(_mm_cvtss_si32(_mm_set_ss(x[c] * inverse)));
-  std::fill(xq + columns, xq + chunks * kChunkColumns, int16_t{0});
+  for (; c < columns; ++c) xq[c] = static_cast<Integer>(_mm_cvtss_si32(_mm_set_ss(x[c] * inverse)));
+  std::fill(xq + columns, xq + chunks * kChunkColumns, Integer{0});
   return inverse == 0 ? 0.0f : maximum / most;
 }
 
