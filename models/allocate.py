@@ -74,7 +74,7 @@ def measure(checkpoint: Checkpoint, held_out: HeldOut) -> dict[str, list[Option]
     with tqdm(total=sum(map(len, parts.values())), desc="measuring", unit="option") as bar:
         for part, rules in parts.items():
             for rule in rules:
-                names = [name for glob in rule.match for name in matching(glob, shapes)]
+                names = matching(shapes, *rule.match)
                 allocation = {name: rule.segments(shapes[name][0]) for name in names}
                 replaced = {name: coded(checkpoint.tensors[name], allocation[name]) for name in names}
                 loss = held_out.measure({**checkpoint.tensors, **replaced}, bleu=False)["loss"] - plain

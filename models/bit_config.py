@@ -70,7 +70,7 @@ class BitConfig:
     def winners(self, architecture: Architecture) -> dict[str, Rule]:
         """Matrix -> the rule that wins."""
         shapes = matrix_shapes(architecture)
-        winners = {name: rule for rule in self.rules for glob in rule.match for name in matching(glob, shapes)}
+        winners = {name: rule for rule in self.rules for name in matching(shapes, *rule.match)}
         if missing := [name for name in shapes if name not in winners]:
             raise BitConfigError(f"The configuration {self.name!r} has no rule for the matrix {missing[0]!r}.")
         return {name: winners[name] for name in shapes}

@@ -368,12 +368,13 @@ def allocation_fault(architecture: Architecture, depth: int, allocation: Allocat
     return None
 
 
-def matching(pattern: str, matrices: Iterable[str]) -> list[str]:
+def matching(matrices: Iterable[str], *globs: str) -> list[str]:
     """Matrices that a glob names, in full (`decoder.*.ffn.inner`) or by a block they belong to (`decoder.*.ffn`)."""
     result = []
     for name in matrices:
         parts = name.split(".")
-        if any(fnmatch.fnmatchcase(".".join(parts[: n + 1]), pattern) for n in range(len(parts))):
+        blocks = [".".join(parts[: n + 1]) for n in range(len(parts))]
+        if any(fnmatch.fnmatchcase(block, glob) for glob in globs for block in blocks):
             result.append(name)
     return result
 
@@ -443,7 +444,7 @@ class ModelDirectory:
         """
         allocation = dict(self.allocation(self.config.default_configuration))
         for pattern, count in planes.items():
-            matched = matching(pattern, self.config.matrices)
+            matched = matching(self.config.matrices, pattern)
             if not matched:
                 raise UnavailableConfiguration(f"{pattern!r} matches no matrix of this model.")
             if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_PLANES:

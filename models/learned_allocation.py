@@ -48,7 +48,7 @@ def learn(
     shapes = matrix_shapes(checkpoint.architecture)
     curves = {}
     for part, each in options.items():
-        names = [name for glob in each[0].rule.match for name in matching(glob, shapes)]
+        names = matching(shapes, *each[0].rule.match)
         curves[part] = _Curve({name: checkpoint.tensors[name] for name in names}, each, cost)
     least = sum(curve.costs[0].item() for curve in curves.values())
     if least > budget:

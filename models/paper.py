@@ -92,7 +92,7 @@ def sensitivity(tests: BlockTests) -> dict[str, Any]:
     with tqdm(total=len(SOLVERS) * len(BLOCKS) * len(PLANES), desc="sensitivity", unit="model") as bar:
         for solver in SOLVERS:
             for block, globs in BLOCKS.items():
-                names = [name for glob in globs for name in matching(glob, tests.shapes)]
+                names = matching(tests.shapes, *globs)
                 row = table.setdefault(solver, {}).setdefault(block, {})
                 for planes in PLANES:
                     row[str(planes)] = tests.bleu({name: tests.coded(name, solver, planes) for name in names})
@@ -102,7 +102,7 @@ def sensitivity(tests: BlockTests) -> dict[str, Any]:
 
 def embedding(tests: BlockTests) -> dict[str, Any]:
     """Figure 3: solver -> a list of (name, bits a weight, BLEU)."""
-    names = [name for glob in BLOCKS["Emb"] for name in matching(glob, tests.shapes)]
+    names = matching(tests.shapes, *BLOCKS["Emb"])
     rules = {f"r = {ratio}": Rule(("*",), None, 4, ratio) for ratio in RATIOS}
     rules |= {f"flat {planes}": Rule(("*",), planes, None, None) for planes in PLANES}
     curves: dict[str, list[dict[str, Any]]] = {}
@@ -186,7 +186,7 @@ def _bits(model: ModelDirectory, configuration: str) -> dict[str, float]:
     allocation, shapes = model.allocation(configuration), matrix_shapes(model.config.architecture)
 
     def mean(globs: Sequence[str]) -> float:
-        names = [name for glob in globs for name in matching(glob, shapes)]
+        names = matching(shapes, *globs)
         bits = sum((s.end - s.begin) * s.planes * shapes[n][1] for n in names for s in allocation[n])
         return round(bits / sum(shapes[n][0] * shapes[n][1] for n in names), 2)
 

@@ -301,9 +301,8 @@ def coded_from(phases: Sequence[Phase], matrices: Mapping[str, tuple[int, int]])
     """Matrix -> the phase from which on it is coded."""
     first: dict[str, int] = {}
     for number, phase in enumerate(phases):
-        for glob in phase.code:
-            for name in matching(glob, matrices):
-                first.setdefault(name, number)
+        for name in matching(matrices, *phase.code):
+            first.setdefault(name, number)
     if missing := [name for name in matrices if name not in first]:
         raise RecipeError(f"No phase codes the matrix {missing[0]!r}.")
     return {name: first[name] for name in matrices}
@@ -313,7 +312,7 @@ def frozen_tensors(phase: Phase, parameters: Mapping[str, Tensor]) -> set[str]:
     """Names of the parameters that a phase freezes; a matrix takes its scales with it."""
     frozen: set[str] = set()
     for glob in phase.freeze:
-        if not (found := matching(glob, parameters)):
+        if not (found := matching(parameters, glob)):
             raise RecipeError(f"The phase {phase.name!r} freezes {glob!r}, which matches no tensor.")
         frozen |= set(found)
     return frozen

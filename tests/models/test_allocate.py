@@ -108,7 +108,7 @@ def test_training_leaves_few_planes_to_what_the_output_does_not_depend_on(tiny_c
 
     def options(part: str) -> list[Option]:
         rules = [Rule((part,), planes, None, None) for planes in (4, 3, 2, 1)]
-        sizes = [shapes[name] for name in matching(part, shapes)]
+        sizes = [shapes[name] for name in matching(shapes, part)]
         return [Option(rule, sum(r * c for r, c in sizes) * (rule.planes or 0), 0, 0.0) for rule in rules]
 
     parts = {part: options(part) for part in sub_layers(checkpoint.architecture) if "encoder_attention" not in part}

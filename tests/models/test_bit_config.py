@@ -175,11 +175,12 @@ def test_an_unknown_name_lists_the_known_ones():
 
 def test_globs_match_names_and_blocks():
     names = matrix_shapes(ARCHITECTURE)
-    assert matching("decoder.*.ffn", names) == ["decoder.0.ffn.inner", "decoder.0.ffn.outer"]
-    assert matching("encoder", names) == [name for name in names if name.startswith("encoder.")]
-    assert matching("output", names) == []
-    assert matching("*", names) == list(names)
-    assert matching("ffn", names) == []
+    assert matching(names, "decoder.*.ffn") == ["decoder.0.ffn.inner", "decoder.0.ffn.outer"]
+    assert matching(names, "encoder") == [name for name in names if name.startswith("encoder.")]
+    assert matching(names, "output") == []
+    assert matching(names, "*") == list(names)
+    assert matching(names, "ffn") == []
+    assert matching(names, "encoder", "decoder", "*.0") == matching(names, "*coder")
 
 
 def test_clusters_of_a_small_vocabulary_may_be_empty():
