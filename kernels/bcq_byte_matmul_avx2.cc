@@ -5,7 +5,8 @@
 //
 //     sum_c W x = 2 sum_c U x - A sum_c x,      0 <= U <= A <= 127:  two products make 2 * 127 * 127 < 2^15.
 //
-// Of one plane U is 0 or A: weights of 0 and 1 and a factor A at the end, and 2 * 127 of them go 128 times into 16 bits.
+// Of one plane U is 0 or A: weights of 0 and 1 and a factor A at the end, and 2 * 127 of them go 128 times into 16
+// bits.
 //
 // Unpacked weights lie [8 rows each][4 columns each][8 rows][4 columns]. Columns j, j + 8, j + 16 and j + 24 of a chunk
 // come together: they are bit j of a code word's four bytes. The highest bit comes first, where vpblendvb looks;
@@ -182,13 +183,10 @@ struct ByteIsa {
       Unroll<C>([&](auto c) { words[c] = _mm256_setzero_si256(); });
       for (const int8_t* end = xq + std::min(kWordColumns, width - k); xq < end; xq += 4, weights += kStep) {
         const __m256i w = Load(weights);
-        Unroll<C>([&](auto c) {
-          words[c] = AddShorts(words[c], _mm256_maddubs_epi16(w, FourInputs(xq + c * width)));
-        });
+        Unroll<C>([&](auto c) { words[c] = AddShorts(words[c], _mm256_maddubs_epi16(w, FourInputs(xq + c * width))); });
       }
-      Unroll<C>([&](auto c) {
-        sums[c] = _mm256_add_epi32(sums[c], _mm256_madd_epi16(words[c], _mm256_set1_epi16(1)));
-      });
+      Unroll<C>(
+          [&](auto c) { sums[c] = _mm256_add_epi32(sums[c], _mm256_madd_epi16(words[c], _mm256_set1_epi16(1))); });
     }
   }
 
@@ -200,8 +198,7 @@ struct ByteIsa {
     const size_t first = std::max(row, output.first) - row, last = std::min(row + kEight, output.last) - row;
     const __m256 rho = _mm256_loadu_ps(tile.rho + row);
     for (size_t c = 0; c < C; ++c) {
-      const __m256 values[1] = {
-          _mm256_mul_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sums[c]), rho), _mm256_set1_ps(s[c].s))};
+      const __m256 values[1] = {_mm256_mul_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sums[c]), rho), _mm256_set1_ps(s[c].s))};
       StoreRows(values, bias ? bias + output.row + row : nullptr, first, last, output.At(j + c) + row);
     }
   }

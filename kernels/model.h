@@ -101,7 +101,7 @@ struct Model {
   LayerNorm encoder_norm, decoder_norm;  // pre-norm models only
   Positions positions;
   std::deque<std::vector<float>> widened;  // vectors that the table has in float16
-  uint64_t weight_bytes = 0;  // of the table's tensors, what this model's segments touch
+  uint64_t weight_bytes = 0;               // of the table's tensors, what this model's segments touch
 };
 
 // Names and shapes of the tensor table, with checked look-ups.
