@@ -2,7 +2,7 @@
 
     OUT/state-STEP/     weights, their average, the optimizer (safetensors) and where the run is (JSON): written every
                         few minutes under a new name and renamed; a run goes on from the newest
-    OUT/model/          the result with the least validation loss of the last phase
+    OUT/model/          the result with the least validation loss of the last phase (of nested codes, mean of all)
     OUT/log.jsonl       a line every few steps and for every validation
     OUT/loss.png        the log as a plot
 
@@ -77,7 +77,7 @@ class Progress:
 
     Attributes:
         batch: of the epoch, the next to take.
-        best: least validation loss of this phase.
+        best: least validation loss of this phase, the mean of its versions'.
         recipe: digest of what the run was started with.
     """
 
@@ -276,14 +276,15 @@ class _Run:
 
     def validate(self, held_out: HeldOut, log: "Log") -> None:
         """Measures every version, and writes the result if it is the best of the last phase so far."""
-        first = None
+        losses: list[float] = []
         for label, tensors in self._objective.versions(self.values()):
-            figures = held_out.measure(tensors, bleu=first is None)
+            figures = held_out.measure(tensors, bleu=not losses)
             log.add(self.progress, "validation", {"version": label, **figures})
             tqdm.write(f"step {self.progress.step} {label} " + " ".join(f"{k} {v:.4f}" for k, v in figures.items()))
-            first = figures["loss"] if first is None else first
-        if first is not None and (self.progress.best is None or first < self.progress.best):
-            self.progress = replace(self.progress, best=first)
+            losses.append(figures["loss"])
+        mean = sum(losses) / len(losses)
+        if self.progress.best is None or mean < self.progress.best:
+            self.progress = replace(self.progress, best=mean)
             if self.progress.phase == len(self._objective.schedules) - 1:
                 self._objective.write(self.values(), self._out / MODEL)
 

@@ -24,7 +24,7 @@ from models.format import Ids, open_model
 from models.recipe import RECIPES, RecipeError, RetrainRecipe, Schedule, TrainRecipe, read_recipe
 from models.retrain import Begun, Retraining, Target, divergence, retrain_recipe
 from models.train import reversed_checkpoint, train_recipe
-from models.trainer import TrainingError, label_loss, rate
+from models.trainer import Log, TrainingError, _Run, label_loss, rate
 from models.transformer import Transformer
 from tests.models.conftest import sentences
 from tests.models.test_export import dequantize
@@ -491,6 +491,35 @@ def test_pnr_replaces_the_weights_every_period(tmp_path, shared):
     assert len(embedding[-1].detach().abs().unique()) == 1
     inner = objective.parameters["encoder.0.ffn.inner"]
     assert len(inner[0].detach().abs().unique()) > 16  # not coded in this phase
+
+
+def test_the_best_of_nested_codes_is_the_best_on_the_mean_of_their_widths(tmp_path):
+    """The first width alone was best before training, so it would keep what was not trained."""
+    losses = iter([(1.70, 3.0), (1.74, 2.0), (1.71, 2.5)])
+    writes: list[Path] = []
+
+    class Widths:
+        parameters = {"w": torch.nn.Parameter(torch.ones(2))}  # noqa: RUF012 - a mapping that nobody changes
+        schedules = (Schedule(1, 0, 1e-3),)
+
+        def enter(self, phase: int, *, resumed: bool) -> list[str]:
+            return []
+
+        def versions(self, values):
+            yield from (("a width", {"loss": torch.tensor(loss)}) for loss in next(losses))
+
+        def write(self, values, path: Path) -> None:
+            writes.append(path)
+
+    class Losses:
+        def measure(self, tensors, *, bleu: bool) -> dict[str, float]:
+            return {"loss": tensors["loss"].item()}
+
+    run = _Run(read_recipe(RetrainRecipe, written(tmp_path, PREFIX)), Widths(), tmp_path / "run")
+    tmp_path.joinpath("run").mkdir()
+    for wanted in (1, 2, 2):
+        run.validate(Losses(), Log(tmp_path / "run/log.jsonl", run.progress))
+        assert len(writes) == wanted
 
 
 def test_prefix_training_draws_every_number_of_planes(tmp_path, shared):
