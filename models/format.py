@@ -244,10 +244,9 @@ class Vectors(NamedTuple):
         """Of the tensors of a file."""
         return cls("output.bias" in tensors, tensors[A_VECTOR].dtype == np.float16)
 
-    @property
-    def width(self) -> int:
-        """Bytes of a number."""
-        return 2 if self.half else 4
+    def bytes(self, architecture: Architecture) -> int:
+        """Of all of them."""
+        return (2 if self.half else 4) * sum(vector_sizes(architecture, output_bias=self.output_bias).values())
 
 
 def vector_sizes(architecture: Architecture, *, output_bias: bool) -> dict[str, int]:
@@ -331,10 +330,9 @@ def matrix_bytes(segments: Sequence[Segment], columns: int, group_size: int | No
 
 def model_bytes(architecture: Architecture, group_size: int | None, allocation: Allocation, vectors: Vectors) -> int:
     """Every byte needed to translate, tokenizer aside."""
-    sizes = vector_sizes(architecture, output_bias=vectors.output_bias)
     shapes = matrix_shapes(architecture)
     coded = sum(matrix_bytes(allocation[name], columns, group_size) for name, (_, columns) in shapes.items())
-    return coded + vectors.width * sum(sizes.values())
+    return coded + vectors.bytes(architecture)
 
 
 def bits_per_weight(architecture: Architecture, allocation: Allocation) -> float:
@@ -506,8 +504,7 @@ class ModelDirectory:
     def _shared_bytes(self, mapped: Mapped, group: Sequence[Allocation]) -> int:
         """Of allocations that one file serves."""
         architecture, group_size = self.config.architecture, mapped.weights.codes.group_size
-        vectors = Vectors.of(mapped.tensors)
-        size = vectors.width * sum(vector_sizes(architecture, output_bias=vectors.output_bias).values())
+        size = Vectors.of(mapped.tensors).bytes(architecture)
         for name, (_, columns) in matrix_shapes(architecture).items():
             segments = [segment for allocation in group for segment in allocation[name]]
             size += matrix_plane_bytes(sorted(segments, key=lambda segment: -segment.planes), columns)
