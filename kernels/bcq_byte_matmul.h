@@ -61,7 +61,8 @@ void ByteMatmul(const Product* products, size_t num_products, const float* x, si
     for (size_t c = 0; c < count; ++c) s[c] = Isa::Quantize(x + (j + c) * x_stride, columns, chunks, xq + c * width);
     for (size_t p = 0; p < num_products; ++p) {
       const BcqMatrix& matrix = *products[p].weight;
-      for (const BcqSegment& segment : matrix.segments) {
+      for (const BcqSegment& whole : matrix.segments) {
+        const BcqSegment segment = products[p].Taken(whole);
         const size_t end = (segment.end + kBlockRows - 1) / kBlockRows;
         for (size_t block = segment.begin / kBlockRows; block < end; block += kByteTileBlocks) {
           const size_t row = block * kBlockRows;

@@ -35,6 +35,7 @@
 #ifndef SUB3_KERNELS_BCQ_MATMUL_H_
 #define SUB3_KERNELS_BCQ_MATMUL_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -74,12 +75,21 @@ struct BcqMatrix {
   std::vector<BcqSegment> segments;
 };
 
-// One of several products of the same X: Q, K and V share the quantised column and its tables.
+// One of several products of the same X: Q, K and V share the quantised column and its tables. Of W only the rows
+// [begin, end) are taken, both multiples of 16 but for W's last, and only their part of Y is written.
 struct Product {
   const BcqMatrix* weight;
   const float* bias;  // [rows] or null
   float* y;           // [n, rows] with rows y_stride apart
   size_t y_stride;
+  size_t begin, end;
+
+  // The rows of a segment that are taken; none if its end is not above its begin.
+  BcqSegment Taken(BcqSegment segment) const {
+    segment.begin = std::max(segment.begin, begin);
+    segment.end = std::min(segment.end, end);
+    return segment;
+  }
 };
 
 // Bytes of scratch memory for any number of products of `columns` inputs.

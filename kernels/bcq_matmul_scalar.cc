@@ -129,7 +129,7 @@ void BcqMatmul(const Product* products, size_t num_products, const float* x, siz
     for (size_t p = 0; p < num_products; ++p) {
       const Product& product = products[p];
       float* y = product.y + j * product.y_stride;
-      for (size_t row = 0; row < product.weight->rows; ++row) {
+      for (size_t row = product.begin; row < product.end; ++row) {
         const float value = RowProduct(*product.weight, row, tables) * scale;
         y[row] = product.bias ? value + product.bias[row] : value;
       }
@@ -151,7 +151,7 @@ void BcqByteMatmul(const Product* products, size_t num_products, const float* x,
     for (size_t p = 0; p < num_products; ++p) {
       const Product& product = products[p];
       const BcqMatrix& matrix = *product.weight;
-      for (size_t row = 0; row < matrix.rows; ++row) {
+      for (size_t row = product.begin; row < product.end; ++row) {
         const BcqSegment& segment = SegmentOf(matrix, row);
         const ByteScales scales = RoundScales(matrix, segment, row);
         std::fill(weights, weights + columns, int8_t{0});

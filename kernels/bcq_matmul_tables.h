@@ -40,7 +40,8 @@ void TableProducts(const Product* products, size_t num_products, const float* x,
   for (size_t p = 0; p < num_products; ++p) {
     float* y[C];
     for (int c = 0; c < C; ++c) y[c] = products[p].y + (j + c) * products[p].y_stride;
-    for (const BcqSegment& segment : products[p].weight->segments) {
+    for (const BcqSegment& whole : products[p].weight->segments) {
+      const BcqSegment segment = products[p].Taken(whole);
       Isa::template Segment<C>(products[p], segment, tables, table_stride, s, y);
     }
   }

@@ -15,7 +15,8 @@ struct sub3_model {
 };
 
 struct sub3_batch {
-  explicit sub3_batch(const sub3::Model& model) : model(model), batch(model, {&sub3::ActiveIsa(), nullptr}) {}
+  explicit sub3_batch(const sub3::Model& model)
+      : model(model), batch(model, {&sub3::ActiveIsa(), nullptr, &sub3::ThreadPool::OfProcess()}) {}
   const sub3::Model& model;
   sub3::Batch batch;
 };
@@ -190,7 +191,9 @@ void Translate(const sub3::Model& model, const sub3_request& request, sub3_resul
   for (const sub3::Source& source : sources) longest_source = std::max(longest_source, source.num_tokens);
   CheckResult(*result, request.num_sources * request.num_hypotheses,
               *std::max_element(request.max_lengths, request.max_lengths + request.num_sources), longest_source);
-  sub3::Batch batch(model, {&sub3::ActiveIsa(), request.cancel});
+  sub3::ThreadPool& pool = sub3::ThreadPool::OfProcess();
+  const sub3::ThreadPool::Caller caller(&pool);
+  sub3::Batch batch(model, {&sub3::ActiveIsa(), request.cancel, &pool});
   batch.Add(sources);
   while (batch.num_running() > 0) {
     for (uint64_t id : batch.Step()) {
@@ -211,6 +214,7 @@ void BatchAdd(sub3_batch* batch, const sub3_sentence* sentences, uint64_t num_se
     Require(ids.insert(sentences[i].id).second && !batch->batch.Has(sentences[i].id),
             "Another sentence of the batch has the same id.");
   }
+  const sub3::ThreadPool::Caller caller(&sub3::ThreadPool::OfProcess());
   batch->batch.Add(sources);
 }
 
@@ -221,6 +225,7 @@ void BatchStep(sub3_batch* batch, uint64_t max_steps, const int32_t* interrupt, 
   const double seconds_before = running.cost().decode_seconds;
   progress->num_ended = progress->num_steps = progress->num_rows = 0;
   progress->workspace_bytes = progress->kv_cache_bytes = 0;
+  const sub3::ThreadPool::Caller caller(&sub3::ThreadPool::OfProcess());
   while (progress->num_steps < max_steps && progress->num_ended == 0 && running.num_running() > 0) {
     progress->num_rows += running.num_rows();
     ++progress->num_steps;
@@ -256,7 +261,8 @@ void Logits(const sub3::Model& model, const int32_t* source, uint64_t source_len
   Require(num_logits == target_length * config.target_vocab_size, "The logits' array does not fit the target.");
   RequireIds(source, source_length, config.source_vocab_size, "A source token is outside the vocabulary.");
   RequireIds(target, target_length, config.target_vocab_size, "A target token is outside the vocabulary.");
-  const sub3::Context context{&sub3::ActiveIsa(), nullptr};
+  const sub3::Context context{&sub3::ActiveIsa(), nullptr, &sub3::ThreadPool::OfProcess()};
+  const sub3::ThreadPool::Caller caller(context.pool);
   sub3::Workspace workspace;
   uint64_t peak_bytes = 0;
   const sub3::Encoded encoded = sub3::Encode(model, context, source, {0, source_length}, &workspace, &peak_bytes);
@@ -277,6 +283,14 @@ SUB3_EXPORT const char* sub3_isa(void) {
   const char* name = nullptr;
   Guard([&] { name = sub3::ActiveIsa().name; });
   return name;
+}
+
+SUB3_EXPORT int32_t sub3_set_threads(uint32_t threads) {
+  return Guard([&] {
+    constexpr uint32_t kMost = 256;
+    Require(threads >= 1 && threads <= kMost, "The number of threads must be from 1 to 256.");
+    sub3::ThreadPool::OfProcess().Resize(threads);
+  });
 }
 
 SUB3_EXPORT int32_t sub3_model_create(const sub3_config* config, const sub3_tensor* tensors, uint64_t num_tensors,
@@ -362,7 +376,7 @@ SUB3_EXPORT int32_t sub3_bcq_matmul(const char* isa, uint32_t bytes, const sub3_
     const auto multiply = bytes ? chosen.bcq_byte_matmul : chosen.bcq_matmul;
     void* scratch = workspace.Allocate<char>(bytes ? sub3::BcqByteMatmulScratchBytes(columns, n)
                                                    : sub3::BcqMatmulScratchBytes(columns));
-    const sub3::Product product{&matrix, nullptr, y, rows};
+    const sub3::Product product{&matrix, nullptr, y, rows, 0, rows};
     multiply(&product, 1, x, columns, columns, n, scratch);
   });
 }

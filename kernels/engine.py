@@ -52,6 +52,18 @@ def _check(status: int) -> None:
         raise _EXCEPTIONS.get(status, EngineError)(ffi.string(lib.sub3_last_error()).decode())
 
 
+def set_threads(threads: int) -> None:
+    """How many threads of this process compute at most, 1 at first.
+
+    A call takes one thread; while fewer calls than this run, the loops of one of them are shared out among the rest
+    (kernels/thread_pool.h). Results are the same to the bit.
+
+    Raises:
+        InvalidRequest: not from 1 to 256.
+    """
+    _check(lib.sub3_set_threads(threads))
+
+
 class Segment(NamedTuple):
     """Rows [begin, end) of a matrix that use `planes` planes (docs/design.md, "Codes")."""
 

@@ -157,6 +157,10 @@ const char* sub3_last_error(void);
  * one that is unknown or that this CPU lacks. */
 const char* sub3_isa(void);
 
+/* How many threads compute in this process at most, those that call included; 1 at first. A call that finds itself
+ * without others has its loops shared out among them; results are the same to the bit. */
+int32_t sub3_set_threads(uint32_t threads);
+
 int32_t sub3_model_create(const sub3_config* config, const sub3_tensor* tensors, uint64_t num_tensors,
                           const sub3_segment* segments, uint64_t num_segments, sub3_model** model);
 void sub3_model_destroy(sub3_model* model);

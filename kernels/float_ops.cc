@@ -166,15 +166,15 @@ void WeightRows(const float* scores, const float* const* values, size_t length, 
   Unroll<V>([&](auto i) { StorePart(out + i * kLanes, sums[i], i + 1 < V ? kLanes : valid); });
 }
 
-void Attend(const float* q, const float* const* keys, const float* const* values, size_t length, size_t heads,
-            size_t head_dim, float scale, float* scores, float* out) {
+void Attend(const float* q, const float* const* keys, const float* const* values, size_t length, Heads heads,
+            float scale, float* scores, float* out) {
   constexpr size_t kAtOnce = 4 * kLanes;  // four sums hide the latency of an addition
-  for (size_t h = 0; h < heads; ++h) {
-    const size_t head = h * head_dim, end = head + head_dim;
+  for (size_t h = heads.begin; h < heads.end; ++h) {
+    const size_t head = h * heads.dim, end = head + heads.dim;
     for (size_t t = 0; t < length; t += kLanes) {
       const float* sixteen[kLanes];
       for (size_t r = 0; r < kLanes; ++r) sixteen[r] = keys[std::min(t + r, length - 1)];  // softmax drops repetitions
-      ScoresOfSixteen(q + head, sixteen, head, head_dim, scale, scores + t);
+      ScoresOfSixteen(q + head, sixteen, head, heads.dim, scale, scores + t);
     }
     Softmax(scores, length);
     size_t i = head;
@@ -235,11 +235,11 @@ void Transpose(const float* k, size_t d, size_t length, size_t padded, size_t he
   }
 }
 
-void AttendAll(const float* q, const float* k, const float* v, size_t length, size_t heads, size_t head_dim,
-               float scale, float* scratch, float* out) {
-  const size_t d = heads * head_dim, padded = (length + kLanes - 1) / kLanes * kLanes;
+void AttendAll(const float* q, const float* k, const float* v, size_t length, size_t d, Heads heads, float scale,
+               float* scratch, float* out) {
+  const size_t head_dim = heads.dim, padded = Padded(length);
   float *keys = scratch, *scores = scratch + head_dim * padded;
-  for (size_t h = 0; h < heads; ++h) {
+  for (size_t h = heads.begin; h < heads.end; ++h) {
     const size_t head = h * head_dim;
     Transpose(k + head, d, length, padded, head_dim, keys);
     size_t t = 0;

@@ -13,6 +13,11 @@ namespace sub3 {
 
 enum class Activation { kRelu, kSwish, kGelu };
 
+// Heads [begin, end) of an attention, `dim` numbers each.
+struct Heads {
+  size_t begin, end, dim;
+};
+
 // One attention head's worth of keys or values is found by row pointer, so that the same code reads a contiguous
 // encoder output and a cache whose rows are scattered.
 struct FloatOps {
@@ -22,13 +27,13 @@ struct FloatOps {
   void (*layer_norm)(const float* x, const float* gain, const float* bias, float epsilon, size_t n, float* out);
   // In place: relu(x) = max(x, 0); swish(x) = x / (1 + e^-x); gelu(x) = x (1 + erf(x / sqrt 2)) / 2.
   void (*activate)(Activation activation, float* x, size_t n);
-  // out[h * d + i] = sum_t softmax_t(scale * q_h . keys[t]_h) * values[t][h * d + i], h < heads, d = head_dim.
-  // scores: scratch of AttendScratch(length) floats.
-  void (*attend)(const float* q, const float* const* keys, const float* const* values, size_t length, size_t heads,
-                 size_t head_dim, float scale, float* scores, float* out);
-  // The same for all `length` positions of a sentence at once: rows of q, k, v and out are heads * head_dim apart.
-  // scratch: AttendAllScratch(length, head_dim) floats.
-  void (*attend_all)(const float* q, const float* k, const float* v, size_t length, size_t heads, size_t head_dim,
+  // out[h * d + i] = sum_t softmax_t(scale * q_h . keys[t]_h) * values[t][h * d + i] of the heads h, d = heads.dim.
+  // scores: scratch of AttendScratch(length) floats; afterwards it has the last head's softmax.
+  void (*attend)(const float* q, const float* const* keys, const float* const* values, size_t length, Heads heads,
+                 float scale, float* scores, float* out);
+  // The same for all `length` positions of a sentence at once: rows of q, k, v and out are `width` apart.
+  // scratch: AttendAllScratch(length, heads.dim) floats.
+  void (*attend_all)(const float* q, const float* k, const float* v, size_t length, size_t width, Heads heads,
                      float scale, float* scratch, float* out);
   // log sum_i e^x[i]; `maximum` is that of x.
   float (*log_sum_exp)(const float* x, size_t n, float maximum);

@@ -11,14 +11,26 @@ namespace {
 // Of the encoder at a time: bounds the inner activations; each share unpacks the weights once.
 constexpr size_t kFfnRows = kByteColumns;
 
-size_t WidestInput(const Config& config) {
-  return std::max({config.d_model, config.encoder_ffn_dim, config.decoder_ffn_dim});
+constexpr size_t kCutRows = 64;  // what the products take at a time, or a multiple of it
+
+constexpr size_t kLeastWork = 20'000;  // of a part: less is done before a helper is told of it
+
+// Scratch memory for products of n columns and for attention that takes so many bytes.
+Scratch MakeScratch(const Model& model, const Context& context, size_t n, size_t attention_bytes,
+                    Workspace* workspace) {
+  const Config& config = model.config;
+  const size_t widest = std::max({config.d_model, config.encoder_ffn_dim, config.decoder_ffn_dim});
+  const size_t bytes = std::max({BcqMatmulScratchBytes(widest), BcqByteMatmulScratchBytes(widest, n), attention_bytes});
+  const size_t parts = context.pool->MaxWidth(), part_bytes = (bytes + 63) / 64 * 64;
+  return {workspace->Allocate<char>(parts * part_bytes), part_bytes, parts};
 }
 
-// Bytes of scratch for any product of n columns.
-size_t ScratchBytes(const Config& config, size_t n) {
-  const size_t widest = WidestInput(config);
-  return std::max(BcqMatmulScratchBytes(widest), BcqByteMatmulScratchBytes(widest, n));
+// body(part, parts, scratch of the part) for all parts of a loop, cut as the pool says if there is enough work in it,
+// which is counted in products of two numbers.
+template <typename Body>
+void ForParts(const Context& context, const Scratch& scratch, size_t work, const Body& body) {
+  const size_t parts = std::min({context.pool->Width(), scratch.parts, std::max<size_t>(work / kLeastWork, 1)});
+  context.pool->ForParts(parts, [&](size_t part) { body(part, parts, scratch.Of(part)); });
 }
 
 void Embed(const Model& model, const Isa& isa, const BcqMatrix& embedding, int32_t token, size_t position, float* out) {
@@ -55,26 +67,63 @@ struct Output {
   float* y;  // [n, rows]
 };
 
-// Linear layers of the same input x[n, columns], which is quantised once for each kind of product.
-void Apply(const Context& context, std::initializer_list<Output> outputs, const float* x, size_t n, void* scratch) {
-  constexpr size_t kMost = 3;
-  Product products[kMost], byte_products[kMost];
-  size_t count = 0, byte_count = 0, columns = 0;
-  for (const Output& output : outputs) {
-    const Linear& linear = *output.linear;
-    columns = linear.weight.columns;
-    (linear.bytes ? byte_products[byte_count++] : products[count++]) =
-        Product{&linear.weight, linear.bias, output.y, linear.weight.rows};
+// The row where part `part` of `parts` begins, a multiple of kCutRows: a row costs as much as it has planes, or, in a
+// product of bytes, as any other.
+size_t Cut(const Linear& linear, size_t part, size_t parts) {
+  const size_t rows = linear.weight.rows;
+  if (part == parts) return rows;
+  const auto cost = [&](const BcqSegment& segment) { return linear.bytes ? 1 : static_cast<size_t>(segment.planes); };
+  size_t before = 0;
+  for (const BcqSegment& segment : linear.weight.segments) before += (segment.end - segment.begin) * cost(segment);
+  before = before * part / parts;
+  for (const BcqSegment& segment : linear.weight.segments) {
+    const size_t whole = (segment.end - segment.begin) * cost(segment);
+    if (before < whole) return (segment.begin + before / cost(segment)) / kCutRows * kCutRows;
+    before -= whole;
   }
-  if (count > 0) context.isa->bcq_matmul(products, count, x, columns, columns, n, scratch);
-  if (byte_count > 0) context.isa->bcq_byte_matmul(byte_products, byte_count, x, columns, columns, n, scratch);
+  return rows;
+}
+
+// Linear layers of the same input x[n, columns], which is quantised once for each kind of product and each part.
+void Apply(const Context& context, std::initializer_list<Output> outputs, const float* x, size_t n,
+           const Scratch& scratch) {
+  const size_t columns = outputs.begin()->linear->weight.columns;
+  size_t rows = 0;
+  for (const Output& output : outputs) rows += output.linear->weight.rows;
+  ForParts(context, scratch, n * columns * rows, [&](size_t part, size_t parts, void* own) {
+    constexpr size_t kMost = 3;
+    Product products[kMost], byte_products[kMost];
+    size_t count = 0, byte_count = 0;
+    for (const Output& output : outputs) {
+      const Linear& linear = *output.linear;
+      (linear.bytes ? byte_products[byte_count++] : products[count++]) = Product{&linear.weight,
+                                                                                 linear.bias,
+                                                                                 output.y,
+                                                                                 linear.weight.rows,
+                                                                                 Cut(linear, part, parts),
+                                                                                 Cut(linear, part + 1, parts)};
+    }
+    if (count > 0) context.isa->bcq_matmul(products, count, x, columns, columns, n, own);
+    if (byte_count > 0) context.isa->bcq_byte_matmul(byte_products, byte_count, x, columns, columns, n, own);
+  });
 }
 
 void FeedForwardBlock(const Model& model, const Context& context, const FeedForward& ffn, const float* x, size_t n,
-                      float* inner, float* y, void* scratch) {
+                      float* inner, float* y, const Scratch& scratch) {
   Apply(context, {{&ffn.inner, inner}}, x, n, scratch);
   context.isa->float_ops->activate(model.config.activation, inner, n * ffn.inner.weight.rows);
   Apply(context, {{&ffn.outer, y}}, inner, n, scratch);
+}
+
+// The part's heads of some sentences or rows, all their heads being cut into parts: body(sentence, begin, end).
+template <typename Body>
+void ForHeads(size_t sentences, size_t heads, size_t part, size_t parts, const Body& body) {
+  const size_t end = sentences * heads * (part + 1) / parts;
+  for (size_t head = sentences * heads * part / parts; head < end;) {
+    const size_t sentence = head / heads, last = std::min(end, (sentence + 1) * heads);
+    body(sentence, head - sentence * heads, last - sentence * heads);
+    head = last;
+  }
 }
 
 float AttentionScale(size_t d_model, size_t heads) { return 1.0f / std::sqrt(static_cast<float>(d_model / heads)); }
@@ -104,8 +153,8 @@ Encoded Encode(const Model& model, const Context& context, const int32_t* tokens
   float* attended = workspace.Allocate<float>(n * d);
   float* delta = k;  // free again once the attention is done
   float* inner = workspace.Allocate<float>(std::min(n, kFfnRows) * config.encoder_ffn_dim);
-  float* attention_scratch = workspace.Allocate<float>(AttendAllScratch(longest, d / heads));
-  void* scratch = workspace.Allocate<char>(ScratchBytes(config, n));
+  const Scratch scratch =
+      MakeScratch(model, context, n, AttendAllScratch(longest, d / heads) * sizeof(float), &workspace);
 
   for (size_t s = 0; s + 1 < offsets.size(); ++s) {
     for (size_t t = offsets[s]; t < offsets[s + 1]; ++t) {
@@ -117,11 +166,13 @@ Encoded Encode(const Model& model, const Context& context, const int32_t* tokens
     const Attention& attention = layer.self_attention;
     Residual(model, ops, attention.norm, n, x, normed, delta, [&](const float* input, float* out) {
       Apply(context, {{&attention.query, q}, {&attention.key, k}, {&attention.value, v}}, input, n, scratch);
-      for (size_t s = 0; s + 1 < offsets.size(); ++s) {
-        const size_t first = offsets[s] * d;
-        ops.attend_all(q + first, k + first, v + first, offsets[s + 1] - offsets[s], heads, d / heads,
-                       AttentionScale(d, heads), attention_scratch, attended + first);
-      }
+      ForParts(context, scratch, n * longest * d, [&](size_t part, size_t parts, void* own) {
+        ForHeads(offsets.size() - 1, heads, part, parts, [&](size_t s, size_t begin, size_t end) {
+          const size_t first = offsets[s] * d;
+          ops.attend_all(q + first, k + first, v + first, offsets[s + 1] - offsets[s], d, {begin, end, d / heads},
+                         AttentionScale(d, heads), static_cast<float*>(own), attended + first);
+        });
+      });
       Apply(context, {{&attention.output, out}}, attended, n, scratch);
     });
     Residual(model, ops, layer.ffn.norm, n, x, normed, delta, [&](const float* input, float* out) {
@@ -146,12 +197,42 @@ DecoderState::DecoderState(size_t source_length, size_t max_rows, size_t max_len
   previous_history = workspace.Allocate<uint32_t>(max_rows * max_length);
 }
 
+// Rows' own positions, or the source's, and what attention needs besides.
+struct Decoder::Attended {
+  float* scores;       // [AttendScratch(longest_)]
+  const float** keys;  // [longest_]
+  const float** values;
+
+  Attended(void* scratch, size_t longest)
+      : scores(static_cast<float*>(scratch)),
+        keys(reinterpret_cast<const float**>(scores + AttendScratch(longest))),
+        values(keys + longest) {}
+
+  static size_t Bytes(size_t longest) {
+    return AttendScratch(longest) * sizeof(float) + 2 * longest * sizeof(const float*);
+  }
+
+  void FindSlots(const DecoderState& sentence, size_t l, const uint32_t* history, size_t d) {
+    for (size_t t = 0; t < sentence.length; ++t) {
+      keys[t] = Slot(sentence, l, 0, history[t], d);
+      values[t] = Slot(sentence, l, 1, history[t], d);
+    }
+  }
+
+  void FindSource(const DecoderState& sentence, size_t l, size_t d) {
+    for (size_t t = 0; t < sentence.source_length; ++t) {
+      keys[t] = sentence.encoder_keys[l] + t * d;
+      values[t] = sentence.encoder_values[l] + t * d;
+    }
+  }
+};
+
 void Decoder::Join(const Encoded& encoded, const std::vector<DecoderState*>& sentences, uint64_t* peak_bytes) const {
   const size_t d = model_.config.d_model, n = encoded.tokens();
   Workspace workspace;
   float* keys = workspace.Allocate<float>(n * d);
   float* values = workspace.Allocate<float>(n * d);
-  void* scratch = workspace.Allocate<char>(ScratchBytes(model_.config, n));
+  const Scratch scratch = MakeScratch(model_, context_, n, 0, &workspace);
   for (const DecoderLayer& layer : model_.decoder) {
     context_.ThrowIfCancelled();
     Apply(context_, {{&layer.encoder_attention.key, keys}, {&layer.encoder_attention.value, values}}, encoded.states, n,
@@ -180,10 +261,7 @@ void Decoder::Reserve(size_t max_rows, size_t longest) {
     *array = workspace_.Allocate<float>(max_rows * config.d_model);
   }
   inner_ = workspace_.Allocate<float>(max_rows * config.decoder_ffn_dim);
-  scores_ = workspace_.Allocate<float>(AttendScratch(longest));
-  keys_ = workspace_.Allocate<const float*>(longest);
-  values_ = workspace_.Allocate<const float*>(longest);
-  scratch_ = workspace_.Allocate<char>(ScratchBytes(config, 0));
+  scratch_ = MakeScratch(model_, context_, 0, Attended::Bytes(longest), &workspace_);
 }
 
 // Gives each row a slot and its history, and each sentence one position more.
@@ -217,57 +295,67 @@ void Decoder::SelfAttention(const DecoderLayer& layer, size_t l, const std::vect
   const Attention& attention = layer.self_attention;
   Residual(model_, ops, attention.norm, n, x_, normed_, projected_, [&](const float* input, float* out) {
     Apply(context_, {{&attention.query, q_}, {&attention.key, k_}, {&attention.value, v_}}, input, n, scratch_);
+    size_t work = 0;
     for (size_t r = 0; r < n; ++r) {
       const DecoderState& sentence = *rows[r].sentence;
-      const size_t length = sentence.length, own = histories_[r][length - 1];
+      const size_t own = histories_[r][sentence.length - 1];
       std::copy_n(k_ + r * d, d, Slot(sentence, l, 0, own, d));
       std::copy_n(v_ + r * d, d, Slot(sentence, l, 1, own, d));
-      for (size_t t = 0; t < length; ++t) {
-        keys_[t] = Slot(sentence, l, 0, histories_[r][t], d);
-        values_[t] = Slot(sentence, l, 1, histories_[r][t], d);
-      }
-      ops.attend(q_ + r * d, keys_, values_, length, heads, d / heads, AttentionScale(d, heads), scores_,
-                 attended_ + r * d);
+      work += 2 * sentence.length * d;
     }
+    ForParts(context_, scratch_, work, [&](size_t part, size_t parts, void* scratch) {
+      Attended attended(scratch, longest_);
+      ForHeads(n, heads, part, parts, [&](size_t r, size_t begin, size_t end) {
+        const DecoderState& sentence = *rows[r].sentence;
+        attended.FindSlots(sentence, l, histories_[r], d);
+        ops.attend(q_ + r * d, attended.keys, attended.values, sentence.length, {begin, end, d / heads},
+                   AttentionScale(d, heads), attended.scores, attended_ + r * d);
+      });
+    });
     Apply(context_, {{&attention.output, out}}, attended_, n, scratch_);
   });
 }
 
 // The attention of a row to the source head by head, and the mean of the heads' weights: [source_length].
 void Decoder::AttendAligned(const DecoderState& sentence, size_t l, size_t row, float* weights) {
-  const size_t d = model_.config.d_model, heads = model_.config.decoder_heads, head_dim = d / heads;
+  const size_t d = model_.config.d_model, heads = model_.config.decoder_heads;
+  Attended attended(scratch_.Of(0), longest_);
+  attended.FindSource(sentence, l, d);
   std::fill_n(weights, sentence.source_length, 0.0f);
-  for (size_t first = 0; first < d; first += head_dim) {
+  for (size_t h = 0; h < heads; ++h) {
+    context_.isa->float_ops->attend(q_ + row * d, attended.keys, attended.values, sentence.source_length,
+                                    {h, h + 1, d / heads}, AttentionScale(d, heads), attended.scores,
+                                    attended_ + row * d);
     for (size_t t = 0; t < sentence.source_length; ++t) {
-      keys_[t] = sentence.encoder_keys[l] + t * d + first;
-      values_[t] = sentence.encoder_values[l] + t * d + first;
+      weights[t] += attended.scores[t] / static_cast<float>(heads);
     }
-    context_.isa->float_ops->attend(q_ + row * d + first, keys_, values_, sentence.source_length, 1, head_dim,
-                                    AttentionScale(d, heads), scores_, attended_ + row * d + first);
-    for (size_t t = 0; t < sentence.source_length; ++t) weights[t] += scores_[t] / static_cast<float>(heads);
   }
 }
 
 void Decoder::EncoderAttention(const DecoderLayer& layer, size_t l, const std::vector<StepRow>& rows) {
-  const size_t d = model_.config.d_model, heads = model_.config.decoder_heads;
+  const size_t d = model_.config.d_model, heads = model_.config.decoder_heads, n = rows.size();
   const FloatOps& ops = *context_.isa->float_ops;
   const Attention& attention = layer.encoder_attention;
-  Residual(model_, ops, attention.norm, rows.size(), x_, normed_, projected_, [&](const float* input, float* out) {
-    Apply(context_, {{&attention.query, q_}}, input, rows.size(), scratch_);
-    for (size_t r = 0; r < rows.size(); ++r) {
+  const auto aligned = [&](size_t r) { return rows[r].sentence->alignment_layer == l + 1; };
+  Residual(model_, ops, attention.norm, n, x_, normed_, projected_, [&](const float* input, float* out) {
+    Apply(context_, {{&attention.query, q_}}, input, n, scratch_);
+    size_t work = 0;
+    for (size_t r = 0; r < n; ++r) work += aligned(r) ? 0 : 2 * rows[r].sentence->source_length * d;
+    ForParts(context_, scratch_, work, [&](size_t part, size_t parts, void* scratch) {
+      Attended attended(scratch, longest_);
+      ForHeads(n, heads, part, parts, [&](size_t r, size_t begin, size_t end) {
+        if (aligned(r)) return;
+        const DecoderState& sentence = *rows[r].sentence;
+        attended.FindSource(sentence, l, d);
+        ops.attend(q_ + r * d, attended.keys, attended.values, sentence.source_length, {begin, end, d / heads},
+                   AttentionScale(d, heads), attended.scores, attended_ + r * d);
+      });
+    });
+    for (size_t r = 0; r < n; ++r) {
       const DecoderState& sentence = *rows[r].sentence;
-      if (sentence.alignment_layer == l + 1) {
-        AttendAligned(sentence, l, r, sentence.alignment(histories_[r][sentence.length - 1]));
-        continue;
-      }
-      for (size_t t = 0; t < sentence.source_length; ++t) {
-        keys_[t] = sentence.encoder_keys[l] + t * d;
-        values_[t] = sentence.encoder_values[l] + t * d;
-      }
-      ops.attend(q_ + r * d, keys_, values_, sentence.source_length, heads, d / heads, AttentionScale(d, heads),
-                 scores_, attended_ + r * d);
+      if (aligned(r)) AttendAligned(sentence, l, r, sentence.alignment(histories_[r][sentence.length - 1]));
     }
-    Apply(context_, {{&attention.output, out}}, attended_, rows.size(), scratch_);
+    Apply(context_, {{&attention.output, out}}, attended_, n, scratch_);
   });
 }
 

@@ -9,6 +9,7 @@
 
 #include "kernels/isa.h"
 #include "kernels/model.h"
+#include "kernels/thread_pool.h"
 #include "kernels/workspace.h"
 
 namespace sub3 {
@@ -19,10 +20,20 @@ class Cancelled {};  // thrown when the caller's flag is set
 struct Context {
   const Isa* isa;
   const int32_t* cancel;  // may be null
+  ThreadPool* pool;
 
   void ThrowIfCancelled() const {
     if (cancel != nullptr && __atomic_load_n(cancel, __ATOMIC_RELAXED) != 0) throw Cancelled();
   }
+};
+
+// Scratch memory of products and attention, apart for each part of a loop that is cut.
+struct Scratch {
+  char* memory;
+  size_t part_bytes;
+  size_t parts;
+
+  void* Of(size_t part) const { return memory + part * part_bytes; }
 };
 
 // Encoder states of sentences of unequal lengths, one after the other without padding.
@@ -92,6 +103,8 @@ class Decoder {
   uint64_t workspace_bytes() const { return workspace_.bytes(); }
 
  private:
+  struct Attended;
+
   void Advance(const std::vector<StepRow>& rows);
   void SelfAttention(const DecoderLayer& layer, size_t l, const std::vector<StepRow>& rows);
   void EncoderAttention(const DecoderLayer& layer, size_t l, const std::vector<StepRow>& rows);
@@ -101,9 +114,8 @@ class Decoder {
   const Context& context_;
   size_t max_rows_ = 0, longest_ = 0;
   Workspace workspace_;
-  float *x_, *normed_, *q_, *k_, *v_, *attended_, *projected_, *inner_, *scores_;
-  const float **keys_, **values_;
-  void* scratch_;
+  float *x_, *normed_, *q_, *k_, *v_, *attended_, *projected_, *inner_;
+  Scratch scratch_;
   std::vector<const uint32_t*> histories_;  // of each row of this step
 };
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from kernels.engine import EngineError
+from kernels.engine import EngineError, set_threads
 from models.format import ModelDirectory, ModelError, UnavailableConfiguration, open_model
 from service.configurations import by_name
 from service.detection import detect
@@ -69,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     load_ms = round(1e3 * (time.perf_counter() - started), 3)
     failures = 0
+    set_threads(given.threads)
     with ThreadPoolExecutor(given.threads) as pool:
         for wanted in _inputs(given, options.target):
             try:

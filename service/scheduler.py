@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from kernels.engine import Engine, Interrupt, Sentence, SentenceResult
+from kernels.engine import Engine, Interrupt, Sentence, SentenceResult, set_threads
 from service.batches import Batches, Turn
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)  # upper bounds of the histogram of sentences in a step
@@ -154,7 +154,8 @@ class Scheduler:
         self._busy_s = self._done_tokens = 0.0  # of recent turns, older ones fading
 
     def start(self) -> None:
-        """Start the threads."""
+        """Start the threads; one that works alone has the others' cores for its loops."""
+        set_threads(self._limits.threads)
         for thread in self._threads:
             thread.start()
 

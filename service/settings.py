@@ -53,7 +53,10 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("SUB3_PORT", "PORT"),
     )
     threads: int = Field(
-        default=os.cpu_count() or 1, ge=1, le=1024, description="Threads that translate; one core each."
+        default=os.cpu_count() or 1,
+        ge=1,
+        le=256,
+        description="Threads that translate, one core each; a sentence that is alone is computed by up to four.",
     )
     max_batch_rows: int = Field(
         default=16,

@@ -1,6 +1,6 @@
 // Translate: the translation as it is made, the alternatives, and what it cost.
 import * as attention from './attention.js';
-import { answering, events, key, models, refresh, sources, targets, wayOf } from './api.js';
+import { answering, events, key, refresh, sources, targets, wayOf } from './api.js';
 import './files.js';
 import { $, debounced, element, fill, language, megabytes, milliseconds, say } from './dom.js';
 
@@ -8,12 +8,17 @@ const STAGES = ['queue', 'tokenize', 'encode', 'decode', 'detokenize'];
 let request = new AbortController();
 let detected; // the language of the last text
 
-/** Fill the choices with what is live. */
+/** Fill the choices with what is live: at once with what is known, since a file may be chosen as soon as the view is seen. */
 export async function enter() {
-  if (models.length) await refresh().catch(() => {});
+  languages();
+  if (document.activeElement === document.body && matchMedia('(pointer: fine)').matches) $('text').focus();
+  await refresh().catch(() => {});
+  languages();
+}
+
+function languages() {
   fill($('source'), [['auto', 'Detect'], ...sources().map((code) => [code, language(code)])]);
   choices();
-  if (document.activeElement === document.body && matchMedia('(pointer: fine)').matches) $('text').focus();
 }
 
 export const keyed = () => translate();

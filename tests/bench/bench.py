@@ -203,6 +203,14 @@ def cases(quick: bool) -> list[Case]:
         name = f"base, encoder of {length} tokens and one step, 1 thread"
         found.append(Case(name, "ms", encoder(ours, source), encoder(peer, source), 15))
     found += [
+        Case("base, greedy, batch 1, 2 threads", "ms/token", per_token(ours_2, one), per_token(peer_2, one), 15),
+        Case(
+            "default model, test sentences, batch 1, 2 threads",
+            "ms/sentence",
+            per_sentence(real_2, few),
+            per_sentence(real_peer_2, few),
+            7,
+        ),
         Case(
             "base, greedy, batch 32, 2 threads",
             "tokens/s",

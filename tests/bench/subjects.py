@@ -156,12 +156,13 @@ class _Rows(dict[str, int]):
 
 
 class Ours:
-    """The engine. Several threads split a batch between them, as the service's workers do."""
+    """The engine. Several threads split a batch between them, or one that works alone its loops, as in the service."""
 
     def __init__(self, directory: Path, config: str | None = None, threads: int = 1) -> None:
-        from kernels.engine import Engine, Segment
+        from kernels.engine import Engine, Segment, set_threads
         from models.format import open_model
 
+        self._set_threads = set_threads
         model = open_model(directory, verify=False)
         tensors, segments = model.engine_inputs(model.allocation(config or model.config.default_configuration))
         ids = asdict(model.config.ids)
@@ -172,20 +173,22 @@ class Ours:
     def translate(self, sources: Sources, beam_size: int, length: tuple[int, int] | None) -> int:
         """See Subject."""
         batch = [[*map(self.rows.__getitem__, source), self.eos] for source in sources]
-        counts = [0] * self.threads
+        parts = min(self.threads, len(batch))
+        counts = [0] * parts
+        self._set_threads(self.threads)
 
         def run(part: int) -> None:
-            mine = batch[part :: self.threads]
+            mine = batch[part::parts]
             limits = [length[1] if length else 2 * len(ids) + 20 for ids in mine]
             result = self.engine.translate(
                 mine, max_lengths=limits, min_length=length[0] if length else 0, beam_size=beam_size
             )
             counts[part] = sum(len(best[0].ids) + (length is None) for best in result.hypotheses)
 
-        if self.threads == 1:
+        if parts == 1:
             run(0)
         else:
-            workers = [threading.Thread(target=run, args=(part,)) for part in range(self.threads)]
+            workers = [threading.Thread(target=run, args=(part,)) for part in range(parts)]
             for worker in workers:
                 worker.start()
             for worker in workers:

@@ -170,7 +170,7 @@ void ByteContract(const Product& product, const float* x, float* y) {
   }
 }
 
-// Up to three products of the same columns, of tables or of bytes: odd shapes, all numbers of planes, groups, batches;
+// Up to four products of the same columns, of tables or of bytes: odd shapes, all numbers of planes, groups, batches;
 // nothing is written beyond the rows.
 void TestProducts(const std::vector<const Isa*>& isas, bool bytes) {
   Random random;
@@ -197,7 +197,7 @@ void TestProducts(const std::vector<const Isa*>& isas, bool bytes) {
       const float* bias_or_null = random.From(0, 1) ? bias.data() : nullptr;
       std::vector<float> expected = untouched;
       for (size_t j = 0; j < n; ++j) {
-        (bytes ? ByteContract : Contract)({&coded.matrix, bias_or_null, nullptr, 0}, x.data() + j * x_stride,
+        (bytes ? ByteContract : Contract)({&coded.matrix, bias_or_null, nullptr, 0, 0, 0}, x.data() + j * x_stride,
                                           expected.data() + j * y_stride);
       }
       for (const Isa* isa : isas) {
@@ -206,9 +206,12 @@ void TestProducts(const std::vector<const Isa*>& isas, bool bytes) {
         std::vector<Product> products;
         for (CodedMatrix& before : matrices) {
           if (&before == &coded) break;
-          products.push_back({&before.matrix, nullptr, other.data(), 90});
+          products.push_back({&before.matrix, nullptr, other.data(), 90, 0, before.matrix.rows});
         }
-        products.push_back({&coded.matrix, bias_or_null, y.data(), y_stride});
+        // At times cut in two.
+        const size_t rows = coded.matrix.rows, cut = 16 * random.From(0, rows / 16);
+        products.push_back({&coded.matrix, bias_or_null, y.data(), y_stride, 0, random.From(0, 1) ? cut : rows});
+        products.push_back({&coded.matrix, bias_or_null, y.data(), y_stride, products.back().end, rows});
         const auto multiply = bytes ? isa->bcq_byte_matmul : isa->bcq_matmul;
         multiply(products.data(), products.size(), x.data(), x_stride, columns, n, aligned);
         CHECK(Same(y, expected, bytes ? "product of bytes" : "product", isa->name));
@@ -324,7 +327,8 @@ void TestFloatOps(const std::vector<const Isa*>& isas) {
     for (size_t t = 0; t < length; ++t) keys[t] = k.data() + t * d, values[t] = v.data() + (length - 1 - t) * d;
     const std::vector<float> out = SameEverywhere(isas, "attention", [&](const FloatOps& ops) {
       std::vector<float> scratch(sub3::AttendScratch(length)), result(d);
-      ops.attend(q.data(), keys.data(), values.data(), length, heads, head_dim, 0.7f, scratch.data(), result.data());
+      ops.attend(q.data(), keys.data(), values.data(), length, {0, heads, head_dim}, 0.7f, scratch.data(),
+                 result.data());
       return result;
     });
     std::vector<double> expected;
@@ -335,7 +339,8 @@ void TestFloatOps(const std::vector<const Isa*>& isas) {
     const std::vector<float> queries = random.Values(length * d);
     const std::vector<float> all = SameEverywhere(isas, "attention of a sentence", [&](const FloatOps& ops) {
       std::vector<float> scratch(sub3::AttendAllScratch(length, head_dim)), result(length * d);
-      ops.attend_all(queries.data(), k.data(), v.data(), length, heads, head_dim, 0.7f, scratch.data(), result.data());
+      ops.attend_all(queries.data(), k.data(), v.data(), length, heads * head_dim, {0, heads, head_dim}, 0.7f,
+                     scratch.data(), result.data());
       return result;
     });
     for (size_t t = 0; t < length; ++t) values[t] = v.data() + t * d;
@@ -363,10 +368,8 @@ void Golden(const char* what, const char* which, const Hash& hash) {
   std::printf("golden %s, %s: %016llx\n", what, which, static_cast<unsigned long long>(hash.state));
 }
 
-void PrintGolden(const char* which, uint32_t activation, bool pre_norm) {
-  Tables tables(activation, pre_norm);
-  sub3_model* model = nullptr;
-  CHECK(tables.Create(&model) == SUB3_OK);
+// Hashes of a model's logits, and of what it finds greedily and by a beam of 4.
+std::vector<Hash> Results(const sub3_model* model) {
   std::vector<int32_t> source, target{kPad};
   for (int32_t t = 1; t < 31; ++t) {
     source.push_back(1 + t * 7 % 60);
@@ -376,22 +379,37 @@ void PrintGolden(const char* which, uint32_t activation, bool pre_norm) {
   std::vector<float> logits(target.size() * kVocab);
   CHECK(sub3_logits(model, source.data(), source.size(), target.data(), target.size(), logits.data(), logits.size()) ==
         SUB3_OK);
-  Hash hash;
-  hash.Add(logits);
-  Golden("logits", which, hash);
+  std::vector<Hash> hashes(1);
+  hashes.back().Add(logits);
   for (uint32_t beam : {1u, 4u}) {
     Call call(beam, beam);
     call.request.min_length = 4;
     CHECK(sub3_translate(model, &call.request, &call.result) == SUB3_OK);
-    Hash found;
+    Hash& found = hashes.emplace_back();
     found.Add(call.lengths);
     found.Add(call.scores);
     for (size_t slot = 0; slot < call.lengths.size(); ++slot) {
       const auto first = call.out_tokens.begin() + static_cast<ptrdiff_t>(slot * 20);
       found.Add(std::vector<int32_t>(first, first + std::max(call.lengths[slot], 0)));
     }
-    Golden(beam == 1 ? "greedy" : "beam 4", which, found);
   }
+  return hashes;
+}
+
+// The same with any number of threads.
+void PrintGolden(const char* which, uint32_t activation, bool pre_norm) {
+  Tables tables(activation, pre_norm);
+  sub3_model* model = nullptr;
+  CHECK(tables.Create(&model) == SUB3_OK);
+  const std::vector<Hash> alone = Results(model);
+  const char* names[] = {"logits", "greedy", "beam 4"};
+  for (size_t i = 0; i < alone.size(); ++i) Golden(names[i], which, alone[i]);
+  for (uint32_t threads : {2u, 3u}) {
+    CHECK(sub3_set_threads(threads) == SUB3_OK);
+    const std::vector<Hash> together = Results(model);
+    for (size_t i = 0; i < alone.size(); ++i) CHECK(together[i].state == alone[i].state);
+  }
+  CHECK(sub3_set_threads(1) == SUB3_OK);
   sub3_model_destroy(model);
 }
 

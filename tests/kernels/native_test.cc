@@ -350,7 +350,7 @@ void TestBadModels() {
   Refused(bad, [](Tables& t) { t.config.d_model = 0; });
   Refused(bad, [](Tables& t) { t.config.d_model = 47; });
   Refused(bad, [](Tables& t) { t.config.d_model = 0xffffffff; });
-  Refused(bad, [](Tables& t) { t.config.decoder_heads = 5; });
+  Refused(bad, [](Tables& t) { t.config.decoder_heads = 7; });
   Refused(bad, [](Tables& t) { t.config.encoder_layers = 3; });
   Refused(bad, [](Tables& t) { t.config.decoder_layers = 1u << 30; });
   Refused(bad, [](Tables& t) { t.config.target_vocab_size = 71; });
@@ -358,8 +358,8 @@ void TestBadModels() {
   Refused(bad, [](Tables& t) { t.config.norm_epsilon = NAN; });
   Refused(bad, [](Tables& t) { t.config.max_positions = 1u << 31; });
   Refused(bad, [](Tables& t) { t.config.eos = -1; });
-  Refused(bad, [](Tables& t) { t.config.decoder_start = 70; });
-  Refused(bad, [](Tables& t) { t.suppressed[0] = 70; });
+  Refused(bad, [](Tables& t) { t.config.decoder_start = kVocab; });
+  Refused(bad, [](Tables& t) { t.suppressed[0] = kVocab; });
   Refused(bad, [](Tables& t) { t.suppressed[0] = kEos; });
   Refused(bad, [](Tables& t) { t.config.suppressed = nullptr; });
   Refused(bad, [](Tables& t) { t.config.tied_output = 0; });

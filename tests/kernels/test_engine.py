@@ -8,13 +8,14 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from kernels.engine import CancelFlag, Cancelled, Engine, EngineError, InvalidModel, InvalidRequest, isa
+from kernels.engine import CancelFlag, Cancelled, Engine, EngineError, InvalidModel, InvalidRequest, isa, set_threads
 from models.format import matrix_shapes, vector_sizes
 
 from .coded_model import IDS, TINY, code, random_tensors
@@ -186,6 +187,40 @@ def test_every_instruction_set_gives_the_same_scores_to_the_last_bit():
             assert "is unknown or not on this CPU" in done.stderr
     assert {"scalar", isa()} <= outputs.keys()
     assert all(output == outputs["scalar"] for output in outputs.values())
+
+
+@pytest.fixture
+def one_thread_afterwards():
+    yield
+    set_threads(1)
+
+
+@pytest.mark.usefixtures("one_thread_afterwards")
+def test_threads_that_share_a_call_change_no_bit():
+    wide = replace(TINY, d_model=256, encoder_ffn_dim=600, decoder_ffn_dim=600)
+    engine, _ = code(wide, random_tensors(wide, 5), lambda name: 7 if name.startswith("encoder.1") else 2)
+    sources = [*SOURCES, [*range(20, 60), 0]]
+
+    def results() -> list[list]:
+        made = [
+            engine.translate(sources, max_lengths=[14] * 5, beam_size=beam, num_hypotheses=beam, alignment_layer=layer)
+            for beam, layer in ((1, 0), (4, 0), (3, 2))
+        ]
+        hypotheses = [best for result in made for found in result.hypotheses for best in found]
+        return [[ids, score, None if a is None else a.tolist()] for ids, score, a in hypotheses]
+
+    alone = results()
+    for threads in (2, 3, 7):
+        set_threads(threads)
+        assert results() == alone
+        with ThreadPoolExecutor(4) as callers:  # fewer than the threads, as many, more
+            assert all(each == alone for each in callers.map(lambda _: results(), range(8)))
+
+
+@pytest.mark.parametrize("threads", [0, 257])
+def test_a_number_of_threads_out_of_range_is_refused(threads):
+    with pytest.raises(InvalidRequest, match="from 1 to 256"):
+        set_threads(threads)
 
 
 def test_an_unknown_instruction_set_is_refused_with_the_usable_ones():

@@ -7,6 +7,7 @@
 #include <memory>
 #include <thread>
 
+#include "kernels/thread_pool.h"
 #include "tests/kernels/tiny_model.h"
 
 namespace {
@@ -109,6 +110,47 @@ void Work(int thread, Shared* shared) {
   --shared->running;
 }
 
+// Both parts must run at once to end: a helper takes one, whenever it was asleep before.
+void TestHelper() {
+  sub3::ThreadPool pool;
+  pool.Resize(2);
+  for (int round = 0; round < 20; ++round) {
+    if (round % 5 == 0) pool.Resize(1 + round / 5 % 2), pool.Resize(2);
+    const sub3::ThreadPool::Caller caller(&pool);
+    std::atomic<int> arrived{0};
+    pool.ForParts(2, [&](size_t) {
+      ++arrived;
+      while (arrived < 2) std::this_thread::yield();
+    });
+    CHECK(arrived == 2);
+  }
+}
+
+// A pool whose size changes serves callers, more than it has threads: each part of each loop is run once.
+void TestPool() {
+  sub3::ThreadPool pool;
+  std::atomic<int> running{4};
+  std::vector<std::thread> callers;
+  for (int c = 0; c < 4; ++c) {
+    callers.emplace_back([&] {
+      for (int round = 0; round < 3000; ++round) {
+        const sub3::ThreadPool::Caller caller(&pool);
+        const size_t parts = static_cast<size_t>(round) % 5;
+        int runs[5] = {};  // not atomic: the loop's end is what orders the parts' writes before our reads
+        pool.ForParts(parts, [&](size_t part) { ++runs[part]; });
+        for (size_t part = 0; part < 5; ++part) CHECK(runs[part] == (part < parts));
+      }
+      --running;
+    });
+  }
+  for (size_t threads = 1; running > 0; threads = threads % 3 + 1) {
+    pool.Resize(threads);
+    CHECK(pool.threads() == threads);
+    std::this_thread::yield();
+  }
+  for (std::thread& caller : callers) caller.join();
+}
+
 }  // namespace
 
 int main() {
@@ -117,12 +159,15 @@ int main() {
   for (int t = 0; t < kThreads; ++t) threads.emplace_back([] { CHECK(sub3_isa() != nullptr); });
   for (std::thread& thread : threads) thread.join();
   threads.clear();
+  TestHelper();
+  TestPool();
 
   Tables tables[] = {Tables(SUB3_SWISH, false, 7), Tables(SUB3_GELU, true, 8)};
   std::vector<Expected> expected;
   for (Tables& each : tables) expected.emplace_back(Live(&each, nullptr).model);
   CHECK(!Same(expected[0].calls[0], expected[1].calls[0]));
 
+  CHECK(sub3_set_threads(2) == SUB3_OK);  // before and after, each call is alone at times
   Shared shared;
   shared.live = std::make_shared<Live>(&tables[0], &expected[0]);
   for (int t = 0; t < kThreads; ++t) threads.emplace_back(Work, t, &shared);
@@ -135,6 +180,7 @@ int main() {
     Set(&shared.interrupt[swaps * 3 % kThreads], 1);
   }
   for (std::thread& thread : threads) thread.join();
+  CHECK(sub3_set_threads(1) == SUB3_OK);
   CHECK(shared.cancelled >= kThreads * 2);
   std::printf("threads test on %s: %d swaps, %d calls cancelled, all others right\n", sub3_isa(), swaps,
               shared.cancelled.load());

@@ -28,8 +28,8 @@ inline std::atomic<int> checks{0};
     }                                                                                    \
   } while (false)
 
-constexpr uint32_t kDim = 48, kFfn = 80, kVocab = 70, kLayers = 2, kPositions = 40;
-constexpr int32_t kEos = 0, kPad = 69;
+constexpr uint32_t kDim = 80, kFfn = 144, kVocab = 150, kLayers = 2, kPositions = 40;
+constexpr int32_t kEos = 0, kPad = 149;
 
 // A model's tables with the memory behind them.
 struct Tables {
