@@ -1,10 +1,10 @@
 // Threads that help whoever computes alone: a loop's parts go to the caller and to the helpers that are free.
 //
-// Several threads may compute at a time, each for its own batch (Caller). As long as they are fewer than the pool's
-// threads, one of them has the loops that it runs shared out; when they are as many, each works by itself and the
-// helpers sleep. A caller never waits for a helper to begin: parts are claimed one by one, and it takes those that
-// nobody has. Helpers look for parts for some microseconds before they sleep, so that a step's many short loops find
-// them awake, and are woken when a caller begins.
+// Several threads may compute at a time, each for its own batch (Caller). One that is alone, and has been for a
+// moment, has its loops shared out; else each works by itself and the helpers sleep: between the requests of several
+// clients there is other work for their cores. A caller never waits for a helper to begin: parts are claimed
+// one by one, and it takes those that nobody has. Helpers look for parts for some microseconds before they sleep, so
+// that a step's many short loops find them awake, and are woken when a caller begins.
 
 #ifndef SUB3_KERNELS_THREAD_POOL_H_
 #define SUB3_KERNELS_THREAD_POOL_H_
@@ -69,7 +69,7 @@ class ThreadPool {
   void Help();
 
   std::atomic<size_t> threads_{1}, callers_{0};
-  std::atomic<int64_t> alone_until_{0};  // nanoseconds of the clock; helpers were stalled
+  std::atomic<int64_t> alone_until_{0};  // nanoseconds of the clock: other callers, or a stalled helper
 
   // The loop that is shared out. A ticket is its number << 32 | the next part to take; between two loops the part is
   // kClosed. The other fields change only then, so a part that is claimed by exchanging the ticket that was read before

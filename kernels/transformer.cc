@@ -22,14 +22,14 @@ Scratch MakeScratch(const Model& model, const Context& context, size_t n, size_t
   const size_t widest = std::max({config.d_model, config.encoder_ffn_dim, config.decoder_ffn_dim});
   const size_t bytes = std::max({BcqMatmulScratchBytes(widest), BcqByteMatmulScratchBytes(widest, n), attention_bytes});
   const size_t parts = context.pool->MaxWidth(), part_bytes = (bytes + 63) / 64 * 64;
-  return {workspace->Allocate<char>(parts * part_bytes), part_bytes, parts};
+  return {workspace->Allocate<char>(parts * part_bytes), part_bytes, parts, std::min(parts, context.pool->Width())};
 }
 
 // body(part, parts, scratch of the part) for all parts of a loop, cut as the pool says if there is enough work in it,
 // which is counted in products of two numbers.
 template <typename Body>
 void ForParts(const Context& context, const Scratch& scratch, size_t work, const Body& body) {
-  const size_t parts = std::min({context.pool->Width(), scratch.parts, std::max<size_t>(work / kLeastWork, 1)});
+  const size_t parts = std::min(scratch.width, std::max<size_t>(work / kLeastWork, 1));
   context.pool->ForParts(parts, [&](size_t part) { body(part, parts, scratch.Of(part)); });
 }
 
@@ -365,6 +365,7 @@ void Decoder::Step(const std::vector<StepRow>& rows, float* logits) {
   const FloatOps& ops = *context_.isa->float_ops;
   const size_t d = config.d_model, n = rows.size();
 
+  scratch_.width = std::min(scratch_.parts, context_.pool->Width());
   Advance(rows);
   for (size_t r = 0; r < n; ++r) {
     Embed(model_, *context_.isa, model_.target_embedding, rows[r].token, rows[r].sentence->length - 1, x_ + r * d);

@@ -27,11 +27,11 @@ struct Context {
   }
 };
 
-// Scratch memory of products and attention, apart for each part of a loop that is cut.
+// Scratch memory of products and attention, apart for each part of a loop that is cut: at most `parts`, now `width`.
 struct Scratch {
   char* memory;
   size_t part_bytes;
-  size_t parts;
+  size_t parts, width;
 
   void* Of(size_t part) const { return memory + part * part_bytes; }
 };

@@ -163,7 +163,7 @@ class Ours:
         from models.format import open_model
 
         self._set_threads = set_threads
-        model = open_model(directory, verify=False)
+        model = self.directory = open_model(directory, verify=False)
         tensors, segments = model.engine_inputs(model.allocation(config or model.config.default_configuration))
         ids = asdict(model.config.ids)
         self.engine = Engine(asdict(model.config.architecture), ids, tensors, [Segment(*s) for s in segments])
