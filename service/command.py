@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, get_args
 from kernels.engine import EngineError, set_threads
 from models.format import ModelDirectory, ModelError, UnavailableConfiguration, open_model
 from service.configurations import by_name
+from service.control_groups import usable_cores
 from service.detection import detect
 from service.files import FileRefused, Limits, OpenFile, UnknownFormat, ending_of, open_file, translated_name
 from service.files.parts import Collected, parts, sample
@@ -231,7 +232,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("--output", "-o", type=Path, metavar="DIR", help="where files go; - is standard output")
     verb.add_argument("--json", action="store_true", help="a line of JSON for each input: model, milliseconds, bytes")
-    verb.add_argument("--threads", type=int, choices=range(1, 257), default=os.cpu_count() or 1, metavar="N")
+    verb.add_argument("--threads", type=int, choices=range(1, 257), default=usable_cores(), metavar="N")
     return parser
 
 

@@ -1,6 +1,5 @@
 """The memory that this process may have, and giving back what it no longer needs."""
 
-import contextlib
 import ctypes
 import functools
 import math
@@ -8,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from models.format import ModelDirectory
+from service.control_groups import CGROUPS, PROC, memory_limits
 
 _FINE_POSITIONS = 32  # as in kernels/model.h
 _DOUBLE_BYTES = 8
 _M_ARENA_MAX = -8  # of malloc.h
-_UNLIMITED = 1 << 62  # the first version of control groups says "no limit" by a number of about 2^63
 
 
 class InsufficientMemory(Exception):
@@ -44,20 +43,9 @@ def resident_weight_bytes(directory: ModelDirectory, smaps: Path = Path("/proc/s
     return total
 
 
-def limit_bytes(setting: int | None, cgroups: Path = Path("/sys/fs/cgroup"), proc: Path = Path("/proc")) -> int | None:
+def limit_bytes(setting: int | None, cgroups: Path = CGROUPS, proc: Path = PROC) -> int | None:
     """The smallest of the setting and the limits of this process's control groups; None if nothing limits it."""
-    limits = [] if setting is None else [setting]
-    try:
-        lines = (proc / "self/cgroup").read_text().splitlines()
-    except OSError:  # no Linux
-        lines = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            limits += _limits(cgroups, path, "memory.max")
-        elif "memory" in controllers.split(","):
-            limits += _limits(cgroups / "memory", path, "memory.limit_in_bytes")
-    return min(limits, default=None)
+    return min([*([] if setting is None else [setting]), *memory_limits(cgroups, proc)], default=None)
 
 
 def give_back(directory: ModelDirectory) -> None:
@@ -81,16 +69,6 @@ def share_one_heap() -> None:
     """
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         mallopt(_M_ARENA_MAX, 1)
-
-
-def _limits(root: Path, path: str, name: str) -> list[int]:
-    """The limits from a control group up to the root; within a container its own group is the root."""
-    group = root / path.lstrip("/")
-    found = []
-    for directory in (group, *(parent for parent in group.parents if parent.is_relative_to(root))):
-        with contextlib.suppress(OSError, ValueError):  # no such file here, or "max"
-            found.append(int((directory / name).read_text()))
-    return [limit for limit in found if limit < _UNLIMITED]
 
 
 @functools.cache

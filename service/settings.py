@@ -1,11 +1,12 @@
 """Settings of the service, read from the environment once at start. `python -m service --help` prints this list."""
 
-import os
 import re
 from pathlib import Path
 
 from pydantic import AliasChoices, Field, PrivateAttr, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.control_groups import usable_cores
 
 ADMIN_TOKEN_CHARACTERS = 16
 
@@ -53,10 +54,11 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("SUB3_PORT", "PORT"),
     )
     threads: int = Field(
-        default=os.cpu_count() or 1,
+        default_factory=usable_cores,
         ge=1,
         le=256,
-        description="Threads that translate, one core each; a sentence that is alone is computed by up to four.",
+        description="Threads that translate; by default as many as there are cores, or whole ones in the container's "
+        "quota. A sentence that is alone is computed by up to four of them.",
     )
     max_batch_rows: int = Field(
         default=16,
