@@ -55,8 +55,8 @@ def _check(status: int) -> None:
 def set_threads(threads: int) -> None:
     """How many threads of this process compute at most, 1 at first.
 
-    A call takes one thread; while fewer calls than this run, the loops of one of them are shared out among the rest
-    (kernels/thread_pool.h). Results are the same to the bit.
+    A call takes one thread; one that is alone has its loops shared out among up to four (kernels/thread_pool.h).
+    Results are the same to the bit.
 
     Raises:
         InvalidRequest: not from 1 to 256.

@@ -12,7 +12,7 @@ from service.key_stores import SqliteStore
 from service.keys import new_key
 from service.settings import Settings
 from tests.browser.conftest import OpenPage, keep
-from tests.service.running import Server, held_steps, serve, texts_of, translate, until_metric
+from tests.service.running import Server, held_steps, serve, texts_of, translate, until_metric, until_noticed
 from tests.service.test_stream import let_through_until_one_ended
 from tests.service.tiny_model import write_tiny_model
 
@@ -82,6 +82,7 @@ def test_what_is_typed_next_cancels_the_older_request(tiny_model: Path, open_pag
             gate.reached()
             with page.expect_event("requestfailed", lambda request: request.url.endswith("/v1/translate/stream")):
                 page.locator("#text").fill("A big tree.")
+            until_noticed(server, client)
             gate.open()
         expect(page.locator("#progress")).to_contain_text("1 sentence in ")
         until_metric(client, 'sub3_failures_total{reason="ClientClosed"} 1.0')

@@ -146,6 +146,12 @@ def assert_refused(response: httpx.Response, status: int, *words: str) -> None:
         assert word in sentence
 
 
+def until_noticed(server: Server, client: httpx.Client) -> None:
+    """Wait until the server, whose one engine thread is held before a step, has seen that a client left."""
+    while not server.app.state.scheduler._workers[0].leaving:
+        client.get("/health/live")
+
+
 def until_metric(client: httpx.Client, line: str) -> None:
     """Read /metrics until it has the line."""
     for _ in range(20_000):

@@ -28,6 +28,7 @@ from tests.service.running import (
     translate,
     translate_and_leave,
     until_metric,
+    until_noticed,
     until_running,
 )
 
@@ -323,8 +324,7 @@ def test_a_swap_closes_the_old_engine_only_when_its_last_sentence_has_left(tiny_
             swap()
         else:
             translate_and_leave(server, swap, text)
-            while not server.app.state.scheduler._workers[0].leaving:  # until the server has noticed
-                client.get("/health/live")
+            until_noticed(server, client)
         assert old._engine._model is not None
         gate.open()
         if stays:
