@@ -14,9 +14,15 @@ struct sub3_model {
   sub3::Model model;
 };
 
+namespace {
+
+// What a call computes with; cancel may be null.
+sub3::Context ContextOf(const int32_t* cancel) { return {&sub3::ActiveIsa(), cancel, &sub3::ThreadPool::OfProcess()}; }
+
+}  // namespace
+
 struct sub3_batch {
-  explicit sub3_batch(const sub3::Model& model)
-      : model(model), batch(model, {&sub3::ActiveIsa(), nullptr, &sub3::ThreadPool::OfProcess()}) {}
+  explicit sub3_batch(const sub3::Model& model) : model(model), batch(model, ContextOf(nullptr)) {}
   const sub3::Model& model;
   sub3::Batch batch;
 };
@@ -191,9 +197,9 @@ void Translate(const sub3::Model& model, const sub3_request& request, sub3_resul
   for (const sub3::Source& source : sources) longest_source = std::max(longest_source, source.num_tokens);
   CheckResult(*result, request.num_sources * request.num_hypotheses,
               *std::max_element(request.max_lengths, request.max_lengths + request.num_sources), longest_source);
-  sub3::ThreadPool& pool = sub3::ThreadPool::OfProcess();
-  const sub3::ThreadPool::Caller caller(&pool);
-  sub3::Batch batch(model, {&sub3::ActiveIsa(), request.cancel, &pool});
+  const sub3::Context context = ContextOf(request.cancel);
+  const sub3::ThreadPool::Caller caller(context.pool);
+  sub3::Batch batch(model, context);
   batch.Add(sources);
   while (batch.num_running() > 0) {
     for (uint64_t id : batch.Step()) {
@@ -261,7 +267,7 @@ void Logits(const sub3::Model& model, const int32_t* source, uint64_t source_len
   Require(num_logits == target_length * config.target_vocab_size, "The logits' array does not fit the target.");
   RequireIds(source, source_length, config.source_vocab_size, "A source token is outside the vocabulary.");
   RequireIds(target, target_length, config.target_vocab_size, "A target token is outside the vocabulary.");
-  const sub3::Context context{&sub3::ActiveIsa(), nullptr, &sub3::ThreadPool::OfProcess()};
+  const sub3::Context context = ContextOf(nullptr);
   const sub3::ThreadPool::Caller caller(context.pool);
   sub3::Workspace workspace;
   uint64_t peak_bytes = 0;
