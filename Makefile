@@ -30,8 +30,10 @@ $(VENV)/installed-extras: $(VENV)/installed pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[train,test,load,lint]'
 	touch $@
 
+# Files of tests are shared out among processes. Torch has one thread in each: several would wait for one another on busy
+# cores.
 test: lint test-native $(CLIENTS)/node_modules/installed $(SCHEMAS)/node_modules/installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 # The npm clients that the tests drive, and schemas of Kubernetes' operators. Without npm (or a registry) their tests are
 # skipped and say so.

@@ -130,6 +130,18 @@ def bare(placement: Placement) -> Iterator[Server]:
 
 
 @contextmanager
+def inline(configuration: str, placement: Placement, model: Path = MODEL) -> Iterator[Server]:
+    """tests/bench/inline_server.py: FastAPI with the engine in its route."""
+    settings = {
+        "SUB3_MODEL_DIRECTORY": str(model),
+        "SUB3_CONFIGURATION": configuration,
+        "SUB3_THREADS": str(len(placement.server)),
+    }
+    with _running("engine in FastAPI", ["-m", "tests.bench.inline_server"], placement, settings) as server:
+        yield server
+
+
+@contextmanager
 def _running(
     name: str, arguments: Sequence[str], placement: Placement, settings: Mapping[str, str]
 ) -> Iterator[Server]:

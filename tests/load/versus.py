@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.load.client import bodies, closed_loop, one_client, run
 from tests.load.figures import RESULTS, Tally, percentile, write
 from tests.load.open_loop import arrivals, open_loop
-from tests.load.processes import Placement, Server, bare, ours, peer, pin_generator, placements
+from tests.load.processes import Placement, Server, bare, inline, ours, peer, pin_generator, placements
 from tests.load.sentences import ROOT, SHARED, sentences
 
 MODEL = ROOT / "models" / "store" / "en-de"
@@ -50,26 +50,28 @@ class Sum:
 Measured = dict[str, dict[str, Sum]]  # load -> server -> sum
 
 
-async def measure(subjects: Sequence[Server], rounds: int, seconds: float) -> tuple[Measured, float]:
-    """Every load on every server, A B A B; and the rate of the open loop."""
+async def measure(
+    subjects: Sequence[Server], floors: Sequence[Server], rounds: int, seconds: float
+) -> tuple[Measured, float]:
+    """Every load on every server, A B A B, one client on the floors too; and the rate of the open loop."""
     requests = bodies(sentences())
     measured: Measured = defaultdict(lambda: defaultdict(Sum))
 
     def closed(clients: int) -> Load:
         return lambda server, _: closed_loop(server.url, requests, clients, seconds)
 
-    async def interleaved(name: str, load: Load) -> None:
+    async def interleaved(name: str, load: Load, servers: Sequence[Server] = subjects) -> None:
         for number in range(rounds):
             print(f"  {name}: round {number + 1} of {rounds}", flush=True)
-            for server in subjects:
+            for server in servers:
                 measured[name][server.name].add(*await load(server, number))
-        for server in subjects:
+        for server in servers:
             total = measured[name][server.name]
             print(f"  {name}, {server.name}: {total.tally.figures(total.seconds)}", flush=True)
 
     for server in subjects:
         await closed_loop(server.url, requests, max(SATURATING_CLIENTS), min(seconds, 2.0))  # warm
-    await interleaved("1 client", lambda server, _: one_client(server.url, requests, seconds))
+    await interleaved("1 client", lambda server, _: one_client(server.url, requests, seconds), [*subjects, *floors])
     for clients in SATURATING_CLIENTS:
         await interleaved(f"{clients} clients", closed(clients))
     rate = MODERATE * min(_throughput(measured, server.name) for server in subjects)
@@ -112,8 +114,10 @@ def goals(measured: Measured, memory: dict[str, dict[str, int]], ours: str, peer
 
 
 @contextmanager
-def subjects(configurations: Sequence[str], placement: Placement) -> Iterator[tuple[list[Server], Server, Server]]:
-    """Ours, the peer, and the bare server, all ready."""
+def subjects(
+    configurations: Sequence[str], placement: Placement
+) -> Iterator[tuple[list[Server], Server, Server, Server]]:
+    """Ours, the peer, FastAPI with nothing but our engine in it, and the bare server, all ready."""
     from tests.bench.subjects import converted, marian
 
     checkpoint = marian(MODEL, WORK)
@@ -121,18 +125,18 @@ def subjects(configurations: Sequence[str], placement: Placement) -> Iterator[tu
     with ExitStack() as stack:
         floor = stack.enter_context(bare(placement))
         other = stack.enter_context(peer(int8, checkpoint, placement))
+        engine = stack.enter_context(inline(configurations[0], placement))
         mine = [stack.enter_context(ours(configuration, placement)) for configuration in configurations]
-        yield mine, other, floor
+        yield mine, other, engine, floor
 
 
 def compare(configurations: Sequence[str], placement: Placement, rounds: int, seconds: float) -> dict[str, object]:
     """The part of the report for one placement."""
     print(f"{placement.name}: server on cores {placement.server}, generator on {placement.generator}", flush=True)
     pin_generator(placement)
-    with subjects(configurations, placement) as (mine, other, floor):
+    with subjects(configurations, placement) as (mine, other, engine, floor):
         ready = {server.name: server.memory() for server in (*mine, other, floor)}
-        measured, rate = run(measure([*mine, other], rounds, seconds))
-        bare_tally, took = run(one_client(floor.url, bodies(sentences()), seconds))
+        measured, rate = run(measure([*mine, other], [engine, floor], rounds, seconds))
         memory = {server.name: server.memory() for server in (*mine, other, floor)}
     loads = {
         load: {server: _figures(total, measured[load][other.name]) for server, total in measured[load].items()}
@@ -142,7 +146,6 @@ def compare(configurations: Sequence[str], placement: Placement, rounds: int, se
         "placement": placement.report(),
         "open_loop_arrivals_per_second": round(rate, 1),
         "loads": loads,
-        "bare_fastapi_at_1_client": bare_tally.figures(took),
         "memory_when_ready": ready,
         "memory_after_the_load": memory,
         "goals": {server.name: goals(measured, memory, server.name, other.name, floor.name) for server in mine},
@@ -185,6 +188,8 @@ def main() -> int:
         "latency": "client side, from the first byte sent to the last read; in the open loop from the intended time; "
         "one client uses a bare socket, several use aiohttp",
         "over_engine": "latency less X-Sub3-Encode-Ms and X-Sub3-Decode-Ms, request by request",
+        "engine in FastAPI": "tests/bench/inline_server.py: one route that calls the engine, at the first "
+        "configuration; its over_engine is the floor of ours",
         "rounds": arguments.rounds,
     }
     path = write("versus", "tests.load.versus", about | {"placements": parts}, arguments.output)
