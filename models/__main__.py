@@ -172,7 +172,10 @@ def _parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("retrain", help="retrain a checkpoint into few planes as a recipe says; likewise")
     _add_training(verb)
     verb.add_argument("--card", type=Path, metavar="FILE", help="text on data and licences for the model card")
-    verb.add_argument("--begin", type=Path, metavar="DIR", help="go on from the codes that this model directory has")
+    verb.add_argument("--begin", type=Path, metavar="DIR", help="go on from the codes of this model directory or run")
+    verb.add_argument(
+        "--begin-teacher", type=Path, metavar="DIR", help="the checkpoint of that run: move its weights to this one's"
+    )
     verb.add_argument("--config", metavar="NAME", help="retrain into this configuration, not into the recipe's")
     verb.set_defaults(run=_retrain)
     return parser
@@ -395,7 +398,11 @@ def _retrain(arguments: argparse.Namespace) -> None:
     from models.retrain import retrain_recipe
 
     recipe = read_recipe(RetrainRecipe, arguments.recipe).beginning_with(arguments.checkpoint)
-    codes = {"config": arguments.config, "begin": arguments.begin and str(arguments.begin.resolve())}
+    codes = {
+        "config": arguments.config,
+        "begin": arguments.begin and str(arguments.begin.resolve()),
+        "begin_teacher": arguments.begin_teacher and str(arguments.begin_teacher.resolve()),
+    }
     recipe = replace(recipe, codes=replace(recipe.codes, **{k: value for k, value in codes.items() if value}))
     out = arguments.out or ROOT / "runs" / recipe.name
     notes = arguments.card.read_text() if arguments.card else ""

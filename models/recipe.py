@@ -108,9 +108,11 @@ class Codes:
         prefix: of ste; train nested codes, each step at a random number of planes up to those of `config`, which must
             be flat; the file serves every width up to it.
         text: where words are counted, as names of sources; rows are sorted by it.
-        begin: of ste; a model directory with codes of this configuration, from which learning goes on; it begins with
-            the checkpoint's weights without.
+        begin: of ste; a model directory with codes of this configuration, from which learning goes on, or the directory
+            of a run, whose averages it goes on from; it begins with the checkpoint's weights without.
         begin_config: of these codes, if they are of another configuration, whose values are then the first weights.
+        begin_teacher: the checkpoint that they were distilled from, if it was another: what the two checkpoints differ
+            by is added to the first weights (models/begun.py).
     """
 
     config: str
@@ -122,6 +124,7 @@ class Codes:
     prefix: bool = False
     begin: str | None = None
     begin_config: str | None = None
+    begin_teacher: str | None = None
 
 
 @dataclass(frozen=True)

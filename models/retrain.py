@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from models import bcq
 from models.batches import Batch, Source
+from models.begun import Begun, begin_with
 from models.bit_config import BitConfig, find_config, shipped_configs
-from models.checkpoint import Checkpoint, dequantize, read_checkpoint
+from models.checkpoint import Checkpoint, read_checkpoint
 from models.export import Request, pack_progressive, pack_specialised, sort_rows, word_counts, write_coded
-from models.format import Array, Segment, block_range, matching, matrix_shapes, open_model
+from models.format import Array, Segment, matching, matrix_shapes
 from models.learned import binary_code, coded
 from models.recipe import Codes, Phase, RecipeError, RetrainRecipe
 from models.sampled_words import draw
@@ -49,40 +50,6 @@ class Target:
     vocabulary: Vocabulary
     texts: tuple[Path, ...]
     notes: str
-
-
-class Begun:
-    """Codes that an earlier retraining has learnt, of the configuration in training or of a wider one.
-
-    Attributes:
-        tensors: the values that they stand for, and its vectors.
-    """
-
-    def __init__(self, path: Path, base: BitConfig, checkpoint: Checkpoint, vocabulary: Vocabulary) -> None:
-        model = open_model(path)
-        self._allocation = base.allocation(checkpoint.architecture)
-        model.check(self._allocation)
-        mapped = model.mapped(self._allocation)
-        if mapped.weights.codes.kind != "specialised" or model.config.architecture != checkpoint.architecture:
-            raise RecipeError(f"{path}: this has no retrained codes of {base.name!r} for such a checkpoint.")
-        if model.vocabulary != vocabulary:
-            raise RecipeError(f"{path}: its words, or their order, are not those of the checkpoint.")
-        self._arrays = mapped.tensors
-        bias = {name: t for name, t in checkpoint.tensors.items() if name == "output.bias"}
-        self.tensors: Mapping[str, Tensor] = {**bias, **dequantize(model, self._allocation)}
-
-    def scales(self, name: str, segments: Sequence[Segment]) -> dict[int, Tensor] | None:
-        """Planes -> scales [planes, groups, rows] of a matrix's segments; None if those of these codes are others."""
-        if list(self._allocation[name]) != list(segments):
-            return None
-        found = {}
-        for segment in self._allocation[name]:
-            first, _ = block_range(segment)
-            stored = self._arrays[f"{name}.scales.{segment.planes}"]
-            found[segment.planes] = torch.from_numpy(
-                stored[:, :, segment.begin - first : segment.end - first].astype(np.float32)
-            )
-        return found
 
 
 class Retraining:
@@ -145,11 +112,11 @@ class Retraining:
             if learnt:
                 scales = learnt
             elif self._settings.prefix:
-                scales = bcq.progressive(weights, self._depth).scales
+                scales = {k: alpha[:, 0] for k, alpha in bcq.progressive(weights, self._depth).scales.items()}
             else:
-                scales = {k: bcq.specialised(weights[rows], k).scales[k] for rows, k in self._segments()[name]}
+                scales = {k: bcq.specialised(weights[rows], k).scales[k][:, 0] for rows, k in self._segments()[name]}
             for k, alpha in scales.items():
-                self.parameters[f"{name}.scales.{k}"].copy_(alpha[:, 0])
+                self.parameters[f"{name}.scales.{k}"].copy_(alpha)
                 begun.append(f"{name}.scales.{k}")
         return begun
 
@@ -347,10 +314,7 @@ def retrain_recipe(
     check_prefix(recipe.codes, base, checkpoint)
     corpus = recipe.corpus(checkpoint, shared)
     held_out = HeldOut(checkpoint, recipe.validation, recipe.batches.lengths, shared)
-    begin, wider = recipe.codes.begin, recipe.codes.begin_config
-    if wider and not begin:
-        raise RecipeError(f"It begins with the codes of {wider!r}: name a model directory that has them, --begin DIR.")
-    begun = Begun(shared / begin, find_config(wider) if wider else base, checkpoint, vocabulary) if begin else None
+    begun = begin_with(recipe.codes, base, checkpoint, vocabulary, shared, texts)
     return train(recipe, Retraining(recipe, checkpoint, target, begun), corpus, held_out, out, steps=steps)
 
 

@@ -232,9 +232,8 @@ class _Run:
         if recipe.optimizer.ema:
             self._average = {name: p.detach().clone() for name, p in self._parameters.items()}
         self.progress = Progress(0, 0, 0, 0, 0, None, digest(recipe))
-        states = sorted(out.glob(f"{STATE}-*"))
-        if states:
-            self._load(states[-1])
+        if state := _newest_state(out):
+            self._load(state)
             objective.enter(self.progress.phase, resumed=True)
         else:
             self.enter(0)
@@ -339,6 +338,19 @@ class _Run:
             if kind == "optimizer":
                 self._optimizer.state[self._parameters[name]][key] = value
         self.progress = progress
+
+
+def _newest_state(out: Path) -> Path | None:
+    return max(out.glob(f"{STATE}-*"), default=None)
+
+
+def averages(out: Path) -> dict[str, Tensor] | None:
+    """What a run had come to at its newest state, by the names of its parameters; None if there is no state."""
+    if (state := _newest_state(out)) is None:
+        return None
+    tensors = load_file(state / "tensors.safetensors")
+    kind = "average/" if any(name.startswith("average/") for name in tensors) else "parameters/"
+    return {name.removeprefix(kind): value for name, value in tensors.items() if name.startswith(kind)}
 
 
 def digest(recipe: Recipe) -> str:

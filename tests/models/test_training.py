@@ -16,13 +16,14 @@ from safetensors.torch import load_file
 from models.__main__ import main
 from models.batches import Batches, Corpus, Encoder, Part, Side, Source, read_corpus
 from models.bcq import specialised
+from models.begun import begin_with
 from models.bit_config import find_config
 from models.checkpoint import read_checkpoint, write_checkpoint, write_marian
 from models.data import DataError
 from models.export import sort_rows, word_counts
 from models.format import Ids, open_model
 from models.recipe import RECIPES, RecipeError, RetrainRecipe, Schedule, TrainRecipe, read_recipe
-from models.retrain import Begun, Retraining, Target, divergence, retrain_recipe
+from models.retrain import Retraining, Target, divergence, retrain_recipe
 from models.train import reversed_checkpoint, train_recipe
 from models.trainer import Log, TrainingError, _Run, label_loss, rate
 from models.transformer import Transformer
@@ -385,11 +386,11 @@ def test_a_reversed_checkpoint_is_a_start_with_its_languages_exchanged(tmp_path,
 def retraining(recipe: RetrainRecipe, shared: Path) -> tuple[Retraining, Corpus]:
     """The objective and its data, as `retrain_recipe` makes them."""
     checkpoint = read_checkpoint(shared / recipe.init.checkpoint)
-    checkpoint, vocabulary = sort_rows(checkpoint, *word_counts(checkpoint, [shared / "corpus/train/toy.tsv.xz"]))
+    texts = [shared / "corpus/train/toy.tsv.xz"]
+    checkpoint, vocabulary = sort_rows(checkpoint, *word_counts(checkpoint, texts))
     target = Target("tiny", find_config(recipe.codes.config), (), vocabulary, (), "")
     corpus = read_corpus(checkpoint, recipe.sources, shared / "corpus", recipe.batches, 1)
-    begin, wider = recipe.codes.begin, find_config(recipe.codes.begin_config or recipe.codes.config)
-    begun = Begun(Path(begin), wider, checkpoint, vocabulary) if begin else None
+    begun = begin_with(recipe.codes, target.base, checkpoint, vocabulary, shared, texts)
     return Retraining(recipe, checkpoint, target, begun), corpus
 
 
@@ -625,7 +626,7 @@ def test_retraining_begins_with_the_values_of_a_wider_configuration(tmp_path, sh
     narrow = short.replace('"paper-2.5"', '"paper-1.3"').replace("[codes]", '[codes]\nbegin_config = "paper-2.5"')
     second = ["retrain", written(tmp_path, narrow, "narrow"), *common, str(tmp_path / "second")]
     assert main(second) == 2
-    assert "It begins with the codes of 'paper-2.5'" in capsys.readouterr().err
+    assert "name its run, or a model directory, --begin DIR" in capsys.readouterr().err
     assert main([*second, "--begin", str(tmp_path / "first/model"), "--steps", "1"]) == 0
     recipe = read_recipe(RetrainRecipe, written(tmp_path, narrow.replace('["*embedding"]', '["*"]'), "all"))
     codes = dataclasses.replace(recipe.codes, begin=str(tmp_path / "first/model"))
@@ -641,6 +642,32 @@ def test_retraining_begins_with_the_values_of_a_wider_configuration(tmp_path, sh
             parts = [(value[s.begin : s.end], s.planes) for s in thin[name]]
             value = torch.cat([specialised(part, planes).dequantize(planes) for part, planes in parts])
         torch.testing.assert_close(tensors[name], value, atol=1e-6 if name in same else 2e-3, rtol=0)
+
+
+def test_retraining_goes_on_from_a_run_and_moves_with_its_teacher(tmp_path, shared, capsys):
+    short = RETRAIN.replace("tokens = 4000,", "tokens = 1500,").replace('["*embedding"]', '["*"]')
+    first, old = tmp_path / "first", shared / "checkpoint/tiny"
+    assert main(["retrain", written(tmp_path, short), "--shared", str(shared), "--out", str(first)]) == 0
+    learnt = {name: value for name, value in state(first)[0].items() if name.startswith("average/")}
+    assert main(["train", written(tmp_path, TRAIN, "on"), "--shared", str(shared), "--out", str(tmp_path / "on")]) == 0
+    new = tmp_path / "on/model"
+    recipe = read_recipe(RetrainRecipe, written(tmp_path, short)).beginning_with(new)
+    teachers = [
+        sort_rows(each, *word_counts(each, [shared / "corpus/train/toy.tsv.xz"]))[0].tensors
+        for each in (read_checkpoint(old), read_checkpoint(new))
+    ]
+    for teacher in (None, str(old)):
+        codes = dataclasses.replace(recipe.codes, begin=str(first), begin_teacher=teacher)
+        objective, _ = retraining(dataclasses.replace(recipe, codes=codes), shared)
+        objective.enter(0, resumed=False)
+        assert learnt.keys() == {f"average/{name}" for name in objective.parameters}
+        for name, value in objective.parameters.items():
+            by = teachers[1][name] - teachers[0][name] if teacher and ".scales." not in name else 0
+            torch.testing.assert_close(value.detach(), learnt[f"average/{name}"] + by)
+    assert any((teachers[0][name] != teachers[1][name]).any() for name in teachers[0])
+    other = ["retrain", written(tmp_path, short.replace("paper-2.5", "flat-2"), "other"), "--shared", str(shared)]
+    assert main([*other, "--begin", str(first), "--out", str(tmp_path / "third")]) == 2
+    assert "this run's scales are not those of 'flat-2'" in capsys.readouterr().err
 
 
 def test_a_mix_of_sources_is_named_and_read(tmp_path):
