@@ -6,7 +6,7 @@ add up between models that began alike: Ilharco et al. 2023, arXiv 2212.04089), 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ class Begun:
     """What an earlier retraining has learnt, of the configuration in training or of a wider one.
 
     Attributes:
-        tensors: first values of what is trained but scales: matrices and vectors.
+        tensors: first values of matrices and vectors; a model directory has no biases of the output that are all 0.
     """
 
     tensors: Mapping[str, Tensor]
@@ -38,12 +38,7 @@ class Begun:
         """Planes -> scales [planes, rows] of a matrix's segments; None if those that were learnt are others."""
         if list(self._allocation[name]) != list(segments):
             return None
-        return {segment.planes: self._scales[scales_name(name, segment)] for segment in segments}
-
-
-def scales_name(matrix: str, segment: Segment) -> str:
-    """What the scales of a segment are called among what is trained."""
-    return f"{matrix}.scales.{segment.planes}"
+        return {segment.planes: self._scales[f"{name}.scales.{segment.planes}"] for segment in segments}
 
 
 def begin_with(
@@ -81,7 +76,7 @@ def begin_with(
     if teacher.architecture != checkpoint.architecture or words != vocabulary:
         raise RecipeError(f"{codes.begin_teacher}: the former teacher is not such a model, or has other words.")
     moved = {name: value + (checkpoint.tensors[name] - teacher.tensors[name]) for name, value in begun.tensors.items()}
-    return Begun(moved, allocation, begun._scales)
+    return replace(begun, tensors=moved)
 
 
 def _of_model(path: Path, config: str, allocation: Allocation, checkpoint: Checkpoint, vocabulary: Vocabulary) -> Begun:
@@ -96,18 +91,17 @@ def _of_model(path: Path, config: str, allocation: Allocation, checkpoint: Check
     scales = {}
     for name, segments in allocation.items():
         for segment in segments:
-            key, (first, _) = scales_name(name, segment), block_range(segment)
+            key, (first, _) = f"{name}.scales.{segment.planes}", block_range(segment)
             rows = mapped.tensors[key][:, 0, segment.begin - first : segment.end - first]
             scales[key] = torch.from_numpy(rows.astype(np.float32))
-    bias = {name: t for name, t in checkpoint.tensors.items() if name == "output.bias"}  # absent where it is 0
-    return Begun({**bias, **dequantize(model, allocation)}, allocation, scales)
+    return Begun(dequantize(model, allocation), allocation, scales)
 
 
 def _of_run(path: Path, config: str, allocation: Allocation, values: Mapping[str, Tensor]) -> Begun:
     """The averages of a run, which are no codes yet."""
     scales = {name: value for name, value in values.items() if ".scales." in name}
     wanted = {
-        scales_name(name, segment): (segment.planes, segment.end - segment.begin)
+        f"{name}.scales.{segment.planes}": (segment.planes, segment.end - segment.begin)
         for name, segments in allocation.items()
         for segment in segments
     }

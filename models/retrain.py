@@ -64,7 +64,8 @@ class Retraining:
         self._allocation = target.base.allocation(checkpoint.architecture)
         self._phases = coded_from(recipe.phases, matrix_shapes(checkpoint.architecture))
         self._begun = begun
-        self.parameters = trained(replace(checkpoint, tensors=begun.tensors) if begun else checkpoint)
+        first = {**checkpoint.tensors, **begun.tensors} if begun else checkpoint.tensors
+        self.parameters = trained(replace(checkpoint, tensors=first))
         if self._settings.method == "ste":
             for name, segments in self._segments().items():
                 for rows, k in segments:
