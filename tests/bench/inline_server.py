@@ -11,7 +11,6 @@ import uvicorn
 from fastapi import FastAPI, Response
 
 from kernels.engine import set_threads
-from models.format import open_model
 from service.tokenizer import Tokenizer
 from tests.bench.bare_server import Reply, Request, Translation
 from tests.bench.subjects import Ours
@@ -20,8 +19,8 @@ from tests.bench.subjects import Ours
 def create_app(directory: Path, configuration: str) -> FastAPI:
     """The routes."""
     app = FastAPI()
-    tokenizer = Tokenizer(open_model(directory))
-    engine = Ours(directory, configuration).engine
+    ours = Ours(directory, configuration)
+    tokenizer, engine = Tokenizer(ours.directory), ours.engine
 
     @app.post("/v1/translate")
     async def translate(request: Request, response: Response) -> Reply:
