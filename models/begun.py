@@ -15,7 +15,7 @@ from torch import Tensor
 
 from models.bit_config import BitConfig, find_config
 from models.checkpoint import Checkpoint, dequantize, read_checkpoint
-from models.export import sort_rows, word_counts
+from models.export import sort_rows
 from models.format import Allocation, Segment, block_range, open_model
 from models.recipe import Codes, RecipeError
 from models.trainer import averages
@@ -42,17 +42,16 @@ class Begun:
 
 
 def begin_with(
-    codes: Codes, base: BitConfig, checkpoint: Checkpoint, vocabulary: Vocabulary, shared: Path, texts: Sequence[Path]
+    codes: Codes, base: BitConfig, checkpoint: Checkpoint, vocabulary: Vocabulary, shared: Path
 ) -> Begun | None:
     """What `codes` says to begin with; None: the checkpoint.
 
     Args:
         codes: of the recipe.
         base: the configuration in training.
-        checkpoint: the fp32 model, its rows sorted by the words of `texts`.
-        vocabulary: its words.
+        checkpoint: the fp32 model, its rows sorted by the counts of words.
+        vocabulary: its words, with their counts.
         shared: what paths of the recipe are relative to.
-        texts: where words are counted.
 
     Raises:
         RecipeError: there are no such codes, or they are not of such a model.
@@ -71,12 +70,25 @@ def begin_with(
         begun = _of_run(path, config.name, allocation, values)
     if codes.begin_teacher is None:
         return begun
-    teacher = read_checkpoint(shared / codes.begin_teacher)
-    teacher, words = sort_rows(teacher, *word_counts(teacher, texts))
-    if teacher.architecture != checkpoint.architecture or words != vocabulary:
+    teacher = _sorted_alike(read_checkpoint(shared / codes.begin_teacher), checkpoint, vocabulary)
+    if teacher is None:
         raise RecipeError(f"{codes.begin_teacher}: the former teacher is not such a model, or has other words.")
     moved = {name: value + (checkpoint.tensors[name] - teacher.tensors[name]) for name, value in begun.tensors.items()}
     return replace(begun, tensors=moved)
+
+
+def _sorted_alike(teacher: Checkpoint, checkpoint: Checkpoint, vocabulary: Vocabulary) -> Checkpoint | None:
+    """The teacher with its rows in the order of the checkpoint; None if it is another model or reads text otherwise."""
+    if teacher.architecture != checkpoint.architecture or teacher.spm != checkpoint.spm:
+        return None
+    source, target = dict(vocabulary.source), dict(vocabulary.target_words)
+    try:
+        source_counts = [source[piece] for piece in teacher.source_pieces]
+        target_counts = None if teacher.target_pieces is None else [target[piece] for piece in teacher.target_pieces]
+    except KeyError:
+        return None
+    result, words = sort_rows(teacher, source_counts, target_counts)
+    return result if words == vocabulary else None
 
 
 def _of_model(path: Path, config: str, allocation: Allocation, checkpoint: Checkpoint, vocabulary: Vocabulary) -> Begun:

@@ -315,7 +315,7 @@ def retrain_recipe(
     check_prefix(recipe.codes, base, checkpoint)
     corpus = recipe.corpus(checkpoint, shared)
     held_out = HeldOut(checkpoint, recipe.validation, recipe.batches.lengths, shared)
-    begun = begin_with(recipe.codes, base, checkpoint, vocabulary, shared, texts)
+    begun = begin_with(recipe.codes, base, checkpoint, vocabulary, shared)
     return train(recipe, Retraining(recipe, checkpoint, target, begun), corpus, held_out, out, steps=steps)
 
 

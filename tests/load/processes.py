@@ -103,9 +103,7 @@ def ours(
 ) -> Iterator[Server]:
     """`python -m service` with one engine thread a core; `environment` holds more settings."""
     settings = {
-        "SUB3_MODEL_DIRECTORY": str(model),
-        "SUB3_CONFIGURATION": configuration,
-        "SUB3_THREADS": str(len(placement.server)),
+        **_engine_settings(configuration, placement, model),
         "SUB3_STATE_FILE": "",
         "SUB3_DRAIN_SECONDS": "0",
         **(environment or {}),
@@ -130,15 +128,20 @@ def bare(placement: Placement) -> Iterator[Server]:
 
 
 @contextmanager
-def inline(configuration: str, placement: Placement, model: Path = MODEL) -> Iterator[Server]:
+def inline(configuration: str, placement: Placement) -> Iterator[Server]:
     """tests/bench/inline_server.py: FastAPI with the engine in its route."""
-    settings = {
+    settings = _engine_settings(configuration, placement, MODEL)
+    with _running("engine in FastAPI", ["-m", "tests.bench.inline_server"], placement, settings) as server:
+        yield server
+
+
+def _engine_settings(configuration: str, placement: Placement, model: Path) -> dict[str, str]:
+    """What an engine computes with: one thread a core."""
+    return {
         "SUB3_MODEL_DIRECTORY": str(model),
         "SUB3_CONFIGURATION": configuration,
         "SUB3_THREADS": str(len(placement.server)),
     }
-    with _running("engine in FastAPI", ["-m", "tests.bench.inline_server"], placement, settings) as server:
-        yield server
 
 
 @contextmanager

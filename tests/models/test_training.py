@@ -390,7 +390,7 @@ def retraining(recipe: RetrainRecipe, shared: Path) -> tuple[Retraining, Corpus]
     checkpoint, vocabulary = sort_rows(checkpoint, *word_counts(checkpoint, texts))
     target = Target("tiny", find_config(recipe.codes.config), (), vocabulary, (), "")
     corpus = read_corpus(checkpoint, recipe.sources, shared / "corpus", recipe.batches, 1)
-    begun = begin_with(recipe.codes, target.base, checkpoint, vocabulary, shared, texts)
+    begun = begin_with(recipe.codes, target.base, checkpoint, vocabulary, shared)
     return Retraining(recipe, checkpoint, target, begun), corpus
 
 
