@@ -116,6 +116,20 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--overwrite", action="store_true", help="do finished shards again, too")
     verb.set_defaults(run=_translate)
 
+    verb = verbs.add_parser("sample", help="shards of sentences with their references, for `translate`")
+    verb.add_argument("out", type=Path, metavar="DIR", help="new directory of shards")
+    verb.add_argument("counts", nargs="+", type=_count, metavar="SOURCE=N", help="how many of each source are drawn")
+    verb.add_argument("--shared", type=Path, default=SHARED, metavar="DIR", help="has corpus/")
+    verb.add_argument("--seed", type=int, default=1, metavar="N", help="of the draws (default: %(default)s)")
+    verb.set_defaults(run=_sample)
+
+    verb = verbs.add_parser("select", help="pairs to train on: translations of a sample that are near its references")
+    verb.add_argument("translated", type=Path, metavar="DIR", help="what `translate` made of the shards of `sample`")
+    verb.add_argument("out", type=Path, metavar="OUT", help=".tsv file to write")
+    help_chrf = "farther ones are replaced by a reference (default: %(default)s)"
+    verb.add_argument("--least-chrf", type=float, default=50.0, metavar="N", help=help_chrf)
+    verb.set_defaults(run=_select)
+
     verb = verbs.add_parser("report", help="measure all configurations on the corpus; results, README table and plot")
     verb.add_argument("directory", type=Path, nargs="?", default=ROOT / "models/store/en-de", metavar="DIR")
     verb.add_argument("--corpus", type=Path, default=SHARED / "corpus", metavar="DIR", help="has test/<set>.<language>")
@@ -204,6 +218,11 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return number
+
+
+def _count(text: str) -> tuple[str, int]:
+    name, _, number = text.partition("=")
+    return name, _positive(number)
 
 
 def _import(arguments: argparse.Namespace) -> None:
@@ -297,6 +316,19 @@ def _translate(arguments: argparse.Namespace) -> None:
     corpus.translate(
         job, arguments.output, engine=arguments.engine, workers=arguments.workers, overwrite=arguments.overwrite
     )
+
+
+def _sample(arguments: argparse.Namespace) -> None:
+    from models import distilled
+
+    distilled.sample(dict(arguments.counts), arguments.shared / "corpus", arguments.out, seed=arguments.seed)
+
+
+def _select(arguments: argparse.Namespace) -> None:
+    from models import distilled
+
+    kept, total = distilled.select(arguments.translated, arguments.out, least_chrf=arguments.least_chrf)
+    print(f"{arguments.out}: {total} pairs, {kept} of them the model's own translation.")
 
 
 def _report(arguments: argparse.Namespace) -> None:

@@ -47,12 +47,15 @@ class Validation:
         set: `valid/tatoeba` stands for the files valid/tatoeba.en and .de, by the languages of the model.
         sentences: how many are read for the loss, and the first so many of them are translated for BLEU; 0 = none.
         every_tokens: target tokens between two validations.
+        keep: which of the last phase is the result, the one with the least loss or the last; a model that learns
+            another's translations is meant to leave those of the held-out text.
     """
 
     set: str
     sentences: int
     bleu_sentences: int
     every_tokens: int
+    keep: Literal["least_loss", "last"] = "least_loss"
 
 
 @dataclass(frozen=True)

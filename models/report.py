@@ -68,7 +68,8 @@ def measure(
             translations = result["engine"].pop("translations")
             if result["fp32"]:
                 baseline[name] = result["fp32"].pop("translations")
-                results.setdefault("fp32", {})[name] = result["fp32"] | shared
+                kept = recorded_times(times.get("fp32", {}).get(name))
+                results.setdefault("fp32", {})[name] = result["fp32"] | shared | kept
             if name in baseline:
                 _, references = read_test_set(*sets[name], limit)
                 shared["bleu_against_fp32"] = paired_bootstrap(translations, baseline[name], references)._asdict()
@@ -98,7 +99,7 @@ def recorded_times(figures: Mapping[str, Any] | None) -> dict[str, Any]:
     """The milliseconds among figures of an earlier report, and under what conditions they were measured."""
     if figures is None:
         return {}
-    kept = {name: figures[name] for name in ("ms_per_sentence", "ms_median")}
+    kept = {name: figures[name] for name in ("ms_per_sentence", "ms_median") if name in figures}
     return kept | {"conditions_of_times": figures.get("conditions_of_times", figures["conditions"])}
 
 
@@ -220,7 +221,8 @@ def report(
     for name in configurations:
         model.allocation(name)  # refuses a name that the model does not have
     known = list(model.config.configurations)
-    recorded = {name: _recorded(results_dir / f"{name}.json") for name in known if configurations or keeps_times}
+    names = [*known, "fp32"] if configurations or keeps_times else []
+    recorded = {name: _recorded(results_dir / f"{name}.json") for name in names}
     times = recorded if keeps_times else {}
     measured = measure(model, configurations or known, chosen, checkpoint, limit, results_dir, times)
     results = {name: figures for name, figures in (recorded | measured).items() if figures}

@@ -2,7 +2,8 @@
 
     OUT/state-STEP/     weights, their average, the optimizer (safetensors) and where the run is (JSON): written every
                         few minutes under a new name and renamed; a run goes on from the newest
-    OUT/model/          the result with the least validation loss of the last phase (of nested codes, mean of all)
+    OUT/model/          the result of the last phase, the one of least validation loss (of nested codes, mean of all)
+                        unless the recipe keeps the last
     OUT/log.jsonl       a line every few steps and for every validation
     OUT/loss.png        the log as a plot
 
@@ -275,7 +276,7 @@ class _Run:
         return self._average or {name: p.detach() for name, p in self._parameters.items()}
 
     def validate(self, held_out: HeldOut, log: "Log") -> None:
-        """Measures every version, and writes the result if it is the best of the last phase so far."""
+        """Measures every version, and writes the result if it is the one to keep of the last phase so far."""
         losses: list[float] = []
         for label, tensors in self._objective.versions(self.values()):
             figures = held_out.measure(tensors, bleu=not losses)
@@ -283,7 +284,8 @@ class _Run:
             tqdm.write(f"step {self.progress.step} {label} " + " ".join(f"{k} {v:.4f}" for k, v in figures.items()))
             losses.append(figures["loss"])
         mean = sum(losses) / len(losses)
-        if self.progress.best is None or mean < self.progress.best:
+        last = self._recipe.validation.keep == "last"
+        if last or self.progress.best is None or mean < self.progress.best:
             self.progress = replace(self.progress, best=mean)
             if self.progress.phase == len(self._objective.schedules) - 1:
                 self._objective.write(self.values(), self._out / MODEL)

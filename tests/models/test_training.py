@@ -495,7 +495,8 @@ def test_pnr_replaces_the_weights_every_period(tmp_path, shared):
     assert len(inner[0].detach().abs().unique()) > 16  # not coded in this phase
 
 
-def test_the_best_of_nested_codes_is_the_best_on_the_mean_of_their_widths(tmp_path):
+@pytest.mark.parametrize(("keep", "wanted"), [("least_loss", (1, 2, 2)), ("last", (1, 2, 3))])
+def test_the_result_is_the_best_on_the_mean_of_all_widths_or_the_last(tmp_path, keep, wanted):
     """The first width alone was best before training, so it would keep what was not trained."""
     losses = iter([(1.70, 3.0), (1.74, 2.0), (1.71, 2.5)])
     writes: list[Path] = []
@@ -517,11 +518,13 @@ def test_the_best_of_nested_codes_is_the_best_on_the_mean_of_their_widths(tmp_pa
         def measure(self, tensors, *, bleu: bool) -> dict[str, float]:
             return {"loss": tensors["loss"].item()}
 
-    run = _Run(read_recipe(RetrainRecipe, written(tmp_path, PREFIX)), Widths(), tmp_path / "run")
+    recipe = read_recipe(RetrainRecipe, written(tmp_path, PREFIX))
+    recipe = dataclasses.replace(recipe, validation=dataclasses.replace(recipe.validation, keep=keep))
+    run = _Run(recipe, Widths(), tmp_path / "run")
     tmp_path.joinpath("run").mkdir()
-    for wanted in (1, 2, 2):
+    for count in wanted:
         run.validate(Losses(), Log(tmp_path / "run/log.jsonl", run.progress))
-        assert len(writes) == wanted
+        assert len(writes) == count
 
 
 def test_prefix_training_draws_every_number_of_planes(tmp_path, shared):

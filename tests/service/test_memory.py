@@ -84,20 +84,21 @@ def test_without_proc_nothing_is_known_to_be_resident(own_copy: Path) -> None:
 
 @needs_smaps
 def test_planes_that_are_there_already_need_no_memory(own_copy: Path) -> None:
-    """Four of eight planes beside all eight, with room for less than the four: 6 MB."""
+    """Four planes beside all that there are, with room for less than the four: 6 MB."""
     registry = Registry([open_model(own_copy)], max_batch_tokens=4096)
     (name,) = registry.models
     directory = registry.models[name].directory
-    wide, narrow = (Choice(each, directory.allocation(each)) for each in ("full-8", "flat-4"))
+    wide = Choice("all", directory.resolve({"*": directory.config.codes.depth}))
+    narrow = Choice("flat-4", directory.allocation("flat-4"))
     registry.start_model(name, Desired(wide))
     for tensor in directory.engine_inputs(wide.allocation)[0].values():
         tensor.tobytes()
     spare = directory.model_bytes(narrow.allocation) // 2
     registry.memory_limit_bytes = process_rss_bytes() + spare
     change = registry.change(name, lambda _, now: now.load(narrow))
-    assert set(change.after.choices) == {"full-8", "flat-4"}
+    assert set(change.after.choices) == {"all", "flat-4"}
     registry.change(name, lambda _, now: now.unload("flat-4"))
-    # the same with the eight planes live but not resident: they can come back at any moment
+    # the same with all planes live but not resident: they can come back at any moment
     give_back(directory)
     registry.memory_limit_bytes = process_rss_bytes() + spare
     with pytest.raises(InsufficientMemory, match="Loading flat-4 takes up to"):

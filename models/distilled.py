@@ -1,0 +1,85 @@
+"""Text to train on that a model translated itself: distillation of sequences (Kim & Rush 2016, arXiv 1606.07947).
+
+What beam search finds is better than what greedy search does, and easier to learn than what people wrote, so a model
+that learns it finds by greedy search much of what took beams before. Where beams led far from what people wrote,
+theirs stays.
+
+    sample -> shards of JSON lines with text and references -> `translate` adds the translation -> select -> pairs
+"""
+
+import json
+import random
+from collections.abc import Mapping
+from pathlib import Path
+
+from sacrebleu.metrics import CHRF
+
+from models.batches import Source
+from models.data import DataError, read_lines
+
+SHARD_LINES = 4000
+
+
+def sample(counts: Mapping[str, int], corpus: Path, out: Path, *, seed: int) -> None:
+    """Writes shards of distinct sentences, in an order by chance, each with all its translations.
+
+    Args:
+        counts: source, as recipes name them -> how many sentences are drawn of it.
+        corpus: has train/<source>.tsv.xz.
+        out: a directory; it must not have shards yet.
+        seed: of the draws.
+
+    Raises:
+        DataError: a source can't be read or has too few sentences, or there are shards already.
+    """
+    draw = random.Random(seed)
+    drawn: list[tuple[str, list[str]]] = []
+    for name, count in counts.items():
+        references: dict[str, list[str]] = {}
+        for line in read_lines(Source(name, "").path(corpus)):
+            references.setdefault(line.source, []).append(line.target or "")
+        if count > len(references):
+            raise DataError(f"{name} has {len(references)} distinct sentences, not {count}.")
+        drawn += [(text, references[text]) for text in draw.sample(sorted(references), count)]
+    draw.shuffle(drawn)
+    out.mkdir(parents=True, exist_ok=True)
+    if any(out.iterdir()):
+        raise DataError(f"{out} is not empty; shards of another sample would be translated too.")
+    for number, begin in enumerate(range(0, len(drawn), SHARD_LINES)):
+        lines = (
+            json.dumps({"text": text, "references": references}, ensure_ascii=False) + "\n"
+            for text, references in drawn[begin : begin + SHARD_LINES]
+        )
+        (out / f"part-{number:03}.jsonl").write_text("".join(lines))
+
+
+def select(translated: Path, out: Path, *, least_chrf: float) -> tuple[int, int]:
+    """Writes source TAB target: the model's translation if it is near what people wrote, else the first of theirs.
+
+    Args:
+        translated: a directory of shards that `sample` wrote and `translate` translated.
+        out: a .tsv file.
+        least_chrf: what the nearest reference must have in common with the translation, from 0 to 100.
+
+    Returns:
+        How many are the model's, and how many there are.
+
+    Raises:
+        DataError: there is no such line in the directory.
+    """
+    metric = CHRF()
+    kept = total = 0
+    new = out.with_name(f"{out.name}.new")
+    with new.open("w", encoding="utf-8", newline="\n") as file:
+        for path in sorted(translated.glob("*.jsonl")):
+            for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
+                values = json.loads(line)
+                translation, references = values["translation"], values["references"]
+                near = metric.sentence_score(translation, references).score >= least_chrf
+                target = translation if near and not {"\t", "\n"} & set(translation) else references[0]
+                file.write(f"{values['text']}\t{target}\n")
+                kept, total = kept + (target is translation), total + 1
+    if not total:
+        raise DataError(f"{translated} has no translated shards.")
+    new.rename(out)
+    return kept, total
