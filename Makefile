@@ -139,14 +139,15 @@ TRAIN := $(SHARED)/corpus/train
 RUNS := runs
 COUNTED := tatoeba software_po libreoffice_help
 CALIBRATION := tatoeba games_po software_po libreoffice_help mlqe_wiki_pe ms_dynamics_bc_docs
-RETRAINED_RUNS := best-2.6-distilled best-2-distilled best-1-distilled
+RETRAINED_RUNS := best-2.6-last best-2-distilled best-1-distilled
 QUANTIZE := $(BIN)/python -m models quantize --config balanced --calibration-pairs 3000 --overwrite
 model: $(VENV)/installed-extras
 	$(QUANTIZE) $(RUNS)/base-further/model models/store/en-de --card models/configs/en-de.card.md --max-planes 6 \
 	  --text $(COUNTED:%=$(TRAIN)/%.tsv.xz) --calibrate $(CALIBRATION:%=$(TRAIN)/%.tsv.xz)
 	$(BIN)/python -m models assemble models/store/en-de $(RETRAINED_RUNS:%=$(RUNS)/%/model) --default best-2.6
 
-# Text for the recipes *-distilled: what the retrained best-2.6 finds by beam search, where that is near its reference.
+# Text for the recipes *-distilled: what the retrained best-2.6 finds by beam search, where that is near its reference
+# and as long.
 .PHONY: distilled
 DISTILLED := $(RUNS)/distilled
 distilled: $(VENV)/installed-extras

@@ -9,7 +9,7 @@ theirs stays.
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sacrebleu.metrics import CHRF
@@ -18,6 +18,7 @@ from models.batches import Source
 from models.data import DataError, read_lines
 
 SHARD_LINES = 4000
+_CHRF = CHRF()
 
 
 def sample(counts: Mapping[str, int], corpus: Path, out: Path, *, seed: int) -> None:
@@ -54,7 +55,7 @@ def sample(counts: Mapping[str, int], corpus: Path, out: Path, *, seed: int) -> 
 
 
 def select(translated: Path, out: Path, *, least_chrf: float) -> tuple[int, int]:
-    """Writes source TAB target: the model's translation if it is near what people wrote, else the first of theirs.
+    """Writes source TAB target: the model's translation if it is near what people wrote and as long, else theirs.
 
     Args:
         translated: a directory of shards that `sample` wrote and `translate` translated.
@@ -67,19 +68,29 @@ def select(translated: Path, out: Path, *, least_chrf: float) -> tuple[int, int]
     Raises:
         DataError: there is no such line in the directory.
     """
-    metric = CHRF()
     kept = total = 0
     new = out.with_name(f"{out.name}.new")
     with new.open("w", encoding="utf-8", newline="\n") as file:
         for path in sorted(translated.glob("*.jsonl")):
             for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
                 values = json.loads(line)
-                translation, references = values["translation"], values["references"]
-                near = metric.sentence_score(translation, references).score >= least_chrf
-                target = translation if near and not {"\t", "\n"} & set(translation) else references[0]
+                own = _is_near(values["translation"], values["references"], least_chrf)
+                target = values["translation"] if own else values["references"][0]
                 file.write(f"{values['text']}\t{target}\n")
-                kept, total = kept + (target is translation), total + 1
+                kept, total = kept + own, total + 1
     if not total:
         raise DataError(f"{translated} has no translated shards.")
     new.rename(out)
     return kept, total
+
+
+def _is_near(translation: str, references: Sequence[str], least_chrf: float) -> bool:
+    """Whether it is near the nearest reference, and has no fewer words.
+
+    A model that learnt shorter ones too had 95.5 % of the length of Tatoeba's references where fp32 has 96.7 %, which
+    alone costs 0.4 BLEU.
+    """
+    if {"\t", "\n"} & set(translation):
+        return False
+    score, words = max((_CHRF.sentence_score(translation, [each]).score, len(each.split())) for each in references)
+    return score >= least_chrf and len(translation.split()) >= words

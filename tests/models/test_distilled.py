@@ -55,21 +55,27 @@ def test_translations_that_are_near_a_reference_are_kept(shared):
     assert main([*translate, "--beam-size", "2"]) == 0
     (path,) = (shared / "out").glob("*.jsonl")
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    # some translations as a person could have written them: near the only reference, one of two, and half of one
+    # some translations as a person could have written them: near the only reference or one of two, shorter, and far off
     for line in lines[:10]:
         line["translation"] = f"{line['references'][-1]}!"
-    lines[10]["translation"] = "Das ist etwas ganz anderes"
+    lines[10]["translation"] = lines[10]["references"][0].replace("Das ist", "Das")
+    lines[11]["translation"] = "Das ist etwas ganz anderes"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    def near(line, least):
+        own = line["translation"]
+        nearest = max(line["references"], key=lambda reference: sentence_chrf(own, [reference]).score)
+        return sentence_chrf(own, [nearest]).score >= least and len(own.split()) >= len(nearest.split())
+
     for least in (0.0, 40.0, 100.5):
         out = shared / f"{least}.tsv"
         assert main(["select", str(shared / "out"), str(out), "--least-chrf", str(least)]) == 0
-        near = [sentence_chrf(line["translation"], line["references"]).score >= least for line in lines]
         assert [(pair.source, pair.target) for pair in read_lines(out)] == [
-            (line["text"], line["translation"] if kept else line["references"][0])
-            for line, kept in zip(lines, near, strict=True)
+            (line["text"], line["translation"] if near(line, least) else line["references"][0]) for line in lines
         ]
-        assert any(near) == (least < 100)
-        assert all(near) == (least == 0)
+    assert all(near(line, 40) for line in lines[:10])
+    assert sentence_chrf(lines[10]["translation"], lines[10]["references"]).score > 40
+    assert not any(near(line, 40) for line in lines[10:12])
 
 
 def test_no_translations_are_refused(shared, capsys):
