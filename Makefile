@@ -150,12 +150,13 @@ model: $(VENV)/installed-extras
 # and as long.
 .PHONY: distilled
 DISTILLED := $(RUNS)/distilled
-distilled: $(VENV)/installed-extras
-	$(BIN)/python -m models sample $(DISTILLED)/in tatoeba=31600 games_po=4100 software_po=6200 libreoffice_help=2100 \
-	  --shared $(SHARED)
+distilled: $(DISTILLED)/in
 	$(BIN)/python -m models translate --input '$(DISTILLED)/in/*.jsonl' --output $(DISTILLED)/out \
 	  --model $(RUNS)/best-2.6-moved/model --beam-size 4
 	$(BIN)/python -m models select $(DISTILLED)/out $(DISTILLED).tsv
+
+$(DISTILLED)/in: | $(VENV)/installed-extras
+	$(BIN)/python -m models sample $@ tatoeba=31600 games_po=4100 software_po=6200 libreoffice_help=2100 --shared $(SHARED)
 
 # The German-English one, from `train base-de-en`; its text is the same, turned round. `make report-de-en` measures it.
 .PHONY: model-de-en report-de-en

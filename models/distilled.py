@@ -33,6 +33,9 @@ def sample(counts: Mapping[str, int], corpus: Path, out: Path, *, seed: int) -> 
     Raises:
         DataError: a source can't be read or has too few sentences, or there are shards already.
     """
+    out.mkdir(parents=True, exist_ok=True)
+    if any(out.iterdir()):
+        raise DataError(f"{out} is not empty; shards of another sample would be translated too.")
     draw = random.Random(seed)
     drawn: list[tuple[str, list[str]]] = []
     for name, count in counts.items():
@@ -43,15 +46,12 @@ def sample(counts: Mapping[str, int], corpus: Path, out: Path, *, seed: int) -> 
             raise DataError(f"{name} has {len(references)} distinct sentences, not {count}.")
         drawn += [(text, references[text]) for text in draw.sample(sorted(references), count)]
     draw.shuffle(drawn)
-    out.mkdir(parents=True, exist_ok=True)
-    if any(out.iterdir()):
-        raise DataError(f"{out} is not empty; shards of another sample would be translated too.")
     for number, begin in enumerate(range(0, len(drawn), SHARD_LINES)):
         lines = (
             json.dumps({"text": text, "references": references}, ensure_ascii=False) + "\n"
             for text, references in drawn[begin : begin + SHARD_LINES]
         )
-        (out / f"part-{number:03}.jsonl").write_text("".join(lines))
+        (out / f"part-{number:03}.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
 def select(translated: Path, out: Path, *, least_chrf: float) -> tuple[int, int]:
@@ -68,20 +68,17 @@ def select(translated: Path, out: Path, *, least_chrf: float) -> tuple[int, int]
     Raises:
         DataError: there is no such line in the directory.
     """
-    kept = total = 0
-    new = out.with_name(f"{out.name}.new")
-    with new.open("w", encoding="utf-8", newline="\n") as file:
-        for path in sorted(translated.glob("*.jsonl")):
-            for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
-                values = json.loads(line)
-                own = _is_near(values["translation"], values["references"], least_chrf)
-                target = values["translation"] if own else values["references"][0]
-                file.write(f"{values['text']}\t{target}\n")
-                kept, total = kept + own, total + 1
-    if not total:
+    kept, pairs = 0, []
+    for path in sorted(translated.glob("*.jsonl")):
+        for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
+            values = json.loads(line)
+            own = _is_near(values["translation"], values["references"], least_chrf)
+            pairs.append(f"{values['text']}\t{values['translation'] if own else values['references'][0]}\n")
+            kept += own
+    if not pairs:
         raise DataError(f"{translated} has no translated shards.")
-    new.rename(out)
-    return kept, total
+    out.write_text("".join(pairs), encoding="utf-8", newline="\n")
+    return kept, len(pairs)
 
 
 def _is_near(translation: str, references: Sequence[str], least_chrf: float) -> bool:
