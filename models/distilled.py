@@ -33,8 +33,7 @@ def sample(counts: Mapping[str, int], corpus: Path, out: Path, *, seed: int) -> 
     Raises:
         DataError: a source can't be read or has too few sentences, or there are shards already.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    if any(out.iterdir()):
+    if out.exists() and any(out.iterdir()):
         raise DataError(f"{out} is not empty; shards of another sample would be translated too.")
     draw = random.Random(seed)
     drawn: list[tuple[str, list[str]]] = []
@@ -46,6 +45,7 @@ def sample(counts: Mapping[str, int], corpus: Path, out: Path, *, seed: int) -> 
             raise DataError(f"{name} has {len(references)} distinct sentences, not {count}.")
         drawn += [(text, references[text]) for text in draw.sample(sorted(references), count)]
     draw.shuffle(drawn)
+    out.mkdir(parents=True, exist_ok=True)  # not before all is read: make takes it for the shards
     for number, begin in enumerate(range(0, len(drawn), SHARD_LINES)):
         lines = (
             json.dumps({"text": text, "references": references}, ensure_ascii=False) + "\n"

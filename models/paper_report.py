@@ -56,9 +56,9 @@ Chung et al. 2020 (arXiv 2009.07453) coded Transformer base for English-German o
 and another task, so the figures to compare are losses, not levels: "paper" columns are the paper's own. BLEU is
 sacreBLEU's; ours is greedy unless it says beam 4. `make paper` writes this page from the JSON files beside it.
 
-All of it was measured on the model that shipped until 2026-11-26, whose fp32 has 27.2 to 27.4 BLEU on these 500 Tatoeba
-sentences. What ships now has the same shape and configurations of the same names, from an fp32 model that went on to
-learn: the README has its figures, docs/training.md its training."""
+What was recorded until 2026-11-26 is of the model that shipped then, whose fp32 has 27.2 to 27.4 BLEU on these 500
+Tatoeba sentences. What ships now has the same shape and configurations of the same names, from an fp32 model that went
+on to learn: the README has its figures, docs/training.md its training."""
 
 
 def _provenance(conditions: Mapping[str, Any]) -> str:

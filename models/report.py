@@ -68,12 +68,11 @@ def measure(
             translations = result["engine"].pop("translations")
             if result["fp32"]:
                 baseline[name] = result["fp32"].pop("translations")
-                kept = recorded_times(times.get("fp32", {}).get(name))
-                results.setdefault("fp32", {})[name] = result["fp32"] | shared | kept
+                results.setdefault("fp32", {})[name] = result["fp32"] | shared | recorded_times(times, "fp32", name)
             if name in baseline:
                 _, references = read_test_set(*sets[name], limit)
                 shared["bleu_against_fp32"] = paired_bootstrap(translations, baseline[name], references)._asdict()
-            kept = recorded_times(times.get(configuration, {}).get(name))
+            kept = recorded_times(times, configuration, name)
             results.setdefault(configuration, {})[name] = result["engine"] | shared | kept
         _write_json(results_dir / f"{configuration}.json", model.config.name, configuration, results[configuration])
     if "fp32" in results:
@@ -95,9 +94,9 @@ def _recorded(path: Path) -> dict[str, dict[str, Any]]:
     return json.loads(path.read_text())["sets"] if path.exists() else {}
 
 
-def recorded_times(figures: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The milliseconds among figures of an earlier report, and under what conditions they were measured."""
-    if figures is None:
+def recorded_times(times: Results, configuration: str, name: str) -> dict[str, Any]:
+    """The milliseconds of an earlier report for a test set, and under what conditions they were measured."""
+    if (figures := times.get(configuration, {}).get(name)) is None:
         return {}
     kept = {name: figures[name] for name in ("ms_per_sentence", "ms_median") if name in figures}
     return kept | {"conditions_of_times": figures.get("conditions_of_times", figures["conditions"])}

@@ -284,11 +284,12 @@ class _Run:
             tqdm.write(f"step {self.progress.step} {label} " + " ".join(f"{k} {v:.4f}" for k, v in figures.items()))
             losses.append(figures["loss"])
         mean = sum(losses) / len(losses)
-        last = self._recipe.validation.keep == "last"
-        if last or self.progress.best is None or mean < self.progress.best:
+        least = self.progress.best is None or mean < self.progress.best
+        if least:
             self.progress = replace(self.progress, best=mean)
-            if self.progress.phase == len(self._objective.schedules) - 1:
-                self._objective.write(self.values(), self._out / MODEL)
+        kept = least or self._recipe.validation.keep == "last"
+        if kept and self.progress.phase == len(self._objective.schedules) - 1:
+            self._objective.write(self.values(), self._out / MODEL)
 
     def save(self) -> None:
         """Writes a checkpoint, then removes the older ones."""
