@@ -184,33 +184,60 @@ void Attend(const float* q, const float* const* keys, const float* const* values
   }
 }
 
-// R rows of scores of one head: scores[r * padded + t] = scale * q_r . k_t, from keys [head_dim, padded].
-template <size_t R>
-void Scores(const float* q, size_t d, const float* keys, size_t head_dim, size_t padded, float scale, float* scores) {
-  for (size_t t = 0; t < padded; t += kLanes) {
-    Floats sums[R];
-    Unroll<R>([&](auto r) { sums[r] = Floats{}; });
-    for (size_t i = 0; i < head_dim; ++i) {
-      const Floats key = Load(keys + i * padded + t);
-      Unroll<R>([&](auto r) { sums[r] += key * q[r * d + i]; });
-    }
-    Unroll<R>([&](auto r) { Store(scores + r * padded + t, sums[r] * scale); });
+// Vectors of a row's scores or outputs that are summed at a time, for four rows: as many sums as registers hold, since
+// four hide less than the latency of an addition where a register holds all lanes.
+constexpr size_t kVectorsAtOnce = kRegisters == 1 ? 2 : 1;
+
+// scores[r * padded + t] = scale * q_r . k_t for V * 16 positions t and R rows of one head, from keys [head_dim,
+// padded].
+template <size_t R, size_t V>
+void ScoresOfVectors(const float* q, size_t d, const float* keys, size_t head_dim, size_t padded, float scale,
+                     float* scores) {
+  Floats sums[R][V];
+  Unroll<R * V>([&](auto i) { sums[i / V][i % V] = Floats{}; });
+  for (size_t i = 0; i < head_dim; ++i, keys += padded) {
+    Floats key[V];
+    Unroll<V>([&](auto v) { key[v] = Load(keys + v * kLanes); });
+    Unroll<R * V>([&](auto j) { sums[j / V][j % V] += key[j % V] * q[j / V * d + i]; });
   }
+  Unroll<R * V>([&](auto i) { Store(scores + i / V * padded + i % V * kLanes, sums[i / V][i % V] * scale); });
 }
 
-// R rows of one head's output from their softmaxed scores.
+template <size_t R>
+void Scores(const float* q, size_t d, const float* keys, size_t head_dim, size_t padded, float scale, float* scores) {
+  constexpr size_t kAtOnce = kVectorsAtOnce * kLanes;
+  size_t t = 0;
+  for (; t + kAtOnce <= padded; t += kAtOnce) {
+    ScoresOfVectors<R, kVectorsAtOnce>(q, d, keys + t, head_dim, padded, scale, scores + t);
+  }
+  for (; t < padded; t += kLanes) ScoresOfVectors<R, 1>(q, d, keys + t, head_dim, padded, scale, scores + t);
+}
+
+// V vectors of R rows of one head's output from their softmaxed scores; the last vector has `valid` lanes.
+template <size_t R, size_t V>
+void WeightVectors(const float* scores, size_t padded, const float* v, size_t d, size_t length, size_t valid,
+                   float* out) {
+  Floats sums[R][V];
+  Unroll<R * V>([&](auto i) { sums[i / V][i % V] = Floats{}; });
+  for (size_t t = 0; t < length; ++t, v += d) {
+    Floats value[V];
+    Unroll<V>([&](auto i) { value[i] = i + 1 < V ? Load(v + i * kLanes) : LoadUpTo(v + i * kLanes, valid); });
+    Unroll<R * V>([&](auto j) { sums[j / V][j % V] += value[j % V] * scores[j / V * padded + t]; });
+  }
+  Unroll<R * V>(
+      [&](auto i) { StorePart(out + i / V * d + i % V * kLanes, sums[i / V][i % V], i % V + 1 < V ? kLanes : valid); });
+}
+
 template <size_t R>
 void WeightValues(const float* scores, size_t padded, const float* v, size_t d, size_t length, size_t head_dim,
                   float* out) {
-  for (size_t i = 0; i < head_dim; i += kLanes) {
-    const size_t valid = std::min(kLanes, head_dim - i);
-    Floats sums[R];
-    Unroll<R>([&](auto r) { sums[r] = Floats{}; });
-    for (size_t t = 0; t < length; ++t) {
-      const Floats value = LoadUpTo(v + t * d + i, valid);
-      Unroll<R>([&](auto r) { sums[r] += value * scores[r * padded + t]; });
-    }
-    Unroll<R>([&](auto r) { StorePart(out + r * d + i, sums[r], valid); });
+  constexpr size_t kAtOnce = kVectorsAtOnce * kLanes;
+  size_t i = 0;
+  for (; i + kAtOnce <= head_dim; i += kAtOnce) {
+    WeightVectors<R, kVectorsAtOnce>(scores, padded, v + i, d, length, kLanes, out + i);
+  }
+  for (; i < head_dim; i += kLanes) {
+    WeightVectors<R, 1>(scores, padded, v + i, d, length, std::min(kLanes, head_dim - i), out + i);
   }
 }
 
