@@ -1,4 +1,6 @@
-// AVX2: the product of bytes of bcq_matmul.h.
+// AVX2: the product of bytes of bcq_matmul.h. Compiled twice: for every CPU with AVX2 (avx2), and with AVX-VNNI's
+// vpdpbusd in place of the three instructions for several planes (avx2_vnni, chosen where the CPU says that it has it:
+// Intel's without AVX-512 since Alder Lake, its small cores among them).
 //
 // vpmaddubsw multiplies unsigned bytes by signed ones and adds two products up in 16 bits. With A the sum of a row's
 // |a_i| and U that of those a_i that a code's bits call for, W = 2 U - A, so that
@@ -18,7 +20,7 @@
 //                                                       vpaddd; vpaddw of one plane         1       1           p0123
 //                                                       loads: 1 weights, 12 inputs         13 / 12
 //
-// The bound is 32 products a cycle, 64 of one plane.
+// The bound is 32 products a cycle, 64 of one plane; with vpdpbusd 64, where two of them start a cycle.
 
 #include <immintrin.h>
 
@@ -27,14 +29,20 @@
 #include "kernels/unroll.h"
 
 namespace sub3 {
-namespace avx2 {
+namespace SUB3_ISA_NAMESPACE {
 
 namespace {
 
-constexpr size_t kColumnsAtOnce = 12;  // accumulators, of 16 registers
-constexpr size_t kEight = 8;           // rows of a register of sums
-constexpr size_t kStep = 4 * kEight;   // weights of four columns
-constexpr size_t kWordColumns = 512;   // whose sums of 0 and 1 times inputs are 16-bit numbers
+constexpr size_t kEight = 8;          // rows of a register of sums
+constexpr size_t kStep = 4 * kEight;  // weights of four columns
+// 12 accumulators of 16 registers: vpdpbusd leaves room for the weights of two times eight rows, and loads are what it
+// waits for.
+#ifdef __AVXVNNI__
+constexpr size_t kEightsAtOnce = 2, kColumnsAtOnce = 6;
+#else
+constexpr size_t kEightsAtOnce = 1, kColumnsAtOnce = 12;
+#endif
+constexpr size_t kWordColumns = 512;  // whose sums of 0 and 1 times inputs are 16-bit numbers
 
 struct ByteIsa {
   using Input = int8_t;
@@ -60,7 +68,7 @@ struct ByteIsa {
   }
 
   static ByteColumn Quantize(const float* x, size_t columns, size_t chunks, int8_t* xq) {
-    const float s = avx2::Quantize(x, columns, chunks, kByteInputs, xq);
+    const float s = SUB3_ISA_NAMESPACE::Quantize(x, columns, chunks, kByteInputs, xq);
     // Columns 0-7 and 8-15, then 16-23 and 24-31, byte by byte, become fours; the last first.
     const __m256i pairs = _mm256_setr_epi8(7, 15, 6, 14, 5, 13, 4, 12, 3, 11, 2, 10, 1, 9, 0, 8,  //
                                            7, 15, 6, 14, 5, 13, 4, 12, 3, 11, 2, 10, 1, 9, 0, 8);
@@ -86,27 +94,18 @@ struct ByteIsa {
   static void Multiply(const ByteTile& tile, const uint8_t* weights, const int8_t* xq, const ByteColumn* s, size_t n,
                        const ByteOutput& output) {
     const size_t width = tile.chunks * kChunkColumns;
-    for (size_t row = 0; row < output.last; row += kEight, weights += kEight * width) {
-      __m256i total = _mm256_setzero_si256();
-      for (int i = 0; i < tile.num_planes; ++i) {
-        total = _mm256_add_epi32(total, _mm256_abs_epi32(Load(tile.a[i] + row)));
-      }
+    for (size_t row = 0; row < output.last; row += kEightsAtOnce * kEight, weights += kEightsAtOnce * kEight * width) {
       const auto columns = [&](auto count, size_t j) {
-        __m256i sums[count];
+        __m256i sums[kEightsAtOnce][count];
         if (tile.num_planes == 1) {
           SumsOfOnePlane<count>(weights, xq + j * width, width, sums);
-          Unroll<count>([&](auto c) {
-            const __m256i input_sum = _mm256_set1_epi32(s[j + c].sum);
-            sums[c] = _mm256_mullo_epi32(total, _mm256_sub_epi32(_mm256_add_epi32(sums[c], sums[c]), input_sum));
-          });
         } else {
           Sums<count>(weights, xq + j * width, width, sums);
-          Unroll<count>([&](auto c) {
-            const __m256i surplus = _mm256_mullo_epi32(total, _mm256_set1_epi32(s[j + c].sum));
-            sums[c] = _mm256_sub_epi32(_mm256_add_epi32(sums[c], sums[c]), surplus);
-          });
         }
-        Store<count>(tile, row, sums, s + j, j, output);
+        for (size_t e = 0; e < kEightsAtOnce && row + e * kEight < output.last; ++e) {
+          Weigh<count>(tile, row + e * kEight, s + j, sums[e]);
+          Store<count>(tile, row + e * kEight, sums[e], s + j, j, output);
+        }
       };
       size_t j = 0;
       for (; j + kColumnsAtOnce <= n; j += kColumnsAtOnce) columns(std::integral_constant<size_t, kColumnsAtOnce>{}, j);
@@ -159,9 +158,31 @@ struct ByteIsa {
     return _mm256_set1_epi32(four);
   }
 
-  // sums[c]: of the products of eight rows with column c.
+  // sums[e][c]: of the products of the e-th eight rows with column c.
+#ifdef __AVXVNNI__
   template <size_t C>
-  static void Sums(const uint8_t* weights, const int8_t* xq, size_t width, __m256i* sums) {
+  static void Sums(const uint8_t* weights, const int8_t* xq, size_t width, __m256i (*sums)[C]) {
+    constexpr size_t E = kEightsAtOnce;
+    __m256i total[E * C];
+    Unroll<E * C>([&](auto i) { total[i] = _mm256_setzero_si256(); });
+    for (const int8_t* end = xq + width; xq < end; xq += 4, weights += kStep) {
+      __m256i w[E];
+      Unroll<E>([&](auto e) { w[e] = Load(weights + e * kEight * width); });
+      Unroll<C>([&](auto c) {
+        const __m256i inputs = FourInputs(xq + c * width);
+        Unroll<E>([&](auto e) { total[c * E + e] = _mm256_dpbusd_avx_epi32(total[c * E + e], w[e], inputs); });
+      });
+    }
+    Unroll<E * C>([&](auto i) { sums[i % E][i / E] = total[i]; });
+  }
+
+  template <size_t C>
+  static void SumsOfOnePlane(const uint8_t* weights, const int8_t* xq, size_t width, __m256i (*sums)[C]) {
+    Sums<C>(weights, xq, width, sums);
+  }
+#else
+  template <size_t C>
+  static void Sums(const uint8_t* weights, const int8_t* xq, size_t width, __m256i (*sums)[C]) {
     const __m256i ones = _mm256_set1_epi16(1);
     __m256i total[C];
     Unroll<C>([&](auto c) { total[c] = _mm256_setzero_si256(); });
@@ -171,13 +192,13 @@ struct ByteIsa {
         total[c] = AddInts(total[c], _mm256_madd_epi16(_mm256_maddubs_epi16(w, FourInputs(xq + c * width)), ones));
       });
     }
-    Unroll<C>([&](auto c) { sums[c] = total[c]; });
+    Unroll<C>([&](auto c) { sums[0][c] = total[c]; });
   }
 
   // The same for weights of 0 and 1.
   template <size_t C>
-  static void SumsOfOnePlane(const uint8_t* weights, const int8_t* xq, size_t width, __m256i* sums) {
-    Unroll<C>([&](auto c) { sums[c] = _mm256_setzero_si256(); });
+  static void SumsOfOnePlane(const uint8_t* weights, const int8_t* xq, size_t width, __m256i (*sums)[C]) {
+    Unroll<C>([&](auto c) { sums[0][c] = _mm256_setzero_si256(); });
     for (size_t k = 0; k < width; k += kWordColumns) {
       __m256i words[C];
       Unroll<C>([&](auto c) { words[c] = _mm256_setzero_si256(); });
@@ -185,9 +206,23 @@ struct ByteIsa {
         const __m256i w = Load(weights);
         Unroll<C>([&](auto c) { words[c] = AddShorts(words[c], _mm256_maddubs_epi16(w, FourInputs(xq + c * width))); });
       }
-      Unroll<C>(
-          [&](auto c) { sums[c] = _mm256_add_epi32(sums[c], _mm256_madd_epi16(words[c], _mm256_set1_epi16(1))); });
+      Unroll<C>([&](auto c) {
+        sums[0][c] = _mm256_add_epi32(sums[0][c], _mm256_madd_epi16(words[c], _mm256_set1_epi16(1)));
+      });
     }
+  }
+#endif
+
+  // The sums of U x of eight rows from `row` on become those of W x; of one plane they are of 0 and 1 for U.
+  template <size_t C>
+  static void Weigh(const ByteTile& tile, size_t row, const ByteColumn* s, __m256i* sums) {
+    __m256i total = _mm256_setzero_si256();
+    for (int i = 0; i < tile.num_planes; ++i) total = _mm256_add_epi32(total, _mm256_abs_epi32(Load(tile.a[i] + row)));
+    Unroll<C>([&](auto c) {
+      const __m256i input_sum = _mm256_set1_epi32(s[c].sum), twice = _mm256_add_epi32(sums[c], sums[c]);
+      sums[c] = tile.num_planes == 1 ? _mm256_mullo_epi32(total, _mm256_sub_epi32(twice, input_sum))
+                                     : _mm256_sub_epi32(twice, _mm256_mullo_epi32(total, input_sum));
+    });
   }
 
   // Eight rows of the tile from `row` on.
@@ -211,5 +246,5 @@ void BcqByteMatmul(const Product* products, size_t num_products, const float* x,
   ByteMatmul<ByteIsa>(products, num_products, x, x_stride, columns, n, scratch);
 }
 
-}  // namespace avx2
+}  // namespace SUB3_ISA_NAMESPACE
 }  // namespace sub3

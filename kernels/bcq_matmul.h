@@ -118,6 +118,9 @@ void DequantizeRow(const BcqMatrix&, size_t, float*);
 void BcqMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
 void BcqByteMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
 }  // namespace avx2
+namespace avx2_vnni {
+void BcqByteMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
+}
 namespace avx512 {
 void DequantizeRow(const BcqMatrix&, size_t, float*);
 void BcqMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);

@@ -10,7 +10,7 @@
 #include "kernels/bcq_matmul.h"
 
 namespace sub3 {
-namespace avx2 {
+namespace SUB3_ISA_NAMESPACE {
 namespace {
 
 inline __m256i Load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
@@ -77,7 +77,7 @@ inline void StoreRows(const __m256 (&values)[N], const float* bias, size_t first
 }
 
 }  // namespace
-}  // namespace avx2
+}  // namespace SUB3_ISA_NAMESPACE
 }  // namespace sub3
 
 #endif  // SUB3_KERNELS_COLUMNS_AVX2_H_

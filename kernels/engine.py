@@ -482,9 +482,9 @@ class Batch:
 
 
 def isa() -> str:
-    """The instruction set in use: "avx512", "avx2", "neon" or "scalar"; SUB3_FORCE_ISA chooses.
+    """The instruction set in use: "avx512", "avx2_vnni", "avx2", "neon_dotprod", "neon" or "scalar".
 
-    Raises EngineError if SUB3_FORCE_ISA asks for one that is unknown or that this CPU lacks.
+    SUB3_FORCE_ISA chooses. Raises EngineError if it asks for one that is unknown or that this CPU lacks.
     """
     name = lib.sub3_isa()
     if name == ffi.NULL:

@@ -26,7 +26,9 @@ class Tokenizer:
         """
         vocabulary, ids = directory.vocabulary, directory.config.ids
         self._source = _load(directory, "source.spm")
-        self._target = _load(directory, "target.spm")
+        checksums = directory.config.checksums
+        alike = checksums["source.spm"] == checksums["target.spm"]  # then one serves both: 1.6 MB less for 8,000 pieces
+        self._target = self._source if alike else _load(directory, "target.spm")
         self._source_words, self._target_words = vocabulary.source, vocabulary.target_words
         self._rows = [_NOT_MET] * self._source.get_piece_size()  # by SentencePiece's own ids
         self._eos, self.unknown = ids.eos, ids.unk_source

@@ -23,7 +23,7 @@ using sub3::Product;
 
 std::vector<const Isa*> UsableIsas() {
   std::vector<const Isa*> usable;
-  for (const char* name : {"avx512", "avx2", "neon_dotprod", "neon", "scalar"}) {
+  for (const char* name : {"avx512", "avx2_vnni", "avx2", "neon_dotprod", "neon", "scalar"}) {
     try {
       usable.push_back(&sub3::IsaByName(name));
     } catch (const std::invalid_argument&) {
