@@ -56,9 +56,8 @@ Chung et al. 2020 (arXiv 2009.07453) coded Transformer base for English-German o
 and another task, so the figures to compare are losses, not levels: "paper" columns are the paper's own. BLEU is
 sacreBLEU's; ours is greedy unless it says beam 4. `make paper` writes this page from the JSON files beside it.
 
-What was recorded until 2026-11-26 is of the model that shipped then, whose fp32 has 27.2 to 27.4 BLEU on these 500
-Tatoeba sentences. What ships now has the same shape and configurations of the same names, from an fp32 model that went
-on to learn: the README has its figures, docs/training.md its training."""
+All of it is of the model that ships since 2026-11-26; its fp32 is here what its six planes stand for. The trainings
+that made what ships are in docs/training.md."""
 
 
 def _provenance(conditions: Mapping[str, Any]) -> str:
