@@ -7,6 +7,8 @@
 
 #if defined(__aarch64__)
 #include <sys/auxv.h>
+#elif defined(__x86_64__)
+#include <cpuid.h>
 #endif
 
 namespace sub3 {
@@ -18,6 +20,15 @@ struct Candidate {
   bool (*supported)();
 };
 
+#if defined(__x86_64__)
+bool HasAvx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+
+bool HasAvxVnni() {  // which not every compiler's __builtin_cpu_supports knows
+  unsigned a, b, c, d;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+}
+#endif
+
 // Best first.
 const Candidate kCandidates[] = {
 #if defined(__x86_64__)
@@ -28,11 +39,8 @@ const Candidate kCandidates[] = {
               __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
      }},
     {{"avx2_vnni", avx2::BcqMatmul, avx2_vnni::BcqByteMatmul, avx2::DequantizeRow, &avx2::kFloatOps},
-     [] {
-       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("avxvnni");
-     }},
-    {{"avx2", avx2::BcqMatmul, avx2::BcqByteMatmul, avx2::DequantizeRow, &avx2::kFloatOps},
-     [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
+     [] { return HasAvx2() && HasAvxVnni(); }},
+    {{"avx2", avx2::BcqMatmul, avx2::BcqByteMatmul, avx2::DequantizeRow, &avx2::kFloatOps}, HasAvx2},
 #elif defined(__aarch64__)
     {{"neon_dotprod", neon::BcqMatmul, neon_dotprod::BcqByteMatmul, neon::DequantizeRow, &neon::kFloatOps},
      [] { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }},

@@ -203,6 +203,7 @@ def _blocks(recorded: Mapping[str, Any], folder: Path) -> str:
 def _runs(recorded: Mapping[str, Any], folder: Path) -> str:
     rows: Table = [["run", "target tokens", "hours", "loss at its begin", "at its end", "BLEU at its end"]]
     figure, axes = _axes("Validation loss against target tokens", "million target tokens", "nats a piece")
+    axes.set_prop_cycle(color=mpl.colormaps["tab20"].colors)
     for name, run in recorded["runs"].items():
         for version in dict.fromkeys(point["version"] for point in run["validation"]):
             points = [p for p in run["validation"] if p["version"] == version]
