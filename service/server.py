@@ -42,6 +42,7 @@ class Server(uvicorn.Server):
         """The first signal begins the end (SIGINT, from a terminal, without the delay); the second one is the end."""
         if self._ends_at is not None:
             os._exit(128 + sig)  # not the signal's default action: the first process of a container has none
+        self._send_away()
         self._registry.drain()
         self._ends_at = time.monotonic() + (self._drain_s if sig == signal.SIGTERM else 0.0)
 
@@ -50,8 +51,11 @@ class Server(uvicorn.Server):
         over = await super().on_tick(counter)
         if self._ends_at is None:
             return over
-        if _CLOSE not in self.server_state.default_headers:
-            # a client that goes on asking is sent away between two requests, so that the end meets no idle connection
-            self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
-            self._history.close()  # streams of events would go on for ever
+        self._send_away()  # once more: uvicorn has the headers of its own replaced every second
+        self._history.close()  # streams of events would go on for ever
         return over or time.monotonic() >= self._ends_at
+
+    def _send_away(self) -> None:
+        """A client that goes on asking is sent away between two requests, so that the end meets no idle connection."""
+        if _CLOSE not in self.server_state.default_headers:
+            self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
