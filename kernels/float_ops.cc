@@ -152,23 +152,37 @@ void ScoresOfSixteen(const float* q, const float* const* keys, size_t offset, si
   Store(scores, Sums(sums) * scale);
 }
 
-// out[0 .. V * 16) = sum_t scores[t] * values[t][offset ..], the last vector having `valid` lanes.
-template <size_t V>
-void WeightRows(const float* scores, const float* const* values, size_t length, size_t offset, size_t valid,
-                float* out) {
-  Floats sums[V];
-  for (size_t t = 0; t < length; ++t) {
-    const float* row = values[t] + offset;
-    Unroll<V>([&](auto i) {
-      sums[i] += (i + 1 < V ? Load(row + i * kLanes) : LoadUpTo(row + i * kLanes, valid)) * scores[t];
-    });
+// f(number of vectors, first lane, valid lanes of the last vector) over the lanes begin to end: V vectors at a time,
+// then half as many, then a quarter.
+template <size_t V, typename F>
+inline void ForVectors(size_t begin, size_t end, F f) {
+  for (; begin + V * kLanes <= end; begin += V * kLanes) f(std::integral_constant<size_t, V>{}, begin, kLanes);
+  if constexpr (V > 1) {
+    ForVectors<V / 2>(begin, end, f);
+  } else if (begin < end) {
+    f(std::integral_constant<size_t, 1>{}, begin, end - begin);
   }
-  Unroll<V>([&](auto i) { StorePart(out + i * kLanes, sums[i], i + 1 < V ? kLanes : valid); });
+}
+
+// V vectors of R rows, d apart, of one head's output from their softmaxed scores, padded apart; row(t) has the values
+// of position t. The last vector has `valid` lanes.
+template <size_t R, size_t V, typename Row>
+inline void WeightVectors(const float* scores, size_t padded, Row row, size_t d, size_t length, size_t valid,
+                          float* out) {
+  Floats sums[R][V];
+  Unroll<R * V>([&](auto i) { sums[i / V][i % V] = Floats{}; });
+  for (size_t t = 0; t < length; ++t) {
+    const float* v = row(t);
+    Floats value[V];
+    Unroll<V>([&](auto i) { value[i] = i + 1 < V ? Load(v + i * kLanes) : LoadUpTo(v + i * kLanes, valid); });
+    Unroll<R * V>([&](auto j) { sums[j / V][j % V] += value[j % V] * scores[j / V * padded + t]; });
+  }
+  Unroll<R * V>(
+      [&](auto i) { StorePart(out + i / V * d + i % V * kLanes, sums[i / V][i % V], i % V + 1 < V ? kLanes : valid); });
 }
 
 void Attend(const float* q, const float* const* keys, const float* const* values, size_t length, Heads heads,
             float scale, float* scores, float* out) {
-  constexpr size_t kAtOnce = 4 * kLanes;  // four sums hide the latency of an addition
   for (size_t h = heads.begin; h < heads.end; ++h) {
     const size_t head = h * heads.dim, end = head + heads.dim;
     for (size_t t = 0; t < length; t += kLanes) {
@@ -177,10 +191,10 @@ void Attend(const float* q, const float* const* keys, const float* const* values
       ScoresOfSixteen(q + head, sixteen, head, heads.dim, scale, scores + t);
     }
     Softmax(scores, length);
-    size_t i = head;
-    for (; i + kAtOnce <= end; i += kAtOnce) WeightRows<4>(scores, values, length, i, kLanes, out + i);
-    for (; i + 2 * kLanes <= end; i += 2 * kLanes) WeightRows<2>(scores, values, length, i, kLanes, out + i);
-    for (; i < end; i += kLanes) WeightRows<1>(scores, values, length, i, std::min(kLanes, end - i), out + i);
+    ForVectors<4>(head, end, [&](auto vectors, size_t i, size_t valid) {  // four sums hide the latency of an addition
+      const auto row = [&](size_t t) { return values[t] + i; };
+      WeightVectors<1, vectors>(scores, 0, row, 0, length, valid, out + i);
+    });
   }
 }
 
@@ -205,40 +219,18 @@ void ScoresOfVectors(const float* q, size_t d, const float* keys, size_t head_di
 
 template <size_t R>
 void Scores(const float* q, size_t d, const float* keys, size_t head_dim, size_t padded, float scale, float* scores) {
-  constexpr size_t kAtOnce = kVectorsAtOnce * kLanes;
-  size_t t = 0;
-  for (; t + kAtOnce <= padded; t += kAtOnce) {
-    ScoresOfVectors<R, kVectorsAtOnce>(q, d, keys + t, head_dim, padded, scale, scores + t);
-  }
-  for (; t < padded; t += kLanes) ScoresOfVectors<R, 1>(q, d, keys + t, head_dim, padded, scale, scores + t);
-}
-
-// V vectors of R rows of one head's output from their softmaxed scores; the last vector has `valid` lanes.
-template <size_t R, size_t V>
-void WeightVectors(const float* scores, size_t padded, const float* v, size_t d, size_t length, size_t valid,
-                   float* out) {
-  Floats sums[R][V];
-  Unroll<R * V>([&](auto i) { sums[i / V][i % V] = Floats{}; });
-  for (size_t t = 0; t < length; ++t, v += d) {
-    Floats value[V];
-    Unroll<V>([&](auto i) { value[i] = i + 1 < V ? Load(v + i * kLanes) : LoadUpTo(v + i * kLanes, valid); });
-    Unroll<R * V>([&](auto j) { sums[j / V][j % V] += value[j % V] * scores[j / V * padded + t]; });
-  }
-  Unroll<R * V>(
-      [&](auto i) { StorePart(out + i / V * d + i % V * kLanes, sums[i / V][i % V], i % V + 1 < V ? kLanes : valid); });
+  ForVectors<kVectorsAtOnce>(0, padded, [&](auto vectors, size_t t, size_t) {
+    ScoresOfVectors<R, vectors>(q, d, keys + t, head_dim, padded, scale, scores + t);
+  });
 }
 
 template <size_t R>
 void WeightValues(const float* scores, size_t padded, const float* v, size_t d, size_t length, size_t head_dim,
                   float* out) {
-  constexpr size_t kAtOnce = kVectorsAtOnce * kLanes;
-  size_t i = 0;
-  for (; i + kAtOnce <= head_dim; i += kAtOnce) {
-    WeightVectors<R, kVectorsAtOnce>(scores, padded, v + i, d, length, kLanes, out + i);
-  }
-  for (; i < head_dim; i += kLanes) {
-    WeightVectors<R, 1>(scores, padded, v + i, d, length, std::min(kLanes, head_dim - i), out + i);
-  }
+  ForVectors<kVectorsAtOnce>(0, head_dim, [&](auto vectors, size_t i, size_t valid) {
+    const auto row = [&](size_t t) { return v + t * d + i; };
+    WeightVectors<R, vectors>(scores, padded, row, d, length, valid, out + i);
+  });
 }
 
 template <size_t R>
