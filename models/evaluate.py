@@ -68,7 +68,7 @@ def read_test_set(source: Path, reference: Path, limit: int | None) -> tuple[lis
 
 
 def conditions() -> dict[str, Any]:
-    """Where and how it was measured."""
+    """Where and how it was measured; the command without folders of this machine."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists() and (found := re.search(r"^model name\s*: (.*)$", info.read_text(), re.M)):
@@ -79,8 +79,9 @@ def conditions() -> dict[str, Any]:
         text=True,
         check=False,
     )
+    command = shlex.join([Path(sys.executable).name, "-m", "models", *sys.argv[1:]])
     return {
-        "command": shlex.join([Path(sys.executable).name, "-m", "models", *sys.argv[1:]]),
+        "command": re.sub(r"(?<![^\s'=])/(?:[^\s'/]*/)*", "", command),  # of an absolute path the last name
         "commit": commit.stdout.strip() or None,
         "date": time.strftime("%Y-%m-%d"),
         "cpu": cpu,

@@ -10,7 +10,6 @@ Each is recorded as JSON with its command and conditions.
 """
 
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -279,8 +278,6 @@ def runs(directories: Sequence[Path]) -> dict[str, Any]:
 
 
 def record(path: Path, figures: Mapping[str, Any]) -> None:
-    """Writes figures with their conditions; the command without folders of this machine."""
-    found = conditions()
-    found["command"] = re.sub(r"(?<![^\s'=])/(?:[^\s'/]*/)*", "", found["command"])
+    """Writes figures with their conditions."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"conditions": found, **figures}, indent=1, ensure_ascii=False) + "\n")
+    path.write_text(json.dumps({"conditions": conditions(), **figures}, indent=1, ensure_ascii=False) + "\n")

@@ -81,10 +81,6 @@ def measure(
 
 
 def _write_json(path: Path, model: str, configuration: str, sets: Mapping[str, Any]) -> None:
-    # Commands name files of this machine; the file names are enough.
-    for figures in sets.values():
-        command = figures["conditions"]["command"].split(" ")
-        figures["conditions"]["command"] = " ".join(Path(w).name if "/" in w else w for w in command)
     document = {"model": model, "configuration": configuration, "sets": sets}
     path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
