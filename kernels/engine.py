@@ -9,16 +9,11 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate, chain
 from typing import Any, Final, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from kernels._engine import ffi, lib
+from kernels.tensor import Tensor
 
-_DTYPES: Final = {  # by the type itself: asking 500 arrays for their types' names took 3 ms
-    np.dtype(np.float32): lib.SUB3_FLOAT32,
-    np.dtype(np.float16): lib.SUB3_FLOAT16,
-    np.dtype(np.uint32): lib.SUB3_UINT32,
-}
+_DTYPES: Final = {"F32": lib.SUB3_FLOAT32, "F16": lib.SUB3_FLOAT16, "U32": lib.SUB3_UINT32}
+Array = Any  # a Tensor, or what `Tensor.of` takes
 CONSTRAINED_ROWS: Final = int(lib.SUB3_CONSTRAINED_ROWS)
 MAX_CONSTRAINTS: Final = int(lib.SUB3_MAX_CONSTRAINTS)
 _ACTIVATIONS: Final = {"relu": lib.SUB3_RELU, "swish": lib.SUB3_SWISH, "gelu": lib.SUB3_GELU}
@@ -84,7 +79,7 @@ class Hypothesis(NamedTuple):
 
     ids: list[int]
     score: float
-    alignment: NDArray[np.float32] | None = None
+    alignment: list[list[float]] | None = None
 
 
 class BatchResult(NamedTuple):
@@ -160,23 +155,25 @@ class Progress(NamedTuple):
 class _Tables:
     """Tensors and segments as the C ABI wants them, with everything they point to."""
 
-    def __init__(self, tensors: Mapping[str, NDArray[Any]], segments: Sequence[Segment]) -> None:
+    def __init__(self, tensors: Mapping[str, Array], segments: Sequence[Segment]) -> None:
         self._alive: list[Any] = []
         self.tensors = ffi.new("sub3_tensor[]", max(len(tensors), 1))
         self.num_tensors = len(tensors)
         for entry, (name, array) in zip(self.tensors, tensors.items(), strict=False):
-            if array.dtype not in _DTYPES:
-                raise InvalidModel(f'Tensor "{name}" has type {array.dtype.name}; use float32, float16 or uint32.')
-            if not array.flags.c_contiguous or not 1 <= array.ndim <= 3:
-                raise InvalidModel(f'Tensor "{name}" must be contiguous and have 1 to 3 dimensions.')
+            try:
+                tensor = Tensor.of(array)
+            except ValueError as error:
+                raise InvalidModel(f'Tensor "{name}" must {error}.') from None
+            if not 1 <= len(tensor.shape) <= 3:
+                raise InvalidModel(f'Tensor "{name}" must have 1 to 3 dimensions.')
             entry.name = self._text(name)
-            entry.dtype = _DTYPES[array.dtype]
-            entry.num_dims = array.ndim
-            entry.shape[0 : array.ndim] = array.shape
-            data = ffi.from_buffer(array)
+            entry.dtype = _DTYPES[tensor.dtype]
+            entry.num_dims = len(tensor.shape)
+            entry.shape[0 : len(tensor.shape)] = tensor.shape
+            data = ffi.from_buffer(tensor.data)
             self._alive.append(data)
             entry.data = data
-            entry.bytes = array.nbytes
+            entry.bytes = tensor.nbytes
         self.segments = ffi.new("sub3_segment[]", max(len(segments), 1))
         self.num_segments = len(segments)
         for entry, segment in zip(self.segments, segments, strict=False):
@@ -224,11 +221,11 @@ class _Result:
         self.struct.tokens, self.struct.num_tokens = self._tokens, slots * longest
         self.struct.lengths, self.struct.scores = self._lengths, self._scores
         self.struct.max_length, self.struct.num_slots = longest, slots
-        self._alignments: NDArray[np.float32] | None = None
+        self._longest_source = longest_source
         if longest_source:
-            self._alignments = np.empty((slots, longest + 1, longest_source), np.float32)
-            self.struct.alignments = ffi.from_buffer("float[]", self._alignments, require_writable=True)
-            self.struct.num_alignments, self.struct.max_source_length = self._alignments.size, longest_source
+            self._alignments = ffi.new("float[]", slots * (longest + 1) * longest_source)
+            self.struct.alignments, self.struct.num_alignments = self._alignments, len(self._alignments)
+            self.struct.max_source_length = longest_source
 
     def hypotheses(self, first: int, count: int, source_length: int) -> list[Hypothesis]:
         """Those found, of the slots from `first` on, which are of a source of that many ids."""
@@ -236,9 +233,13 @@ class _Result:
         for slot in range(first, first + count):
             if (length := self._lengths[slot]) >= 0:
                 ids = ffi.unpack(self._tokens + slot * self._longest, length)
-                aligned = None if self._alignments is None else self._alignments[slot, : length + 1, :source_length]
+                aligned = self._alignment(slot, length + 1, source_length) if self._longest_source else None
                 found.append(Hypothesis(ids, self._scores[slot], aligned))
         return found
+
+    def _alignment(self, slot: int, rows: int, columns: int) -> list[list[float]]:
+        first = self._alignments + slot * (self._longest + 1) * self._longest_source
+        return [ffi.unpack(first + row * self._longest_source, columns) for row in range(rows)]
 
     def cost(self) -> tuple[float, float, int, int]:
         """Milliseconds of encoding and decoding, bytes of workspace and key/value cache."""
@@ -253,7 +254,7 @@ class Engine:
         self,
         architecture: Mapping[str, int | float | str | bool],
         ids: Mapping[str, int | Sequence[int]],
-        tensors: Mapping[str, NDArray[Any]],
+        tensors: Mapping[str, Array],
         segments: Sequence[Segment],
     ) -> None:
         """Build the model over `tensors`, which are used in place and kept alive.
@@ -356,12 +357,12 @@ class Engine:
         ]
         return BatchResult(hypotheses, *result.cost())
 
-    def logits(self, source: Sequence[int], target: Sequence[int]) -> NDArray[np.float32]:
+    def logits(self, source: Sequence[int], target: Sequence[int]) -> memoryview[float]:
         """Teacher forcing: [len(target), target_vocab_size], row t after the decoder has read target[0..t].
 
         `target` starts with decoder_start. Raises InvalidRequest.
         """
-        out = np.empty((len(target), self._target_vocab_size), np.float32)
+        out = ffi.new("float[]", len(target) * self._target_vocab_size)
         _check(
             lib.sub3_logits(
                 self._live_model(),
@@ -369,11 +370,11 @@ class Engine:
                 len(source),
                 ffi.new("int32_t[]", list(target)),
                 len(target),
-                ffi.from_buffer("float[]", out, require_writable=True),
-                out.size,
+                out,
+                len(out),
             )
         )
-        return out
+        return _matrix(out, len(target), self._target_vocab_size)
 
     def close(self) -> None:
         """Free the model and let go of its tensors; no call may be running. Later calls raise EngineError."""
@@ -493,24 +494,24 @@ def isa() -> str:
 
 
 def bcq_matmul(
-    tensors: Mapping[str, NDArray[Any]],
+    tensors: Mapping[str, Array],
     segments: Sequence[Segment],
     rows: int,
-    x: NDArray[np.float32],
+    x: Array,
     isa_name: str | None = None,
     *,
     as_bytes: bool = False,
-) -> NDArray[np.float32]:
+) -> memoryview[float]:
     """One product with the coded matrix "m": x [n, columns] -> [n, rows]. For tests and benchmarks.
 
     Args:
+        x: float32, contiguous.
         as_bytes: the product of bytes (kernels/bcq_matmul.h), which rounds the scales and x to bytes.
 
     Raises InvalidModel for tables that do not fit and InvalidRequest for an instruction set that is not there.
     """
-    x = np.ascontiguousarray(x, np.float32)
-    n, columns = x.shape
-    out = np.empty((n, rows), np.float32)
+    n, columns = Tensor.of(x).shape
+    out = ffi.new("float[]", n * rows)
     tables = _Tables(tensors, segments)
     _check(
         lib.sub3_bcq_matmul(
@@ -524,7 +525,12 @@ def bcq_matmul(
             columns,
             ffi.from_buffer("float[]", x),
             n,
-            ffi.from_buffer("float[]", out, require_writable=True),
+            out,
         )
     )
-    return out
+    return _matrix(out, n, rows)
+
+
+def _matrix(numbers: Any, rows: int, columns: int) -> memoryview[float]:
+    """A C array of floats as [rows, columns]."""
+    return memoryview(ffi.buffer(numbers)).cast("B").cast("f", (rows, columns))

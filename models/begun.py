@@ -104,7 +104,7 @@ def _of_model(path: Path, config: str, allocation: Allocation, checkpoint: Check
     for name, segments in allocation.items():
         for segment in segments:
             key, (first, _) = f"{name}.scales.{segment.planes}", block_range(segment)
-            rows = mapped.tensors[key][:, 0, segment.begin - first : segment.end - first]
+            rows = np.asarray(mapped.tensors[key])[:, 0, segment.begin - first : segment.end - first]
             scales[key] = torch.from_numpy(rows.astype(np.float32))
     return Begun(dequantize(model, allocation), allocation, scales)
 

@@ -536,13 +536,14 @@ def dequantize(model: ModelDirectory, allocation: Allocation) -> dict[str, Tenso
     tensors = {name: torch.zeros(shape) for name, shape in shapes.items()}
     for name, begin, end, planes, first, group_size in segments:
         rows, columns = shapes[name]
-        words = [arrays[f"{name}.plane.{i}"] for i in range(1, planes + 1)]
+        words = [np.asarray(arrays[f"{name}.plane.{i}"]) for i in range(1, planes + 1)]
         bits = np.stack([bcq.unpack(plane, min(rows, BLOCK_ROWS * len(plane)), columns)[begin:end] for plane in words])
-        scales = torch.from_numpy(arrays[f"{name}.scales.{planes}"][:, :, begin - first : end - first].copy())
+        stored = np.asarray(arrays[f"{name}.scales.{planes}"])
+        scales = torch.from_numpy(stored[:, :, begin - first : end - first].copy())
         code = bcq.BinaryCode(torch.from_numpy(bits), {planes: scales}, group_size or None)
         tensors[name][begin:end] = code.dequantize(planes)
     vectors = vector_sizes(model.config.architecture, output_bias="output.bias" in arrays)
-    return tensors | {name: torch.from_numpy(arrays[name].astype(np.float32)) for name in vectors}
+    return tensors | {name: torch.from_numpy(np.asarray(arrays[name]).astype(np.float32)) for name in vectors}
 
 
 def _read_coded(path: Path) -> Checkpoint:

@@ -1,4 +1,4 @@
-"""The model directory: write it, open it, check it. numpy, the standard library and safetensors only.
+"""The model directory: write it, open it, check it. The standard library and the words' index only.
 
 `docs/design.md` describes the format. Whatever a directory holds that this file does not expect is a `ModelError`, one
 sentence that names the file and the fault; what passes may be handed to the engine without another look.
@@ -14,6 +14,7 @@ import mmap
 import os
 import re
 import shutil
+import struct
 import tempfile
 import types
 import typing
@@ -22,11 +23,9 @@ from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-import safetensors
-
-from models.vocabulary import Vocabulary, Words, scan
+from kernels.tensor import ITEM_BYTES, Tensor
+from kernels.words import Words
+from models.vocabulary import Vocabulary, scan
 
 FORMAT_VERSION = 2
 MAX_PLANES = 8
@@ -49,9 +48,13 @@ MAX_WIDTH = 1 << 20
 MAX_VOCABULARY = 1 << 24
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_DTYPES: dict[str, np.dtype[Any]] = {"U32": np.dtype("<u4"), "F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+# The upper byte of a number whose exponent is the largest there is: infinite, or no number, or, of F32, above 1.7e38.
+_SUSPECT = {
+    "F16": bytes(byte for byte in range(256) if byte & 0x7C == 0x7C),
+    "F32": bytes(byte for byte in range(256) if byte & 0x7F == 0x7F),
+}
 
-Array = npt.NDArray[Any]
+Array = Any  # a Tensor, or what `Tensor.of` takes
 
 
 class ModelError(ValueError):
@@ -242,7 +245,7 @@ class Vectors(NamedTuple):
     @classmethod
     def of(cls, tensors: Mapping[str, Array]) -> "Vectors":
         """Of the tensors of a file."""
-        return cls("output.bias" in tensors, tensors[A_VECTOR].dtype == np.float16)
+        return cls("output.bias" in tensors, Tensor.of(tensors[A_VECTOR]).dtype == "F16")
 
     def bytes(self, architecture: Architecture) -> int:
         """Of all of them."""
@@ -392,7 +395,7 @@ class Mapped(NamedTuple):
 
     file: str
     weights: Weights
-    tensors: Mapping[str, Array]
+    tensors: Mapping[str, Tensor]
     memory: mmap.mmap
 
 
@@ -470,7 +473,7 @@ class ModelDirectory:
 
     def engine_inputs(
         self, allocation: Allocation
-    ) -> tuple[dict[str, Array], list[tuple[str, int, int, int, int, int]]]:
+    ) -> tuple[dict[str, Tensor], list[tuple[str, int, int, int, int, int]]]:
         """What the engine takes: the tensors used, and segments (matrix, begin, end, planes, scale_begin, group_size).
 
         `scale_begin` is the row that the first entry of the segment's scales tensor belongs to; group_size 0 = the row.
@@ -567,11 +570,11 @@ def _map_weights(
     """One weight file; `stored` is the configuration that its codes are specialised to, None for progressive ones."""
     path = directory / file
     header, data_begin, memory = _map_safetensors(path)
-    vectors = Vectors("output.bias" in header, header.get(A_VECTOR, {}).get("dtype") == "F16")
+    vectors = Vectors("output.bias" in header, A_VECTOR in header and header[A_VECTOR].dtype == "F16")
     specs = weight_specs(config, weights, stored, vectors)
     tensors = _tensor_views(path, header, data_begin, memory, specs)
     for name, tensor in tensors.items():
-        if verify and tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+        if verify and not _all_finite(tensor):
             raise ModelError(f"{path}: the tensor {name!r} holds numbers that are not finite.")
     return Mapped(file, weights, types.MappingProxyType(tensors), memory)
 
@@ -872,8 +875,20 @@ def _read_vocabulary(path: Path, architecture: Architecture) -> Vocabulary:
 # --- reading model.safetensors ----------------------------------------------------------------------------------------
 
 
-def _map_safetensors(path: Path) -> tuple[dict[str, Any], int, mmap.mmap]:
-    """Header, offset of the data and the mapped file. The official reader judges the structure first."""
+class _Entry(NamedTuple):
+    """A tensor by the header; the bytes are counted from the data's begin."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+def _map_safetensors(path: Path) -> tuple[dict[str, _Entry], int, mmap.mmap]:
+    """Header, offset of the data and the mapped file, in which the tensors follow each other without a hole.
+
+    The package reads it likewise, but takes a tensor framework, 12 MB, to do so.
+    """
     _require_file(path)
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -882,19 +897,37 @@ def _map_safetensors(path: Path) -> tuple[dict[str, Any], int, mmap.mmap]:
             raise ModelError(f"{path}: the file is truncated within its header.")
         if length > MAX_JSON_BYTES:
             raise ModelError(f"{path}: the header is larger than {MAX_JSON_BYTES} bytes.")
-        try:
-            with safetensors.safe_open(path, framework="numpy"):
-                pass
-        except (safetensors.SafetensorError, OSError, ValueError) as error:
-            raise ModelError(f"{path}: not a safetensors file ({error}).") from None
         header = _parse_json(path, file.read(length))
-        header.pop("__metadata__", None)
-        return header, 8 + length, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    if not isinstance(header, dict):
+        raise ModelError(f"{path}: not a safetensors file (the header is no object).")
+    header.pop("__metadata__", None)
+    entries = {name: _entry(path, name, value) for name, value in header.items()}
+    place = 0
+    for name, entry in sorted(entries.items(), key=lambda item: item[1].begin):
+        if entry.begin != place or entry.end < place:
+            raise ModelError(
+                f"{path}: not a safetensors file (the tensor {name!r} has bytes {entry.begin} to {entry.end}, "
+                f"but the one before it ends at {place})."
+            )
+        place = entry.end
+    if place != size - 8 - length:
+        raise ModelError(
+            f"{path}: not a safetensors file (its tensors have {place} bytes, its data {size - 8 - length})."
+        )
+    return entries, 8 + length, mapped
+
+
+def _entry(path: Path, name: str, value: Any) -> _Entry:
+    match value:
+        case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [int(begin), int(end)]}:
+            return _Entry(dtype, tuple(shape), begin, end)
+    raise ModelError(f"{path}: not a safetensors file (the tensor {name!r} needs dtype, shape and data_offsets).")
 
 
 def _tensor_views(
-    path: Path, header: Mapping[str, Any], data_begin: int, mapped: mmap.mmap, specs: Mapping[str, TensorSpec]
-) -> dict[str, Array]:
+    path: Path, header: Mapping[str, _Entry], data_begin: int, mapped: mmap.mmap, specs: Mapping[str, TensorSpec]
+) -> dict[str, Tensor]:
     """Views of the mapped file, each exactly as the specification has it."""
     if data_begin % ALIGNMENT:
         raise ModelError(f"{path}: the data must start at a multiple of {ALIGNMENT} bytes, not at {data_begin}.")
@@ -902,57 +935,67 @@ def _tensor_views(
         raise ModelError(f"{path}: the tensor {missing[0]!r} is missing.")
     if unknown := [name for name in header if name not in specs]:
         raise ModelError(f"{path}: the tensor {unknown[0]!r} is not part of this model.")
-    tensors = {}
+    tensors, data = {}, memoryview(mapped)[data_begin:]
     for name, (dtype, shape) in specs.items():
         entry = header[name]
-        if entry["dtype"] != dtype or tuple(entry["shape"]) != shape:
+        if entry.dtype != dtype or entry.shape != shape:
             raise ModelError(
-                f"{path}: the tensor {name!r} is {entry['dtype']} {entry['shape']}, "
+                f"{path}: the tensor {name!r} is {entry.dtype} {list(entry.shape)}, "
                 f"but the model needs {dtype} {list(shape)}."
             )
-        begin, end = entry["data_offsets"]
-        count = math.prod(shape)
-        numpy_type = _DTYPES[dtype]
-        if end - begin != count * numpy_type.itemsize or not 0 <= begin <= end <= len(mapped) - data_begin:
-            raise ModelError(f"{path}: the tensor {name!r} has bytes {begin} to {end}, which does not fit its shape.")
+        if entry.end - entry.begin != math.prod(shape) * ITEM_BYTES[dtype]:
+            raise ModelError(
+                f"{path}: not a safetensors file (the tensor {name!r} has {entry.end - entry.begin} bytes, "
+                f"which does not fit its shape)."
+            )
         # Vector loads of planes and scales; the floats after them are read one by one.
         alignment = {"U32": ALIGNMENT, "F16": 32 if is_code(name) else 2, "F32": 4}[dtype]
-        if begin % alignment:
+        if entry.begin % alignment:
             raise ModelError(
-                f"{path}: the tensor {name!r} must start at a multiple of {alignment} bytes, not at {begin}."
+                f"{path}: the tensor {name!r} must start at a multiple of {alignment} bytes, not at {entry.begin}."
             )
-        tensors[name] = np.frombuffer(mapped, numpy_type, count, data_begin + begin).reshape(shape)
+        tensors[name] = Tensor(dtype, shape, data[entry.begin : entry.end])
     return tensors
+
+
+def _all_finite(tensor: Tensor) -> bool:
+    """Whether a tensor of floats has neither infinities nor NaN; by the upper bytes, 30 times as fast as by numbers."""
+    if tensor.dtype not in _SUSPECT:
+        return True
+    size = ITEM_BYTES[tensor.dtype]
+    upper = bytes(tensor.data)[size - 1 :: size]
+    if len(upper.translate(None, _SUSPECT[tensor.dtype])) == len(upper):
+        return True
+    return all(math.isfinite(number) for (number,) in struct.iter_unpack("<e" if size == 2 else "<f", tensor.data))
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
-def safetensors_bytes(tensors: Mapping[str, Array]) -> tuple[bytes, list[Array]]:
-    """Header (padded with spaces, so that the data starts at a multiple of 64) and the arrays to write after it."""
-    names = {dtype: name for name, dtype in _DTYPES.items()}
-    header, arrays, offset = {}, [], 0
-    for name, tensor in tensors.items():
-        array = np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("<"))
+def safetensors_bytes(tensors: Mapping[str, Array]) -> tuple[bytes, list[memoryview]]:
+    """Header (padded with spaces, so that the data starts at a multiple of 64) and the bytes to write after it."""
+    header, data, offset = {}, [], 0
+    for name, array in tensors.items():
+        tensor = Tensor.of(array)
         header[name] = {
-            "dtype": names[array.dtype],
-            "shape": list(array.shape),
-            "data_offsets": [offset, offset + array.nbytes],
+            "dtype": tensor.dtype,
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, offset + tensor.nbytes],
         }
-        arrays.append(array)
-        offset += array.nbytes
+        data.append(tensor.data)
+        offset += tensor.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % ALIGNMENT)
-    return len(text).to_bytes(8, "little") + text, arrays
+    return len(text).to_bytes(8, "little") + text, data
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Array]) -> None:
     """Writes a safetensors file with its tensors in the order given and its data at a multiple of 64 bytes."""
-    header, arrays = safetensors_bytes(tensors)
+    header, data = safetensors_bytes(tensors)
     with path.open("wb") as file:
         file.write(header)
-        for array in arrays:
-            file.write(array.data)
+        for part in data:
+            file.write(part)
         _sync(file.fileno())
 
 

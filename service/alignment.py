@@ -1,19 +1,16 @@
 """Which words of a translation come from which words of its source, by the decoder's attention to the source."""
 
+import bisect
+import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
-
-import numpy as np
-import numpy.typing as npt
 
 from service.placeholders import Span
 
 _WORD = re.compile(r"%(?:s|\d+)|\w+(?:['’.-]\w+)*|[^\w\s]")  # a stand-in is one word
 _DISTANCE = 4.0  # how fast a link to words elsewhere in the sentence loses weight
 _PRIOR = 0.3  # of a source word's attention from the whole target: it keeps what nothing looks at from winning
-
-Floats = npt.NDArray[np.floating]
 
 
 class Link(NamedTuple):
@@ -50,7 +47,11 @@ def best_layer(decoder_layers: int) -> int:
 
 
 def links(
-    attention: Floats, source: str, source_spans: Sequence[Span], target: str, target_spans: Sequence[Span]
+    attention: Sequence[Sequence[float]],
+    source: str,
+    source_spans: Sequence[Span],
+    target: str,
+    target_spans: Sequence[Span],
 ) -> list[Link]:
     """One link for each word and mark of the target, in its order; none where the source has no word.
 
@@ -67,12 +68,18 @@ def links(
     source_words, target_words = _words(source), _words(target)
     if not source_words or not target_words:
         return []
-    weights = _shares(target_words, target_spans) @ attention @ _shares(source_words, source_spans).T
-    weights /= weights.sum(axis=0) + _PRIOR
-    distance = np.abs(_middles(len(target_words))[:, None] - _middles(len(source_words)))
-    same = np.equal.outer(_hashes(target, target_words), _hashes(source, source_words))
-    best = (weights * np.exp(-_DISTANCE * distance) + same * np.exp(-_DISTANCE / 2 * distance)).argmax(axis=1)
-    return [Link(source_words[place], word) for place, word in zip(best.tolist(), target_words, strict=True)]
+    of_targets = _gathered(attention, _shares(target_words, target_spans), len(source_spans))
+    seen = _gathered(list(zip(*of_targets, strict=True)), _shares(source_words, source_spans), len(target_words))
+    seen = [[value / (sum(row) + _PRIOR) for value in row] for row in seen]  # [source words, target words]
+    source_texts, target_texts = _lowered(source, source_words), _lowered(target, target_words)
+    places, found = _middles(len(source_words)), []
+    for number, (middle, text) in enumerate(zip(_middles(len(target_words)), target_texts, strict=True)):
+        scores = []
+        for place, row, source_text in zip(places, seen, source_texts, strict=True):
+            nearness = math.exp(-_DISTANCE / 2 * abs(middle - place))
+            scores.append(row[number] * nearness * nearness + (text == source_text) * nearness)
+        found.append(Link(source_words[scores.index(max(scores))], target_words[number]))
+    return found
 
 
 def by_position(source: str, target: str) -> list[Link]:
@@ -80,7 +87,7 @@ def by_position(source: str, target: str) -> list[Link]:
     source_words, target_words = _words(source), _words(target)
     if not source_words:
         return []
-    places = (_middles(len(target_words)) * len(source_words)).astype(int).tolist()
+    places = [int(middle * len(source_words)) for middle in _middles(len(target_words))]
     return [Link(source_words[place], word) for place, word in zip(places, target_words, strict=True)]
 
 
@@ -96,19 +103,36 @@ def _words(text: str) -> list[Span]:
     return [match.span() for match in _WORD.finditer(text)]
 
 
-def _hashes(text: str, words: Sequence[Span]) -> npt.NDArray[np.int64]:
-    return np.array([hash(text[begin:end].lower()) for begin, end in words])
+def _lowered(text: str, words: Sequence[Span]) -> list[str]:
+    return [text[begin:end].lower() for begin, end in words]
 
 
-def _middles(count: int) -> Floats:
+def _middles(count: int) -> list[float]:
     """Of `count` words, as parts of the sentence's length."""
-    middles: Floats = (np.arange(count) + 0.5) / count
-    return middles
+    return [(place + 0.5) / count for place in range(count)]
 
 
-def _shares(words: Sequence[Span], tokens: Sequence[Span]) -> Floats:
-    """[words, tokens]: the part of each token's characters that is in the word."""
-    spans, places = np.array(tokens).reshape(-1, 2), np.array(words).reshape(-1, 2)
-    common = np.minimum(places[:, 1:], spans[:, 1]) - np.maximum(places[:, :1], spans[:, 0])
-    shares: Floats = np.maximum(common, 0) / np.maximum(spans[:, 1] - spans[:, 0], 1)
+def _shares(words: Sequence[Span], tokens: Sequence[Span]) -> list[list[tuple[int, float]]]:
+    """Of each word the tokens that have characters in it, and which part of the token's characters that is."""
+    shares: list[list[tuple[int, float]]] = [[] for _ in words]
+    ends = [end for _, end in words]
+    for token, (begin, end) in enumerate(tokens):
+        word = bisect.bisect_right(ends, begin)
+        while word < len(words) and words[word][0] < end:
+            common = min(words[word][1], end) - max(words[word][0], begin)
+            shares[word].append((token, common / (end - begin)))
+            word += 1
     return shares
+
+
+def _gathered(
+    rows: Sequence[Sequence[float]], shares: Iterable[Sequence[tuple[int, float]]], columns: int
+) -> list[list[float]]:
+    """The sum of each word's rows, which are of tokens: [words, columns]."""
+    gathered = []
+    for parts in shares:
+        total = [0.0] * columns
+        for token, share in parts:
+            total = [value + share * more for value, more in zip(total, rows[token], strict=True)]
+        gathered.append(total)
+    return gathered

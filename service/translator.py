@@ -196,7 +196,8 @@ class _Arrivals:
             placeholders.hidden(sentence.piece.kept),
         )
         spans = self._tokenizer.spans(source)
-        attention = hypothesis.alignment[:-1, -1 - len(spans) : -1]  # without eos, and without the language's token
+        # without eos, and without the language's token
+        attention = [row[-1 - len(spans) : -1] for row in hypothesis.alignment[:-1]]
         restored = placeholders.restored(decoded, sentence.kept)
         return [
             Link(placeholders.followed(link.source, moves), placeholders.followed(link.target, restored))

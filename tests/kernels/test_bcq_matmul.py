@@ -160,7 +160,7 @@ def test_error_against_exact_arithmetic_is_within_the_stated_bound(problem):
             weights += alpha * signs
             magnitude += np.abs(alpha)
         rows_of = slice(segment.begin, segment.end)
-        y = bcq_matmul(tensors, segments, rows, x)[:, rows_of].astype(np.float64)
+        y = np.asarray(bcq_matmul(tensors, segments, rows, x))[:, rows_of].astype(np.float64)
         x64 = x.astype(np.float64)
         half_step = np.abs(x64).max(axis=1, keepdims=True) / 8191 / 2
         bound = half_step * magnitude.sum(axis=1) + 1e-5 * (np.abs(x64) @ magnitude.T) + 1e-29
@@ -184,7 +184,7 @@ def test_columns_of_a_call_do_not_influence_each_other():
         (lambda t, s: t.update({"m.plane.1": t["m.plane.1"][:1]}), "does not have the shape"),
         (lambda t, s: t.update({"m.plane.1": t["m.plane.1"].astype(np.float32)}), "wrong type"),
         (lambda t, s: t.update({"m.scales.2": t["m.scales.2"][..., :16].copy()}), "does not cover"),
-        (lambda t, s: t.update({"m.plane.1": t["m.plane.1"].astype(np.int64)}), "use float32, float16 or uint32"),
+        (lambda t, s: t.update({"m.plane.1": t["m.plane.1"].astype(np.int64)}), "must be float32, float16 or uint32"),
         (lambda t, s: s.clear(), "has no segments"),
         (lambda t, s: s.append(Segment("m", 40, 41, 2, 0, 0)), "must cover its 40 rows"),
         (lambda t, s: s.__setitem__(0, Segment("m", 0, 30, 2, 0, 0)), "cover 30 of 40 rows"),

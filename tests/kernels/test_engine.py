@@ -64,7 +64,7 @@ def test_output_bias_is_added():
     with_bias, _ = code(TINY, tensors, lambda name: 2)
     tensors["output.bias"] = tensors["output.bias"] + 1.5
     more_bias, _ = code(TINY, tensors, lambda name: 2)
-    difference = more_bias.logits([5, 0], [89]) - with_bias.logits([5, 0], [89])
+    difference = np.subtract(more_bias.logits([5, 0], [89]), with_bias.logits([5, 0], [89]))
     np.testing.assert_allclose(difference, 1.5, atol=1e-4)
 
 
@@ -207,7 +207,7 @@ def test_threads_that_share_a_call_change_no_bit():
             for beam, layer in ((1, 0), (4, 0), (3, 2))
         ]
         hypotheses = [best for result in made for found in result.hypotheses for best in found]
-        return [[ids, score, None if a is None else a.tolist()] for ids, score, a in hypotheses]
+        return [list(hypothesis) for hypothesis in hypotheses]
 
     alone = results()
     for threads in (2, 3, 7):

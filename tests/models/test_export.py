@@ -32,9 +32,9 @@ def dequantize(model: ModelDirectory, configuration: str) -> dict[str, torch.Ten
     }
     for name, begin, end, planes, scale_begin, group_size in segments:
         rows, columns = result[name].shape
-        scales = torch.from_numpy(tensors[f"{name}.scales.{planes}"].astype(np.float64))
+        scales = torch.from_numpy(np.asarray(tensors[f"{name}.scales.{planes}"]).astype(np.float64))
         for i in range(planes):
-            words = tensors[f"{name}.plane.{i + 1}"]
+            words = np.asarray(tensors[f"{name}.plane.{i + 1}"])
             bits = bcq.unpack(words, min(rows, 16 * len(words)), columns)[begin:end]
             scale = scales[i, :, begin - scale_begin : end - scale_begin].T
             spread = scale.repeat_interleave(group_size or columns, dim=1)[:, :columns]
@@ -79,7 +79,7 @@ def test_the_file_holds_the_checkpoint_in_frequency_order(request, tmp_path, tex
         # 8 planes translate as the checkpoint does, in its own numbering
         mine = Transformer.from_tensors(
             model.config.architecture,
-            weights | {n: torch.from_numpy(t.copy()) for n, t in model.main.tensors.items() if ".plane." not in n},
+            weights | {n: torch.from_numpy(np.array(t)) for n, t in model.main.tensors.items() if ".plane." not in n},
         )
         theirs = Transformer.from_tensors(checkpoint.architecture, checkpoint.tensors)
         source = [p for p, _ in model.vocabulary.source]

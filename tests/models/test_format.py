@@ -72,8 +72,9 @@ def test_the_official_reader_sees_the_same_tensors(made, kind):
     official = load_file(made / kind / "model.safetensors")
     assert official.keys() == model.main.tensors.keys()
     for name, tensor in official.items():
-        assert tensor.dtype == model.main.tensors[name].dtype
-        assert np.array_equal(tensor, model.main.tensors[name])
+        ours = np.asarray(model.main.tensors[name])
+        assert tensor.dtype == ours.dtype
+        assert np.array_equal(tensor, ours)
 
 
 @pytest.mark.parametrize("kind", ["progressive", "specialised"])
@@ -110,8 +111,8 @@ def test_writing_what_was_read_gives_the_same_files(progressive, tmp_path):
 
 
 def test_tensors_are_read_only_views_of_the_file(progressive):
-    tensor = progressive.main.tensors["embedding.plane.1"]
-    assert tensor.base is not None
+    tensor = np.asarray(progressive.main.tensors["embedding.plane.1"])
+    assert not tensor.flags.owndata
     with pytest.raises(ValueError, match="read-only"):
         tensor[0, 0, 0] = 1
 
@@ -140,7 +141,7 @@ def test_an_existing_directory_is_replaced_only_when_asked(model_dir, specialise
     assert open_model(model_dir).config.codes.kind == "specialised"
     assert [path.name for path in model_dir.parent.iterdir()] == [model_dir.name]
     # what was mapped before the swap is still there
-    assert int(before.main.tensors["embedding.plane.8"].sum()) > 0
+    assert np.asarray(before.main.tensors["embedding.plane.8"]).any()
 
 
 def test_measured_quality_is_added_without_touching_the_weights(model_dir):
@@ -447,7 +448,9 @@ def _rename(old: str, new: str):
         (lambda h: h["encoder.0.ffn.norm.gain"].update(dtype="F16", shape=[96]), "but the model needs F32"),
         (lambda h: h["encoder.0.ffn.norm.bias"].update(dtype="F16", shape=[96]), "but the model needs F16"),
         (lambda h: h["embedding.plane.1"]["shape"].reverse(), "but the model needs U32"),
-        (lambda h: h["embedding.plane.1"]["shape"].__setitem__(0, 3), "not a safetensors file"),
+        (lambda h: h["embedding.plane.1"]["shape"].__setitem__(0, 3), "but the model needs U32"),
+        (lambda h: h["embedding.plane.1"]["data_offsets"].reverse(), "not a safetensors file"),
+        (lambda h: h["output.bias"]["data_offsets"].__setitem__(1, 4), "not a safetensors file"),
         (lambda h: h["embedding.plane.1"].__setitem__("data_offsets", [0, 10**12]), "not a safetensors file"),
         (lambda h: h["embedding.plane.1"].pop("dtype"), "not a safetensors file"),
         (lambda h: h["embedding.plane.1"].__setitem__("data_offsets", [-1, 1]), "not a safetensors file"),

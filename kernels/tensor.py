@@ -1,0 +1,50 @@
+"""Tensor: numbers where they are, in a mapped file or an array, for code that has to do without numpy's 12 MB."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+_DTYPES: Final = {"I": "U32", "e": "F16", "f": "F32"}  # what memoryview says of an array
+_TYPESTRS: Final = {"U32": "<u4", "F16": "<f2", "F32": "<f4"}
+ITEM_BYTES: Final = {"U32": 4, "F16": 2, "F32": 4}
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """Contiguous numbers, which `numpy.asarray` reads in place.
+
+    Attributes:
+        dtype: as safetensors names it, U32, F16 or F32.
+        data: the bytes.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: memoryview
+
+    @classmethod
+    def of(cls, array: Any) -> Tensor:
+        """A tensor, or one over what has a buffer, such as a numpy array.
+
+        Raises:
+            ValueError: it is not contiguous, or of another type; what must be, to end a sentence with.
+        """
+        if isinstance(array, cls):
+            return array
+        view = memoryview(array)
+        if view.format not in _DTYPES:
+            raise ValueError(f"be float32, float16 or uint32, not of the type {view.format!r}")
+        if not view.c_contiguous:
+            raise ValueError("be contiguous")
+        return cls(_DTYPES[view.format], tuple(view.shape or ()), view.cast("B"))
+
+    @property
+    def nbytes(self) -> int:
+        """Of all numbers."""
+        return self.data.nbytes
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        """The protocol by which numpy reads arrays that are not its own."""
+        return {"version": 3, "typestr": _TYPESTRS[self.dtype], "shape": self.shape, "data": self.data}
