@@ -133,30 +133,32 @@ $(VENV)/installed-load: $(VENV)/installed pyproject.toml
 	touch $@
 
 # The default model, put together from what the trainings left (docs/training.md); needs ../shared. `make report
-# CHECKPOINT=runs/base-further/model` then measures it.
+# CHECKPOINT=runs/base-fifth/model` then measures it. What is in git has the planes of an older base (models/configs/en-de.card.md).
 SHARED := $(or $(SUB3_SHARED),../shared)
 TRAIN := $(SHARED)/corpus/train
 RUNS := runs
 COUNTED := tatoeba software_po libreoffice_help
 CALIBRATION := tatoeba games_po software_po libreoffice_help mlqe_wiki_pe ms_dynamics_bc_docs
-RETRAINED_RUNS := best-2.6-last best-2-distilled best-1-distilled
+RETRAINED_RUNS := best-2-fifth-distilled best-1-fifth-distilled
 QUANTIZE := $(BIN)/python -m models quantize --config balanced --calibration-pairs 3000 --overwrite
 model: $(VENV)/installed-extras
-	$(QUANTIZE) $(RUNS)/base-further/model models/store/en-de --card models/configs/en-de.card.md --max-planes 6 \
+	$(QUANTIZE) $(RUNS)/base-fifth/model models/store/en-de --card models/configs/en-de.card.md --max-planes 6 \
 	  --text $(COUNTED:%=$(TRAIN)/%.tsv.xz) --calibrate $(CALIBRATION:%=$(TRAIN)/%.tsv.xz)
-	$(BIN)/python -m models assemble models/store/en-de $(RETRAINED_RUNS:%=$(RUNS)/%/model) --default best-2.6
+	$(BIN)/python -m models assemble models/store/en-de $(RETRAINED_RUNS:%=$(RUNS)/%/model) --default best-2
 
-# Text for the recipes *-distilled: what the retrained best-2.6 finds by beam search, where that is near its reference
-# and as long.
+# Text for the recipes *-fifth-distilled: what the fp32 model, in eight planes, finds by beam search, where that is near
+# its reference and as long.
 .PHONY: distilled
 DISTILLED := $(RUNS)/distilled
 distilled: $(DISTILLED)/in
+	$(BIN)/python -m models quantize $(RUNS)/base-fifth/model $(DISTILLED)/teacher --config full-8 --overwrite
 	$(BIN)/python -m models translate --input '$(DISTILLED)/in/*.jsonl' --output $(DISTILLED)/out \
-	  --model $(RUNS)/best-2.6-moved/model --beam-size 4
+	  --model $(DISTILLED)/teacher --beam-size 4
 	$(BIN)/python -m models select $(DISTILLED)/out $(DISTILLED).tsv
 
 $(DISTILLED)/in: | $(VENV)/installed-extras
-	$(BIN)/python -m models sample $@ tatoeba=31600 games_po=4100 software_po=6200 libreoffice_help=2100 --shared $(SHARED)
+	$(BIN)/python -m models sample $@ tatoeba=46000 games_po=5000 software_po=8000 libreoffice_help=5000 manpages=6000 \
+	  --shared $(SHARED)
 
 # The German-English one, from `train base-de-en`; its text is the same, turned round. `make report-de-en` measures it.
 .PHONY: model-de-en report-de-en

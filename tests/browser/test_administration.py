@@ -17,7 +17,7 @@ def enter(page: Page) -> None:
     """Give the token."""
     page.get_by_label("Token", exact=True).fill(TOKEN)
     page.keyboard.press("Enter")
-    expect(page.locator("#configurations tr.active th")).to_have_text("best-2.6")
+    expect(page.locator("#configurations tr.active th")).to_have_text("best-2")
 
 
 def active(admin: httpx.Client) -> str:
@@ -63,13 +63,13 @@ def test_a_swap(server: Server, admin: httpx.Client, open_page: OpenPage) -> Non
 def test_the_budget_shows_what_it_would_choose(server: Server, admin: httpx.Client, open_page: OpenPage) -> None:
     page = open_page(server, "administration")
     enter(page)
-    body = {"memory_budget_bytes": 3_500_000}
+    body = {"memory_budget_bytes": 2_500_000}
     foreseen = admin.post(f"{MODEL}/config/preview", json=body).json()
     page.locator("#budget").evaluate(
-        "slider => { slider.value = 3500000; slider.dispatchEvent(new Event('input', { bubbles: true })); }"
+        "slider => { slider.value = 2500000; slider.dispatchEvent(new Event('input', { bubbles: true })); }"
     )
-    expect(page.locator("#budget-choice")).to_contain_text(f"{foreseen['config']}: 1.89 bits per weight")
-    expect(page.locator("#planes caption")).to_contain_text("best-2, not served yet")
+    expect(page.locator("#budget-choice")).to_contain_text(f"{foreseen['config']}: 1.32 bits per weight")
+    expect(page.locator("#planes caption")).to_contain_text("best-1, not served yet")
     rows = page.locator("#planes tbody tr")
     for row, block in zip(rows.all(), foreseen["blocks"], strict=True):
         assert row.locator("th").text_content() == block["block"]
@@ -77,14 +77,14 @@ def test_the_budget_shows_what_it_would_choose(server: Server, admin: httpx.Clie
         planes = [part["planes"] for part in block["layers"]] or [block["planes"]]
         assert [cell for cell in cells if cell] == [", ".join(map(str, count)) or "–" for count in planes]
     expect(page.locator("#planes td.changed").first).to_be_visible()
-    assert active(admin) == "best-2.6"
+    assert active(admin) == "best-2"
     keep(page, "administration")
 
     page.get_by_role("button", name="Serve it").click()
-    expect(page.locator("#configurations tr.active th")).to_have_text("best-2")
+    expect(page.locator("#configurations tr.active th")).to_have_text("best-1")
     expect(page.locator("#budget-choice")).to_contain_text("It answers already.")
     expect(page.locator("#planes td.changed")).to_have_count(0)
-    assert active(admin) == "best-2"
+    assert active(admin) == "best-1"
 
 
 def test_a_canary(server: Server, admin: httpx.Client, open_page: OpenPage) -> None:
@@ -96,7 +96,7 @@ def test_a_canary(server: Server, admin: httpx.Client, open_page: OpenPage) -> N
     for _ in range(4):
         assert texts_of(translate(admin, TEXT))
     rows = page.locator("#canary-table tbody tr")
-    for row, name in ((rows.nth(0), "best-2.6"), (rows.nth(1), "balanced")):
+    for row, name in ((rows.nth(0), "best-2"), (rows.nth(1), "balanced")):
         expect(row.locator("th")).to_have_text(name)
         expect(row.locator("td").first).to_have_text("2")
     expect(page.locator("#live-now")).to_contain_text("MB resident")
@@ -113,4 +113,4 @@ def test_a_refused_swap_says_why(server: Server, admin: httpx.Client, open_page:
     expect(page.locator("#canary")).to_be_visible()
     page.get_by_role("button", name="Serve flat-3").click()
     expect(page.get_by_role("alert")).to_contain_text("A canary of flat-4 runs")
-    assert active(admin) == "best-2.6"
+    assert active(admin) == "best-2"

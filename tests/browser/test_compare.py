@@ -20,19 +20,19 @@ def test_live_configurations_side_by_side(server: Server, admin: httpx.Client, o
     page = open_page(server, "compare")
     expect(page.get_by_role("checkbox", name="balanced")).to_be_disabled()  # not live, and there is no token
     page.locator("#compare-text").fill(TEXT)
-    for name in ("best-2.6", "flat-3"):
+    for name in ("best-2", "flat-3"):
         page.get_by_role("checkbox", name=name).check()
     page.keyboard.press("Control+Enter")
     expect(page.locator("#compare-progress")).to_have_text("2 translations")
     cards = page.locator(".card")
-    answers = {name: texts_of(translate(admin, TEXT, config=name))[0] for name in ("best-2.6", "flat-3")}
+    answers = {name: texts_of(translate(admin, TEXT, config=name))[0] for name in ("best-2", "flat-3")}
     assert cards.nth(0).locator(".text").text_content() == answers["flat-3"]
     parts = cards.nth(1).locator(".text > *").evaluate_all("all => all.map(one => [one.tagName, one.textContent])")
-    assert "".join(text for tag, text in parts if tag != "DEL").split() == answers["best-2.6"].split()
+    assert "".join(text for tag, text in parts if tag != "DEL").split() == answers["best-2"].split()
     assert "".join(text for tag, text in parts if tag != "INS").split() == answers["flat-3"].split()
     assert {tag for tag, _ in parts} == {"SPAN", "INS", "DEL"}
     configurations = {entry["name"]: entry for entry in admin.get("/v1/models").json()["models"][0]["configurations"]}
-    for card, name in ((cards.nth(0), "flat-3"), (cards.nth(1), "best-2.6")):
+    for card, name in ((cards.nth(0), "flat-3"), (cards.nth(1), "best-2")):
         figures = dict(zip(card.locator("dt").all_text_contents(), card.locator("dd").all_text_contents(), strict=True))
         assert figures["tatoeba"] == f"{configurations[name]['quality']['tatoeba']['bleu']:.1f}"
         assert figures["weights"] == f"{configurations[name]['bytes'] / 1e6:.1f} MB"
@@ -46,7 +46,7 @@ def test_the_token_loads_what_is_not_live(server: Server, admin: httpx.Client, o
     expect(page.locator("#admin")).to_be_visible()
     page.get_by_role("link", name="Compare").click()
     page.locator("#compare-text").fill(TEXT)
-    wanted = ("best-2.6", "flat-2", "paper-2.5", "balanced")
+    wanted = ("best-2", "flat-2", "paper-2.5", "balanced")
     for name in ("flat-3", "flat-1", *wanted):
         page.get_by_role("checkbox", name=name).set_checked(name in wanted)
     expect(page.get_by_role("checkbox", name="flat-4")).to_be_disabled()  # four are enough
@@ -54,7 +54,7 @@ def test_the_token_loads_what_is_not_live(server: Server, admin: httpx.Client, o
     expect(page.locator(".card")).to_have_count(4)
     expect(page.locator("#compare-progress")).to_have_text("4 translations")
     live = {entry["config"] for entry in admin.get("/admin/models/en-de").json()["live"]}
-    assert live == {"best-2.6", "flat-2", "paper-2.5", "balanced"}
+    assert live == {"best-2", "flat-2", "paper-2.5", "balanced"}
     keep(page, "compare")
 
 
@@ -62,7 +62,7 @@ def test_too_few_configurations_are_refused(open_server: Server, open_page: Open
     page = open_page(open_server, "compare")
     page.locator("#compare-text").fill(TEXT)
     page.get_by_role("button", name="Compare").click()
-    expect(page.get_by_role("alert")).to_have_text("Choose 2 to 4 configurations; live are best-2.6.")
+    expect(page.get_by_role("alert")).to_have_text("Choose 2 to 4 configurations; live are best-2.")
 
 
 def longest_common(a: Sequence[str], b: Sequence[str]) -> int:

@@ -103,11 +103,11 @@ def test_a_swap_reaches_all_replicas(stack: Stack, key: Key, texts: list[str], a
     with load(stack.url, key, texts, answers) as seen:
         activate(stack, "balanced")
         until_all_answer("balanced", seen)
-        activate(stack, "best-2.6")
-        until_all_answer("best-2.6", seen)
+        activate(stack, "best-2")
+        until_all_answer("best-2", seen)
     report("two swaps of the configuration", seen)
     assert not seen.failures
-    assert set(seen.answered) == {"balanced", "best-2.6"}
+    assert set(seen.answered) == {"balanced", "best-2"}
 
 
 def until_all_answer(config: str, seen: Load) -> None:
@@ -139,7 +139,7 @@ def test_redis_stops(stack: Stack, key: Key, texts: list[str], answers: Answers)
         until("no complaint", lambda: not any(complaints(stack) for _ in range(6)))
     report("stop and start of Redis", seen)
     assert not seen.failures
-    activate(stack, "best-2.6")
+    activate(stack, "best-2")
 
 
 def test_the_desired_state_comes_back_from_a_backup(stack: Stack, key: Key, tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_the_desired_state_comes_back_from_a_backup(stack: Stack, key: Key, tmp_
     activate(stack, "balanced")
     stack.compose("exec", "-T", "redis", "sh", "-c", "REDISCLI_AUTH=$(cat /run/secrets/redis_password) redis-cli save")
     docker("cp", f"{stack.containers('redis')[0]}:/data/dump.rdb", tmp_path / "backup.rdb")
-    activate(stack, "best-2.6")
+    activate(stack, "best-2")
     stack.compose("stop", "translate", "redis")
     fill = "rm -rf /data/* && cp /from/backup.rdb /data/dump.rdb && chown -R 999:1000 /data"
     mounts = ["--volume", f"{volume}:/data", "--volume", f"{tmp_path}:/from:ro"]
@@ -168,7 +168,7 @@ def test_the_desired_state_comes_back_from_a_backup(stack: Stack, key: Key, tmp_
         docker("stop", restoring)
     stack.compose("start", "redis", "translate")
     until("the configuration of the backup", lambda: answered_by("balanced"))
-    activate(stack, "best-2.6")
+    activate(stack, "best-2")
 
 
 def test_the_whole_model_volume_is_swapped(
@@ -188,7 +188,7 @@ def test_the_whole_model_volume_is_swapped(
         rolling_update(stack, SUB3_MODELS=volume)
         until_all_answer("balanced", seen)
         rolling_update(stack)
-        until_all_answer("best-2.6", seen)
+        until_all_answer("best-2", seen)
     report("swap of the model volume and back", seen)
     assert not seen.failures
 

@@ -96,4 +96,4 @@ def test_the_dashboard_shows_figures(
             if not any(name in query for name in MAY_BE_EMPTY):
                 until(query, lambda query=query: ask(prometheus, query))  # type: ignore[misc]
     bleu = ask(prometheus, 'sub3_model_quality{measure="bleu"}')
-    assert re.search(r"'config': 'best-2.6'", str(bleu))
+    assert re.search(r"'config': 'best-2'", str(bleu))

@@ -223,7 +223,7 @@ def _table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
 def main() -> None:
     """Measure, simulate, write."""
     parser = argparse.ArgumentParser(prog="python -m tests.load.capacity", description=__doc__)
-    parser.add_argument("--configuration", default="best-2.6")
+    parser.add_argument("--configuration", default="best-2")
     parser.add_argument("--pieces", type=int, default=10, help="of two seconds, of each point of the curve")
     parser.add_argument("--requests", type=int, default=4000, help="of each simulated run")
     parser.add_argument("--placement", choices=["split", "shared"], default="split")

@@ -115,7 +115,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.load.profiles", description=__doc__)
     parser.add_argument("profile", choices=list(PROFILES))
     parser.add_argument("--seconds", type=float, help="the whole load; each profile has its own default")
-    parser.add_argument("--configuration", default="best-2.6")
+    parser.add_argument("--configuration", default="best-2")
     parser.add_argument("--placement", choices=["split", "shared"], default="split")
     parser.add_argument("--output", type=Path, default=RESULTS, help="directory of load-PROFILE.json")
     arguments = parser.parse_args()

@@ -36,7 +36,7 @@ def main() -> int:
     arguments = parser.parse_args()
     answers = offline_answers(MODEL, TEXTS)
     token = secrets.token_hex(16)
-    with ours("best-2.6", placements()["shared"], {"SUB3_ADMIN_TOKEN": token}) as server:
+    with ours("best-2", placements()["shared"], {"SUB3_ADMIN_TOKEN": token}) as server:
         begun = time.monotonic()
 
         def until_next(number: int) -> None:

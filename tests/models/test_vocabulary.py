@@ -26,6 +26,7 @@ def test_a_vocabulary_comes_back_from_its_json(source, target):
         "target": None if target is None else list(map(list, target)),
     }
     assert scan(document) == vocabulary
+    assert scan(json.dumps(json.loads(document), indent=1).encode()) == vocabulary  # spaces, and all escaped
     assert list(vocabulary.source) == source
     assert list(vocabulary.target_words) == (source if target is None else target)
 
@@ -63,10 +64,16 @@ def test_what_is_scanned_is_what_json_says_or_nothing(rows, data):
         assert list(map(list, found.source)) == json.loads(document)["source"]
 
 
-@pytest.mark.parametrize("pair", [["", "\0"], ["\0", "\0\0"]])
-def test_pieces_of_equal_hashes_are_told_apart(pair):
-    words = Words.of((piece, 0) for piece in pair)
-    assert [words.find(piece) for piece in pair] == [0, 1]
+@pytest.mark.parametrize("escape", [r"\ud800", r"\udc00", r"\ud83d\u0041", r"\u12", r"\x41", r"\u00g0", "\\"])
+def test_what_no_text_can_hold_is_left_to_the_json_reader(escape):
+    assert scan(b'{"source":[["%b",1]],"target":null}' % escape.encode()) is None
+
+
+@pytest.mark.parametrize(
+    "document", [b"", b"{", b"[]", b'{"source":[],"target":null}', b'{"source":[["a",01]],"target":null}', b"\xff"]
+)
+def test_what_is_no_vocabulary_is_left_to_the_json_reader(document):
+    assert scan(document) is None
 
 
 @pytest.mark.parametrize(

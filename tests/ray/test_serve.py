@@ -98,7 +98,7 @@ def cluster():
         head = subprocess.Popen(command, env=made.environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
     try:
         eventually(lambda: b"Ray runtime started" in (folder / "head.log").read_bytes(), "the head node")
-        made.deploy(config="best-2.6")
+        made.deploy(config="best-2")
         eventually(lambda: ready(made.url) and len(made.replicas()) == 2, "two replicas")
         yield made
     finally:
@@ -165,7 +165,7 @@ def load(url, clients=4, text=None):
 
 def test_it_is_the_service(cluster):
     directory = open_model(DEFAULT_MODEL)
-    translator = Translator(directory, Tokenizer(directory), "best-2.6", directory.allocation("best-2.6"), 4096)
+    translator = Translator(directory, Tokenizer(directory), "best-2", directory.allocation("best-2"), 4096)
     expected = translator.translate(OURS, Options("en", "de")).translations
     translator.close()
     body = {"text": list(OURS), "source": "en", "target": "de"}
@@ -189,15 +189,15 @@ def test_only_this_machine_is_answered(cluster):
 def test_a_new_user_config_swaps_every_replica(cluster):
     before = cluster.replicas()
     with load(cluster.url) as (answers, failures):
-        eventually(lambda: answers["best-2.6"] > 20, "answers before")
+        eventually(lambda: answers["best-2"] > 20, "answers before")
         cluster.deploy(config="flat-4")
         eventually(lambda: answers["flat-4"] > 20, "answers after")
 
         def settled():
-            seen = answers["best-2.6"]
+            seen = answers["best-2"]
             now = answers["flat-4"]
             eventually(lambda: answers["flat-4"] > now + 100, "a hundred more")
-            return answers["best-2.6"] == seen
+            return answers["best-2"] == seen
 
         eventually(settled, "all replicas swapped")
     print(f"\na new user_config: {dict(answers)} answered, {len(failures)} failed")
@@ -227,7 +227,7 @@ def test_a_replica_is_killed_under_load(cluster, nginx):
 
 
 def test_queued_tokens_bring_replicas(cluster):
-    cluster.deploy(max_replicas=3, config="best-2.6")
+    cluster.deploy(max_replicas=3, config="best-2")
     text = " ".join(OURS)
     with load(cluster.url, clients=24, text=text) as (answers, failures):
         eventually(lambda: len(cluster.replicas()) == 3, "a third replica")
