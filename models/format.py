@@ -905,7 +905,7 @@ def _map_safetensors(path: Path) -> tuple[dict[str, _Entry], int, mmap.mmap]:
     entries = {name: _entry(path, name, value) for name, value in header.items()}
     place = 0
     for name, entry in sorted(entries.items(), key=lambda item: item[1].begin):
-        if entry.begin != place or entry.end < place:
+        if entry.begin != place:
             raise ModelError(
                 f"{path}: not a safetensors file (the tensor {name!r} has bytes {entry.begin} to {entry.end}, "
                 f"but the one before it ends at {place})."
@@ -920,9 +920,14 @@ def _map_safetensors(path: Path) -> tuple[dict[str, _Entry], int, mmap.mmap]:
 
 def _entry(path: Path, name: str, value: Any) -> _Entry:
     match value:
-        case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [int(begin), int(end)]}:
-            return _Entry(dtype, tuple(shape), begin, end)
-    raise ModelError(f"{path}: not a safetensors file (the tensor {name!r} needs dtype, shape and data_offsets).")
+        case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [begin, end]}:
+            whole = all(type(number) is int and number >= 0 for number in (*shape, begin, end))
+            if whole and dtype in ITEM_BYTES and end - begin == math.prod(shape) * ITEM_BYTES[dtype]:
+                return _Entry(dtype, tuple(shape), begin, end)
+    raise ModelError(
+        f"{path}: not a safetensors file (the tensor {name!r} needs a dtype of {', '.join(ITEM_BYTES)}, and a shape "
+        "and data_offsets that fit it)."
+    )
 
 
 def _tensor_views(
@@ -942,11 +947,6 @@ def _tensor_views(
             raise ModelError(
                 f"{path}: the tensor {name!r} is {entry.dtype} {list(entry.shape)}, "
                 f"but the model needs {dtype} {list(shape)}."
-            )
-        if entry.end - entry.begin != math.prod(shape) * ITEM_BYTES[dtype]:
-            raise ModelError(
-                f"{path}: not a safetensors file (the tensor {name!r} has {entry.end - entry.begin} bytes, "
-                f"which does not fit its shape)."
             )
         # Vector loads of planes and scales; the floats after them are read one by one.
         alignment = {"U32": ALIGNMENT, "F16": 32 if is_code(name) else 2, "F32": 4}[dtype]

@@ -1,4 +1,4 @@
-"""What the image answers is what these sources answer, though its packages are cut down and its numpy has no BLAS.
+"""What the image answers is what these sources answer, though its packages are cut down.
 
 Both get the same texts, and files of every kind.
 """

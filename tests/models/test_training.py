@@ -685,5 +685,7 @@ def test_a_mix_of_sources_is_named_and_read(tmp_path):
 
 
 def test_a_recipe_that_does_not_exist_names_those_that_do():
-    with pytest.raises(RecipeError, match=r"has base, base-de-en, base-fifth, base-fourth, base-further, base-third, best-1"):
+    with pytest.raises(
+        RecipeError, match=r"has base, base-de-en, base-fifth, base-fourth, base-further, base-third, best-1"
+    ):
         read_recipe(TrainRecipe, "nonsense")
