@@ -214,14 +214,15 @@ def _retrained(text: str) -> tuple[str, Path, str | None]:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, at least 1")
+    return int(text)
 
 
 def _count(text: str) -> tuple[str, int]:
-    name, _, number = text.partition("=")
+    name, given, number = text.partition("=")
+    if not given:
+        raise argparse.ArgumentTypeError(f"{text!r} must be SOURCE=N, as tatoeba=1000")
     return name, _positive(number)
 
 
