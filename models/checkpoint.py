@@ -31,13 +31,13 @@ from models.format import (
     ModelDirectory,
     Segment,
     architecture_fault,
-    decode_json,
     matrix_shapes,
     open_model,
     read_json,
     vector_sizes,
 )
 from models.transformer import positions
+from models.typed_json import decode_json
 
 IMPORTED = "sub3-checkpoint"
 ACTIVATIONS = {"relu": "relu", "swish": "swish", "silu": "swish", "gelu": "gelu"}

@@ -1,4 +1,4 @@
-"""The model directory: write it, open it, check it. The standard library and the words' index only.
+"""The model directory: write it, open it, check it. The server reads it with this, so there is no numpy in it.
 
 `docs/design.md` describes the format. Whatever a directory holds that this file does not expect is a `ModelError`, one
 sentence that names the file and the fault; what passes may be handed to the engine without another look.
@@ -6,7 +6,6 @@ sentence that names the file and the fault; what passes may be handed to the eng
 
 import contextlib
 import fnmatch
-import functools
 import hashlib
 import json
 import math
@@ -14,25 +13,24 @@ import mmap
 import os
 import re
 import shutil
-import struct
 import tempfile
 import types
-import typing
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from kernels.tensor import ITEM_BYTES, Tensor
+from kernels.tensor import Tensor
 from kernels.words import Words
+from models.typed_json import MAX_JSON_BYTES, decode_json, parse_json
 from models.vocabulary import Vocabulary, scan
+from models.weight_file import ALIGNMENT, Array, TensorSpec, all_finite, map_weights, write_weights
 
 FORMAT_VERSION = 2
 MAX_PLANES = 8
 BLOCK_ROWS = 16  # rows whose words lie side by side: one 64-byte load
 WORD_COLUMNS = 32  # columns in a word
 A_VECTOR = "encoder.0.ffn.norm.bias"  # one that every model has
-ALIGNMENT = 64
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -41,20 +39,13 @@ SENTENCEPIECE_FILES = ("source.spm", "target.spm")
 # README.md, the model card, has the table of measured quality between these.
 RESULTS_BEGIN, RESULTS_END = "<!-- results -->", "<!-- /results -->"
 
-# A hostile config.json must not make us list a billion tensors or fill the memory with JSON.
-MAX_JSON_BYTES = 16 << 20
+# A hostile config.json must not make us list a billion tensors.
 MAX_LAYERS = 128
 MAX_WIDTH = 1 << 20
 MAX_VOCABULARY = 1 << 24
 
+_VECTOR_BYTES = 32  # loaded at a time: scales
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# The upper byte of a number whose exponent is the largest there is: infinite, or no number, or, of F32, above 1.7e38.
-_SUSPECT = {
-    "F16": bytes(byte for byte in range(256) if byte & 0x7C == 0x7C),
-    "F32": bytes(byte for byte in range(256) if byte & 0x7F == 0x7F),
-}
-
-Array = Any  # a Tensor, or what `Tensor.of` takes
 
 
 class ModelError(ValueError):
@@ -188,13 +179,6 @@ def weights_file(configuration: str) -> str:
     return f"{configuration}.safetensors"
 
 
-class TensorSpec(NamedTuple):
-    """Data type (as safetensors names it) and shape of a stored tensor."""
-
-    dtype: str
-    shape: tuple[int, ...]
-
-
 # --- what an architecture holds ---------------------------------------------------------------------------------------
 
 
@@ -305,15 +289,16 @@ def tensor_specs(
             segments = stored[name]
         for i in range(1, segments[0].planes + 1):
             blocks = _ceil_div(plane_rows(segments, i), BLOCK_ROWS)
-            planes[i, f"{name}.plane.{i}"] = TensorSpec("U32", (blocks, words, BLOCK_ROWS))
+            planes[i, f"{name}.plane.{i}"] = TensorSpec("U32", (blocks, words, BLOCK_ROWS), ALIGNMENT)
         for segment in segments:
             first, last = block_range(segment)
             k = segment.planes
-            scales[k, f"{name}.scales.{k}"] = TensorSpec("F16", (k, groups, last - first))
+            scales[k, f"{name}.scales.{k}"] = TensorSpec("F16", (k, groups, last - first), _VECTOR_BYTES)
     sizes = vector_sizes(architecture, output_bias=vectors.output_bias)
     specs = {name: planes[rank, name] for rank, name in sorted(planes)}
     specs |= {name: scales[rank, name] for rank, name in sorted(scales)}
-    return specs | {name: TensorSpec("F16" if vectors.half else "F32", (sizes[name],)) for name in sorted(sizes)}
+    dtype, item_bytes = ("F16", 2) if vectors.half else ("F32", 4)  # they are read one by one
+    return specs | {name: TensorSpec(dtype, (sizes[name],), item_bytes) for name in sorted(sizes)}
 
 
 def matrix_plane_bytes(segments: Sequence[Segment], columns: int) -> int:
@@ -569,14 +554,18 @@ def _map_weights(
 ) -> Mapped:
     """One weight file; `stored` is the configuration that its codes are specialised to, None for progressive ones."""
     path = directory / file
-    header, data_begin, memory = _map_safetensors(path)
-    vectors = Vectors("output.bias" in header, A_VECTOR in header and header[A_VECTOR].dtype == "F16")
-    specs = weight_specs(config, weights, stored, vectors)
-    tensors = _tensor_views(path, header, data_begin, memory, specs)
+    _require_file(path)
+    try:
+        mapped = map_weights(path)
+        entries = mapped.entries
+        vectors = Vectors("output.bias" in entries, A_VECTOR in entries and entries[A_VECTOR].dtype == "F16")
+        tensors = mapped.tensors(weight_specs(config, weights, stored, vectors))
+    except ValueError as error:
+        raise ModelError(f"{path}: {error}.") from None
     for name, tensor in tensors.items():
-        if verify and not _all_finite(tensor):
+        if verify and not all_finite(tensor):
             raise ModelError(f"{path}: the tensor {name!r} holds numbers that are not finite.")
-    return Mapped(file, weights, types.MappingProxyType(tensors), memory)
+    return Mapped(file, weights, types.MappingProxyType(tensors), mapped.memory)
 
 
 def weight_specs(config: ModelConfig, weights: Weights, stored: str | None, vectors: Vectors) -> dict[str, TensorSpec]:
@@ -601,30 +590,12 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _parse_json(path: Path, text: bytes) -> Any:
-    """JSON without the liberties of Python's reader: no duplicate keys, no NaN."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(pairs)
-        if len(result) != len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise ModelError(f"{path}: the key {twice!r} occurs twice in one object.")
-        return result
-
-    def refuse(constant: str) -> Any:
-        raise ModelError(f"{path}: {constant} is not JSON.")
-
-    try:
-        return json.loads(text.decode("utf-8"), object_pairs_hook=unique, parse_constant=refuse)
-    except ModelError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: this is not valid JSON ({error}).") from None
-
-
 def read_json(path: Path) -> Any:
-    return _parse_json(path, _read_bytes(path))
+    """A JSON file."""
+    try:
+        return parse_json(_read_bytes(path))
+    except ValueError as error:
+        raise ModelError(f"{path}: {error}.") from None
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -633,76 +604,6 @@ def _read_bytes(path: Path) -> bytes:
     if path.stat().st_size > MAX_JSON_BYTES:
         raise ModelError(f"{path}: the file is larger than {MAX_JSON_BYTES} bytes.")
     return path.read_bytes()
-
-
-def decode_json(kind: Any, value: Any, where: str) -> Any:
-    """A JSON value as the annotated type `kind`. Raises ValueError with a sentence that names the field.
-
-    Args:
-        value: what the JSON reader made.
-        kind: a dataclass, int, float, str, bool, Literal, X | None, tuple[X, ...], Mapping[str, X] or a NamedTuple.
-        where: path of the value in the document, for the sentence.
-    """
-    if type(value) is kind and kind is not float:
-        return value
-    origin, arguments = _form(kind)
-    if is_dataclass(kind):
-        if not isinstance(value, dict):
-            raise ValueError(f"{where} must be an object")
-        hints = _hints(typing.cast(type, kind))
-        prefix = "" if where == "the document" else f"{where}."
-        for field in fields(kind):
-            if field.name not in value:
-                raise ValueError(f"the field {prefix}{field.name} is missing")
-        for name in value:
-            if name not in hints:
-                raise ValueError(f"the field {prefix}{name} is unknown")
-        return typing.cast(Any, kind)(
-            **{name: decode_json(hints[name], value[name], f"{prefix}{name}") for name in value}
-        )
-    if origin is types.UnionType:
-        return (
-            None if value is None else decode_json(next(a for a in arguments if a is not types.NoneType), value, where)
-        )
-    if origin is Literal:
-        if value not in arguments:
-            raise ValueError(f"{where} must be one of {', '.join(map(repr, arguments))}, not {value!r}")
-        return value
-    if origin is tuple and arguments[-1] is Ellipsis:
-        if not isinstance(value, list):
-            raise ValueError(f"{where} must be a list")
-        return tuple(decode_json(arguments[0], item, f"{where}[{n}]") for n, item in enumerate(value))
-    if origin is tuple or (isinstance(kind, type) and issubclass(kind, tuple)):
-        types_of = arguments or tuple(_hints(kind).values())
-        if not isinstance(value, list) or len(value) != len(types_of):
-            raise ValueError(f"{where} must be a list of {len(types_of)} values")
-        if tuple(map(type, value)) == types_of and float not in types_of:
-            return tuple(value) if origin is tuple else kind(*value)
-        items = [decode_json(t, item, f"{where}[{n}]") for n, (t, item) in enumerate(zip(types_of, value, strict=True))]
-        return tuple(items) if origin is tuple else kind(*items)
-    if origin is not None and issubclass(origin, Mapping):
-        if not isinstance(value, dict):
-            raise ValueError(f"{where} must be an object")
-        return {key: decode_json(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value) if abs(value) < 1 << 53 else math.inf
-    if type(value) is not kind:
-        noun = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}[kind]
-        raise ValueError(f"{where} must be {noun}, not {value!r}")
-    if kind is float and not math.isfinite(value):
-        raise ValueError(f"{where} must be finite")
-    return value
-
-
-@functools.cache
-def _form(kind: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Origin and arguments of a type."""
-    return typing.get_origin(kind), typing.get_args(kind)
-
-
-@functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
 
 
 def _decode_config(path: Path) -> ModelConfig:
@@ -855,10 +756,8 @@ def _read_vocabulary(path: Path, architecture: Architecture) -> Vocabulary:
     try:
         vocabulary = scan(document)
         if vocabulary is None:
-            rows: _VocabularyRows = decode_json(_VocabularyRows, _parse_json(path, document), "the document")
+            rows: _VocabularyRows = decode_json(_VocabularyRows, parse_json(document), "the document")
             vocabulary = Vocabulary(Words.of(rows.source), None if rows.target is None else Words.of(rows.target))
-    except ModelError:
-        raise
     except ValueError as error:
         raise ModelError(f"{path}: {error}.") from None
     if (vocabulary.target is None) != architecture.shared_vocabulary:
@@ -872,131 +771,7 @@ def _read_vocabulary(path: Path, architecture: Architecture) -> Vocabulary:
     return vocabulary
 
 
-# --- reading model.safetensors ----------------------------------------------------------------------------------------
-
-
-class _Entry(NamedTuple):
-    """A tensor by the header; the bytes are counted from the data's begin."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    begin: int
-    end: int
-
-
-def _map_safetensors(path: Path) -> tuple[dict[str, _Entry], int, mmap.mmap]:
-    """Header, offset of the data and the mapped file, in which the tensors follow each other without a hole.
-
-    The package reads it likewise, but takes a tensor framework, 12 MB, to do so.
-    """
-    _require_file(path)
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        length = int.from_bytes(file.read(8), "little")
-        if size < 8 or length > size - 8:
-            raise ModelError(f"{path}: the file is truncated within its header.")
-        if length > MAX_JSON_BYTES:
-            raise ModelError(f"{path}: the header is larger than {MAX_JSON_BYTES} bytes.")
-        header = _parse_json(path, file.read(length))
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    if not isinstance(header, dict):
-        raise ModelError(f"{path}: not a safetensors file (the header is no object).")
-    header.pop("__metadata__", None)
-    entries = {name: _entry(path, name, value) for name, value in header.items()}
-    place = 0
-    for name, entry in sorted(entries.items(), key=lambda item: item[1].begin):
-        if entry.begin != place:
-            raise ModelError(
-                f"{path}: not a safetensors file (the tensor {name!r} has bytes {entry.begin} to {entry.end}, "
-                f"but the one before it ends at {place})."
-            )
-        place = entry.end
-    if place != size - 8 - length:
-        raise ModelError(
-            f"{path}: not a safetensors file (its tensors have {place} bytes, its data {size - 8 - length})."
-        )
-    return entries, 8 + length, mapped
-
-
-def _entry(path: Path, name: str, value: Any) -> _Entry:
-    match value:
-        case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [begin, end]}:
-            whole = all(type(number) is int and number >= 0 for number in (*shape, begin, end))
-            if whole and dtype in ITEM_BYTES and end - begin == math.prod(shape) * ITEM_BYTES[dtype]:
-                return _Entry(dtype, tuple(shape), begin, end)
-    raise ModelError(
-        f"{path}: not a safetensors file (the tensor {name!r} needs a dtype of {', '.join(ITEM_BYTES)}, and a shape "
-        "and data_offsets that fit it)."
-    )
-
-
-def _tensor_views(
-    path: Path, header: Mapping[str, _Entry], data_begin: int, mapped: mmap.mmap, specs: Mapping[str, TensorSpec]
-) -> dict[str, Tensor]:
-    """Views of the mapped file, each exactly as the specification has it."""
-    if data_begin % ALIGNMENT:
-        raise ModelError(f"{path}: the data must start at a multiple of {ALIGNMENT} bytes, not at {data_begin}.")
-    if missing := [name for name in specs if name not in header]:
-        raise ModelError(f"{path}: the tensor {missing[0]!r} is missing.")
-    if unknown := [name for name in header if name not in specs]:
-        raise ModelError(f"{path}: the tensor {unknown[0]!r} is not part of this model.")
-    tensors, data = {}, memoryview(mapped)[data_begin:]
-    for name, (dtype, shape) in specs.items():
-        entry = header[name]
-        if entry.dtype != dtype or entry.shape != shape:
-            raise ModelError(
-                f"{path}: the tensor {name!r} is {entry.dtype} {list(entry.shape)}, "
-                f"but the model needs {dtype} {list(shape)}."
-            )
-        # Vector loads of planes and scales; the floats after them are read one by one.
-        alignment = {"U32": ALIGNMENT, "F16": 32 if is_code(name) else 2, "F32": 4}[dtype]
-        if entry.begin % alignment:
-            raise ModelError(
-                f"{path}: the tensor {name!r} must start at a multiple of {alignment} bytes, not at {entry.begin}."
-            )
-        tensors[name] = Tensor(dtype, shape, data[entry.begin : entry.end])
-    return tensors
-
-
-def _all_finite(tensor: Tensor) -> bool:
-    """Whether a tensor of floats has neither infinities nor NaN; by the upper bytes, 30 times as fast as by numbers."""
-    if tensor.dtype not in _SUSPECT:
-        return True
-    size = ITEM_BYTES[tensor.dtype]
-    upper = bytes(tensor.data)[size - 1 :: size]
-    if len(upper.translate(None, _SUSPECT[tensor.dtype])) == len(upper):
-        return True
-    return all(math.isfinite(number) for (number,) in struct.iter_unpack("<e" if size == 2 else "<f", tensor.data))
-
-
 # --- writing ----------------------------------------------------------------------------------------------------------
-
-
-def safetensors_bytes(tensors: Mapping[str, Array]) -> tuple[bytes, list[memoryview]]:
-    """Header (padded with spaces, so that the data starts at a multiple of 64) and the bytes to write after it."""
-    header, data, offset = {}, [], 0
-    for name, array in tensors.items():
-        tensor = Tensor.of(array)
-        header[name] = {
-            "dtype": tensor.dtype,
-            "shape": list(tensor.shape),
-            "data_offsets": [offset, offset + tensor.nbytes],
-        }
-        data.append(tensor.data)
-        offset += tensor.nbytes
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-(8 + len(text)) % ALIGNMENT)
-    return len(text).to_bytes(8, "little") + text, data
-
-
-def write_safetensors(path: Path, tensors: Mapping[str, Array]) -> None:
-    """Writes a safetensors file with its tensors in the order given and its data at a multiple of 64 bytes."""
-    header, data = safetensors_bytes(tensors)
-    with path.open("wb") as file:
-        file.write(header)
-        for part in data:
-            file.write(part)
-        _sync(file.fileno())
 
 
 def _write_file(path: Path, content: bytes) -> None:
@@ -1078,7 +853,7 @@ def _write_weights(
 ) -> None:
     specs = weight_specs(config, weights, stored, Vectors.of(tensors))
     rank = {name: n for n, name in enumerate(specs)}
-    write_safetensors(path, dict(sorted(tensors.items(), key=lambda item: rank.get(item[0], len(rank)))))
+    write_weights(path, dict(sorted(tensors.items(), key=lambda item: rank.get(item[0], len(rank)))))
 
 
 def _move_into_place(new: Path, target: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self, TypeVar, get_args, get_origin, get_type_h
 
 from models.batches import Batches, Corpus, Source, read_corpus
 from models.checkpoint import Checkpoint
-from models.format import decode_json
+from models.typed_json import decode_json
 
 RECIPES = Path(__file__).parent / "configs/recipes"
 MIXES = RECIPES / "mixes"

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
-from models.format import decode_json
+from models.typed_json import decode_json
 
 _RECEIPTS = ".receipts"
 _PARTIAL = ".partial"

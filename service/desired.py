@@ -3,7 +3,8 @@
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from models.format import ModelDirectory, Segment, UnavailableConfiguration, decode_json
+from models.format import ModelDirectory, Segment, UnavailableConfiguration
+from models.typed_json import decode_json
 from service.configurations import Choice, by_name, custom
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from models.format import decode_json
+from models.typed_json import decode_json
 
 MAX_BYTES = 1 << 20
 

@@ -41,10 +41,10 @@ def test_kernels_import_nothing_of_ours_but_the_extension(path):
 
 
 @pytest.mark.parametrize("path", sources("service"), ids=str)
-def test_the_service_imports_of_models_only_the_file_reader(path):
+def test_the_service_imports_of_models_only_the_readers(path):
     for name in imports_of(path):
         if under(name, "models"):
-            assert name == "models" or under(name, "models.format"), name
+            assert name == "models" or any(under(name, f"models.{reader}") for reader in ("format", "typed_json")), name
         assert not any(under(name, package) for package in TRAINING_ONLY), name
 
 
