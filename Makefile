@@ -133,7 +133,8 @@ $(VENV)/installed-load: $(VENV)/installed pyproject.toml
 	touch $@
 
 # The default model, put together from what the trainings left (docs/training.md); needs ../shared. `make report
-# CHECKPOINT=runs/base-fifth/model` then measures it. What is in git has the planes of an older base (models/configs/en-de.card.md).
+# CHECKPOINT=runs/base-fifth/model` then measures it. What is in git has the planes of an older base
+# (models/configs/en-de.card.md): the repository's history has no room for others.
 SHARED := $(or $(SUB3_SHARED),../shared)
 TRAIN := $(SHARED)/corpus/train
 RUNS := runs

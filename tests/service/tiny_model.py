@@ -91,7 +91,7 @@ def write_tiny_model(
     stored = None if kind == "progressive" else allocations["full"]
     generator = np.random.default_rng(seed)
     tensors = {}
-    for name, (dtype, shape) in tensor_specs(architecture, codes, stored, VECTORS).items():
+    for name, (dtype, shape, _) in tensor_specs(architecture, codes, stored, VECTORS).items():
         if dtype == "U32":
             plane = generator.integers(0, 1 << 32, shape, dtype=np.uint32)
             rows = shapes[name.split(".plane.")[0]][0]
