@@ -56,8 +56,8 @@ Chung et al. 2020 (arXiv 2009.07453) coded Transformer base for English-German o
 and another task, so the figures to compare are losses, not levels: "paper" columns are the paper's own. BLEU is
 sacreBLEU's; ours is greedy unless it says beam 4. `make paper` writes this page from the JSON files beside it.
 
-All of it is of the model that ships since 2026-11-26; its fp32 is here what its six planes stand for. The trainings
-that made what ships are in docs/training.md."""
+All of it is of the model that shipped on 2026-11-26 (commit 79d96ef); its fp32 is here what the six planes of
+models/store/en-de stand for. What ships since has codes of a later fp32 model: docs/training.md."""
 
 
 def _provenance(conditions: Mapping[str, Any]) -> str:
