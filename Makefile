@@ -140,7 +140,7 @@ TRAIN := $(SHARED)/corpus/train
 RUNS := runs
 COUNTED := tatoeba software_po libreoffice_help
 CALIBRATION := tatoeba games_po software_po libreoffice_help mlqe_wiki_pe ms_dynamics_bc_docs
-RETRAINED_RUNS := best-2-fifth-distilled best-1-fifth-distilled
+RETRAINED_RUNS := best-2-fifth-last best-1-fifth-last
 QUANTIZE := $(BIN)/python -m models quantize --config balanced --calibration-pairs 3000 --overwrite
 model: $(VENV)/installed-extras
 	$(QUANTIZE) $(RUNS)/base-fifth/model models/store/en-de --card models/configs/en-de.card.md --max-planes 6 \
