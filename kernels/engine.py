@@ -170,9 +170,9 @@ class _Tables:
             entry.dtype = _DTYPES[tensor.dtype]
             entry.num_dims = len(tensor.shape)
             entry.shape[0 : len(tensor.shape)] = tensor.shape
-            data = ffi.from_buffer(tensor.data)
-            self._alive.append(data)
-            entry.data = data
+            held = ffi.from_buffer(tensor.buffer)
+            self._alive.append(held)
+            entry.data = held + tensor.begin
             entry.bytes = tensor.nbytes
         self.segments = ffi.new("sub3_segment[]", max(len(segments), 1))
         self.num_segments = len(segments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,12 +17,15 @@ class Tensor:
 
     Attributes:
         dtype: as safetensors names it, U32, F16 or F32.
-        data: the bytes.
+        buffer: what holds the bytes. A memoryview must not be kept: before Python 3.12.4 the garbage collector crashes
+            when it clears one of which there are buffers (gh-77894).
+        begin: of the bytes in it.
     """
 
     dtype: str
     shape: tuple[int, ...]
-    data: memoryview
+    buffer: Any
+    begin: int = 0
 
     @classmethod
     def of(cls, array: Any) -> Tensor:
@@ -37,12 +41,17 @@ class Tensor:
             raise ValueError(f"be float32, float16 or uint32, not of the type {view.format!r}")
         if not view.c_contiguous:
             raise ValueError("be contiguous")
-        return cls(_DTYPES[view.format], tuple(view.shape or ()), view.cast("B"))
+        return cls(_DTYPES[view.format], tuple(view.shape or ()), array)
 
     @property
     def nbytes(self) -> int:
         """Of all numbers."""
-        return self.data.nbytes
+        return math.prod(self.shape) * ITEM_BYTES[self.dtype]
+
+    @property
+    def data(self) -> memoryview:
+        """The bytes."""
+        return memoryview(self.buffer).cast("B")[self.begin : self.begin + self.nbytes]
 
     @property
     def __array_interface__(self) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class WeightFile(NamedTuple):
             raise ValueError(f"the tensor {missing[0]!r} is missing")
         if unknown := [name for name in self.entries if name not in specs]:
             raise ValueError(f"the tensor {unknown[0]!r} is not part of this model")
-        tensors, data = {}, memoryview(self.memory)[self.data_begin :]
+        tensors = {}
         for name, (dtype, shape, alignment) in specs.items():
             entry = self.entries[name]
             if entry.dtype != dtype or entry.shape != shape:
@@ -67,7 +67,7 @@ class WeightFile(NamedTuple):
                 raise ValueError(
                     f"the tensor {name!r} must start at a multiple of {alignment} bytes, not at {entry.begin}"
                 )
-            tensors[name] = Tensor(dtype, shape, data[entry.begin : entry.end])
+            tensors[name] = Tensor(dtype, shape, self.memory, self.data_begin + entry.begin)
         return tensors
 
 

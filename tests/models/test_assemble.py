@@ -51,7 +51,7 @@ def test_each_allocation_is_served_by_the_codes_made_for_it(made, model):
         own, own_segments = apart[name].engine_inputs(apart[name].allocation(name))
         assert segments == own_segments
         assert tensors.keys() == own.keys()
-        assert all(tensors[key] == own[key] for key in own)
+        assert all(np.array_equal(tensors[key], own[key]) for key in own)
         assert opened.config.configurations[name].bytes == apart[name].config.configurations[name].bytes
         assert opened.version(opened.allocation(name)) == apart[name].version(apart[name].allocation(name))
     flat_3, before = opened.allocation("flat-3"), apart["flat-4"]
