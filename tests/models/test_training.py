@@ -680,7 +680,7 @@ def test_a_mix_of_sources_is_named_and_read(tmp_path):
     named = f'sources = "{mix}"\n' + text + "[optimizer]" + TRAIN.split("[optimizer]")[1]
     inline, by_name = (read_recipe(TrainRecipe, written(tmp_path, t, n)) for t, n in ((TRAIN, "a"), (named, "b")))
     assert by_name.sources == inline.sources
-    with pytest.raises(RecipeError, match="has distilled, everyday, shippable"):
+    with pytest.raises(RecipeError, match="has distilled, distilled-everyday, everyday, shippable"):
         read_recipe(TrainRecipe, written(tmp_path, named.replace(str(mix), "nonsense"), "c"))
 
 
