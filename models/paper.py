@@ -249,11 +249,11 @@ def _first_words(tensors: Mapping[str, Array], words: int) -> Iterator[tuple[str
     deepest = max(name.rpartition(".")[2] for name in tensors if name.startswith("embedding.scales."))
     for name, tensor in tensors.items():
         if name.startswith("embedding.plane."):
-            yield name, np.ascontiguousarray(tensor[: words // 16])
+            yield name, np.ascontiguousarray(np.asarray(tensor)[: words // 16])
         elif name == f"embedding.scales.{deepest}":
-            yield name, np.ascontiguousarray(tensor[:, :, :words])
+            yield name, np.ascontiguousarray(np.asarray(tensor)[:, :, :words])
         elif name == "output.bias":
-            yield name, np.ascontiguousarray(tensor[:words])
+            yield name, np.ascontiguousarray(np.asarray(tensor)[:words])
         elif not name.startswith("embedding."):
             yield name, tensor
 
