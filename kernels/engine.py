@@ -10,10 +10,9 @@ from itertools import accumulate, chain
 from typing import Any, Final, NamedTuple
 
 from kernels._engine import ffi, lib
-from kernels.tensor import Tensor
+from kernels.tensor import Array, Tensor
 
 _DTYPES: Final = {"F32": lib.SUB3_FLOAT32, "F16": lib.SUB3_FLOAT16, "U32": lib.SUB3_UINT32}
-Array = Any  # a Tensor, or what `Tensor.of` takes
 CONSTRAINED_ROWS: Final = int(lib.SUB3_CONSTRAINED_ROWS)
 MAX_CONSTRAINTS: Final = int(lib.SUB3_MAX_CONSTRAINTS)
 _ACTIVATIONS: Final = {"relu": lib.SUB3_RELU, "swish": lib.SUB3_SWISH, "gelu": lib.SUB3_GELU}
@@ -510,7 +509,10 @@ def bcq_matmul(
 
     Raises InvalidModel for tables that do not fit and InvalidRequest for an instruction set that is not there.
     """
-    n, columns = Tensor.of(x).shape
+    vectors = Tensor.of(x)
+    if vectors.dtype != "F32":
+        raise InvalidRequest(f"x must be float32, not {vectors.dtype}.")
+    n, columns = vectors.shape
     out = ffi.new("float[]", n * rows)
     tables = _Tables(tensors, segments)
     _check(

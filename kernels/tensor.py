@@ -10,6 +10,8 @@ _DTYPES: Final = {"I": "U32", "e": "F16", "f": "F32"}  # what memoryview says of
 _TYPESTRS: Final = {"U32": "<u4", "F16": "<f2", "F32": "<f4"}
 ITEM_BYTES: Final = {"U32": 4, "F16": 2, "F32": 4}
 
+Array = Any  # a Tensor, or what `Tensor.of` takes
+
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
@@ -17,8 +19,8 @@ class Tensor:
 
     Attributes:
         dtype: as safetensors names it, U32, F16 or F32.
-        buffer: what holds the bytes. A memoryview must not be kept: before Python 3.12.4 the garbage collector crashes
-            when it clears one of which there are buffers (gh-77894).
+        buffer: what holds the bytes. No memoryview of it is kept: Python 3.11's garbage collector crashes when it
+            clears one, in a cycle, of which cffi still has a buffer.
         begin: of the bytes in it.
     """
 
@@ -28,7 +30,7 @@ class Tensor:
     begin: int = 0
 
     @classmethod
-    def of(cls, array: Any) -> Tensor:
+    def of(cls, array: Array) -> Tensor:
         """A tensor, or one over what has a buffer, such as a numpy array.
 
         Raises:

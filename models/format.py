@@ -20,11 +20,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from kernels.tensor import Tensor
+from kernels.tensor import Array, Tensor
 from kernels.words import Words
 from models.typed_json import MAX_JSON_BYTES, decode_json, parse_json
 from models.vocabulary import Vocabulary, scan
-from models.weight_file import ALIGNMENT, Array, TensorSpec, all_finite, map_weights, write_weights
+from models.weight_file import ALIGNMENT, TensorSpec, all_finite, map_weights, write_weights
 
 FORMAT_VERSION = 2
 MAX_PLANES = 8
@@ -778,11 +778,7 @@ def _write_file(path: Path, content: bytes) -> None:
     with path.open("wb") as file:
         file.write(content)
         file.flush()
-        _sync(file.fileno())
-
-
-def _sync(descriptor: int) -> None:
-    os.fsync(descriptor)
+        os.fsync(file.fileno())
 
 
 def _sync_directory(path: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kernels.tensor import ITEM_BYTES, Tensor
+from kernels.tensor import ITEM_BYTES, Array, Tensor
 from models.typed_json import MAX_JSON_BYTES, parse_json
 
 ALIGNMENT = 64  # of the data, in bytes
@@ -21,8 +21,6 @@ _SUSPECT = {
     "F16": bytes(byte for byte in range(256) if byte & 0x7C == 0x7C),
     "F32": bytes(byte for byte in range(256) if byte & 0x7F == 0x7F),
 }
-
-Array = Any  # a Tensor, or what `Tensor.of` takes
 
 
 class TensorSpec(NamedTuple):
