@@ -84,7 +84,7 @@ class Glossaries:
         if not entries:
             raise GlossaryRefused("A glossary needs at least one entry.")
         Glossary(entries, source, target)
-        created = datetime.now(UTC).isoformat(timespec="milliseconds")
+        created = datetime.now(UTC).isoformat(timespec="microseconds")
         head = Head(str(uuid.uuid4()), name, source, target, created, len(entries))
         with self._opened() as store:
             if not store.add(owner, head, entries, self._most):
