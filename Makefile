@@ -76,6 +76,13 @@ test-arm: test-native
 	qemu-aarch64 -cpu cortex-a53 -L /usr/aarch64-linux-gnu $(ARM_BUILD)/isa_test | tee $(ARM_BUILD)/a53 | grep -v golden
 	grep golden $(ARM_BUILD)/a53 | diff $(NATIVE_BUILD)/golden -
 
+# New examples for every property, TIMES times; `make test` tries the same ones each time. 18 s a time.
+TIMES := 20
+.PHONY: test-properties
+test-properties: $(VENV)/installed-extras
+	for time in $$(seq $(TIMES)); do OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m hypothesis \
+	  --hypothesis-profile search -n logical --maxprocesses 4 --dist loadfile || exit 1; done
+
 # What runs on Ray, on a local one: corpora and replicas, with workers that are killed. A few minutes.
 .PHONY: test-ray
 test-ray: $(VENV)/installed-extras

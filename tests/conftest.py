@@ -8,8 +8,11 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is no fault
-hypothesis.settings.load_profile("any machine")
+# No deadlines: a busy machine is no fault. The same examples every time, so that what passed passes again; new ones are
+# what `make test-properties` is for.
+hypothesis.settings.register_profile("repeat", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("search", deadline=None)
+hypothesis.settings.load_profile("repeat")
 os.environ["SUB3_STATE_FILE"] = ""  # a server of a test forgets its swaps, unless the test says where to keep them
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("SUB3_SHARED", ROOT.parent / "shared"))

@@ -162,8 +162,10 @@ def test_error_against_exact_arithmetic_is_within_the_stated_bound(problem):
         rows_of = slice(segment.begin, segment.end)
         y = np.asarray(bcq_matmul(tensors, segments, rows, x))[:, rows_of].astype(np.float64)
         x64 = x.astype(np.float64)
-        half_step = np.abs(x64).max(axis=1, keepdims=True) / 8191 / 2
-        bound = half_step * magnitude.sum(axis=1) + 1e-5 * (np.abs(x64) @ magnitude.T) + 1e-29
+        maximum = np.abs(x64).max(axis=1, keepdims=True)
+        most_lost = np.where(maximum < 1e-30, maximum, maximum / 8191 / 2)  # of an input: all of it, or half a step
+        rounding = 1e-5 * (np.abs(x64) @ magnitude.T) + 1e-37  # where float32 has no normal numbers left
+        bound = most_lost * magnitude.sum(axis=1) + rounding
         assert (np.abs(y - x64 @ weights.T) <= bound).all()
 
 
