@@ -158,26 +158,38 @@ model: $(VENV)/installed-extras
 # its reference and as long.
 .PHONY: distilled
 DISTILLED := $(RUNS)/distilled
+DRAWN := tatoeba=46000 games_po=5000 software_po=8000 libreoffice_help=5000 manpages=6000
+TRANSLATE := $(BIN)/python -m models translate --beam-size 4
 distilled: $(DISTILLED)/in
 	$(BIN)/python -m models quantize $(RUNS)/base-fifth/model $(DISTILLED)/teacher --config full-8 --overwrite
-	$(BIN)/python -m models translate --input '$(DISTILLED)/in/*.jsonl' --output $(DISTILLED)/out \
-	  --model $(DISTILLED)/teacher --beam-size 4
+	$(TRANSLATE) --input '$(DISTILLED)/in/*.jsonl' --output $(DISTILLED)/out --model $(DISTILLED)/teacher
 	$(BIN)/python -m models select $(DISTILLED)/out $(DISTILLED).tsv
 
 $(DISTILLED)/in: | $(VENV)/installed-extras
-	$(BIN)/python -m models sample $@ tatoeba=46000 games_po=5000 software_po=8000 libreoffice_help=5000 manpages=6000 \
-	  --shared $(SHARED)
+	$(BIN)/python -m models sample $@ $(DRAWN) --shared $(SHARED)
 
-# The German-English one, from `train base-de-en`; its text is the same, turned round. `make report-de-en` measures it.
+# The German-English model, from `train base-de-en` and `retrain best-2-de-en`. `make report-de-en` measures it.
 .PHONY: model-de-en report-de-en
+model-de-en: $(VENV)/installed-extras
+	rm -rf models/store/de-en
+	cp -r $(RUNS)/best-2-de-en/model models/store/de-en
+
+# Text for best-2-de-en, made as that of `distilled` is from the same corpus turned round; turned back, English comes first.
+.PHONY: distilled-de-en
 TURNED := $(RUNS)/turned
-model-de-en: $(VENV)/installed-extras $(CALIBRATION:%=$(TURNED)/%.tsv)
-	$(QUANTIZE) $(RUNS)/base-de-en/model models/store/de-en --card models/configs/de-en.card.md --max-planes 6 \
-	  --text $(COUNTED:%=$(TURNED)/%.tsv) --calibrate $(CALIBRATION:%=$(TURNED)/%.tsv)
+TURN := awk -F '\t' -v OFS='\t' '{ print $$2, $$1 }'
+distilled-de-en: $(DISTILLED)-de-en/in
+	$(BIN)/python -m models quantize $(RUNS)/base-de-en/model $(DISTILLED)-de-en/teacher --config full-8 --overwrite
+	$(TRANSLATE) --input '$(DISTILLED)-de-en/in/*.jsonl' --output $(DISTILLED)-de-en/out --model $(DISTILLED)-de-en/teacher
+	$(BIN)/python -m models select $(DISTILLED)-de-en/out $(DISTILLED)-de-en/selected.tsv
+	$(TURN) $(DISTILLED)-de-en/selected.tsv > $(DISTILLED)-de-en.tsv
+
+$(DISTILLED)-de-en/in: $(foreach drawn,$(DRAWN),$(TURNED)/$(firstword $(subst =, ,$(drawn))).tsv) | $(VENV)/installed-extras
+	$(BIN)/python -m models sample $@ $(foreach drawn,$(DRAWN),$(TURNED)/$(subst =,.tsv=,$(drawn)))
 
 $(TURNED)/%.tsv: $(TRAIN)/%.tsv.xz
 	mkdir -p $(@D)
-	xz --decompress --stdout $< | awk -F '\t' -v OFS='\t' '{ print $$2, $$1 }' > $@
+	xz --decompress --stdout $< | $(TURN) > $@
 
 REPORTED := tatoeba multi30k_2016_flickr software_po libreoffice_help
 report-de-en: $(VENV)/installed-extras

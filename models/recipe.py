@@ -1,6 +1,7 @@
-"""Recipes: one TOML file says everything about a training, in the tables below; unknown fields are refused by name.
+"""Recipes: a TOML file says everything about a training, in the tables below; unknown fields are refused by name.
 
-Paths are relative to the folder that holds `corpus/` and `checkpoint/`.
+Paths are relative to the folder that holds `corpus/` and `checkpoint/`. `extends = "NAME"` takes over what a recipe of
+models/configs/recipes says: values stand for its values, tables add to its tables.
 """
 
 import tomllib
@@ -206,7 +207,7 @@ class RetrainRecipe(Recipe):
 def read_recipe(kind: type[ModelRecipe], name: str) -> ModelRecipe:
     """A recipe of models/configs/recipes by its name, or any TOML file by its path."""
     path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
-    values = _read_toml(path)
+    values = _read_extended(path, ())
     if isinstance(values.get("sources"), str):
         mix = Path(values["sources"])
         values["sources"] = _read_toml(mix if mix.suffix == ".toml" else MIXES / f"{mix}.toml").get("sources", [])
@@ -219,6 +220,29 @@ def read_recipe(kind: type[ModelRecipe], name: str) -> ModelRecipe:
     if fault := _fault(recipe):
         raise RecipeError(f"{path}: {fault}.")
     return recipe
+
+
+def _read_extended(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
+    """What a recipe says, with what it takes over; `extending` are those that take over from it."""
+    if path in extending:
+        raise RecipeError(f"{path}: it extends itself.")
+    values = _read_toml(path)
+    extended = values.pop("extends", None)
+    if extended is None:
+        return values
+    if not isinstance(extended, str):
+        raise RecipeError(f"{path}: extends must be the name of a recipe.")
+    return _merged(_read_extended(RECIPES / f"{extended}.toml", (*extending, path)), values)
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, `over` where they differ."""
+    tables = {
+        name: _merged(base[name], value)
+        for name, value in over.items()
+        if isinstance(value, dict) and isinstance(base.get(name), dict)
+    }
+    return {**base, **over, **tables}
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

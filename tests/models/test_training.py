@@ -539,7 +539,7 @@ def test_prefix_training_draws_every_number_of_planes(tmp_path, shared):
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
 def test_shipped_recipes_are_read_and_leave_out_what_may_not_ship(path):
-    kind = RetrainRecipe if "[[phases]]" in path.read_text() else TrainRecipe
+    kind = TrainRecipe if path.stem.startswith("base") else RetrainRecipe
     recipe = read_recipe(kind, path.stem)
     names = {source.name for source in recipe.sources}
     kept_out = {"multi30k", "newstest08-12", "progit", "mucow", "contrawsd", "stsb_mt", "amazon_mt_eval"}
@@ -680,8 +680,25 @@ def test_a_mix_of_sources_is_named_and_read(tmp_path):
     named = f'sources = "{mix}"\n' + text + "[optimizer]" + TRAIN.split("[optimizer]")[1]
     inline, by_name = (read_recipe(TrainRecipe, written(tmp_path, t, n)) for t, n in ((TRAIN, "a"), (named, "b")))
     assert by_name.sources == inline.sources
-    with pytest.raises(RecipeError, match="has distilled, distilled-everyday, everyday, shippable"):
+    with pytest.raises(RecipeError, match="has distilled, distilled-de-en, distilled-everyday, everyday, shippable"):
         read_recipe(TrainRecipe, written(tmp_path, named.replace(str(mix), "nonsense"), "c"))
+
+
+def test_a_recipe_that_extends_another_says_what_differs(tmp_path):
+    name = written(tmp_path, 'extends = "base"\nlabel_smoothing = 0.0\n[schedule]\ntokens = 300_000', "short")
+    base, short = read_recipe(TrainRecipe, "base"), read_recipe(TrainRecipe, name)
+    schedule = dataclasses.replace(base.schedule, tokens=300_000)
+    assert short == dataclasses.replace(base, name="short", label_smoothing=0.0, schedule=schedule)
+
+
+@pytest.mark.parametrize(
+    ("extended", "sentence"),
+    [('"circle"', "circle.toml: it extends itself"), ("3", "must be the name of a recipe"), ('"none"', "no such file")],
+)
+def test_a_recipe_that_can_not_extend_another_is_refused(tmp_path, monkeypatch, extended, sentence):
+    monkeypatch.setattr("models.recipe.RECIPES", tmp_path)
+    with pytest.raises(RecipeError, match=sentence):
+        read_recipe(TrainRecipe, written(tmp_path, f"extends = {extended}", "circle"))
 
 
 def test_a_recipe_that_does_not_exist_names_those_that_do():
