@@ -20,10 +20,12 @@ from typing import NamedTuple
 
 from kernels.engine import Engine, Interrupt, Sentence, SentenceResult, set_threads
 from service.batches import Batches, Turn
+from service.memory import trim_heap
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)  # upper bounds of the histogram of sentences in a step
 LONGEST_RETRY_S = 60
 _MEMORY_S = 10.0  # the measured throughput is of about the last ten seconds of work
+_IDLE_S = 1.0  # without work, after which what batches and requests have freed goes back: 3 of 79 MB after 16 clients
 
 
 class QueueFull(Exception):
@@ -239,7 +241,9 @@ class Scheduler:
         batches = Batches()
         while True:
             with self._lock:
-                worker.wake.wait_for(lambda: worker.seats or (self._closed and not self._jobs))
+                if not worker.wake.wait_for(lambda: self._has_work(worker), _IDLE_S):
+                    trim_heap()
+                    worker.wake.wait_for(lambda: self._has_work(worker))
                 if not worker.seats:
                     return
                 leaving = list(worker.leaving)
@@ -257,6 +261,10 @@ class Scheduler:
                 by_engine.setdefault(seat.job.engine, {})[seat.key] = seat.job.sentences[seat.index]
             turn = batches.turn(by_engine, worker.interrupt)
             self._account(worker, [], turn, started)
+
+    def _has_work(self, worker: _Worker) -> bool:
+        """Whether a thread is to go on, be it to its end."""
+        return bool(worker.seats) or (self._closed and not self._jobs)
 
     def _joining(self, worker: _Worker) -> list[_Seat]:
         """The next of the inbox, as many as may be encoded between two steps, but one."""

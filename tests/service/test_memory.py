@@ -40,17 +40,42 @@ libc.fclose(stream)
 """
 
 
-def heaps(how: str) -> int:
+# A scheduler that has nothing to do beside a heap of which all but the last block was freed; then the resident bytes
+# of before, and whether 50 of the 60 MB go back while this waits for no more than a minute.
+IDLE = """
+import ctypes, time
+from service.memory import share_one_heap
+from service.metrics import process_rss_bytes
+from service.scheduler import Limits, Scheduler
+share_one_heap()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+blocks = [libc.malloc(60_000) for _ in range(1001)]
+for block in blocks: ctypes.memset(block, 1, 60_000)
+for block in blocks[:-1]: libc.free(block)
+before, ends_at = process_rss_bytes(), time.monotonic() + 60
+scheduler = Scheduler(Limits(threads=1))
+scheduler.start()
+while process_rss_bytes() > before - 50_000_000 and time.monotonic() < ends_at: time.sleep(0.05)
+print(process_rss_bytes() <= before - 50_000_000)
+scheduler.close()
+"""
+
+
+def run(code: str, *arguments: str) -> str:
+    """What it prints, in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-c", HEAPS, how],
+        [sys.executable, "-c", code, *arguments],
         capture_output=True,
         text=True,
         check=True,
         cwd=Path(service.__file__).parent.parent,
     )
-    return done.stdout.count("<heap nr=")
+    return done.stdout
 
 
+needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's heaps are like this")
 needs_smaps = pytest.mark.skipif(not Path("/proc/self/smaps").is_file(), reason="needs /proc")
 
 
@@ -60,10 +85,15 @@ def own_copy(default_model_dir: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(default_model_dir, tmp_path / "en-de"))
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has a heap for each thread")
+@needs_glibc
 def test_threads_share_one_heap() -> None:
-    assert heaps("by default") > 1
-    assert heaps("shared") == 1
+    assert run(HEAPS, "by default").count("<heap nr=") > 1
+    assert run(HEAPS, "shared").count("<heap nr=") == 1
+
+
+@needs_glibc
+def test_an_idle_scheduler_gives_back_what_was_freed() -> None:
+    assert run(IDLE) == "True\n"
 
 
 @needs_smaps
