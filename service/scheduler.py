@@ -239,11 +239,17 @@ class Scheduler:
     def _work(self, worker: _Worker) -> None:
         """A thread's life."""
         batches = Batches()
+
+        def is_called() -> bool:
+            return bool(worker.seats) or (self._closed and not self._jobs)
+
         while True:
             with self._lock:
-                if not worker.wake.wait_for(lambda: self._has_work(worker), _IDLE_S):
-                    trim_heap()
-                    worker.wake.wait_for(lambda: self._has_work(worker))
+                is_idle = not worker.wake.wait_for(is_called, _IDLE_S)
+            if is_idle:
+                trim_heap()  # without the lock, for which the others and the event loop would wait
+            with self._lock:
+                worker.wake.wait_for(is_called)
                 if not worker.seats:
                     return
                 leaving = list(worker.leaving)
@@ -261,10 +267,6 @@ class Scheduler:
                 by_engine.setdefault(seat.job.engine, {})[seat.key] = seat.job.sentences[seat.index]
             turn = batches.turn(by_engine, worker.interrupt)
             self._account(worker, [], turn, started)
-
-    def _has_work(self, worker: _Worker) -> bool:
-        """Whether a thread is to go on, be it to its end."""
-        return bool(worker.seats) or (self._closed and not self._jobs)
 
     def _joining(self, worker: _Worker) -> list[_Seat]:
         """The next of the inbox, as many as may be encoded between two steps, but one."""
