@@ -148,10 +148,9 @@ RUNS := runs
 COUNTED := tatoeba software_po libreoffice_help
 CALIBRATION := tatoeba games_po software_po libreoffice_help mlqe_wiki_pe ms_dynamics_bc_docs
 RETRAINED_RUNS := best-2-fifth-last best-1-fifth-last
-QUANTIZE := $(BIN)/python -m models quantize --config balanced --calibration-pairs 3000 --overwrite
 model: $(VENV)/installed-extras
-	$(QUANTIZE) $(RUNS)/base-fifth/model models/store/en-de --card models/configs/en-de.card.md --max-planes 6 \
-	  --text $(COUNTED:%=$(TRAIN)/%.tsv.xz) --calibrate $(CALIBRATION:%=$(TRAIN)/%.tsv.xz)
+	$(BIN)/python -m models quantize $(RUNS)/base-fifth/model models/store/en-de --card models/configs/en-de.card.md \
+	  --config balanced --max-planes 6 --calibration-pairs 3000 --overwrite --text $(COUNTED:%=$(TRAIN)/%.tsv.xz) --calibrate $(CALIBRATION:%=$(TRAIN)/%.tsv.xz)
 	$(BIN)/python -m models assemble models/store/en-de $(RETRAINED_RUNS:%=$(RUNS)/%/model) --default best-2
 
 # Text for the recipes *-fifth-distilled: what the fp32 model, in eight planes, finds by beam search, where that is near
@@ -159,29 +158,30 @@ model: $(VENV)/installed-extras
 .PHONY: distilled
 DISTILLED := $(RUNS)/distilled
 DRAWN := tatoeba=46000 games_po=5000 software_po=8000 libreoffice_help=5000 manpages=6000
-TRANSLATE := $(BIN)/python -m models translate --beam-size 4
+# The run of the fp32 model, the folder of the sample, the pairs to write.
+define BY_BEAMS
+$(BIN)/python -m models quantize $(RUNS)/$(1)/model $(2)/teacher --config full-8 --overwrite
+$(BIN)/python -m models translate --input '$(2)/in/*.jsonl' --output $(2)/out --model $(2)/teacher --beam-size 4
+$(BIN)/python -m models select $(2)/out $(3)
+endef
 distilled: $(DISTILLED)/in
-	$(BIN)/python -m models quantize $(RUNS)/base-fifth/model $(DISTILLED)/teacher --config full-8 --overwrite
-	$(TRANSLATE) --input '$(DISTILLED)/in/*.jsonl' --output $(DISTILLED)/out --model $(DISTILLED)/teacher
-	$(BIN)/python -m models select $(DISTILLED)/out $(DISTILLED).tsv
+	$(call BY_BEAMS,base-fifth,$(DISTILLED),$(DISTILLED).tsv)
 
 $(DISTILLED)/in: | $(VENV)/installed-extras
 	$(BIN)/python -m models sample $@ $(DRAWN) --shared $(SHARED)
 
 # The German-English model, from `train base-de-en` and `retrain best-2-de-en`. `make report-de-en` measures it.
 .PHONY: model-de-en report-de-en
-model-de-en: $(VENV)/installed-extras
+model-de-en: $(RUNS)/best-2-de-en/model
 	rm -rf models/store/de-en
-	cp -r $(RUNS)/best-2-de-en/model models/store/de-en
+	cp -r $< models/store/de-en
 
 # Text for best-2-de-en, made as that of `distilled` is from the same corpus turned round; turned back, English comes first.
 .PHONY: distilled-de-en
 TURNED := $(RUNS)/turned
 TURN := awk -F '\t' -v OFS='\t' '{ print $$2, $$1 }'
 distilled-de-en: $(DISTILLED)-de-en/in
-	$(BIN)/python -m models quantize $(RUNS)/base-de-en/model $(DISTILLED)-de-en/teacher --config full-8 --overwrite
-	$(TRANSLATE) --input '$(DISTILLED)-de-en/in/*.jsonl' --output $(DISTILLED)-de-en/out --model $(DISTILLED)-de-en/teacher
-	$(BIN)/python -m models select $(DISTILLED)-de-en/out $(DISTILLED)-de-en/selected.tsv
+	$(call BY_BEAMS,base-de-en,$(DISTILLED)-de-en,$(DISTILLED)-de-en/selected.tsv)
 	$(TURN) $(DISTILLED)-de-en/selected.tsv > $(DISTILLED)-de-en.tsv
 
 $(DISTILLED)-de-en/in: $(foreach drawn,$(DRAWN),$(TURNED)/$(firstword $(subst =, ,$(drawn))).tsv) | $(VENV)/installed-extras

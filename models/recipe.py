@@ -1,7 +1,7 @@
 """Recipes: a TOML file says everything about a training, in the tables below; unknown fields are refused by name.
 
-Paths are relative to the folder that holds `corpus/` and `checkpoint/`. `extends = "NAME"` takes over what a recipe of
-models/configs/recipes says: values stand for its values, tables add to its tables.
+Paths are relative to the folder that holds `corpus/` and `checkpoint/`. `extends = "NAME"` takes over what another
+recipe says: values stand for its values, tables add to its tables.
 """
 
 import tomllib
@@ -153,7 +153,7 @@ class Recipe:
     Attributes:
         name: the stem of the file.
         sources: [[sources]] tables; in the file also the name of a mix, a TOML file of such tables in `MIXES`, or its
-            path.
+            path, or a list of several.
         reverse_pairs: learn to translate the second text of each pair into the first.
     """
 
@@ -206,11 +206,13 @@ class RetrainRecipe(Recipe):
 
 def read_recipe(kind: type[ModelRecipe], name: str) -> ModelRecipe:
     """A recipe of models/configs/recipes by its name, or any TOML file by its path."""
-    path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
+    path = _path(name, RECIPES)
     values = _read_extended(path, ())
-    if isinstance(values.get("sources"), str):
-        mix = Path(values["sources"])
-        values["sources"] = _read_toml(mix if mix.suffix == ".toml" else MIXES / f"{mix}.toml").get("sources", [])
+    mixes = values.get("sources")
+    if isinstance(mixes, str):
+        mixes = [mixes]
+    if isinstance(mixes, list) and all(isinstance(mix, str) for mix in mixes):
+        values["sources"] = [source for mix in mixes for source in _read_mix(mix)]
     if "name" in values:
         raise RecipeError(f"{path}: the field name is unknown.")
     try:
@@ -220,6 +222,11 @@ def read_recipe(kind: type[ModelRecipe], name: str) -> ModelRecipe:
     if fault := _fault(recipe):
         raise RecipeError(f"{path}: {fault}.")
     return recipe
+
+
+def _path(name: str, folder: Path) -> Path:
+    """Of a file by its path, or by the name that it has in a folder of ours."""
+    return Path(name) if name.endswith(".toml") else folder / f"{name}.toml"
 
 
 def _read_extended(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
@@ -232,7 +239,7 @@ def _read_extended(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
         return values
     if not isinstance(extended, str):
         raise RecipeError(f"{path}: extends must be the name of a recipe.")
-    return _merged(_read_extended(RECIPES / f"{extended}.toml", (*extending, path)), values)
+    return _merged(_read_extended(_path(extended, RECIPES), (*extending, path)), values)
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -243,6 +250,15 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict) and isinstance(base.get(name), dict)
     }
     return {**base, **over, **tables}
+
+
+def _read_mix(name: str) -> list[Any]:
+    """The tables of a mix of MIXES by its name, or of any TOML file by its path."""
+    path = _path(name, MIXES)
+    sources = _read_toml(path).get("sources", [])
+    if not isinstance(sources, list):
+        raise RecipeError(f"{path}: sources must be [[sources]] tables.")
+    return sources
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -680,7 +680,12 @@ def test_a_mix_of_sources_is_named_and_read(tmp_path):
     named = f'sources = "{mix}"\n' + text + "[optimizer]" + TRAIN.split("[optimizer]")[1]
     inline, by_name = (read_recipe(TrainRecipe, written(tmp_path, t, n)) for t, n in ((TRAIN, "a"), (named, "b")))
     assert by_name.sources == inline.sources
-    with pytest.raises(RecipeError, match="has distilled, distilled-de-en, distilled-everyday, everyday, shippable"):
+    twice = read_recipe(TrainRecipe, written(tmp_path, named.replace(f'"{mix}"', f'["{mix}", "{mix}"]'), "d"))
+    assert twice.sources == inline.sources * 2
+    mix.write_text("sources = 3")
+    with pytest.raises(RecipeError, match=r"mix.toml: sources must be \[\[sources\]\] tables"):
+        read_recipe(TrainRecipe, written(tmp_path, named, "e"))
+    with pytest.raises(RecipeError, match="has by-people, distilled, distilled-de-en, everyday, shippable"):
         read_recipe(TrainRecipe, written(tmp_path, named.replace(str(mix), "nonsense"), "c"))
 
 
