@@ -8,7 +8,7 @@ comma := ,
 
 VENV := .venv
 BIN := $(VENV)/bin
-ENGINE_SOURCES := CMakeLists.txt pyproject.toml $(wildcard kernels/*.cc kernels/*.h kernels/build_ffi.py)
+ENGINE_SOURCES := CMakeLists.txt pyproject.toml $(wildcard kernels/*.cc kernels/*.h kernels/*/*.cc kernels/*/*.h kernels/build_ffi.py)
 CLIENTS := tests/service/clients
 SCHEMAS := tests/kubernetes
 
@@ -45,12 +45,12 @@ lint: $(VENV)/installed-extras
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $(wildcard kernels/*.cc kernels/*.h tests/kernels/*.cc tests/kernels/*.h)
+	$(BIN)/clang-format --dry-run --Werror $(wildcard kernels/*.cc kernels/*.h kernels/*/*.cc kernels/*/*.h tests/kernels/*.cc tests/kernels/*.h)
 
 format: $(VENV)/installed-extras
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $(wildcard kernels/*.cc kernels/*.h tests/kernels/*.cc tests/kernels/*.h)
+	$(BIN)/clang-format -i $(wildcard kernels/*.cc kernels/*.h kernels/*/*.cc kernels/*/*.h tests/kernels/*.cc tests/kernels/*.h)
 
 # The engine without Python, with every instruction set of this CPU. SANITIZE=1 builds with AddressSanitizer and
 # UndefinedBehaviorSanitizer, SANITIZE=thread with ThreadSanitizer.

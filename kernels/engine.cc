@@ -7,9 +7,9 @@
 #include <unordered_set>
 #include <utility>
 
-#include "kernels/batch.h"
-#include "kernels/model.h"
-#include "kernels/transformer.h"
+#include "kernels/decoding/batch.h"
+#include "kernels/network/model.h"
+#include "kernels/network/transformer.h"
 #include "kernels/words.h"
 
 #define SUB3_EXPORT extern "C" __attribute__((visibility("default")))

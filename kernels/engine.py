@@ -49,7 +49,7 @@ def _check(status: int) -> None:
 def set_threads(threads: int) -> None:
     """How many threads of this process compute at most, 1 at first.
 
-    A call takes one thread; one that is alone has its loops shared out among up to four (kernels/thread_pool.h).
+    A call takes one thread; one that is alone has its loops shared out among up to four (network/thread_pool.h).
     Results are the same to the bit.
 
     Raises:
@@ -505,7 +505,7 @@ def bcq_matmul(
 
     Args:
         x: float32, contiguous.
-        as_bytes: the product of bytes (kernels/bcq_matmul.h), which rounds the scales and x to bytes.
+        as_bytes: the product of bytes (kernels/products/bcq_matmul.h), which rounds the scales and x to bytes.
 
     Raises InvalidModel for tables that do not fit and InvalidRequest for an instruction set that is not there.
     """

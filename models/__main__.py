@@ -227,7 +227,7 @@ def _count(text: str) -> tuple[str, int]:
 
 
 def _import(arguments: argparse.Namespace) -> None:
-    from models.checkpoint import read_checkpoint, write_checkpoint
+    from models.marian.checkpoint import read_checkpoint, write_checkpoint
 
     write_checkpoint(read_checkpoint(arguments.directory), arguments.out)
 
@@ -235,9 +235,9 @@ def _import(arguments: argparse.Namespace) -> None:
 def _quantize(arguments: argparse.Namespace) -> None:
     import torch
 
-    from models.bit_config import find_config, shipped_configs
-    from models.checkpoint import read_checkpoint
-    from models.export import Request, export
+    from models.codes.bit_config import find_config, shipped_configs
+    from models.marian.checkpoint import read_checkpoint
+    from models.quantize.export import Request, export
 
     torch.set_num_threads(1)  # batches of small matrices: waiting for a second thread costs more than it brings
     base = find_config(arguments.config)
@@ -262,15 +262,15 @@ def _quantize(arguments: argparse.Namespace) -> None:
 
 
 def _assemble(arguments: argparse.Namespace) -> None:
-    from models.assemble import assemble
+    from models.quantize.assemble import assemble
 
     assemble(arguments.directory, arguments.retrained, default=arguments.default)
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
-    from models.bit_config import shipped_configs
-    from models.describe import describe
-    from models.format import open_model
+    from models.codes.bit_config import shipped_configs
+    from models.format.directory import open_model
+    from models.quantize.inspect import describe
 
     model = open_model(arguments.directory)
     name = arguments.config or model.config.default_configuration
@@ -280,8 +280,8 @@ def _inspect(arguments: argparse.Namespace) -> None:
 def _evaluate(arguments: argparse.Namespace) -> None:
     import json
 
-    from models.evaluate import evaluate
-    from models.format import open_model
+    from models.evaluate.evaluate import evaluate
+    from models.format.directory import open_model
 
     model = open_model(arguments.directory)
     result = evaluate(
@@ -302,7 +302,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _translate(arguments: argparse.Namespace) -> None:
-    from models import corpus
+    from service.corpora import corpus
 
     job = corpus.plan(
         arguments.input,
@@ -320,20 +320,20 @@ def _translate(arguments: argparse.Namespace) -> None:
 
 
 def _sample(arguments: argparse.Namespace) -> None:
-    from models import distilled
+    from models.train import distillation as distilled
 
     distilled.sample(dict(arguments.counts), arguments.shared / "corpus", arguments.out, seed=arguments.seed)
 
 
 def _select(arguments: argparse.Namespace) -> None:
-    from models import distilled
+    from models.train import distillation as distilled
 
     kept, total = distilled.select(arguments.translated, arguments.out, least_chrf=arguments.least_chrf)
     print(f"{arguments.out}: {total} pairs, {kept} of them the model's own translation.")
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from models.report import report
+    from models.reports.report import report
 
     if not arguments.corpus.is_dir():
         raise ValueError(f"{arguments.corpus}: there is no corpus; --corpus or SUB3_SHARED says where it is.")
@@ -354,15 +354,15 @@ def _report(arguments: argparse.Namespace) -> None:
 
 
 def _allocate(arguments: argparse.Namespace) -> None:
-    from models import allocate
-    from models.batches import Batches, Source, read_corpus
-    from models.bit_config import find_config
-    from models.checkpoint import read_checkpoint
-    from models.export import sort_rows, word_counts
-    from models.learned_allocation import learn
-    from models.paper import record
-    from models.recipe import Validation
-    from models.trainer import HeldOut
+    from models.codes.bit_config import find_config
+    from models.marian.checkpoint import read_checkpoint
+    from models.quantize import allocate
+    from models.quantize.export import sort_rows, word_counts
+    from models.reports.paper import record
+    from models.train.allocation import learn
+    from models.train.dataset import Batches, Source, read_corpus
+    from models.train.loop import HeldOut
+    from models.train.recipe import Validation
 
     plain = read_checkpoint(arguments.checkpoint)
     texts = [arguments.shared / f"corpus/train/{name}.tsv.xz" for name in COUNTED]
@@ -395,8 +395,8 @@ def _allocate(arguments: argparse.Namespace) -> None:
 
 
 def _paper(arguments: argparse.Namespace) -> None:
-    from models import paper
-    from models.paper_report import render
+    from models.reports import paper
+    from models.reports.paper_page import render
 
     texts = [arguments.corpus / f"train/{name}.tsv.xz" for name in COUNTED]
     sets = {name: tuple(arguments.corpus / f"test/{name}.{side}" for side in ("en", "de")) for name in arguments.sets}
@@ -419,16 +419,16 @@ def _paper(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from models.recipe import TrainRecipe, read_recipe
-    from models.train import train_recipe
+    from models.train.full_precision import train_recipe
+    from models.train.recipe import TrainRecipe, read_recipe
 
     recipe = read_recipe(TrainRecipe, arguments.recipe).beginning_with(arguments.checkpoint)
     train_recipe(recipe, arguments.shared, arguments.out or ROOT / "runs" / recipe.name, steps=arguments.steps)
 
 
 def _retrain(arguments: argparse.Namespace) -> None:
-    from models.recipe import RetrainRecipe, read_recipe
-    from models.retrain import retrain_recipe
+    from models.train.recipe import RetrainRecipe, read_recipe
+    from models.train.retrain import retrain_recipe
 
     recipe = read_recipe(RetrainRecipe, arguments.recipe).beginning_with(arguments.checkpoint)
     codes = {

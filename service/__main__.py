@@ -10,15 +10,16 @@ import sys
 
 from pydantic import ValidationError
 
-from models.format import ModelError, UnavailableConfiguration
-from service import key_command, logs
+from models.format.directory import ModelError, UnavailableConfiguration
+from service.accounts.keys import StoreDown
 from service.app import create_app
-from service.keys import StoreDown
-from service.memory import share_one_heap
-from service.server import Server
+from service.cli import keys as key_command
+from service.http.server import Server
+from service.live.memory import share_one_heap
+from service.live.state import StateStoreDown
+from service.observability import logs
+from service.observability.tracing import TracingUnavailable
 from service.settings import Settings, describe
-from service.state_store import StateStoreDown
-from service.tracing import TracingUnavailable
 
 
 def main() -> int:

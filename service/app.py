@@ -6,28 +6,27 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from service import errors
-from service.api import admin, deepl, deepl_glossaries, kserve, libretranslate, native, page
-from service.api import files as files_api
-from service.api import glossaries as glossaries_api
-from service.body_limit import BodyLimit
-from service.configurations import by_name
-from service.dispatch import Dispatcher
-from service.file_jobs import FileJobs
-from service.glossaries import Glossaries
-from service.glossaries import Store as GlossaryStore
-from service.history import History
-from service.keys import Keys
-from service.memory import limit_bytes
-from service.metrics import Metrics
-from service.model_folder import open_models
-from service.observer import Observer
-from service.registry import Registry
-from service.scheduler import Limits, Scheduler
+from service.accounts.glossaries import Glossaries
+from service.accounts.glossaries import Store as GlossaryStore
+from service.accounts.keys import Keys
+from service.api import admin, deepl, deepl_glossaries, errors, kserve, libretranslate, native, page
+from service.api import native_files as files_api
+from service.api import native_glossaries as glossaries_api
+from service.api.body_limit import BodyLimit
+from service.live.configurations import by_name
+from service.live.folder import open_models
+from service.live.history import History
+from service.live.memory import limit_bytes
+from service.live.registry import Registry
+from service.live.state import FileStore, NoStore, Store
+from service.live.swaps import Swaps
+from service.observability.metrics import Metrics
+from service.observability.middleware import Observer
+from service.observability.tracing import from_environment
+from service.requests.dispatch import Dispatcher
+from service.requests.file_jobs import FileJobs
 from service.settings import Settings
-from service.state_store import FileStore, NoStore, Store
-from service.swaps import Swaps
-from service.tracing import from_environment
+from service.translation.scheduler import Limits, Scheduler
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -122,14 +121,14 @@ def create_app(settings: Settings) -> FastAPI:
 
 def _state_store(settings: Settings) -> Store:
     if settings.redis_url is not None:
-        from service.redis_state import RedisStateStore  # a single server needs no Redis
+        from service.stores.redis_state import RedisStateStore  # a single server needs no Redis
 
         return RedisStateStore(settings.redis_url.get_secret_value(), settings.redis_password)
     return NoStore() if settings.state_file is None else FileStore(settings.state_file)
 
 
 def _glossary_store(settings: Settings) -> GlossaryStore:
-    from service.glossary_stores import open_store  # a server without stored glossaries loads no SQLite
+    from service.stores.glossary_stores import open_store  # a server without stored glossaries loads no SQLite
 
     return open_store(settings)
 
@@ -137,6 +136,6 @@ def _glossary_store(settings: Settings) -> GlossaryStore:
 def _keys(settings: Settings) -> Keys:
     if not settings.api_keys:
         return Keys(None)
-    from service.key_stores import open_store  # an open server loads no SQLite
+    from service.stores.key_stores import open_store  # an open server loads no SQLite
 
     return Keys(open_store(settings))

@@ -1,7 +1,7 @@
 """Replicas on a Ray cluster: the same app in each, a new `user_config` swaps all of them, the queue decides how many.
 
 `docker/ray/serve_config.yaml` is the deployment, docs/scaling.md says how it is run. Ray's proxy reads the requests, so
-the limits of `service.protocol` on slow clients are those of the nginx before it; those on requests hold as everywhere.
+the limits of `service.http` on slow clients are those of the nginx before it; those on requests hold as everywhere.
 """
 
 import asyncio
@@ -13,14 +13,14 @@ import ray
 from fastapi import FastAPI
 from ray import serve
 
-from models.format import UnavailableConfiguration
-from service import logs
+from models.format.directory import UnavailableConfiguration
 from service.api.admin import choose
+from service.api.schemas import ConfigRequest
 from service.app import create_app
-from service.registry import NotReady, Registry
-from service.scheduler import Scheduler
-from service.schemas import ConfigRequest
+from service.live.registry import NotReady, Registry
+from service.observability import logs
 from service.settings import Settings
+from service.translation.scheduler import Scheduler
 
 QUEUED_TOKENS = "queued_tokens"
 # What a replica may have waiting: source tokens times beam size. About a tenth of a second of one core.

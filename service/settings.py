@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import AliasChoices, Field, PrivateAttr, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.control_groups import usable_cores
+from service.process import usable_cores
 
 ADMIN_TOKEN_CHARACTERS = 16
 

@@ -52,7 +52,7 @@ def test_the_service_imports_of_models_only_the_readers(path):
 def test_of_the_offline_half_only_corpora_are_above_the_translator(path):
     imported = {name for name in imports_of(path) if under(name, "service")}
     if path.name == "corpus.py":  # a corpus gets what a request would get, by the same way from text to text
-        rungs = ("service.translator", "service.scheduler", "service.tokenizer")
+        rungs = ("service.translation.translator", "service.translation.scheduler", "service.translation.tokenizer")
         imported = {name for name in imported if not any(under(name, rung) for rung in rungs)}
     assert not imported
 
@@ -103,7 +103,7 @@ def test_service_imports_go_down_the_ladder(path):
         assert not any(under(name, f"service.{higher}") for higher in above), f"{rung} imports {name}"
 
 
-@pytest.mark.parametrize("module", ["service.app", "models.corpus"])
+@pytest.mark.parametrize("module", ["service.app", "service.corpora.corpus"])
 def test_translating_loads_nothing_of_training(module):
     code = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -1,0 +1,1 @@
+"""HTTP dialects: routes, schemas and error shapes."""

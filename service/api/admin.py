@@ -11,17 +11,18 @@ from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPBearer
 from pydantic import SecretStr
 
-from models.format import Allocation, ModelDirectory
-from service import configurations, schemas
+from models.format.directory import Allocation, ModelDirectory
+from service.api import schemas
 from service.api.admin_guard import guarded
+from service.api.errors import documented
 from service.api.native import configuration_infos, pair_infos
-from service.configurations import Choice
-from service.desired import Desired
-from service.errors import documented
-from service.history import Event, History, What
-from service.metrics import METRICS_TYPE, Metrics, process_rss_bytes
-from service.registry import Change, Model, Move, Policy, Registry
-from service.swaps import Installed, Swaps
+from service.live import configurations
+from service.live.configurations import Choice
+from service.live.desired import Desired
+from service.live.history import Event, History, What
+from service.live.registry import Change, Model, Move, Policy, Registry
+from service.live.swaps import Installed, Swaps
+from service.observability.metrics import METRICS_TYPE, Metrics, process_rss_bytes
 
 BEAT_S = 15.0  # of silence, after which a stream of events says that it is still there
 RETRY_MS = 1000

@@ -9,8 +9,8 @@ from fastapi import Request, Response
 from pydantic import SecretStr
 from starlette.exceptions import HTTPException
 
+from service.api.errors import status_of
 from service.api.json_route import JsonRoute
-from service.errors import status_of
 
 TRITON_HEADER = "admin-key"  # the name in the documentation of Triton's --http-restricted-api
 _log = logging.getLogger("sub3.admin")

@@ -9,22 +9,23 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
-from service import languages, pipeline
+from service.accounts.glossaries import NOBODY, Glossaries
+from service.accounts.keys import Keys, KeyUse
+from service.api.errors import documented, sentence_of
 from service.api.fields import Fields, form_body, json_reply, query_fields, read_fields
-from service.api.files import download, read_upload
-from service.api.glossaries import wanted as wanted_glossary
-from service.dispatch import Dispatcher
-from service.errors import documented, sentence_of
-from service.file_jobs import FileJob, FileJobs
-from service.glossaries import NOBODY, Glossaries
-from service.keys import Keys, KeyUse
-from service.markup import Markup
-from service.metrics import ModelFacts
-from service.pipeline import AUTO, Outcome, Wish
-from service.registry import Pin, Registry
-from service.schemas import DeeplError
-from service.text import SplitSentences
-from service.translator import Options
+from service.api.native_files import download, read_upload
+from service.api.native_glossaries import wanted as wanted_glossary
+from service.api.schemas import DeeplError
+from service.live.registry import Pin, Registry
+from service.observability.metrics import ModelFacts
+from service.requests import pipeline
+from service.requests.dispatch import Dispatcher
+from service.requests.file_jobs import FileJob, FileJobs
+from service.requests.pipeline import AUTO, Outcome, Wish
+from service.text import languages
+from service.text.markup import Markup
+from service.text.sentences import SplitSentences
+from service.translation.translator import Options
 
 MAX_TEXTS = 50
 UNLIMITED = 10**12  # how DeepL's own replies say that there is no limit

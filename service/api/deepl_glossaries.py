@@ -7,15 +7,15 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
+from service.accounts.glossaries import Glossaries, Head
+from service.accounts.keys import Keys
 from service.api.deepl import deepl_key, language_code
+from service.api.errors import documented
 from service.api.fields import Fields, form_body, json_reply, read_fields
-from service.api.glossaries import owner
-from service.errors import documented
-from service.glossaries import Glossaries, Head
-from service.glossary_text import FORMATS, read_entries
-from service.keys import Keys
-from service.registry import Registry
-from service.schemas import DeeplError
+from service.api.native_glossaries import owner
+from service.api.schemas import DeeplError
+from service.live.registry import Registry
+from service.text.glossary_files import FORMATS, read_entries
 
 TSV = "text/tab-separated-values"
 _NOT_FOUND = documented(404, 422, model=DeeplError)

@@ -9,9 +9,9 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
-from service import schemas
-from service.errors import sentence_of
-from service.translator import OnSentence, TranslatedSentence
+from service.api import schemas
+from service.api.errors import sentence_of
+from service.translation.translator import OnSentence, TranslatedSentence
 
 STREAM_RESPONSE: dict[str, Any] = {
     "description": "Events, each `event: NAME` and one line `data: JSON`. `sentence` (SentenceEvent) for each sentence "

@@ -17,12 +17,13 @@ from fastapi import APIRouter, Request, Response
 from pydantic import SecretStr, ValidationError
 from starlette.exceptions import HTTPException
 
-from service import configurations, schemas
+from service.api import schemas
 from service.api.admin_guard import guarded
+from service.api.errors import documented
 from service.api.json_route import JsonRoute
-from service.errors import documented
-from service.registry import Model, NotLive, NotReady, Registry
-from service.swaps import Installed, Swaps
+from service.live import configurations
+from service.live.registry import Model, NotLive, NotReady, Registry
+from service.live.swaps import Installed, Swaps
 
 EXTENSIONS = ["model_repository"]
 PLATFORM = "sub3_bcq"

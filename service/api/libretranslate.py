@@ -10,24 +10,25 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import languages, pipeline
+from service.accounts.glossaries import Glossaries
+from service.accounts.keys import Keys
+from service.api.errors import LIBRETRANSLATE_PATHS, documented
 from service.api.fields import Fields, form_body, json_reply, read_fields
-from service.api.files import download, read_upload
-from service.api.glossaries import with_terms
-from service.connection import while_connected
-from service.detection import Detected, detect
-from service.dispatch import Dispatcher
-from service.errors import LIBRETRANSLATE_PATHS, documented
-from service.file_jobs import FileJob, FileJobs, UnknownFile
+from service.api.native_files import download, read_upload
+from service.api.native_glossaries import with_terms
+from service.api.schemas import are_terms
 from service.files import ENDINGS, UnknownFormat, translated_name
-from service.glossaries import Glossaries
-from service.keys import Keys
-from service.markup import Markup
-from service.pipeline import AUTO, Outcome, Wish
-from service.registry import NotReady, Registry
-from service.schemas import are_terms
+from service.live.registry import NotReady, Registry
+from service.requests import pipeline
+from service.requests.disconnect import while_connected
+from service.requests.dispatch import Dispatcher
+from service.requests.file_jobs import FileJob, FileJobs, UnknownFile
+from service.requests.pipeline import AUTO, Outcome, Wish
 from service.settings import Settings
-from service.translator import Options, Translation
+from service.text import languages
+from service.text.detection import Detected, detect
+from service.text.markup import Markup
+from service.translation.translator import Options, Translation
 
 # How replies spell what is one code inside; requests may use either.
 _ISO = {"zh": "zh-Hans", "zt": "zh-Hant", "pb": "pt-BR"}

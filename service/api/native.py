@@ -5,18 +5,20 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from service import configurations, pipeline, schemas
-from service.api import glossaries as glossaries_api
+from service.accounts.glossaries import Glossaries
+from service.accounts.keys import Keys
+from service.api import native_glossaries as glossaries_api
+from service.api import schemas
+from service.api.errors import documented
 from service.api.events import STREAM_RESPONSE, Events, EventStream
 from service.api.json_route import DirectRoute
 from service.api.native_key import SECURITY, native_key
-from service.dispatch import TIMEOUT_HEADER, Dispatcher
-from service.errors import documented
-from service.glossaries import Glossaries
-from service.keys import Keys
-from service.metrics import METRICS_TYPE, Metrics
-from service.registry import Model, NotReady, Registry
-from service.translator import OnSentence, Options
+from service.live import configurations
+from service.live.registry import Model, NotReady, Registry
+from service.observability.metrics import METRICS_TYPE, Metrics
+from service.requests import pipeline
+from service.requests.dispatch import TIMEOUT_HEADER, Dispatcher
+from service.translation.translator import OnSentence, Options
 
 TIMEOUT_PARAMETER = {
     "name": TIMEOUT_HEADER,

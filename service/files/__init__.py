@@ -8,18 +8,18 @@ from importlib import import_module
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import NamedTuple, Protocol
 
-from service.alignment import Link
+from service.text.alignment import Link
 
 # Ending -> the module that reads it: imported when the first such file comes.
 _READERS = {
     ".txt": "plain",
     ".srt": "subtitles",
     ".vtt": "subtitles",
-    ".html": "web",
-    ".htm": "web",
-    ".xhtml": "web",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
     ".md": "markdown",
-    ".po": "gettext",
+    ".po": "po",
     ".xlf": "xliff",
     ".xliff": "xliff",
     ".docx": "word",

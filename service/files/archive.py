@@ -6,8 +6,8 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 
 from service.files import Aligned, FileRefused, Limits, decode
-from service.files.web import MarkedUp, without_entities
-from service.markup import Markup
+from service.files.html import MarkedUp, without_entities
+from service.text.markup import Markup
 
 # Of an OpenDocument: what people don't read, or what is computed.
 _ODT_COPIED = (

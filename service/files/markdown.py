@@ -10,8 +10,8 @@ from markdown_it import MarkdownIt
 from markdown_it.common.utils import normalizeReference
 
 from service.files import Aligned, Limits, decode, encode
-from service.files.web import MarkedUp
-from service.markup import Markup
+from service.files.html import MarkedUp
+from service.text.markup import Markup
 
 _FRONT_MATTER = re.compile(r"\A---\r?\n.*?\r?\n---\r?\n", re.DOTALL)
 _WRAPPED = 60  # characters: a paragraph with lines as long as these was wrapped by an editor

@@ -9,8 +9,8 @@ import textwrap
 from collections.abc import Sequence
 
 from service.files import Aligned, Limits, decode, encode
-from service.files.web import MarkedUp
-from service.markup import Markup
+from service.files.html import MarkedUp
+from service.text.markup import Markup
 
 _SRT, _VTT = Markup("xml", has_references=False), Markup("xml")  # &amp; means & in the latter only
 

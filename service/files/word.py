@@ -10,9 +10,9 @@ from lxml import etree
 
 from service.files import Aligned, FileRefused, Limits
 from service.files.archive import Archive
-from service.files.web import MarkedUp
+from service.files.html import MarkedUp
 from service.files.xml import parse
-from service.markup import Markup
+from service.text.markup import Markup
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _SPACE = "{http://www.w3.org/XML/1998/namespace}space"

@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
-from service.text import split
+from service.text.sentences import split
 
 
 class Request(BaseModel):

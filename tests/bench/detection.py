@@ -55,7 +55,7 @@ Detector = Callable[[str], tuple[str, float]]
 
 def ours() -> Detector:
     """The service's: fastText's lid.176."""
-    from service.detection import detect
+    from service.text.detection import detect
 
     return lambda text: detect(text)[0]
 

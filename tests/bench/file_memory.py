@@ -20,7 +20,7 @@ from pathlib import Path
 import docx
 import httpx
 
-from models.format import open_model
+from models.format.directory import open_model
 from tests.bench.bench import MODEL, ROOT, machine
 from tests.load.processes import ours, placements
 

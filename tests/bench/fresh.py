@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from service.memory import give_back
+from service.live.memory import give_back
 from tests.bench.subjects import CTranslate2, Ours, Sources, Subject
 
 
@@ -30,7 +30,7 @@ def main() -> None:
     sources: Sources = [[f"w{n}" for n in range(2, 25)]]
     if side == "ours":
         import kernels.engine  # noqa: F401
-        import models.format  # noqa: F401
+        import models.format.directory  # noqa: F401
     else:
         import ctranslate2  # noqa: F401
     before, begin = resident_mb(), time.perf_counter()

@@ -24,10 +24,10 @@ from typing import NamedTuple
 
 import sacrebleu
 
-from models.format import open_model
-from service.glossary import Glossary
-from service.tokenizer import Tokenizer
-from service.translator import Options, Translator
+from models.format.directory import open_model
+from service.text.glossary import Glossary
+from service.translation.tokenizer import Tokenizer
+from service.translation.translator import Options, Translator
 from tests.bench.bench import MODEL, ROOT, SHARED, machine
 
 SETS = ("tatoeba", "software_po", "libreoffice_help", "multi30k_2016_flickr")

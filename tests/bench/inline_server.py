@@ -11,7 +11,7 @@ import uvicorn
 from fastapi import FastAPI, Response
 
 from kernels.engine import set_threads
-from service.tokenizer import Tokenizer
+from service.translation.tokenizer import Tokenizer
 from tests.bench.bare_server import Reply, Request, Translation
 from tests.bench.subjects import Ours
 

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import sacrebleu
 
-from models.format import open_model
-from service.markup import Document, Markup
-from service.tokenizer import Tokenizer
-from service.translator import Options, Translator
+from models.format.directory import open_model
+from service.text.markup import Document, Markup
+from service.translation.tokenizer import Tokenizer
+from service.translation.translator import Options, Translator
 from tests.bench.bench import MODEL, ROOT, SHARED, machine
 
 _WORD = re.compile(r"\w+")

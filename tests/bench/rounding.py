@@ -14,10 +14,10 @@ from pathlib import Path
 
 import torch
 
-from models.checkpoint import Checkpoint, read_checkpoint
-from models.evaluate import translate
-from models.format import matrix_shapes
-from models.transformer import Transformer
+from models.evaluate.evaluate import translate
+from models.format.directory import matrix_shapes
+from models.marian.checkpoint import Checkpoint, read_checkpoint
+from models.marian.transformer import Transformer
 
 RESULTS = Path("docs/results/rounding.json")
 # 4.2e-5 is the error of eight planes (models/bcq.py) on the checkpoint's rows.

@@ -36,7 +36,7 @@ def paragraphs(path: Path) -> list[list[str]]:
 
 def ours(language: str) -> Splitter:
     """The product's own use of sentencex, with placeholders kept whole and lists' marks apart."""
-    from service.text import split
+    from service.text.sentences import split
 
     return lambda text: [piece.text for piece in split(text, language)]
 

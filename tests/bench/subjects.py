@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-from models.vocabulary import Words
+from models.format.vocabulary import Words
 
 Sources = Sequence[Sequence[str]]  # pieces of each sentence, eos not included
 
@@ -76,9 +76,9 @@ def seeded_checkpoint(path: Path, template: Path, *, d_model: int, ffn_dim: int,
 def coded(checkpoint: Path, path: Path, config: str) -> Path:
     """Our model directory of the checkpoint in one configuration. Greedy codes: the speed is that of any codes."""
     if not path.exists():
-        from models.bit_config import find_config
-        from models.checkpoint import read_checkpoint
-        from models.export import Request, export
+        from models.codes.bit_config import find_config
+        from models.marian.checkpoint import read_checkpoint
+        from models.quantize.export import Request, export
 
         request = Request("bench", find_config(config), (), "specialised", 8, "greedy", None)
         export(read_checkpoint(checkpoint), [], request, path, notes="", overwrite=False)
@@ -90,9 +90,9 @@ def marian(model: Path, folder: Path) -> Path:
 
     `<pad>` is its last word, as in the published models and as CTranslate2's converter expects.
     """
-    from models.checkpoint import read_checkpoint, write_marian
-    from models.export import sort_rows
-    from models.format import open_model
+    from models.format.directory import open_model
+    from models.marian.checkpoint import read_checkpoint, write_marian
+    from models.quantize.export import sort_rows
 
     config = open_model(model, verify=False).config
     path = folder / f"{config.name}-{config.checksums['model.safetensors'][:12]}"
@@ -160,7 +160,7 @@ class Ours:
 
     def __init__(self, directory: Path, config: str | None = None, threads: int = 1) -> None:
         from kernels.engine import Engine, Segment, set_threads
-        from models.format import open_model
+        from models.format.directory import open_model
 
         self._set_threads = set_threads
         model = self.directory = open_model(directory, verify=False)

@@ -7,13 +7,13 @@ from pathlib import Path
 import httpx
 from playwright.sync_api import expect
 
-from models.format import open_model, write_config
-from service.key_stores import SqliteStore
-from service.keys import new_key
+from models.format.directory import open_model, write_config
+from service.accounts.keys import new_key
 from service.settings import Settings
+from service.stores.key_stores import SqliteStore
 from tests.browser.conftest import OpenPage, keep
+from tests.service.api.test_stream import let_through_until_one_ended
 from tests.service.running import Server, held_steps, serve, texts_of, translate, until_metric, until_noticed
-from tests.service.test_stream import let_through_until_one_ended
 from tests.service.tiny_model import write_tiny_model
 
 TEXT = "Would you like another cup of coffee? The weather is nice today.\n\n- The old house is near the river!"

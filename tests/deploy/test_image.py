@@ -32,7 +32,7 @@ def test_how_it_starts(server_image: str) -> None:
     config = inspect(server_image)["Config"]
     assert config["User"] == "10001:10001"
     assert config["Cmd"] == ["python", "-m", "service"]
-    assert config["Healthcheck"]["Test"] == ["CMD", "python", "-S", "-m", "service.health"]
+    assert config["Healthcheck"]["Test"] == ["CMD", "python", "-S", "-m", "service.cli.health"]
     assert docker("run", "--rm", *HARDENED, server_image, "id", "-u") == "10001"
     status = docker("run", "--rm", *HARDENED, server_image, "grep", "CapEff", "/proc/self/status")
     assert status.split() == ["CapEff:", "0" * 16]

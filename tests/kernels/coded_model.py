@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from kernels.engine import Engine, Segment
-from models.bcq import pack, pack_scales, specialised
-from models.format import Architecture, Ids, matrix_shapes
-from models.transformer import Transformer
+from models.codes.bcq import pack, pack_scales, specialised
+from models.format.directory import Architecture, Ids, matrix_shapes
+from models.marian.transformer import Transformer
 
 TINY = Architecture(
     d_model=48,

@@ -6,7 +6,7 @@
 //     isa_test          the tests, then the golden lines; exits non-zero at the first failure
 //     isa_test names    the names of the usable instruction sets
 
-#include "kernels/isa.h"
+#include "kernels/products/isa.h"
 
 #include <cmath>
 #include <limits>

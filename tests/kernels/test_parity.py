@@ -19,12 +19,12 @@ import torch
 from transformers import MarianMTModel
 
 from kernels.engine import Engine, Segment
-from models.bcq import unpack
-from models.bit_config import find_config
-from models.checkpoint import read_checkpoint
-from models.evaluate import Pieces
-from models.export import Request, export
-from models.format import open_model
+from models.codes.bcq import unpack
+from models.codes.bit_config import find_config
+from models.evaluate.evaluate import Pieces
+from models.format.directory import open_model
+from models.marian.checkpoint import read_checkpoint
+from models.quantize.export import Request, export
 
 SENTENCES, BEAM_SENTENCES, SCALAR_SENTENCES, ALIGNED_SENTENCES = 1000, 300, 40, 10
 BATCH = 50

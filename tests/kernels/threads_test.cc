@@ -7,7 +7,7 @@
 #include <memory>
 #include <thread>
 
-#include "kernels/thread_pool.h"
+#include "kernels/network/thread_pool.h"
 #include "tests/kernels/tiny_model.h"
 
 namespace {

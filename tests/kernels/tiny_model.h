@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/model.h"  // which has the C ABI, a text without an include guard
+#include "kernels/network/model.h"  // which has the C ABI, a text without an include guard
 
 inline std::atomic<int> checks{0};
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from models.report import put_between_markers
+from models.reports.report import put_between_markers
 from tests.bench.bench import machine
 from tests.load.costs import PIECE_S, first_request
 from tests.load.figures import RESULTS, percentile, write

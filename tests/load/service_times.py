@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from kernels.engine import Batch, Engine, Segment, Sentence
-from models.format import open_model
-from service.tokenizer import Tokenizer
+from models.format.directory import open_model
+from service.translation.tokenizer import Tokenizer
 from tests.load.client import bodies, closed_loop, run
 from tests.load.costs import costs_and_curve, processor_ms
 from tests.load.processes import MODEL, Placement, Server, ours

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import httpx
 
-from models.format import open_model
-from service.configurations import by_name
-from service.tokenizer import Tokenizer
-from service.translator import Options, Translator
+from models.format.directory import open_model
+from service.live.configurations import by_name
+from service.translation.tokenizer import Tokenizer
+from service.translation.translator import Options, Translator
 
 CLIENTS = 4
 

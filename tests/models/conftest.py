@@ -11,8 +11,8 @@ import pytest
 import sentencepiece
 import torch
 
-from models.checkpoint import Checkpoint
-from models.format import Architecture, Ids, matrix_shapes, vector_sizes
+from models.format.directory import Architecture, Ids, matrix_shapes, vector_sizes
+from models.marian.checkpoint import Checkpoint
 
 # The matrices are small: a second thread costs more than it brings.
 torch.set_num_threads(1)

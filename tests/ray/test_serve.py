@@ -19,9 +19,9 @@ import httpx
 import pytest
 import yaml
 
-from models.format import open_model
-from service.tokenizer import Tokenizer
-from service.translator import Options, Translator
+from models.format.directory import open_model
+from service.translation.tokenizer import Tokenizer
+from service.translation.translator import Options, Translator
 from tests.conftest import DEFAULT_MODEL, ROOT
 from tests.load.sentences import OURS
 

@@ -16,9 +16,9 @@ from fastapi import FastAPI
 
 from kernels.engine import Batch, Interrupt, Progress
 from service.app import create_app
-from service.server import Server as Uvicorn
+from service.http.server import Server as Uvicorn
 from service.settings import Settings
-from service.translator import Options, Translated
+from service.translation.translator import Options, Translated
 
 TOKEN = "a-token-of-the-tests"
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}

@@ -17,10 +17,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import service
-from models.format import ModelError, UnavailableConfiguration, open_model
+from models.format.directory import ModelError, UnavailableConfiguration, open_model
+from service.api.schemas import ModelsReply
 from service.app import create_app
-from service.registry import Registry, SelfTestFailed
-from service.schemas import ModelsReply
+from service.live.registry import Registry, SelfTestFailed
 from service.settings import Settings
 from tests.service.running import PAIR, TOKEN, assert_refused, serve, translate, until_running
 from tests.service.tiny_model import write_tiny_model

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import sentencepiece
 
-from models.format import (
+from models.format.directory import (
     FORMAT_VERSION,
     Allocation,
     Architecture,
@@ -24,7 +24,7 @@ from models.format import (
     tensor_specs,
     write_model,
 )
-from models.vocabulary import Vocabulary, Words
+from models.format.vocabulary import Vocabulary, Words
 
 VECTORS = Vectors(output_bias=True, half=False)
 # Measured figures of the tiny model, made up so that each rule about them has a case.

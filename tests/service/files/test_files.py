@@ -24,9 +24,9 @@ from odf.opendocument import OpenDocumentText, load
 from odf.text import H, LineBreak, Note, NoteBody, NoteCitation, P, Span
 from selectolax.lexbor import LexborHTMLParser
 
-from service.alignment import Link
 from service.files import ENDINGS, Aligned, FileRefused, Limits, UnknownFormat, ending_of, open_file
-from service.files.parts import Collected
+from service.files.chunks import Collected
+from service.text.alignment import Link
 
 LIMITS = Limits(16 << 20)
 DOC = Path("/usr/share/doc")

@@ -1,0 +1,177 @@
+#include "kernels/decoding/batch.h"
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <utility>
+
+namespace sub3 {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// The part [begin, end) of n parts of a whole: the shares of neighbours add up to it.
+uint64_t Share(uint64_t whole, size_t begin, size_t end, size_t n) { return whole * end / n - whole * begin / n; }
+
+// A row's slot is its number: both count the rows of all steps in order.
+void Align(const DecoderState& state, std::vector<Hypothesis>* hypotheses) {
+  for (Hypothesis& hypothesis : *hypotheses) {
+    hypothesis.alignment.reserve(hypothesis.rows.size() * state.source_length);
+    for (const uint32_t row : hypothesis.rows) {
+      const float* weights = state.alignment(row);
+      hypothesis.alignment.insert(hypothesis.alignment.end(), weights, weights + state.source_length);
+    }
+  }
+}
+
+}  // namespace
+
+void Batch::Add(const std::vector<Source>& sources) {
+  const Clock::time_point start = Clock::now();
+  std::vector<int32_t> tokens;
+  std::vector<size_t> offsets{0};
+  for (const Source& source : sources) {
+    tokens.insert(tokens.end(), source.tokens, source.tokens + source.num_tokens);
+    offsets.push_back(tokens.size());
+  }
+  Workspace states;
+  uint64_t encode_bytes = 0;
+  const Encoded encoded = Encode(model_, context_, tokens.data(), std::move(offsets), &states, &encode_bytes);
+
+  std::vector<std::unique_ptr<Sentence>> joining;
+  std::vector<DecoderState*> joining_states;
+  for (const Source& source : sources) {
+    joining.push_back(std::make_unique<Sentence>(source));
+    joining_states.push_back(&joining.back()->state);
+  }
+  uint64_t join_bytes = states.bytes();
+  decoder_.Join(encoded, joining_states, &join_bytes);
+
+  const uint64_t pass_bytes = std::max(encode_bytes, join_bytes);
+  const double seconds = SecondsSince(start);
+  cost_.encode_seconds += seconds;
+  cost_.workspace_peak_bytes = std::max(cost_.workspace_peak_bytes, pass_bytes + workspace_bytes());
+  running_.reserve(running_.size() + joining.size());
+  rows_.reserve(rows_.size() + joining.size());
+  for (size_t s = 0; s < joining.size(); ++s) {
+    Sentence& sentence = *joining[s];
+    const size_t begin = encoded.offsets[s], end = encoded.offsets[s + 1];
+    sentence.cost.encode_seconds = seconds * encoded.length(s) / encoded.tokens();
+    sentence.cost.workspace_peak_bytes = Share(pass_bytes, begin, end, encoded.tokens());
+    rows_.push_back({&sentence.state, 0, model_.config.decoder_start});
+    running_.push_back(std::move(joining[s]));
+  }
+}
+
+// Room for the widest that the running sentences can become.
+void Batch::Reserve() {
+  size_t max_rows = 0, longest = 0;
+  for (const auto& sentence : running_) {
+    max_rows += sentence->state.max_rows;
+    longest = std::max({longest, sentence->state.max_length, sentence->state.source_length});
+  }
+  decoder_.Reserve(max_rows, longest);
+  if (max_rows > logits_rows_ || 2 * max_rows < logits_rows_) {
+    logits_memory_ = Workspace();
+    logits_rows_ = 0;  // if the allocation throws
+    logits_ = max_rows == 0 ? nullptr : logits_memory_.Allocate<float>(max_rows * model_.config.target_vocab_size);
+    logits_rows_ = max_rows;
+  }
+}
+
+std::vector<uint64_t> Batch::Step() {
+  if (running_.empty()) return {};
+  const Clock::time_point start = Clock::now();
+  const size_t vocab_size = model_.config.target_vocab_size;
+  Reserve();
+  decoder_.Step(rows_, logits_);
+  for (size_t r = 0; r < rows_.size(); ++r) {
+    for (int32_t id : model_.config.suppressed) {
+      logits_[r * vocab_size + id] = -std::numeric_limits<float>::infinity();
+    }
+  }
+
+  std::vector<StepRow> next_rows;
+  std::vector<size_t> next_counts;
+  float* logits = logits_;
+  for (const auto& sentence : running_) {
+    const auto continuations = sentence->search.Advance(*context_.isa->float_ops, logits);
+    for (const Continuation& row : continuations) next_rows.push_back({&sentence->state, row.parent, row.token});
+    next_counts.push_back(continuations.size());
+    logits += sentence->num_rows * vocab_size;
+  }
+  ShareOut(SecondsSince(start));
+
+  std::vector<uint64_t> ended;
+  for (size_t s = 0; s < running_.size(); ++s) {
+    Sentence& sentence = *running_[s];
+    sentence.num_rows = next_counts[s];
+    if (sentence.num_rows > 0) continue;
+    std::vector<Hypothesis> hypotheses = sentence.search.TakeHypotheses();
+    if (sentence.state.alignment_layer > 0) Align(sentence.state, &hypotheses);
+    ended_.emplace(sentence.id, Outcome{std::move(hypotheses), sentence.cost});
+    ended.push_back(sentence.id);
+  }
+  running_.erase(std::remove_if(running_.begin(), running_.end(), [](const auto& s) { return s->num_rows == 0; }),
+                 running_.end());
+  rows_ = std::move(next_rows);
+  if (running_.empty()) Reserve();
+  return ended;
+}
+
+// Adds the step that has just been taken, with the memory that it holds, to the costs of its sentences.
+void Batch::ShareOut(double seconds) {
+  const uint64_t common = decoder_.workspace_bytes() + logits_memory_.bytes();
+  cost_.decode_seconds += seconds;
+  cost_.workspace_peak_bytes = std::max(cost_.workspace_peak_bytes, workspace_bytes());
+  cost_.kv_cache_peak_bytes = std::max(cost_.kv_cache_peak_bytes, kv_cache_bytes());
+  size_t begin = 0;
+  for (const auto& sentence : running_) {
+    Cost& cost = sentence->cost;
+    const size_t end = begin + sentence->num_rows;
+    const uint64_t share = sentence->state.workspace.bytes() + Share(common, begin, end, rows_.size());
+    cost.decode_seconds += seconds * sentence->num_rows / rows_.size();
+    cost.workspace_peak_bytes = std::max(cost.workspace_peak_bytes, share);
+    cost.kv_cache_peak_bytes = sentence->state.kv_cache.bytes();
+    begin = end;
+  }
+}
+
+bool Batch::Remove(uint64_t id) {
+  if (ended_.erase(id) > 0) return true;
+  const auto found = std::find_if(running_.begin(), running_.end(), [&](const auto& s) { return s->id == id; });
+  if (found == running_.end()) return false;
+  const DecoderState* state = &(*found)->state;
+  rows_.erase(std::remove_if(rows_.begin(), rows_.end(), [&](const StepRow& row) { return row.sentence == state; }),
+              rows_.end());
+  running_.erase(found);
+  if (running_.empty()) Reserve();
+  return true;
+}
+
+const Outcome* Batch::Find(uint64_t id) const {
+  const auto found = ended_.find(id);
+  return found == ended_.end() ? nullptr : &found->second;
+}
+
+bool Batch::Has(uint64_t id) const {
+  return ended_.count(id) > 0 ||
+         std::any_of(running_.begin(), running_.end(), [&](const auto& s) { return s->id == id; });
+}
+
+uint64_t Batch::workspace_bytes() const {
+  uint64_t bytes = decoder_.workspace_bytes() + logits_memory_.bytes();
+  for (const auto& sentence : running_) bytes += sentence->state.workspace.bytes();
+  return bytes;
+}
+
+uint64_t Batch::kv_cache_bytes() const {
+  uint64_t bytes = 0;
+  for (const auto& sentence : running_) bytes += sentence->state.kv_cache.bytes();
+  return bytes;
+}
+
+}  // namespace sub3

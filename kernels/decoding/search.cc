@@ -1,0 +1,132 @@
+#include "kernels/decoding/search.h"
+
+#include <cmath>
+#include <limits>
+
+namespace sub3 {
+
+std::vector<Continuation> Search::Advance(const FloatOps& ops, float* logits) {
+  ++length_;
+  const std::vector<Candidate> candidates = Candidates(ops, logits);
+  std::vector<Row> next;
+  std::vector<Continuation> continuations;
+  for (size_t rank = 0; rank < candidates.size() && next.size() < options_.num_rows(); ++rank) {
+    const Candidate& candidate = candidates[rank];
+    const int32_t node = rows_[candidate.row].node;
+    if (candidate.token == options_.eos) {
+      if (rank < options_.beam_size) AddHypothesis(node, rows_taken_ + candidate.row, candidate.sum);
+      if (options_.num_rows() == 1) return {};
+      continue;
+    }
+    tree_.push_back({candidate.token, node, rows_taken_ + candidate.row});
+    next.push_back({static_cast<int32_t>(tree_.size() - 1), candidate.sum, candidate.state, candidate.needed});
+    continuations.push_back({candidate.row, candidate.token});
+  }
+  if (next.empty()) return {};
+  if (length_ >= options_.max_length) {
+    const size_t needed = hypotheses_.empty() ? next[0].needed : 0;
+    for (const Row& row : next) {  // eos was never chosen
+      if (row.needed <= needed) AddHypothesis(row.node, tree_[row.node].row, row.sum);
+    }
+    return {};
+  }
+  if (hypotheses_.size() >= options_.beam_size) {
+    const auto less = [](const Row& a, const Row& b) { return a.sum < b.sum; };
+    const float best = std::max_element(next.begin(), next.end(), less)->sum;
+    if (hypotheses_.back().score >= Normalized(best)) return {};
+  }
+  rows_taken_ += static_cast<uint32_t>(rows_.size());
+  rows_ = std::move(next);
+  return continuations;
+}
+
+// The best continuations of all rows, best first; with constraints as they are allocated.
+std::vector<Search::Candidate> Search::Candidates(const FloatOps& ops, float* logits) const {
+  const bool is_constrained = !options_.constraints.empty();
+  const size_t num_rows = options_.num_rows();
+  const size_t wanted = std::min(num_rows == 1 ? 1 : 2 * num_rows, options_.vocab_size);
+  std::vector<int32_t> tokens(wanted);
+  std::vector<float> values(wanted);
+  std::vector<Candidate> candidates;
+  for (uint32_t r = 0; r < rows_.size(); ++r, logits += options_.vocab_size) {
+    if (length_ <= options_.min_length) logits[options_.eos] = -std::numeric_limits<float>::infinity();
+    ops.top_k(logits, options_.vocab_size, wanted, tokens.data(), values.data());
+    const float normalizer = ops.log_sum_exp(logits, options_.vocab_size, values[0]);
+    const auto add = [&](int32_t token, float value) {
+      candidates.push_back({r, token, rows_[r].sum + (value - normalizer)});
+    };
+    if (!is_constrained) {
+      for (size_t k = 0; k < wanted; ++k) add(tokens[k], values[k]);
+      continue;
+    }
+    // a row whose best token is eos ends if it may, and else goes on with what it needs: what it would say further is
+    // only there to thin the cost of the phrases out ("....")
+    const bool would_end = tokens[0] == options_.eos;
+    if (would_end && rows_[r].needed == 0) add(tokens[0], values[0]);
+    for (size_t k = 0; k < wanted && !would_end; ++k) {
+      if (tokens[k] != options_.eos) add(tokens[k], values[k]);
+    }
+    for (int32_t token : options_.constraints.Next(rows_[r].state)) {
+      if (would_end || std::find(tokens.begin(), tokens.end(), token) == tokens.end()) add(token, logits[token]);
+    }
+  }
+  std::stable_sort(candidates.begin(), candidates.end(),
+                   [](const Candidate& a, const Candidate& b) { return a.sum > b.sum; });
+  return is_constrained ? Allocated(candidates) : candidates;
+}
+
+// Of candidates, best first, those that end, then one for each row of the next step, by what they need.
+std::vector<Search::Candidate> Search::Allocated(const std::vector<Candidate>& candidates) const {
+  std::vector<Candidate> allocated;
+  std::vector<std::vector<Candidate>> banks(options_.constraints.max_needed() + 1);
+  for (Candidate candidate : candidates) {
+    if (candidate.token == options_.eos) {
+      allocated.push_back(candidate);
+      continue;
+    }
+    candidate.state = options_.constraints.After(rows_[candidate.row].state, candidate.token);
+    candidate.needed = options_.constraints.Needed(candidate.state);
+    banks[candidate.needed].push_back(candidate);
+  }
+  // a row for each bank in turn: first the one that needs least, for it must go on; then from those that need most,
+  // where the constraints' place in the sentence is still open
+  std::vector<size_t> filled, taken(banks.size());
+  for (size_t needed = 0; needed < banks.size(); ++needed) {
+    if (!banks[needed].empty()) filled.push_back(needed);
+  }
+  if (!filled.empty()) std::reverse(filled.begin() + 1, filled.end());
+  size_t left = options_.num_rows();
+  for (bool dealt = true; dealt && left > 0;) {
+    dealt = false;
+    for (size_t needed : filled) {
+      if (left == 0 || taken[needed] == banks[needed].size()) continue;
+      ++taken[needed], --left, dealt = true;
+    }
+  }
+  for (size_t needed = 0; needed < banks.size(); ++needed) {
+    allocated.insert(allocated.end(), banks[needed].begin(), banks[needed].begin() + taken[needed]);
+  }
+  return allocated;
+}
+
+void Search::AddHypothesis(int32_t node, uint32_t last_row, float sum) {
+  std::vector<int32_t> ids;
+  std::vector<uint32_t> rows{last_row};
+  for (; node >= 0; node = tree_[node].parent) {
+    ids.push_back(tree_[node].token);
+    rows.push_back(tree_[node].row);
+  }
+  std::reverse(ids.begin(), ids.end());
+  std::reverse(rows.begin(), rows.end());
+  const float score = Normalized(sum);
+  auto place = hypotheses_.begin();
+  while (place != hypotheses_.end() && place->score >= score) ++place;
+  hypotheses_.insert(place, {std::move(ids), std::move(rows), score});
+  if (hypotheses_.size() > options_.beam_size) hypotheses_.pop_back();
+}
+
+float Search::Normalized(float sum) const {
+  return sum / std::pow(static_cast<float>(length_), options_.length_penalty);
+}
+
+}  // namespace sub3

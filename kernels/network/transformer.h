@@ -1,0 +1,124 @@
+// The Transformer: an encoder pass over whole sentences, and a decoder that takes one step for many rows at a time.
+
+#ifndef SUB3_KERNELS_TRANSFORMER_H_
+#define SUB3_KERNELS_TRANSFORMER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "kernels/network/model.h"
+#include "kernels/network/thread_pool.h"
+#include "kernels/network/workspace.h"
+#include "kernels/products/isa.h"
+
+namespace sub3 {
+
+class Cancelled {};  // thrown when the caller's flag is set
+
+// What every pass needs besides the model.
+struct Context {
+  const Isa* isa;
+  const int32_t* cancel;  // may be null
+  ThreadPool* pool;
+
+  void ThrowIfCancelled() const {
+    if (cancel != nullptr && __atomic_load_n(cancel, __ATOMIC_RELAXED) != 0) throw Cancelled();
+  }
+};
+
+// Scratch memory of products and attention, apart for each part of a loop that is cut: at most `parts`, now `width`.
+struct Scratch {
+  char* memory;
+  size_t part_bytes;
+  size_t parts, width;
+
+  void* Of(size_t part) const { return memory + part * part_bytes; }
+};
+
+// Encoder states of sentences of unequal lengths, one after the other without padding.
+struct Encoded {
+  const float* states;          // [tokens, d_model]
+  std::vector<size_t> offsets;  // sentence i is rows offsets[i] .. offsets[i + 1]
+
+  size_t length(size_t sentence) const { return offsets[sentence + 1] - offsets[sentence]; }
+  size_t tokens() const { return offsets.back(); }
+};
+
+// tokens: all sentences' ids, split by offsets. The states live in *states; scratch memory is freed on return and
+// its size added to *peak_bytes.
+Encoded Encode(const Model& model, const Context& context, const int32_t* tokens, std::vector<size_t> offsets,
+               Workspace* states, uint64_t* peak_bytes);
+
+// What the decoder keeps of one sentence while it runs: all of it is freed with the sentence.
+struct DecoderState {
+  static constexpr size_t kSlotsPerPage = 16;
+
+  // Room for max_rows rows of up to max_length positions; the decoder's Join fills in the encoder's side. The attention
+  // to the source in the layer alignment_layer, from 1, the mean of its heads, is kept for each row and step (0: none).
+  DecoderState(size_t source_length, size_t max_rows, size_t max_length, uint32_t alignment_layer = 0);
+
+  // How much the row of a slot looked at each source position: [source_length].
+  float* alignment(size_t slot) const {
+    return alignments[slot / kSlotsPerPage] + slot % kSlotsPerPage * source_length;
+  }
+
+  const size_t source_length, max_rows, max_length;
+  const uint32_t alignment_layer;
+  size_t length = 0;  // target positions read so far, the same for all its rows
+  Workspace kv_cache, workspace;
+  std::vector<float*> encoder_keys, encoder_values;  // of each layer: [source_length, d_model]
+  std::vector<float*> pages;                         // each [layers, key | value, kSlotsPerPage, d_model]
+  std::vector<float*> alignments;                    // each [kSlotsPerPage, source_length]
+  size_t num_slots = 0;                              // taken on the pages: one a row and step
+  uint32_t *history, *previous_history;              // [max_rows, max_length]: the slots of each row's positions
+};
+
+// A row of a decoder step: its sentence, the token to read, and the row among the sentence's rows of the previous step
+// whose history it continues (ignored at the first step).
+struct StepRow {
+  DecoderState* sentence;
+  uint32_t parent;
+  int32_t token;
+};
+
+// Takes a step for the rows of many sentences at a time. Sentences may come and go between steps and be at different
+// positions. Keys and values of a step are written once; a row finds its own through a list of slots, so reordering a
+// beam copies four bytes a position.
+class Decoder {
+ public:
+  Decoder(const Model& model, const Context& context) : model_(model), context_(context) {}
+
+  // Computes the encoder's side of the attention, which is the same at every step: sentences[i] is sentence i of
+  // `encoded`. The size of the scratch memory, freed on return, is added to *peak_bytes.
+  void Join(const Encoded& encoded, const std::vector<DecoderState*>& sentences, uint64_t* peak_bytes) const;
+
+  // Scratch memory for steps of up to max_rows rows over up to `longest` positions of source or target. It grows as
+  // needed and shrinks when more than half of it is spare; Reserve(0, 0) frees it.
+  void Reserve(size_t max_rows, size_t longest);
+
+  // rows: those of a sentence are neighbours. logits: [rows.size(), target_vocab_size].
+  void Step(const std::vector<StepRow>& rows, float* logits);
+
+  uint64_t workspace_bytes() const { return workspace_.bytes(); }
+
+ private:
+  struct Attended;
+
+  void Advance(const std::vector<StepRow>& rows);
+  void SelfAttention(const DecoderLayer& layer, size_t l, const std::vector<StepRow>& rows);
+  void EncoderAttention(const DecoderLayer& layer, size_t l, const std::vector<StepRow>& rows);
+  void AttendAligned(const DecoderState& sentence, size_t l, size_t row, float* weights);
+
+  const Model& model_;
+  const Context& context_;
+  size_t max_rows_ = 0, longest_ = 0;
+  Workspace workspace_;
+  float *x_, *normed_, *q_, *k_, *v_, *attended_, *projected_, *inner_;
+  Scratch scratch_;
+  std::vector<const uint32_t*> histories_;  // of each row of this step
+};
+
+}  // namespace sub3
+
+#endif  // SUB3_KERNELS_TRANSFORMER_H_

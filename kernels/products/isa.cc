@@ -1,0 +1,80 @@
+#include "kernels/products/isa.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#elif defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace sub3 {
+
+namespace {
+
+struct Candidate {
+  Isa isa;
+  bool (*supported)();
+};
+
+#if defined(__x86_64__)
+bool HasAvx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+
+bool HasAvxVnni() {  // which not every compiler's __builtin_cpu_supports knows
+  unsigned a, b, c, d;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+}
+#endif
+
+// Best first.
+const Candidate kCandidates[] = {
+#if defined(__x86_64__)
+    {{"avx512", avx512::BcqMatmul, avx512::BcqByteMatmul, avx512::DequantizeRow, &avx512::kFloatOps},
+     [] {
+       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+              __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+              __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
+     }},
+    {{"avx2_vnni", avx2::BcqMatmul, avx2_vnni::BcqByteMatmul, avx2::DequantizeRow, &avx2::kFloatOps},
+     [] { return HasAvx2() && HasAvxVnni(); }},
+    {{"avx2", avx2::BcqMatmul, avx2::BcqByteMatmul, avx2::DequantizeRow, &avx2::kFloatOps}, HasAvx2},
+#elif defined(__aarch64__)
+    {{"neon_dotprod", neon::BcqMatmul, neon_dotprod::BcqByteMatmul, neon::DequantizeRow, &neon::kFloatOps},
+     [] { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }},
+    {{"neon", neon::BcqMatmul, neon::BcqByteMatmul, neon::DequantizeRow, &neon::kFloatOps}, [] { return true; }},
+#endif
+    {{"scalar", scalar::BcqMatmul, scalar::BcqByteMatmul, scalar::DequantizeRow, &scalar::kFloatOps},
+     [] { return true; }},
+};
+
+const Isa& Choose() {
+  const char* forced = std::getenv("SUB3_FORCE_ISA");
+  if (forced != nullptr && *forced != '\0') return IsaByName(forced);
+  for (const Candidate& candidate : kCandidates) {
+    if (candidate.supported()) return candidate.isa;
+  }
+  throw std::logic_error("the scalar kernels are always there");
+}
+
+}  // namespace
+
+const Isa& IsaByName(const char* name) {
+  std::string usable;
+  for (const Candidate& candidate : kCandidates) {
+    if (!candidate.supported()) continue;
+    if (std::strcmp(candidate.isa.name, name) == 0) return candidate.isa;
+    usable += usable.empty() ? candidate.isa.name : std::string(", ") + candidate.isa.name;
+  }
+  throw std::invalid_argument("Instruction set \"" + std::string(name) +
+                              "\" is unknown or not on this CPU; usable are " + usable + ".");
+}
+
+const Isa& ActiveIsa() {
+  static const Isa& isa = Choose();
+  return isa;
+}
+
+}  // namespace sub3

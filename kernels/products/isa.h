@@ -1,0 +1,26 @@
+// The instruction sets, and the choice of one: the best that the CPU has, or what SUB3_FORCE_ISA says.
+
+#ifndef SUB3_KERNELS_ISA_H_
+#define SUB3_KERNELS_ISA_H_
+
+#include "kernels/floats/float_ops.h"
+#include "kernels/products/bcq_matmul.h"
+
+namespace sub3 {
+
+struct Isa {
+  const char* name;
+  BcqMatmulFunction bcq_matmul, bcq_byte_matmul;
+  DequantizeRowFunction dequantize_row;
+  const FloatOps* float_ops;
+};
+
+// Throws std::invalid_argument for a name that is unknown here or that this CPU can't run.
+const Isa& IsaByName(const char* name);
+
+// Chosen at the first call. Throws as IsaByName does if SUB3_FORCE_ISA can't be had.
+const Isa& ActiveIsa();
+
+}  // namespace sub3
+
+#endif  // SUB3_KERNELS_ISA_H_

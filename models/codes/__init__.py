@@ -1,0 +1,1 @@
+"""Binary codes: solvers, compensation, bit configurations, straight-through training."""

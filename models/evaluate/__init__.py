@@ -1,0 +1,1 @@
+"""Measure translations: BLEU, chrF, fault rates, significance."""

@@ -1,0 +1,232 @@
+"""Measures a configuration of the engine, quality, bytes, time and memory; and the fp32 checkpoint run by torch."""
+
+import os
+import platform
+import re
+import resource
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sentencepiece
+from tqdm import tqdm
+
+from models.evaluate.quality import faults, scores
+from models.format.directory import ModelDirectory
+from models.text.lines import DataError, load_tokenizer, read_lines
+
+if TYPE_CHECKING:  # torch would add its own memory to the process that is measured
+    from models.marian.checkpoint import Checkpoint
+    from models.marian.transformer import Transformer
+
+FP32_BATCH = 64
+
+
+def max_length(source_length: int, max_positions: int) -> int:
+    """Target tokens allowed for a source, as the service allows them."""
+    return min(2 * source_length + 20, max_positions)
+
+
+class Pieces:
+    """Text <-> ids of one side: SentencePiece splits, the vocabulary numbers."""
+
+    def __init__(self, spm: bytes, pieces: Sequence[str], unk: int, silent: Iterable[int]) -> None:
+        self._tokenizer: sentencepiece.SentencePieceProcessor = load_tokenizer(spm)
+        self._pieces, self._unk, self._silent = pieces, unk, frozenset(silent)
+        self._rows = {piece: row for row, piece in enumerate(pieces)}
+
+    def row(self, piece: str) -> int:
+        """Id of one piece as it stands; a target language's token is one, which SentencePiece would split."""
+        return self._rows.get(piece, self._unk)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids without eos."""
+        return [self.row(piece) for piece in self._tokenizer.encode(text, out_type=str)]
+
+    def beyond(self, row: int, text: str) -> list[str]:
+        """Pieces of the text that have this row or a later one: a vocabulary sorted by frequency ends in the rarest."""
+        return [piece for piece in self._tokenizer.encode(text, out_type=str) if self.row(piece) >= row]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of the ids that stand for text."""
+        return self._tokenizer.decode([self._pieces[row] for row in ids if row not in self._silent])
+
+
+def read_test_set(source: Path, reference: Path, limit: int | None) -> tuple[list[str], list[str]]:
+    """Sentences and their references, line by line."""
+    sources, references = ([line.source for line in read_lines(path)] for path in (source, reference))
+    if len(sources) != len(references):
+        raise DataError(f"{source} has {len(sources)} lines, but {reference} has {len(references)}.")
+    if not sources:
+        raise DataError(f"{source}: the file is empty.")
+    return sources[:limit], references[:limit]
+
+
+def conditions() -> dict[str, Any]:
+    """Where and how it was measured; the command without folders of this machine."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists() and (found := re.search(r"^model name\s*: (.*)$", info.read_text(), re.M)):
+        cpu = found[1]
+    commit = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    command = shlex.join([Path(sys.executable).name, "-m", "models", *sys.argv[1:]])
+    return {
+        "command": re.sub(r"(?<![^\s'=])/(?:[^\s'/]*/)*", "", command),  # of an absolute path the last name
+        "commit": commit.stdout.strip() or None,
+        "date": time.strftime("%Y-%m-%d"),
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "load_average": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+    }
+
+
+def _process_rss_bytes() -> int:
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * resource.getpagesize()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def evaluate_engine(
+    model: ModelDirectory, configuration: str, sources: Sequence[str], beam_size: int = 1
+) -> dict[str, Any]:
+    """Translations sentence by sentence on one thread, and what they cost."""
+    from kernels.engine import Engine, Segment, isa
+
+    config, allocation = model.config, model.allocation(configuration)
+    tensors, segments = model.engine_inputs(allocation)
+    engine = Engine(
+        asdict(config.architecture), asdict(config.ids), tensors, [Segment(*segment) for segment in segments]
+    )
+    ids = config.ids
+    silent = {ids.eos, ids.pad, ids.decoder_start, ids.unk_target}
+    reader = Pieces(
+        (model.path / "source.spm").read_bytes(), [p for p, _ in model.vocabulary.source], ids.unk_source, ()
+    )
+    writer = _target_pieces(model, silent)
+    prefix = [reader.row(token) for token in list(config.target_tokens.values())[:1]]
+    translations, milliseconds, workspace, kv_cache = [], [], 0, 0
+    for text in tqdm(sources, desc=configuration, unit="sentence"):
+        source = [*prefix, *reader.encode(text), ids.eos]
+        begin = time.perf_counter()
+        result = engine.translate(
+            [source],
+            beam_size=beam_size,
+            length_penalty=config.length_penalty,
+            max_lengths=[max_length(len(source), config.architecture.max_positions)],
+        )
+        milliseconds.append(1000 * (time.perf_counter() - begin))
+        translations.append(writer.decode(result.hypotheses[0][0].ids))
+        workspace = max(workspace, result.workspace_peak_bytes)
+        kv_cache = max(kv_cache, result.kv_cache_peak_bytes)
+    return {
+        "model_bytes": model.model_bytes(allocation),
+        "bits_per_weight": round(model.bits_per_weight(allocation), 3),
+        "ms_per_sentence": round(sum(milliseconds) / len(milliseconds), 2),
+        "ms_median": round(sorted(milliseconds)[len(milliseconds) // 2], 2),
+        "weight_bytes": engine.weight_bytes,
+        "workspace_peak_bytes": workspace,
+        "kv_cache_peak_bytes": kv_cache,
+        "engine_peak_bytes": engine.weight_bytes + workspace + kv_cache,
+        "process_rss_bytes": _process_rss_bytes(),
+        "batch": 1,
+        "threads": 1,
+        "beam_size": beam_size,
+        "isa": isa(),
+        "translations": translations,
+    }
+
+
+def translate(model: "Transformer", checkpoint: "Checkpoint", sources: Sequence[str]) -> list[str]:
+    """Greedy translations by torch, in batches of sentences of similar lengths."""
+    ids = checkpoint.ids
+    reader = Pieces(checkpoint.spm["source.spm"], checkpoint.source_pieces, ids.unk_source, ())
+    target_pieces = checkpoint.target_pieces or checkpoint.source_pieces
+    silent = {ids.eos, ids.pad, ids.decoder_start, ids.unk_target}
+    writer = Pieces(checkpoint.spm["target.spm"], target_pieces, ids.unk_target, silent)
+    prefix = [reader.row(token) for token in list(checkpoint.target_tokens.values())[:1]]
+    encoded = [[*prefix, *reader.encode(text), ids.eos] for text in sources]
+    order = sorted(range(len(encoded)), key=lambda n: len(encoded[n]))
+    translations = [""] * len(encoded)
+    for first in tqdm(range(0, len(order), FP32_BATCH), desc="fp32", unit="batch", leave=False):
+        batch = order[first : first + FP32_BATCH]
+        lengths = [max_length(len(encoded[n]), checkpoint.architecture.max_positions) for n in batch]
+        for n, tokens in zip(batch, model.greedy([encoded[n] for n in batch], ids, lengths), strict=True):
+            translations[n] = writer.decode(tokens)
+    return translations
+
+
+def evaluate_fp32(checkpoint_path: Path, sources: Sequence[str]) -> dict[str, Any]:
+    """The unquantised checkpoint run by torch: greedy, in batches of sentences of similar lengths, on one thread."""
+    import torch
+
+    from models.marian.checkpoint import read_checkpoint
+    from models.marian.transformer import Transformer
+
+    torch.set_num_threads(1)
+    checkpoint = read_checkpoint(checkpoint_path)
+    model = Transformer.from_tensors(checkpoint.architecture, checkpoint.tensors)
+    begin = time.perf_counter()
+    translations = translate(model, checkpoint, sources)
+    seconds = time.perf_counter() - begin
+    return {
+        "model_bytes": 4 * sum(tensor.numel() for tensor in checkpoint.tensors.values()),
+        "bits_per_weight": 32.0,
+        "ms_per_sentence": round(1000 * seconds / len(sources), 2),
+        "process_rss_bytes": _process_rss_bytes(),
+        "batch": FP32_BATCH,
+        "threads": 1,
+        "beam_size": 1,
+        "library": f"torch {torch.__version__}",
+        "translations": translations,
+    }
+
+
+def evaluate(
+    model: ModelDirectory,
+    configuration: str,
+    source: Path,
+    reference: Path,
+    *,
+    checkpoint: Path | None = None,
+    limit: int | None = None,
+    beam_size: int = 1,
+) -> Mapping[str, Any]:
+    """One configuration on one test set, and the checkpoint beside it where given: figures and translations."""
+    sources, references = read_test_set(source, reference, limit)
+    return {
+        "model": model.config.name,
+        "configuration": configuration,
+        "source": source.name,
+        "sentences": len(sources),
+        "conditions": conditions(),
+        # the engine first: torch would add its own memory to the process
+        "engine": _judged(evaluate_engine(model, configuration, sources, beam_size), model, sources, references),
+        "fp32": _judged(evaluate_fp32(checkpoint, sources), model, sources, references) if checkpoint else None,
+    }
+
+
+def _judged(
+    figures: Mapping[str, Any], model: ModelDirectory, sources: Sequence[str], references: Sequence[str]
+) -> dict[str, Any]:
+    """The figures, with the quality of their translations before them."""
+    writer, rare = _target_pieces(model, ()), len(model.vocabulary.target_words) * 3 // 4
+    translations = figures["translations"]
+    found = faults(sources, translations, references, lambda text: writer.beyond(rare, text))
+    return {**scores(translations, references), **found, **figures}
+
+
+def _target_pieces(model: ModelDirectory, silent: Iterable[int]) -> Pieces:
+    pieces = [piece for piece, _ in model.vocabulary.target_words]
+    return Pieces((model.path / "target.spm").read_bytes(), pieces, model.config.ids.unk_target, silent)

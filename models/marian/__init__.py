@@ -1,0 +1,1 @@
+"""Marian checkpoints and the fp32 Transformer in torch."""

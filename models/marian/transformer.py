@@ -1,0 +1,214 @@
+"""The Transformer in PyTorch, with the names of the model directory: the fp32 reference of the engine.
+
+It takes the arithmetic of Marian: sinusoidal positions with the sines in the first half, embeddings scaled by
+sqrt(d_model), layer norm after (post) or before (pre) each sub-layer, the output layer tied to the embedding.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - its customary name
+from torch import Tensor, nn
+
+from models.format.directory import Architecture, Ids
+
+ACTIVATIONS = {"relu": F.relu, "swish": F.silu, "gelu": F.gelu}
+Cache = dict[str, tuple[Tensor, Tensor]]
+
+
+def positions(length: int, d_model: int) -> Tensor:
+    """Sinusoidal positions [length, d_model]."""
+    half = d_model // 2
+    # In float64 as the checkpoints were made: float32 angles differ in the fifth digit at position 500.
+    rate = 10000.0 ** (-2 * torch.arange(half, dtype=torch.float64) / d_model)
+    angle = torch.arange(length, dtype=torch.float64)[:, None] * rate
+    return torch.cat([angle.sin(), angle.cos()], dim=1).float()
+
+
+def visible(mask: Tensor) -> Tensor:
+    """What attention adds to its scores: 0 where the mask is true, -inf where nothing may be seen."""
+    return torch.zeros(mask.shape).masked_fill(~mask, -math.inf)
+
+
+class Norm(nn.Module):
+    """Layer norm with a gain and a bias."""
+
+    def __init__(self, width: int, epsilon: float) -> None:
+        super().__init__()
+        self.gain, self.bias, self.epsilon = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width)), epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.gain.shape, self.gain, self.bias, self.epsilon)
+
+
+class Attention(nn.Module):
+    """Multi-head attention; the keys and values of earlier steps, or of the encoder, wait in the cache."""
+
+    def __init__(self, width: int, heads: int, epsilon: float) -> None:
+        super().__init__()
+        self.query, self.key, self.value, self.output = (nn.Linear(width, width) for _ in range(4))
+        self.norm, self.heads = Norm(width, epsilon), heads
+
+    def split(self, x: Tensor) -> Tensor:
+        """[batch, length, width] -> [batch, heads, length, head_dim]"""
+        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        """X [batch, length, width]; keys and values [batch, heads, keys, head_dim]; bias is added to the scores."""
+        # Plain products: at the lengths of sentences the backward pass of the fused attention takes half the step.
+        queries = self.split(self.query(x)) / math.sqrt(keys.shape[3])
+        scores = queries @ keys.transpose(2, 3)
+        y = (scores + bias.to(scores.dtype)).softmax(3) @ values
+        return self.output(y.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """Two linear layers around the activation."""
+
+    def __init__(self, width: int, ffn_dim: int, activation: str, epsilon: float) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Linear(width, ffn_dim), nn.Linear(ffn_dim, width)
+        self.norm, self.activation = Norm(width, epsilon), ACTIVATIONS[activation]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.outer(self.activation(self.inner(x)))
+
+
+class Transformer(nn.Module):
+    """Encoder and decoder; state_dict() has exactly the names of the model directory, `M.weight` for matrix `M`."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        a = self.architecture = architecture
+        width, epsilon = a.d_model, a.norm_epsilon
+
+        def layer(side: str) -> nn.ModuleDict:
+            heads, ffn_dim = getattr(a, f"{side}_heads"), getattr(a, f"{side}_ffn_dim")
+            parts: dict[str, nn.Module] = {"self_attention": Attention(width, heads, epsilon)}
+            if side == "decoder":
+                parts["encoder_attention"] = Attention(width, heads, epsilon)
+            return nn.ModuleDict(parts | {"ffn": FeedForward(width, ffn_dim, a.activation, epsilon)})
+
+        def stack(side: str) -> nn.ModuleDict:
+            layers: dict[str, nn.Module] = {str(n): layer(side) for n in range(getattr(a, f"{side}_layers"))}
+            return nn.ModuleDict(layers | ({"norm": Norm(width, epsilon)} if a.norm == "pre" else {}))
+
+        self.encoder, self.decoder = stack("encoder"), stack("decoder")
+        if a.shared_vocabulary:
+            self.embedding = nn.Embedding(a.target_vocab_size, width)
+        else:
+            self.source_embedding = nn.Embedding(a.source_vocab_size, width)
+            self.target_embedding = nn.Embedding(a.target_vocab_size, width)
+        self.output = nn.Linear(width, a.target_vocab_size)
+        if a.tied_output:
+            self.output.weight = (self.embedding if a.shared_vocabulary else self.target_embedding).weight
+        self.register_buffer("positions", positions(a.max_positions, width), persistent=False)
+
+    @classmethod
+    def from_tensors(cls, architecture: Architecture, tensors: Mapping[str, Tensor]) -> "Transformer":
+        """A model of float32 tensors by the names of the model directory: matrix `M`, vectors `M.bias` and so on."""
+        with torch.device("meta"):
+            names = cls(architecture).state_dict().keys()
+        tied = "embedding" if architecture.shared_vocabulary else "target_embedding"
+        state = {
+            name: tensors[name.removesuffix(".weight")]
+            for name in names
+            if name != "output.weight"
+            if name != "output.bias"
+        }
+        state["output.weight"] = tensors[tied if architecture.tied_output else "output"]
+        state["output.bias"] = tensors.get("output.bias", torch.zeros(architecture.target_vocab_size))
+        model = cls(architecture)
+        model.load_state_dict(state)
+        return model.eval()
+
+    def embed(self, side: str, ids: Tensor, begin: int = 0) -> Tensor:
+        """Ids [batch, length] at positions from `begin` -> [batch, length, d_model]"""
+        table = self.embedding if self.architecture.shared_vocabulary else getattr(self, f"{side}_embedding")
+        scale = math.sqrt(self.architecture.d_model) if self.architecture.scale_embedding else 1.0
+        return table(ids) * scale + self.positions[begin : begin + ids.shape[1]]
+
+    def encode(self, source: Tensor, source_mask: Tensor) -> Tensor:
+        """Source [batch, source length], mask true = a token -> [batch, source length, d_model]"""
+        x = self.embed("source", source)
+        bias = visible(source_mask[:, None, None])
+        for n in range(self.architecture.encoder_layers):
+            attention, ffn = self.encoder[str(n)]["self_attention"], self.encoder[str(n)]["ffn"]
+            x = self.sub_layer(x, attention, lambda y, a=attention: a(y, a.split(a.key(y)), a.split(a.value(y)), bias))
+            x = self.sub_layer(x, ffn, ffn)
+        return self.encoder["norm"](x) if "norm" in self.encoder else x
+
+    def sub_layer(self, x: Tensor, part: nn.Module, function) -> Tensor:
+        """The residual connection around a sub-layer, with its norm before or after."""
+        if self.architecture.norm == "pre":
+            return x + function(part.norm(x))
+        return part.norm(x + function(x))
+
+    def decode(self, target: Tensor, memory: Tensor, source_mask: Tensor, cache: Cache, begin: int = 0) -> Tensor:
+        """Reads target [batch, length] at positions from `begin`; fills the cache -> [batch, length, d_model]"""
+        x = self.embed("target", target, begin)
+        length, seen = target.shape[1], begin + target.shape[1]
+        causal = visible(torch.ones(length, seen, dtype=torch.bool).tril(begin))
+        source_bias = visible(source_mask[:, None, None])
+        for n in range(self.architecture.decoder_layers):
+            layer, name = self.decoder[str(n)], str(n)
+
+            def self_attention(y: Tensor, a=layer["self_attention"], name=name) -> Tensor:
+                keys, values = a.split(a.key(y)), a.split(a.value(y))
+                if begin:
+                    keys, values = torch.cat([cache[name][0], keys], 2), torch.cat([cache[name][1], values], 2)
+                cache[name] = keys, values
+                return a(y, keys, values, causal)
+
+            def encoder_attention(y: Tensor, a=layer["encoder_attention"], name=f"{name}.encoder") -> Tensor:
+                if name not in cache:
+                    cache[name] = a.split(a.key(memory)), a.split(a.value(memory))
+                return a(y, *cache[name], source_bias)
+
+            x = self.sub_layer(x, layer["self_attention"], self_attention)
+            x = self.sub_layer(x, layer["encoder_attention"], encoder_attention)
+            x = self.sub_layer(x, layer["ffn"], layer["ffn"])
+        return self.decoder["norm"](x) if "norm" in self.decoder else x
+
+    def forward(
+        self, source: Tensor, target: Tensor, source_mask: Tensor | None = None, words: Tensor | None = None
+    ) -> Tensor:
+        """Teacher forcing.
+
+        Args:
+            source: [batch, source length], each row ended by eos.
+            target: [batch, target length], each row begun by decoder_start.
+            source_mask: [batch, source length], true = a token, false = padding; None for no padding.
+            words: ids [n] of the words to give logits of; None for all.
+
+        Returns:
+            logits [batch, target length, target_vocab_size or n]; row t after reading target[0 .. t].
+        """
+        mask = torch.ones_like(source, dtype=torch.bool) if source_mask is None else source_mask
+        x = self.decode(target, self.encode(source, mask), mask, {})
+        return self.output(x) if words is None else F.linear(x, self.output.weight[words], self.output.bias[words])
+
+    @torch.inference_mode()
+    def greedy(self, sources: Sequence[Sequence[int]], ids: Ids, max_lengths: Sequence[int]) -> list[list[int]]:
+        """Most probable token by token, for one batch; results without eos. A sentence that ended leaves the batch."""
+        source_length = max(map(len, sources))
+        source = torch.tensor([[*s, *[ids.pad] * (source_length - len(s))] for s in sources])
+        mask = torch.tensor([[True] * len(s) + [False] * (source_length - len(s)) for s in sources])
+        memory, cache, results = self.encode(source, mask), {}, [[] for _ in sources]
+        active, last = list(range(len(sources))), torch.full((len(sources), 1), ids.decoder_start)
+        for step in range(max(max_lengths)):
+            logits = self.output(self.decode(last, memory, mask, cache, step))[:, -1]
+            logits[:, list(ids.suppressed)] = -math.inf
+            best = logits.argmax(1)
+            for row, token in zip(active, best.tolist(), strict=True):
+                if token != ids.eos:
+                    results[row].append(token)
+            going = [n for n, row in enumerate(active) if best[n] != ids.eos and step + 1 < max_lengths[row]]
+            if not going:
+                break
+            active, last = [active[n] for n in going], best[going][:, None]
+            if len(going) < len(mask):
+                memory, mask = memory[going], mask[going]
+                cache = {name: (keys[going], values[going]) for name, (keys, values) in cache.items()}
+        return results

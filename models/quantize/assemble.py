@@ -1,0 +1,62 @@
+"""Puts retrained weights into the directory of their model, as further configurations of it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from models.format.directory import (
+    SENTENCEPIECE_FILES,
+    ModelDirectory,
+    ModelError,
+    Weights,
+    open_model,
+    write_model,
+)
+
+
+def assemble(path: Path, retrained: Sequence[Path], *, default: str | None = None) -> None:
+    """Adds specialised codes to a model directory, or replaces those of the same configurations.
+
+    Args:
+        path: the model directory.
+        retrained: directories that `retrain` wrote, of the same vocabulary in the same order.
+        default: the configuration that serves by default from now on; None leaves it.
+
+    Raises:
+        ModelError: one of them is not of this model.
+    """
+    model = open_model(path)
+    config = model.config
+    configurations, specialised = dict(config.configurations), dict(config.specialised)
+    tensors = {name: mapped.tensors for name, mapped in model.specialised.items()}
+    for directory in retrained:
+        other = open_model(directory)
+        if fault := _fault(model, other):
+            raise ModelError(f"{directory}: {fault}.")
+        name = other.config.default_configuration
+        configurations[name] = other.config.configurations[name]
+        specialised[name] = Weights(other.config.codes, other.config.matrices)
+        tensors[name] = other.main.tensors
+    config = replace(
+        config,
+        configurations=configurations,
+        specialised=specialised,
+        default_configuration=default or config.default_configuration,
+    )
+    files = {name: (path / name).read_bytes() for name in (*SENTENCEPIECE_FILES, "README.md")}
+    write_model(path, config, model.main.tensors, model.vocabulary, files, specialised=tensors, overwrite=True)
+
+
+def _fault(model: ModelDirectory, other: ModelDirectory) -> str | None:
+    """Why the codes of `other` can't join the model, without a full stop; None if they can."""
+    if other.config.codes.kind != "specialised" or other.config.specialised:
+        return "only a directory of codes that are specialised to one configuration can join another"
+    fields = ("source_languages", "target_languages", "target_tokens", "architecture", "ids")
+    for field in fields:
+        if getattr(model.config, field) != getattr(other.config, field):
+            return f"its {field} differs from that of {model.path}"
+    if model.vocabulary != other.vocabulary:
+        return f"its vocabulary, or the order of its words, differs from that of {model.path}"
+    if any((model.path / name).read_bytes() != (other.path / name).read_bytes() for name in SENTENCEPIECE_FILES):
+        return f"its SentencePiece models differ from those of {model.path}"
+    return None

@@ -1,0 +1,385 @@
+"""Checkpoint + word counts + bit configuration -> model directory."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from models.codes import bcq
+from models.codes.bit_config import BitConfig, BitConfigError
+from models.codes.compensate import compensate
+from models.format.directory import (
+    FORMAT_VERSION,
+    MAX_PLANES,
+    RESULTS_BEGIN,
+    RESULTS_END,
+    WORD_COLUMNS,
+    Allocation,
+    Architecture,
+    Array,
+    Codes,
+    Configuration,
+    Matrix,
+    ModelConfig,
+    Segment,
+    Vectors,
+    allocation_fault,
+    bits_per_weight,
+    block_range,
+    is_code,
+    matrix_shapes,
+    model_bytes,
+    plane_rows,
+    write_model,
+)
+from models.format.vocabulary import Vocabulary, Words
+from models.marian.checkpoint import Checkpoint
+from models.quantize.calibrate import input_moments
+from models.text.lines import count_pieces, expected_counts, read_lines
+
+
+class ExportError(ValueError):
+    """A checkpoint that can't be written as asked. One sentence."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to make of a checkpoint.
+
+    Attributes:
+        base: the configuration that serves by default; the only one of specialised codes.
+        others: further configurations of progressive codes.
+        depth: planes of progressive codes.
+        solver: of specialised codes.
+        calibration: files of source TAB target; if any, the codes compensate the errors at the outputs of the matrices.
+        calibration_pairs: sentence pairs that are read of them.
+    """
+
+    name: str
+    base: BitConfig
+    others: tuple[BitConfig, ...]
+    kind: str
+    depth: int
+    solver: str
+    group_size: int | None
+    calibration: tuple[Path, ...] = ()
+    calibration_pairs: int = 2000
+
+    @property
+    def solver_name(self) -> str:
+        """What `codes.solver` of the model says."""
+        solver = "nested" if self.kind == "progressive" else self.solver
+        return f"{solver}, compensated" if self.calibration else solver
+
+
+# --- rows by word frequency -------------------------------------------------------------------------------------------
+
+
+def word_counts(checkpoint: Checkpoint, texts: Sequence[Path]) -> tuple[list[int], list[int] | None]:
+    """Counts of the source and the target pieces (None where shared) in the texts; without texts, a stand-in."""
+    shared = checkpoint.target_pieces is None
+    spm, ids = checkpoint.spm, checkpoint.ids
+    target_pieces = checkpoint.source_pieces if checkpoint.target_pieces is None else checkpoint.target_pieces
+    if not texts:
+        source = expected_counts(spm["source.spm"], checkpoint.source_pieces)
+        target = expected_counts(spm["target.spm"], target_pieces)
+        return ([max(pair) for pair in zip(source, target, strict=True)], None) if shared else (source, target)
+    source_counts, target_counts = [0] * len(checkpoint.source_pieces), [0] * len(target_pieces)
+    for path in tqdm(texts, desc="counting words", unit="file"):
+        lines = list(read_lines(path))
+        if not shared and any(line.target is None for line in lines):
+            raise ExportError(
+                f"{path}: the two sides have vocabularies of their own, so text must be source TAB target."
+            )
+        source = count_pieces(
+            spm["source.spm"], checkpoint.source_pieces, ids.unk_source, ids.eos, (line.source for line in lines)
+        )
+        target = count_pieces(
+            spm["target.spm"], target_pieces, ids.unk_target, ids.eos, (line.target for line in lines if line.target)
+        )
+        # Each translation begins with decoder_start, and with a language token where the model has them.
+        target[ids.decoder_start] += len(lines)
+        for token in checkpoint.target_tokens.values():
+            source[checkpoint.source_pieces.index(token)] += len(lines) // len(checkpoint.target_tokens)
+        source_counts = [a + b for a, b in zip(source_counts, source, strict=True)]
+        target_counts = [a + b for a, b in zip(target_counts, target, strict=True)]
+    if shared:
+        return [a + b for a, b in zip(source_counts, target_counts, strict=True)], None
+    return source_counts, target_counts
+
+
+def row_order(counts: Sequence[int], eos: int) -> list[int]:
+    """Old row of each new row: the most frequent first; eos before all, so that it has one id on both sides."""
+    return sorted(range(len(counts)), key=lambda row: (row != eos, -counts[row], row))
+
+
+def sort_rows(
+    checkpoint: Checkpoint, source_counts: Sequence[int], target_counts: Sequence[int] | None
+) -> tuple[Checkpoint, Vocabulary]:
+    """The checkpoint with its vocabulary rows by falling frequency, and that vocabulary with its counts."""
+    ids = checkpoint.ids
+    source_order = row_order(source_counts, ids.eos)
+    target_order = source_order if target_counts is None else row_order(target_counts, ids.eos)
+    orders = {"embedding": source_order, "source_embedding": source_order}
+    orders |= dict.fromkeys(("target_embedding", "output", "output.bias"), target_order)
+    new_source = {old: new for new, old in enumerate(source_order)}
+    new_target = {old: new for new, old in enumerate(target_order)}
+    source_pieces = tuple(checkpoint.source_pieces[old] for old in source_order)
+    target_pieces = None
+    if checkpoint.target_pieces is not None:
+        target_pieces = tuple(checkpoint.target_pieces[old] for old in target_order)
+    sorted_checkpoint = replace(
+        checkpoint,
+        source_pieces=source_pieces,
+        target_pieces=target_pieces,
+        tensors={n: t[orders[n]] if n in orders else t for n, t in checkpoint.tensors.items()},
+        ids=replace(
+            ids,
+            eos=0,
+            pad=new_target[ids.pad],
+            unk_source=new_source[ids.unk_source],
+            unk_target=new_target[ids.unk_target],
+            decoder_start=new_target[ids.decoder_start],
+            suppressed=tuple(sorted(new_target[token] for token in ids.suppressed)),
+        ),
+    )
+    source = Words.of(zip(source_pieces, (source_counts[old] for old in source_order), strict=True))
+    if target_pieces is None or target_counts is None:
+        return sorted_checkpoint, Vocabulary(source, None)
+    target = Words.of(zip(target_pieces, (target_counts[old] for old in target_order), strict=True))
+    return sorted_checkpoint, Vocabulary(source, target)
+
+
+# --- codes ------------------------------------------------------------------------------------------------------------
+
+
+def pack_progressive(name: str, weights: Tensor, code: bcq.BinaryCode) -> tuple[dict[str, Array], Matrix]:
+    """Tensors of one matrix for every depth, and its errors."""
+    tensors: dict[str, Array] = {f"{name}.plane.{i}": bcq.pack(b.numpy()) for i, b in enumerate(code.bits, start=1)}
+    tensors |= {f"{name}.scales.{k}": bcq.pack_scales(scales) for k, scales in code.scales.items()}
+    errors = tuple(code.error(weights, k) for k in range(1, len(code.bits) + 1))
+    return tensors, Matrix(*weights.shape, errors)
+
+
+def pack_specialised(
+    name: str, weights: Tensor, segments: Sequence[Segment], codes: Sequence[bcq.BinaryCode]
+) -> tuple[dict[str, Array], Matrix]:
+    """Tensors of one matrix for its one allocation, a code for each segment, and its error."""
+    rows, columns = weights.shape
+    bits = np.zeros((segments[0].planes, rows, columns), dtype=np.bool_)
+    tensors: dict[str, Array] = {}
+    approximation = torch.empty_like(weights)
+    for segment, code in zip(segments, codes, strict=True):
+        bits[: segment.planes, segment.begin : segment.end] = code.bits.numpy()
+        approximation[segment.begin : segment.end] = code.dequantize(segment.planes)
+        first, last = block_range(segment)
+        scales = code.scales[segment.planes].numpy()
+        tensors[f"{name}.scales.{segment.planes}"] = np.pad(
+            scales, ((0, 0), (0, 0), (segment.begin - first, last - segment.end))
+        )
+    for i in range(1, segments[0].planes + 1):
+        tensors[f"{name}.plane.{i}"] = bcq.pack(bits[i - 1, : plane_rows(segments, i)])
+    return tensors, Matrix(rows, columns, (bcq.relative_error(weights, approximation),))
+
+
+def solve_progressive(weights: Tensor, depth: int, group_size: int | None, moment: Tensor | None) -> bcq.BinaryCode:
+    """Codes of every depth; `moment` is that of the matrix's inputs, for `compensate`."""
+    code = bcq.progressive(weights, depth, group_size=group_size)
+    return code if moment is None else compensate(code, weights, moment)
+
+
+def solve_specialised(
+    weights: Tensor, segments: Sequence[Segment], solver: bcq.SolverName, group_size: int | None, moment: Tensor | None
+) -> list[bcq.BinaryCode]:
+    """A code for each segment; `moment` as above."""
+    codes = []
+    for segment in segments:
+        part = weights[segment.begin : segment.end]
+        code = bcq.specialised(part, segment.planes, solver=solver, group_size=group_size)
+        codes.append(code if moment is None else compensate(code, part, moment))
+    return codes
+
+
+def quantize(checkpoint: Checkpoint, request: Request) -> tuple[dict[str, Array], dict[str, Matrix]]:
+    """All tensors of the model file, and the error of each matrix."""
+    allocation = request.base.allocation(checkpoint.architecture)
+    shapes = matrix_shapes(checkpoint.architecture)
+    tensors: dict[str, Array] = {
+        name: tensor.numpy() for name, tensor in checkpoint.tensors.items() if name not in shapes
+    }
+    moments: dict[str, Tensor] = {}
+    if request.calibration:
+        moments = input_moments(checkpoint, request.calibration, request.calibration_pairs)
+    matrices = {}
+    total = sum(rows * columns for rows, columns in shapes.values())
+    with tqdm(total=total, desc="quantising", unit="weight", unit_scale=True) as progress:
+        for name, (rows, columns) in shapes.items():
+            weights = checkpoint.tensors[name]
+            if request.kind == "progressive":
+                code = solve_progressive(weights, request.depth, request.group_size, moments.get(name))
+                coded, matrices[name] = pack_progressive(name, weights, code)
+            else:
+                codes = solve_specialised(
+                    weights, allocation[name], request.solver, request.group_size, moments.get(name)
+                )
+                coded, matrices[name] = pack_specialised(name, weights, allocation[name], codes)
+            tensors |= coded
+            progress.update(rows * columns)
+    return tensors, matrices
+
+
+def model_card(config: ModelConfig, texts: Sequence[Path], notes: str) -> str:
+    """README.md of the directory; `report` puts the measured quality between its markers."""
+    a, pairs = config.architecture, f"{', '.join(config.source_languages)} to {', '.join(config.target_languages)}"
+    source = ", ".join(path.name for path in texts) if texts else "SentencePiece's probabilities, for want of text"
+    words = "shared" if a.shared_vocabulary else f"target side {a.target_vocab_size}"
+    notes = notes or "## Data and licences\n\nNot stated."
+    return f"""# {config.name}
+
+Translates {pairs}. A Transformer of {a.encoder_layers} encoder and {a.decoder_layers} decoder layers,
+width {a.d_model}, vocabulary {a.source_vocab_size} ({words}). Its weights are
+{config.codes.kind} binary codes of up to {config.codes.depth} planes, written by `python -m models quantize`.
+Word frequencies: {source}.
+
+## Quality
+
+{RESULTS_BEGIN}
+Not measured yet; `python -m models report` fills this in.
+{RESULTS_END}
+
+{notes}
+"""
+
+
+def export(
+    checkpoint: Checkpoint, texts: Sequence[Path], request: Request, path: Path, *, notes: str, overwrite: bool
+) -> None:
+    """Sorts, quantises and writes a model directory.
+
+    Args:
+        checkpoint: in the order of its own vocabulary.
+        texts: where to count words; none = SentencePiece's own probabilities.
+        request: what to make.
+        path: the directory to be.
+        notes: what the model card says on data and licences.
+        overwrite: replace a directory that exists.
+    """
+    architecture = checkpoint.architecture
+    check(request)
+    if path.exists() and not overwrite:
+        raise ExportError(f"{path}: this exists already.")
+    resolve(request, architecture)  # refuses before it solves
+    checkpoint, vocabulary = sort_rows(checkpoint, *word_counts(checkpoint, texts))
+    tensors, matrices = quantize(checkpoint, request)
+    write_coded(
+        checkpoint,
+        vocabulary,
+        request,
+        tensors,
+        matrices,
+        path,
+        solver=request.solver_name,
+        texts=texts,
+        notes=notes,
+        overwrite=overwrite,
+    )
+
+
+def check(request: Request) -> None:
+    """Refuses numbers that no file can have."""
+    if request.group_size is not None and (request.group_size < 1 or request.group_size % WORD_COLUMNS):
+        raise ExportError(f"The group size is {request.group_size}, not a multiple of {WORD_COLUMNS}.")
+    if not 1 <= request.depth <= MAX_PLANES:
+        raise ExportError(f"The number of planes is {request.depth}, outside 1 to {MAX_PLANES}.")
+
+
+def resolve(request: Request, architecture: Architecture) -> tuple[int, dict[str, Allocation]]:
+    """The depth of the codes and the allocation of every configuration of the file, that of the base first."""
+    depth = request.depth
+    if request.kind == "specialised":
+        depth = max(segments[0].planes for segments in request.base.allocation(architecture).values())
+    allocations: dict[str, Allocation] = {}
+    for config in (request.base, *request.others):
+        allocation = config.allocation(architecture)
+        if fault := allocation_fault(architecture, depth, allocation):
+            if config is request.base:
+                raise BitConfigError(f"The configuration {config.name!r} does not fit: {fault}.")
+            continue  # a configuration deeper than the file is not one of its configurations
+        allocations[config.name] = allocation
+    return depth, allocations
+
+
+def with_half_vectors(tensors: Mapping[str, Array]) -> dict[str, Array]:
+    """The tensors of a file with biases and layer norms in float16, unless one is too large for it.
+
+    They are 7 % of a file of 1.3 bits a weight; rounding them moves best-1's loss by 0.00002.
+    """
+    with np.errstate(over="ignore"):
+        halves = {name: tensor.astype(np.float16) for name, tensor in tensors.items() if not is_code(name)}
+    fit = all(np.isfinite(half).all() for half in halves.values())
+    return {**tensors, **halves} if fit else dict(tensors)
+
+
+def write_coded(
+    checkpoint: Checkpoint,
+    vocabulary: Vocabulary,
+    request: Request,
+    tensors: Mapping[str, Array],
+    matrices: Mapping[str, Matrix],
+    path: Path,
+    *,
+    solver: str,
+    texts: Sequence[Path],
+    notes: str,
+    overwrite: bool,
+) -> None:
+    """Writes a model directory from codes.
+
+    Args:
+        checkpoint: its rows sorted as `vocabulary` is.
+        vocabulary: pieces with their counts.
+        request: what was made.
+        tensors: all of the file; vectors in float32.
+        matrices: shape and error of every matrix.
+        path: the directory to be.
+        solver: what made the codes; the rest as `export`.
+    """
+    architecture = checkpoint.architecture
+    depth, allocations = resolve(request, architecture)
+    if request.kind == "specialised":
+        tensors = with_half_vectors(tensors)
+    config = ModelConfig(
+        format_version=FORMAT_VERSION,
+        name=request.name,
+        source_languages=checkpoint.source_languages,
+        target_languages=checkpoint.target_languages,
+        target_tokens=checkpoint.target_tokens,
+        architecture=architecture,
+        ids=checkpoint.ids,
+        length_penalty=1.0,
+        codes=Codes(
+            kind=request.kind,
+            depth=depth,
+            group_size=request.group_size,
+            solver=solver,
+        ),
+        matrices=matrices,
+        specialised={},
+        configurations={
+            name: Configuration(
+                allocation,
+                bits_per_weight(architecture, allocation),
+                model_bytes(architecture, request.group_size, allocation, Vectors.of(tensors)),
+                {},
+            )
+            for name, allocation in allocations.items()
+        },
+        default_configuration=request.base.name,
+        checksums={},
+    )
+    files = {**checkpoint.spm, "README.md": model_card(config, texts, notes).encode()}
+    write_model(path, config, tensors, vocabulary, files, overwrite=overwrite)

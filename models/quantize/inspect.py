@@ -1,0 +1,50 @@
+"""What a model directory holds, as a table for people."""
+
+from models.codes.bit_config import BitConfig
+from models.format.directory import Allocation, ModelDirectory, matrix_bytes
+
+
+def _planes(segments: Allocation, name: str) -> str:
+    """`4` for a flat matrix, `4x386 3x1542 ...` for one with clusters of rows."""
+    parts = segments[name]
+    if len(parts) == 1:
+        return str(parts[0].planes)
+    return " ".join(f"{part.planes}x{part.end - part.begin}" for part in parts)
+
+
+def _error(model: ModelDirectory, allocation: Allocation, name: str) -> str:
+    """Relative squared error; for clusters of progressive codes the mean over rows of the error at their planes."""
+    weights = model.mapped(allocation).weights
+    errors, segments = weights.matrices[name].error, allocation[name]
+    if weights.codes.kind == "specialised":
+        return f"{errors[0]:.5f}"
+    mean = sum((s.end - s.begin) * errors[s.planes - 1] for s in segments) / segments[-1].end
+    return f"{'' if len(segments) == 1 else '~'}{mean:.5f}"
+
+
+def describe(model: ModelDirectory, configuration: str, rules: BitConfig | None) -> str:
+    """A table of all matrices: shape, planes, bytes, error and the rule that won, where its rules are known."""
+    config, allocation = model.config, model.allocation(configuration)
+    winners = {}
+    if rules is not None and rules.allocation(config.architecture) == dict(allocation):
+        winners = rules.winners(config.architecture)
+    codes = model.mapped(allocation).weights.codes
+    rows = [("matrix", "shape", "planes", "bytes", "error", "rule")]
+    for name, matrix in config.matrices.items():
+        rule = str(winners[name]) if name in winners else "-"
+        cost = f"{matrix_bytes(allocation[name], matrix.columns, codes.group_size):,}"
+        shape = f"{matrix.rows}x{matrix.columns}"
+        rows.append((name, shape, _planes(allocation, name), cost, _error(model, allocation, name), rule))
+    widths = [max(len(row[n]) for row in rows) for n in range(6)]
+    right = (False, True, False, True, True, False)
+    lines = [
+        "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)).rstrip()
+        for row in rows
+    ]
+    chosen = config.configurations[configuration]
+    summary = (
+        f"{config.name}: {codes.kind} codes, {codes.depth} planes deep ({codes.solver}); "
+        f"configuration {configuration}: {chosen.bits_per_weight:.3f} bits per weight, {chosen.bytes:,} bytes"
+    )
+    others = ", ".join(config.configurations)
+    return "\n".join([summary, f"configurations: {others}", "", *lines])

@@ -1,0 +1,1 @@
+"""Reports: tables and plots of quality, and the tables of the paper."""

@@ -1,0 +1,1 @@
+"""Read lines of text and encode them as pieces."""

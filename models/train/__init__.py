@@ -1,0 +1,1 @@
+"""Training in full precision and of codes."""

@@ -1,0 +1,216 @@
+"""The data of a training: a mix of corpora, read once into ids, and its batches.
+
+A batch has one of a few padded lengths and a fixed number of sentences for each, because oneDNN prepares its
+kernels once a shape. Their order is a function of seed and epoch, so a run that resumes needs to know no more than
+epoch and batch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sentencepiece import SentencePieceProcessor
+from torch import Tensor
+from tqdm import tqdm
+
+from models.format.directory import Ids
+from models.marian.checkpoint import Checkpoint
+from models.text.lines import DataError, load_tokenizer, read_lines
+
+Ints = npt.NDArray[np.int32]
+Longs = npt.NDArray[np.int64]
+# Sentences a batch come in multiples of this.
+BATCH_MULTIPLE = 8
+
+
+@dataclass(frozen=True)
+class Source:
+    """One corpus of the mix.
+
+    Attributes:
+        name: `NAME.tsv.xz` in the corpus's train directory, or the path of a file of source TAB target.
+        licence: of its text, for the card of a model that ships.
+        cap: pairs that an epoch takes, drawn anew each time; None for all.
+        repeat: times that an epoch takes them.
+    """
+
+    name: str
+    licence: str
+    cap: int | None = None
+    repeat: int = 1
+
+    def path(self, corpus: Path) -> Path:
+        """Where the text is."""
+        return Path(self.name) if self.name.endswith((".tsv", ".tsv.xz")) else corpus / f"train/{self.name}.tsv.xz"
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Padded tokens in a batch, and the lengths that it may be padded to, rising."""
+
+    tokens: int
+    lengths: tuple[int, ...]
+
+
+class Batch(NamedTuple):
+    """Sentence pairs, all padded to one length.
+
+    Attributes:
+        source: ids [sentences, length], each ended by eos; source_mask is true where there is a token.
+        target: ids [sentences, length], each begun by decoder_start.
+        labels: what to predict after each target id: [sentences, length], -100 behind the end.
+        tokens: labels that count.
+    """
+
+    source: Tensor
+    source_mask: Tensor
+    target: Tensor
+    labels: Tensor
+    tokens: int
+
+
+class Side:
+    """Sentences of one language, end to end: sentence n is ids[starts[n] : starts[n + 1]], ended by eos."""
+
+    def __init__(self, ids: Ints, lengths: Longs) -> None:
+        self.ids, self.lengths = ids, lengths
+        self.starts = np.concatenate([[0], lengths.cumsum()])
+
+    def __getitem__(self, n: int) -> Ints:
+        return self.ids[self.starts[n] : self.starts[n + 1]]
+
+    @staticmethod
+    def joined(sides: Sequence["Side"]) -> "Side":
+        """All sentences, side after side."""
+        return Side(np.concatenate([side.ids for side in sides]), np.concatenate([side.lengths for side in sides]))
+
+    def padded(self, rows: Longs, length: int) -> tuple[Tensor, Tensor]:
+        """Ids [rows, length], 0 behind the end, and the mask that is true where there is a token."""
+        column = np.arange(length)
+        mask = column < self.lengths[rows, None]
+        places = np.where(mask, self.starts[rows, None] + column, 0)
+        return torch.from_numpy(np.where(mask, self.ids[places], 0).astype(np.int64)), torch.from_numpy(mask)
+
+
+class Part(NamedTuple):
+    """The sentences of one source, and how an epoch takes them."""
+
+    source: Side
+    target: Side
+    cap: int | None = None
+    repeat: int = 1
+
+
+class Corpus:
+    """Encoded sentence pairs of several sources, in memory. Pairs longer than the longest batch are never taken."""
+
+    def __init__(self, ids: Ids, batches: Batches, seed: int, parts: Sequence[Part]) -> None:
+        self._ids, self._shape, self._seed, self._parts = ids, batches, seed, parts
+        self._source = Side.joined([part.source for part in parts])
+        self._target = Side.joined([part.target for part in parts])
+        self._longest = np.maximum(self._source.lengths, self._target.lengths)
+        shortest = np.minimum(self._source.lengths, self._target.lengths)
+        ends = np.cumsum([len(part.source.lengths) for part in parts])[:-1]
+        # A sentence of one id is eos alone.
+        fitting = (self._longest <= batches.lengths[-1]) & (shortest > 1)
+        self._rows = [np.flatnonzero(some) for some in np.split(fitting, ends)]
+        for rows, begin in zip(self._rows[1:], ends, strict=True):
+            rows += begin
+        if not len(self):
+            raise DataError("The text holds no pair that fits the lengths of the batches.")
+
+    def __len__(self) -> int:
+        return sum(map(len, self._rows))
+
+    def epoch(self, number: int) -> list[Longs]:
+        """The pairs of each batch of an epoch. A last batch that is not full is filled up with pairs of its length."""
+        random = np.random.default_rng([self._seed, number])
+        taken = [
+            np.tile(random.permutation(rows)[: part.cap], part.repeat)
+            for rows, part in zip(self._rows, self._parts, strict=True)
+        ]
+        rows = random.permutation(np.concatenate(taken))
+        buckets = np.searchsorted(self._shape.lengths, self._longest[rows])
+        batches: list[Longs] = []
+        for bucket, length in enumerate(self._shape.lengths):
+            if len(mine := rows[buckets == bucket]):
+                size = max(BATCH_MULTIPLE, self._shape.tokens // length // BATCH_MULTIPLE * BATCH_MULTIPLE)
+                batches += list(np.resize(mine, (-(-len(mine) // size), size)))
+        return [batches[n] for n in random.permutation(len(batches))]
+
+    def batch(self, rows: Longs) -> Batch:
+        """These pairs, padded."""
+        length = next(n for n in self._shape.lengths if n >= self._longest[rows].max())
+        source, source_mask = self._source.padded(rows, length)
+        labels, mask = self._target.padded(rows, length)
+        start = torch.full((len(rows), 1), self._ids.decoder_start)
+        target = torch.cat([start, labels[:, :-1]], dim=1)
+        return Batch(source, source_mask, target, labels.masked_fill(~mask, -100), int(mask.sum()))
+
+    def in_order(self, sentences: int) -> list[Batch]:
+        """Every pair once, by length: for validation."""
+        rows = np.concatenate(self._rows)
+        order = rows[np.argsort(self._longest[rows], kind="stable")]
+        return [self.batch(order[n : n + sentences]) for n in range(0, len(order), sentences)]
+
+
+def read_corpus(
+    checkpoint: Checkpoint,
+    sources: Sequence[Source],
+    corpus: Path,
+    batches: Batches,
+    seed: int,
+    *,
+    reverse: bool = False,
+) -> Corpus:
+    """Reads and encodes the mix, each pair turned round if `reverse`; too long ones for a batch are left out."""
+    if batches.lengths[-1] > checkpoint.architecture.max_positions:
+        raise DataError(f"The model has {checkpoint.architecture.max_positions} positions, fewer than a batch is long.")
+    encode = Encoder(checkpoint)
+    parts = []
+    for source in tqdm(sources, desc="reading text", unit="source", leave=False):
+        lines = list(read_lines(source.path(corpus)))
+        if any(line.target is None for line in lines):
+            raise DataError(f"{source.path(corpus)}: text to train on must be source TAB target.")
+        texts = [line.source for line in lines], [line.target or "" for line in lines]
+        sides = encode(*(texts[::-1] if reverse else texts))
+        parts.append(Part(*sides, source.cap, source.repeat))
+    return Corpus(checkpoint.ids, batches, seed, parts)
+
+
+class Encoder:
+    """Text -> ids of a checkpoint, ended by eos."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        if checkpoint.target_tokens:
+            raise DataError(
+                "A model of several target languages can't be trained here; the text has no marks for them."
+            )
+        ids, target_pieces = checkpoint.ids, checkpoint.target_pieces or checkpoint.source_pieces
+        self._sides = []
+        for name, pieces, unk in (
+            ("source.spm", checkpoint.source_pieces, ids.unk_source),
+            ("target.spm", target_pieces, ids.unk_target),
+        ):
+            tokenizer = load_tokenizer(checkpoint.spm[name])
+            row = {piece: n for n, piece in enumerate(pieces)}
+            table = [row.get(tokenizer.id_to_piece(n), unk) for n in range(tokenizer.get_piece_size())]
+            # The last entry is for -1, which stands for the end below.
+            self._sides.append((tokenizer, np.array([*table, ids.eos], dtype=np.int32)))
+
+    def __call__(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[Side, Side]:
+        """Ids of both sides."""
+        source, target = (self._side(*side, texts) for side, texts in zip(self._sides, (sources, targets), strict=True))
+        return source, target
+
+    @staticmethod
+    def _side(tokenizer: SentencePieceProcessor, table: Ints, texts: Sequence[str]) -> Side:
+        encoded = tokenizer.encode(list(texts), num_threads=2)
+        lengths = np.array([len(pieces) + 1 for pieces in encoded], dtype=np.int64)
+        pieces = np.fromiter(chain.from_iterable(chain(each, (-1,)) for each in encoded), np.int32, lengths.sum())
+        return Side(table[pieces], lengths)

@@ -1,0 +1,215 @@
+"""Files over HTTP: uploads, downloads, and the native routes under /v1/files."""
+
+import mimetypes
+import os
+from collections.abc import AsyncIterator
+from pathlib import PurePath
+from typing import IO
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+
+from service.accounts.glossaries import Glossaries
+from service.accounts.keys import Keys
+from service.api import native_glossaries as glossaries_api
+from service.api import schemas
+from service.api.errors import documented, sentence_of
+from service.api.json_route import MAX_FIELDS, media_type
+from service.api.native_key import SECURITY, native_key
+from service.files import ENDINGS, translated_name
+from service.requests.file_jobs import FileJob, FileJobs
+from service.text.sentences import SplitSentences
+from service.translation.translator import Options
+
+_CHUNK = 1 << 16
+_MEDIA_TYPES = {".md": "text/markdown", ".po": "text/x-gettext-translation", ".srt": "application/x-subrip"}
+_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file", "source", "target"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary", "description": "One of " + " ".join(ENDINGS)},
+                        "source": {"type": "string", "description": "A code or `auto`."},
+                        "target": {"type": "string"},
+                        "split_sentences": {"enum": ["0", "1", "nonewlines"]},
+                        "glossary": {"type": "string", "description": "The id or name of a stored glossary."},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+class Upload:
+    """A form with a file."""
+
+    def __init__(self, form: FormData, file: UploadFile) -> None:
+        """Over both."""
+        self._form = form
+        self.file: IO[bytes] = file.file
+        self.name = file.filename or ""
+
+    def field(self, name: str) -> str | None:
+        """The first value of a field; None if it is missing or empty."""
+        value = self._form.get(name)
+        return value if isinstance(value, str) and value else None
+
+
+async def read_upload(request: Request, missing: str) -> Upload:
+    """The form of a request; large files go to the disk, without a name, while they arrive.
+
+    Raises:
+        HTTPException: 400 with the sentence `missing`: there is no file in it; 415: it is no such form.
+    """
+    if media_type(request) != "multipart/form-data":
+        raise HTTPException(415, "Send the file as multipart/form-data.")
+    form = await request.form(max_files=1, max_fields=MAX_FIELDS)
+    file = form.get("file")
+    if not isinstance(file, UploadFile):
+        raise HTTPException(400, missing)
+    return Upload(form, file)
+
+
+def download(job: FileJob) -> Response:
+    """The translated file of a job that is done."""
+    assert job.result is not None
+    handle = os.dup(job.result.fileno())  # the job may be forgotten meanwhile
+    size = os.fstat(handle).st_size
+
+    async def chunks() -> AsyncIterator[bytes]:
+        try:
+            position = 0
+            while chunk := os.pread(handle, _CHUNK, position):
+                yield chunk
+                position += len(chunk)
+        finally:
+            os.close(handle)
+
+    name = translated_name(job.name, job.options.target)
+    kind = _MEDIA_TYPES.get(PurePath(name).suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
+    headers = {
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+        "Content-Length": str(size),
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-store",
+    }
+    return StreamingResponse(chunks(), media_type=kind, headers=headers)
+
+
+def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
+    """The native routes."""
+    routes = APIRouter(prefix="/v1/files", tags=["Files"])
+
+    @routes.post(
+        "",
+        status_code=202,
+        response_model=schemas.FileReply,
+        responses=documented(400, 401, 403, 413, 415, 422, 429, 503),
+        openapi_extra=_FORM,
+        summary="Begin to translate a file",
+        **SECURITY,
+    )
+    async def submit(request: Request) -> Response:
+        upload = await read_upload(request, "The form has no file; send it in the field `file`.")
+        source, target = upload.field("source"), upload.field("target")
+        if source is None or target is None:
+            raise HTTPException(400, "The form has no source or no target; send codes such as en and de.")
+        options = Options(
+            source.lower(), target.lower(), split_sentences=split_sentences(upload.field("split_sentences"))
+        )
+        if (wanted := upload.field("glossary")) is not None:
+            options = await glossaries_api.with_terms(options, wanted, glossaries, keys, native_key(request))
+        job = await jobs.submit(request, upload.name, upload.file, options, native_key(request))
+        return Response(
+            _reply(job).model_dump_json(exclude_none=True),
+            202,
+            headers={"Location": f"/v1/files/{job.id}"},
+            media_type="application/json",
+        )
+
+    @routes.get("/{file_id}", responses=documented(404, 422), summary="How far a file is", **SECURITY)
+    async def state(file_id: str, request: Request) -> schemas.FileReply:
+        return _reply(jobs.find(file_id, native_key(request)))
+
+    @routes.get(
+        "/{file_id}/events",
+        response_class=Response,
+        responses={**documented(404, 422), 200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+        summary="How far a file is, each time that this changes (server-sent events)",
+        **SECURITY,
+    )
+    async def events(file_id: str, request: Request) -> Response:
+        job = jobs.find(file_id, native_key(request))
+
+        async def lines() -> AsyncIterator[bytes]:
+            async for state in jobs.follow(job):
+                yield f"event: {state.status}\ndata: {_reply(state).model_dump_json(exclude_none=True)}\n\n".encode()
+
+        return StreamingResponse(lines(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+    @routes.get(
+        "/{file_id}/result",
+        response_class=Response,
+        responses={
+            **documented(404, 409, 422),
+            200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
+        },
+        summary="The translated file",
+        **SECURITY,
+    )
+    async def result(file_id: str, request: Request) -> Response:
+        job = jobs.find(file_id, native_key(request))
+        if job.status != "done":
+            raise HTTPException(409, f"The file is not translated: it is {job.status}.")
+        return download(job)
+
+    @routes.delete(
+        "/{file_id}",
+        status_code=204,
+        responses=documented(404, 422),
+        summary="Cancel a file, and forget it",
+        **SECURITY,
+    )
+    async def remove(file_id: str, request: Request) -> Response:
+        await jobs.remove(jobs.find(file_id, native_key(request)))
+        return Response(status_code=204)
+
+    return routes
+
+
+def split_sentences(given: str | None) -> SplitSentences:
+    """DeepL's three values.
+
+    Raises:
+        HTTPException: 400, it is another.
+    """
+    match given or "1":
+        case "0":
+            return "0"
+        case "1":
+            return "1"
+        case "nonewlines":
+            return "nonewlines"
+    raise HTTPException(400, "split_sentences is 0, 1 or nonewlines.")
+
+
+def _reply(job: FileJob) -> schemas.FileReply:
+    done = job.characters_done / job.characters if job.characters else 0.0
+    return schemas.FileReply(
+        id=job.id,
+        name=translated_name(job.name, job.options.target),
+        status=job.status,
+        progress=1.0 if job.status == "done" else round(done, 4),
+        characters=job.characters,
+        source=job.source,
+        target=job.options.target,
+        error=None if job.error is None else sentence_of(job.error),
+    )

@@ -1,0 +1,249 @@
+"""`sub3`: translate files or standard input by the engine itself, without a server.
+
+It starts in half a second: neither the web framework nor its settings are loaded.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+from kernels.engine import EngineError, set_threads
+from models.format.directory import ModelDirectory, ModelError, UnavailableConfiguration, open_model
+from service.files import FileRefused, Limits, OpenFile, UnknownFormat, ending_of, open_file, translated_name
+from service.files.chunks import Collected, parts, sample
+from service.live.configurations import by_name
+from service.process import usable_cores
+from service.text.detection import detect
+from service.text.glossary import Glossary
+from service.text.glossary_files import read_entries
+from service.text.sentences import SplitSentences
+from service.translation.tokenizer import Tokenizer
+from service.translation.translator import Options, Translated, Translator
+
+_LIMITS = Limits(1 << 30)  # one's own files
+_BATCH_TOKENS = 4096
+_DEFAULT = Path(os.environ.get("SUB3_MODEL_DIRECTORY") or Path(__file__).parents[2] / "models" / "store" / "en-de")
+_BAR = 30  # characters
+
+
+class _Input(NamedTuple):
+    """What is translated, and where to; None is standard input or output."""
+
+    path: Path | None
+    output: Path | None
+
+    @property
+    def name(self) -> str:
+        return "standard input.txt" if self.path is None else self.path.name
+
+    def read(self) -> bytes:
+        return sys.stdin.buffer.read() if self.path is None else self.path.read_bytes()
+
+    def write(self, data: bytes) -> None:
+        if self.output is not None:
+            self.output.write_bytes(data)
+        else:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run; 1 if a file was refused, 2 if nothing could begin."""
+    given = _parser().parse_args(arguments)
+    started = time.perf_counter()
+    try:
+        directory = _directory(given)
+        name = given.config or directory.config.default_configuration
+        allocation = by_name(directory, name)
+        translator = Translator(directory, Tokenizer(directory), *allocation, max_batch_tokens=_BATCH_TOKENS)
+        options = _options(given, directory)
+    except (OSError, ModelError, UnavailableConfiguration, EngineError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    load_ms = round(1e3 * (time.perf_counter() - started), 3)
+    failures = 0
+    set_threads(given.threads)
+    with ThreadPoolExecutor(given.threads) as pool:
+        for wanted in _inputs(given, options.target):
+            try:
+                report = _translate(wanted, translator, options, pool, directory, given.json)
+            except (OSError, FileRefused, UnknownFormat, EngineError) as error:
+                print(f"{wanted.path or 'standard input'}: {error}", file=sys.stderr)
+                failures += 1
+                continue
+            if given.json:
+                report["latency_ms"] = {"load": load_ms, **report["latency_ms"]}
+                print(json.dumps(report, ensure_ascii=False), flush=True)
+    translator.close()
+    return 1 if failures else 0
+
+
+def _translate(
+    wanted: _Input,
+    translator: Translator,
+    options: Options,
+    pool: ThreadPoolExecutor,
+    directory: ModelDirectory,
+    as_json: bool,
+) -> dict[str, Any]:
+    """Translate one file; what it took."""
+    started = time.perf_counter()
+    opened = open_file(wanted.name, wanted.read(), _LIMITS)
+    if options.source == "auto":
+        options = _detected(opened, options, directory)
+    translations = Collected(opened.texts)
+    options = replace(options, alignment=True)
+    work: list[Translated] = []
+    cut, done, total = 0, 0, sum(map(len, opened.texts))
+    wishes = list(parts(opened.texts))
+    results = pool.map(lambda part: translator.translate([text for _, text in part], options), wishes)
+    for part, result in zip(wishes, results, strict=True):
+        work.append(result)
+        for (index, text), translation in zip(part, result.translations, strict=True):
+            translations.add(index, text, translation.best.text, translation.best.alignment)
+            cut += translation.cut_sentences
+            done += len(text)
+        _show(wanted.name, done / total)
+    data = opened.render(translations.joined(), options.target)
+    in_report = as_json and wanted.output is None
+    if not in_report:
+        wanted.write(data)
+    return {
+        "input": None if wanted.path is None else str(wanted.path),
+        "output": None if wanted.output is None else str(wanted.output),
+        **({"text": data.decode(errors="replace")} if in_report else {}),
+        "source": options.source,
+        "target": options.target,
+        "characters": total,
+        "cut_sentences": cut,
+        "model": asdict(translator.facts),
+        "latency_ms": {
+            stage: round(sum(getattr(result, f"{stage}_ms") for result in work), 3)
+            for stage in ("tokenize", "encode", "decode", "detokenize")
+        }
+        | {"total": round(1e3 * (time.perf_counter() - started), 3)},
+        "memory": {
+            "model_bytes": translator.model_bytes,
+            "workspace_peak_bytes": max((result.workspace_peak_bytes for result in work), default=0),
+            "kv_cache_peak_bytes": max((result.kv_cache_peak_bytes for result in work), default=0),
+            **_resident_bytes(),
+        },
+    }
+
+
+def _show(name: str, part: float) -> None:
+    """A progress bar, where somebody looks at it."""
+    if sys.stderr.isatty():
+        filled = round(_BAR * part)
+        end = "\n" if part >= 1 else ""
+        print(f"\r{name} [{'#' * filled}{'.' * (_BAR - filled)}] {part:4.0%}", end=end, file=sys.stderr, flush=True)
+
+
+def _detected(opened: OpenFile, options: Options, directory: ModelDirectory) -> Options:
+    """The options with the language of the texts, or the model's where it is none of them."""
+    known = directory.config.source_languages
+    language = detect(sample(opened.texts), known)[0].language
+    return replace(options, source=language if language in known else known[0])
+
+
+def _directory(given: argparse.Namespace) -> ModelDirectory:
+    """The model that is asked for, or the default one; if that hasn't the languages, the first beside it that has."""
+    directory = open_model(given.model or _DEFAULT)
+    if given.model is None and not _translates(directory, given):
+        for path in sorted(directory.path.parent.iterdir()):
+            with contextlib.suppress(ModelError):
+                other = open_model(path)
+                if _translates(other, given):
+                    return other
+    return directory
+
+
+def _translates(directory: ModelDirectory, given: argparse.Namespace) -> bool:
+    sources, targets = directory.config.source_languages, directory.config.target_languages
+    return given.source in (None, "auto", *sources) and given.target in (None, *targets)
+
+
+def _options(given: argparse.Namespace, directory: ModelDirectory) -> Options:
+    config = directory.config
+    source, target = given.source or config.source_languages[0], given.target or config.target_languages[0]
+    if source not in (*config.source_languages, "auto") or target not in config.target_languages:
+        pairs = f"{'/'.join(config.source_languages)} -> {'/'.join(config.target_languages)}"
+        raise ValueError(f"The model translates {pairs}, not {source} -> {target}.")
+    glossary = _glossary(given.glossary, source, target) if given.glossary else None
+    return Options(source, target, given.beam_size, 0, given.split_sentences, glossary=glossary)
+
+
+def _glossary(path: Path, source: str, target: str) -> Glossary:
+    form = "csv" if path.suffix.lower() == ".csv" else "tsv"
+    return Glossary(read_entries(path.read_text(encoding="utf-8-sig"), form), source, target)
+
+
+def _inputs(given: argparse.Namespace, target: str) -> Iterator[_Input]:
+    if not given.files:
+        yield _Input(None, None)
+    for path in given.files:
+        if str(path) == "-":
+            yield _Input(None, None)
+        elif given.output == Path("-"):
+            yield _Input(path, None)
+        else:
+            yield _Input(path, (given.output or path.parent) / translated_name(path.name, target))
+
+
+def _resident_bytes() -> dict[str, int]:
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines())
+    return {
+        "process_rss_bytes": 1024 * int(fields["VmRSS"].split()[0]),
+        "process_peak_rss_bytes": 1024 * int(fields["VmHWM"].split()[0]),
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sub3", description="Translation with weights of one to eight binary planes.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    verb = commands.add_parser(
+        "translate",
+        help="translate files, or standard input to standard output",
+        description="Translates files; notes.txt becomes notes.de.txt beside it. Without files, or for the file -, "
+        "standard input goes to standard output as plain text.",
+    )
+    verb.add_argument("files", nargs="*", type=_file, metavar="FILE", help="txt, html, md, po, xliff, docx, odt, ...")
+    verb.add_argument(
+        "--model",
+        type=Path,
+        help=f"model directory (default {_DEFAULT}, or the first beside it that has the languages)",
+    )
+    verb.add_argument("--config", help="configuration, such as flat-4; the model's default one if it is not given")
+    verb.add_argument("--source", help="language, or auto to detect it; the model's first one if it is not given")
+    verb.add_argument("--target", help="language; the model's first one if it is not given")
+    verb.add_argument("--beam-size", type=int, choices=range(1, 9), default=1, help="hypotheses kept (default 1)")
+    ways = [way for way in get_args(SplitSentences) if way != "lines"]
+    verb.add_argument("--split-sentences", choices=ways, default="1", help="nonewlines: line breaks end no sentence")
+    verb.add_argument(
+        "--glossary", type=Path, metavar="FILE", help="terms and their translations: .csv, else a tab between the two"
+    )
+    verb.add_argument("--output", "-o", type=Path, metavar="DIR", help="where files go; - is standard output")
+    verb.add_argument("--json", action="store_true", help="a line of JSON for each input: model, milliseconds, bytes")
+    verb.add_argument("--threads", type=int, choices=range(1, 257), default=usable_cores(), metavar="N")
+    return parser
+
+
+def _file(name: str) -> Path:
+    if name != "-":
+        try:
+            ending_of(name)
+        except UnknownFormat as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+    return Path(name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

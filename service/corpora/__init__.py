@@ -1,0 +1,1 @@
+"""Offline translation of corpora, with the scheduler that serves requests."""

@@ -1,0 +1,181 @@
+"""The shards of a corpus: which are done already, and how a new one gets its name only once it is whole."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal, NamedTuple
+
+from models.format.typed_json import decode_json
+
+_RECEIPTS = ".receipts"
+_PARTIAL = ".partial"
+_READ_BYTES = 1 << 20
+
+
+class CorpusError(ValueError):
+    """A corpus that can't be translated. One sentence."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is done to every shard. One output directory holds the results of one work."""
+
+    model: str
+    version: str  # 12 hex digits of the weights' checksum, as replies of the service have it
+    config: str
+    bits_per_weight: float
+    source: str
+    target: str
+    beam_size: int
+    field: str
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a finished shard was made of, and by which work; kept beside the shards as JSON."""
+
+    work: Work
+    source_bytes: int
+    source_mtime_ns: int
+    source_sha256: str
+    lines: int
+    characters: int  # of the texts that were translated
+    output_bytes: int
+
+
+class Shard(NamedTuple):
+    """An input file, the output file of the same name, and its receipt."""
+
+    source: Path
+    target: Path
+    receipt: Path
+
+
+def find_shards(patterns: Sequence[str], output: Path) -> list[Shard]:
+    """The files that the patterns match, sorted by name.
+
+    Raises:
+        CorpusError: a pattern matches nothing, two files have one name, or an output would replace an input.
+    """
+    found: dict[str, Path] = {}
+    for pattern in patterns:
+        whole = Path(pattern).absolute()
+        paths = [
+            path for path in sorted(Path(whole.anchor).glob(str(whole.relative_to(whole.anchor)))) if path.is_file()
+        ]
+        if not paths:
+            raise CorpusError(f"{pattern}: no file matches.")
+        for path in paths:
+            known = found.setdefault(path.name, path)
+            if known.resolve() != path.resolve():
+                raise CorpusError(f"{known} and {path} have the same name; give one of them another --output.")
+            if path.resolve().parent == output.resolve():
+                raise CorpusError(f"{path} is in the output directory; write to another one.")
+    return [Shard(found[name], output / name, output / _RECEIPTS / f"{name}.json") for name in sorted(found)]
+
+
+def state(shard: Shard, work: Work) -> Literal["done", "changed", "new"]:
+    """Whether a shard is done; `changed` if it was, but its input or its output is another one now.
+
+    Raises:
+        CorpusError: it was made by another work.
+    """
+    receipt = _read_receipt(shard.receipt)
+    if receipt is None or not shard.target.exists():
+        return "new"
+    if receipt.work != work:
+        raise CorpusError(
+            f"{shard.target} was made by another work ({_difference(receipt.work, work)}); "
+            "write to another directory, or redo everything with --overwrite."
+        )
+    status = shard.source.stat()
+    if shard.target.stat().st_size != receipt.output_bytes or status.st_size != receipt.source_bytes:
+        return "changed"
+    if status.st_mtime_ns == receipt.source_mtime_ns or _sha256(shard.source) == receipt.source_sha256:
+        return "done"
+    return "changed"
+
+
+def write_receipt(shard: Shard, receipt: Receipt) -> None:
+    """Say that a shard is done; its output has its name already."""
+    with replacing(shard.receipt) as file:
+        file.write(json.dumps(asdict(receipt), indent=1, ensure_ascii=False).encode() + b"\n")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that gets its name, and is on the disk, once the block has ended well; without an end nobody sees it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_PARTIAL, dir=path.parent)
+    new = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fchmod(file.fileno(), 0o644)
+            os.fsync(file.fileno())
+        new.replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            new.unlink()
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+@contextmanager
+def sole_writer(output: Path) -> Iterator[None]:
+    """Hold the output directory against other runs, and clear it of what a killed one left half written.
+
+    Raises:
+        CorpusError: another run writes to it.
+    """
+    (output / _RECEIPTS).mkdir(parents=True, exist_ok=True)
+    with (output / ".lock").open("wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CorpusError(f"{output}: another run writes to it; wait for its end.") from None
+        _clear(output)
+        try:
+            yield
+        finally:
+            _clear(output)  # workers on other machines may have been killed, too
+
+
+def _clear(output: Path) -> None:
+    for directory in (output, output / _RECEIPTS):
+        for left in directory.glob(f".*{_PARTIAL}"):
+            left.unlink(missing_ok=True)
+
+
+def _read_receipt(path: Path) -> Receipt | None:
+    """None if there is none, or one that can't be read: the shard is then done again."""
+    try:
+        receipt: Receipt = decode_json(Receipt, json.loads(path.read_bytes()), "the receipt")
+    except (FileNotFoundError, ValueError):
+        return None
+    return receipt
+
+
+def _difference(before: Work, now: Work) -> str:
+    old, new = asdict(before), asdict(now)
+    return ", ".join(f"{name} {old[name]}, now {new[name]}" for name in old if old[name] != new[name])
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""The HTTP server: uvicorn with early refusals and graceful shutdown."""

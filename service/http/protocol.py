@@ -1,0 +1,137 @@
+"""uvicorn's HTTP/1.1 connection with limits on what a client may leave half done: time, header bytes, connections.
+
+A request's head has `header_seconds` from the connection's first moment (or from its own first byte, on a connection
+that was kept alive), its body `body_seconds` from the end of the head. More bytes don't extend either.
+"""
+
+import asyncio
+import http
+import sys
+from functools import partial
+from typing import Any, cast
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from service.api.schemas import Error
+from service.http.paired_writes import PairedWrites
+from service.observability.middleware import FACTS, REFUSED, REQUEST_ID, log_access, new_id
+from service.observability.request_context import Facts
+from service.settings import Settings
+
+# A refused client's bytes are read and dropped for so long: closing at once would reset the connection, and a client
+# that is still sending would never see why.
+_LINGER_S = 1.0
+
+
+def protocol(settings: Settings) -> type[asyncio.Protocol]:
+    """The connection class for uvicorn's `http` option."""
+
+    class Connection(LimitedConnection):
+        limits = settings
+
+    return Connection
+
+
+class LimitedConnection(H11Protocol):
+    """One connection. The hooks are asyncio's and uvicorn's own; what it adds is one timer."""
+
+    limits: Settings
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        """As uvicorn makes it."""
+        super().__init__(*arguments, **keywords)
+        self._phase: object = None  # the client's state that the timer is for
+        self._timer: asyncio.TimerHandle | None = None
+        self._refused = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Refuse a connection too many, else wait for a head."""
+        super().connection_made(cast(asyncio.Transport, PairedWrites(transport, self.loop)))
+        if len(self.connections) > 2 * self.limits.max_connections:
+            transport.abort()  # nor does it hold that many to tell them why
+        elif len(self.connections) > self.limits.max_connections:
+            self._refuse(503, f"The server has its {self.limits.max_connections} connections; retry in a moment.")
+        else:
+            self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the client."""
+        if not self._refused:
+            super().data_received(data)
+            self._watch()
+
+    def on_response_complete(self) -> None:
+        """The app has sent its reply."""
+        super().on_response_complete()
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The end."""
+        self._set_timer(None)
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Called by uvicorn while it handles what h11 raised."""
+        error = sys.exception()
+        if isinstance(error, h11.RemoteProtocolError) and error.error_status_hint == 431:
+            self._refuse(431, f"The headers are larger than {self.limits.max_header_bytes:,} bytes.")
+        else:
+            self._refuse(400, "This is no HTTP/1.1 request.")
+
+    def _watch(self) -> None:
+        """Set the timer to what the client owes now; in the same phase it runs on."""
+        phase: object = self.conn.their_state
+        if self._refused or (phase is h11.IDLE and self.timeout_keep_alive_task is not None):
+            phase = None  # between two requests uvicorn's own timer runs
+        if phase is self._phase:
+            return
+        if phase is h11.IDLE:
+            self._set_timer(self.limits.header_seconds, "The request's headers took too long.")
+        elif phase is h11.SEND_BODY:
+            self._set_timer(self.limits.body_seconds, "The request's body took too long.")
+        elif not self._refused:
+            self._set_timer(None)
+        self._phase = phase
+
+    def _set_timer(self, seconds: float | None, sentence: str = "") -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if seconds is None else self.loop.call_later(seconds, partial(self._refuse, 408, sentence))
+
+    def _refuse(self, status: int, sentence: str) -> None:
+        """Send an error unless a reply has begun, and close; the app, if it is at work, sees that the client left."""
+        self._refused = True
+        unanswered = self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE)
+        facts = Facts(new_id())
+        if self.cycle is not None and not self.cycle.response_complete:
+            scope: Any = self.scope
+            facts = scope.get(FACTS, facts)
+            if unanswered:
+                scope[REFUSED] = status  # the app goes on to send another, which nobody reads
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        elif unanswered:
+            log_access("-", "none", status, None, facts)  # no app has seen it
+        if self.transport.is_closing():
+            return
+        if unanswered:
+            self.transport.write(_reply(status, sentence, facts.id))
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._set_timer(None)
+        self._timer = self.loop.call_later(_LINGER_S, self.transport.abort)
+
+
+def _reply(status: int, sentence: str, request_id: str) -> bytes:
+    body = Error(error=sentence).model_dump_json().encode()
+    head = [
+        f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+        f"{REQUEST_ID}: {request_id}",
+        *(["Retry-After: 1"] if status == 503 else []),
+    ]
+    return "\r\n".join([*head, "", ""]).encode() + body

@@ -1,0 +1,1 @@
+"""Which models and configurations serve, and how an administrator changes that."""

@@ -1,0 +1,116 @@
+"""A canary: a configuration that takes a share of the requests, and what is learnt about it beside the active one."""
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from service.translation.translator import Translator
+
+LATENCIES_KEPT = 1000
+# How many of 100 unpinned requests are run on both sides, at most; canary requests beyond that are not compared.
+COMPARED_PERCENT = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What one configuration did for requests that pinned nothing since the canary began; latency of the last 1000."""
+
+    config: str
+    requests: int
+    mean_ms: float | None
+    p95_ms: float | None
+    model_bytes: int
+    peak_request_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Both sides, and of the texts that the canary answered, how many the active one answers in the same words."""
+
+    percent: float
+    active: Side
+    canary: Side
+    texts_compared: int
+    texts_equal: int
+    agreement: float | None
+
+
+@dataclass(eq=False, slots=True)
+class _Tally:
+    translator: Translator
+    requests: int = 0
+    peak_request_bytes: int = 0
+    latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES_KEPT))
+
+    def side(self) -> Side:
+        ranked = sorted(self.latencies_ms)
+        return Side(
+            config=self.translator.facts.config,
+            requests=self.requests,
+            mean_ms=round(sum(ranked) / len(ranked), 3) if ranked else None,
+            p95_ms=ranked[(95 * len(ranked) - 1) // 100] if ranked else None,
+            model_bytes=self.translator.model_bytes,
+            peak_request_bytes=self.peak_request_bytes,
+        )
+
+
+class Canary:
+    """The running tally of one canary. Thread-safe."""
+
+    def __init__(self, active: Translator, canary: Translator, percent: float) -> None:
+        """Nothing counted yet."""
+        self.name = canary.facts.config
+        self.percent = percent
+        self._lock = threading.Lock()
+        self._active, self._canary = _Tally(active), _Tally(canary)
+        self._share = self._compared = 0.0
+        self._texts_compared = self._texts_equal = 0
+
+    def takes_next(self) -> bool:
+        """Whether the next unpinned request is the canary's: exactly `percent` of any long run of them, evenly."""
+        with self._lock:
+            self._share += self.percent
+            if self._share < 100:
+                return False
+            self._share -= 100
+            return True
+
+    def count(self, config: str, latency_ms: float, request_bytes: int) -> None:
+        """An unpinned request was answered, by either side."""
+        with self._lock:
+            for tally in (self._active, self._canary):
+                if tally.translator.facts.config == config:
+                    tally.requests += 1
+                    tally.latencies_ms.append(latency_ms)
+                    tally.peak_request_bytes = max(tally.peak_request_bytes, request_bytes)
+
+    def wants_comparison(self, config: str) -> bool:
+        """Whether a request that this configuration has answered is to be run on the other side too."""
+        if config != self.name:
+            return False
+        with self._lock:
+            self._compared += min(1.0, COMPARED_PERCENT / self.percent)
+            if self._compared < 1:
+                return False
+            self._compared -= 1
+            return True
+
+    def compared(self, equal: Sequence[bool]) -> None:
+        """One entry a text: whether both sides said the same."""
+        with self._lock:
+            self._texts_compared += len(equal)
+            self._texts_equal += sum(equal)
+
+    def report(self) -> Report:
+        """What is known by now."""
+        with self._lock:
+            texts, equal = self._texts_compared, self._texts_equal
+            return Report(
+                percent=self.percent,
+                active=self._active.side(),
+                canary=self._canary.side(),
+                texts_compared=texts,
+                texts_equal=equal,
+                agreement=round(equal / texts, 4) if texts else None,
+            )

@@ -1,0 +1,151 @@
+"""The configurations of a model as an administrator sees them: what they cost, how good they are, which one fits."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from models.format.directory import (
+    Allocation,
+    Configuration,
+    ModelDirectory,
+    UnavailableConfiguration,
+    is_code,
+    matrix_bytes,
+)
+
+CUSTOM = "custom"  # explicit planes are named custom- and eight hex digits of what they resolve to
+BLEU_TO_WARN = 2.0
+
+
+class Choice(NamedTuple):
+    """A configuration to serve: the name that replies give it, and its planes. Equal names are equal allocations."""
+
+    name: str
+    allocation: Allocation
+
+
+class Block(NamedTuple):
+    """The paper's block of a model, or one layer of it; planes are the counts in use, most first."""
+
+    planes: list[int]
+    bytes: int
+
+
+def by_name(directory: ModelDirectory, name: str) -> Choice:
+    """The configuration that the directory names."""
+    allocation = directory.allocation(name)
+    directory.check(allocation)
+    return Choice(name, allocation)
+
+
+def by_planes(directory: ModelDirectory, planes: Mapping[str, int]) -> Choice:
+    """Explicit planes: globs over matrices or blocks, the last match wins."""
+    return custom(directory, directory.resolve(planes))
+
+
+def custom(directory: ModelDirectory, allocation: Allocation) -> Choice:
+    """An allocation that has no name of its own."""
+    directory.check(allocation)
+    digest = hashlib.sha256(repr(sorted(allocation.items())).encode()).hexdigest()
+    return Choice(f"{CUSTOM}-{digest[:8]}", allocation)
+
+
+def by_budget(directory: ModelDirectory, budget_bytes: int) -> Choice:
+    """The configuration of the best measured BLEU whose bytes fit; the largest where nothing was measured.
+
+    Raises:
+        UnavailableConfiguration: none fits; the sentence says the smallest.
+    """
+    usable = {
+        name: configuration
+        for name, configuration in directory.config.configurations.items()
+        if unavailable(directory, configuration) is None
+    }
+    fitting = {name: configuration for name, configuration in usable.items() if configuration.bytes <= budget_bytes}
+    if not fitting:
+        smallest = min(usable, key=lambda name: usable[name].bytes)
+        raise UnavailableConfiguration(
+            f"No configuration fits {budget_bytes} bytes; the smallest, {smallest}, takes {usable[smallest].bytes}."
+        )
+    best = max(fitting, key=lambda name: (_bleu_or_lowest(fitting[name].quality), fitting[name].bytes))
+    return by_name(directory, best)
+
+
+def unavailable(directory: ModelDirectory, configuration: Configuration) -> str | None:
+    """Why the directory can't serve the configuration; None if it can."""
+    try:
+        directory.check(configuration.allocation)
+    except UnavailableConfiguration as error:
+        return str(error)
+    return None
+
+
+def quality(directory: ModelDirectory, name: str) -> Mapping[str, Mapping[str, float]]:
+    """Measured quality by test set; empty for explicit planes and where nothing was measured."""
+    configuration = directory.config.configurations.get(name)
+    return configuration.quality if configuration else {}
+
+
+def warning(directory: ModelDirectory, name: str) -> str | None:
+    """A sentence if the configuration is known to be bad or isn't known at all."""
+    measured = bleu(quality(directory, name))
+    if measured is None:
+        return f"The quality of {name} has not been measured."
+    figures = {other: bleu(configuration.quality) for other, configuration in directory.config.configurations.items()}
+    best, best_bleu = max(
+        ((other, figure) for other, figure in figures.items() if figure is not None), key=lambda item: item[1]
+    )
+    if best_bleu - measured <= BLEU_TO_WARN:
+        return None
+    return f"{name} translates badly: {measured:.1f} BLEU measured, where {best} has {best_bleu:.1f}."
+
+
+def bleu(figures: Mapping[str, Mapping[str, float]]) -> float | None:
+    """Mean BLEU over the test sets; None if unmeasured."""
+    values = [metrics["bleu"] for metrics in figures.values() if "bleu" in metrics]
+    return sum(values) / len(values) if values else None
+
+
+def blocks(directory: ModelDirectory, allocation: Allocation) -> dict[str, tuple[Block, dict[int, Block]]]:
+    """Block -> (the whole block, its layers by number); all bytes together are the model's."""
+    cells: dict[tuple[str, int], tuple[set[int], int]] = {}
+
+    def add(tensor: str, planes: set[int], size: int) -> None:
+        key = _block_and_layer(tensor)
+        known_planes, known_size = cells.get(key, (set(), 0))
+        cells[key] = (known_planes | planes, known_size + size)
+
+    _, weights, tensors, _ = directory.mapped(allocation)
+    for name, matrix in weights.matrices.items():
+        segments = allocation[name]
+        size = matrix_bytes(segments, matrix.columns, weights.codes.group_size)
+        add(name, {segment.planes for segment in segments}, size)
+    for name, tensor in tensors.items():
+        if not is_code(name):
+            add(name, set(), tensor.nbytes)
+
+    result: dict[str, tuple[Block, dict[int, Block]]] = {}
+    for (block, layer), (planes, size) in cells.items():
+        whole, layers = result.get(block, (Block([], 0), {}))
+        whole = Block(sorted(planes.union(whole.planes), reverse=True), whole.bytes + size)
+        if layer >= 0:
+            layers[layer] = Block(sorted(planes, reverse=True), size)
+        result[block] = (whole, layers)
+    return result
+
+
+def _block_and_layer(tensor: str) -> tuple[str, int]:
+    """decoder.0.ffn.inner -> ("decoder.ffn", 0); what has no layer gets -1."""
+    parts = tensor.split(".")
+    if parts[0].endswith("embedding"):
+        return "embedding", -1
+    if parts[0] == "output":
+        return "output", -1
+    if parts[1] == "norm":  # the final norm of a pre-norm stack
+        return f"{parts[0]}.norm", -1
+    return f"{parts[0]}.{parts[2]}", int(parts[1])
+
+
+def _bleu_or_lowest(figures: Mapping[str, Mapping[str, float]]) -> float:
+    measured = bleu(figures)
+    return -1.0 if measured is None else measured

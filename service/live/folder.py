@@ -1,0 +1,92 @@
+"""The model directories that may be served, by name: those of a folder, or a single one."""
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from models.format.directory import ModelDirectory, ModelError, open_model
+from service.live.registry import UnknownModel
+from service.settings import Settings
+
+# As format.py has it. What begins with a dot is none: copies and new models are made under such names and renamed.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+_MOST_NAMED = 20  # in a sentence
+_log = logging.getLogger("sub3.models")
+
+
+class ModelFolder:
+    """Names of model directories, and why those that can't be served can't. A name from a client is only looked up."""
+
+    def __init__(self, paths: Callable[[], Mapping[str, Path]]) -> None:
+        """`paths`: what there is now, by name."""
+        self._paths = paths
+        self.faults: dict[str, str] = {}  # by name, of those that were to be served: a sentence
+
+    def names(self) -> list[str]:
+        """What there is now, in order."""
+        return sorted(self._paths())
+
+    def path(self, name: str) -> Path:
+        """Where a model is.
+
+        Raises:
+            UnknownModel: there is none of that name.
+        """
+        paths = self._paths()
+        if name not in paths:
+            raise UnknownModel(f"There is no model directory of that name; the models are {_listed(sorted(paths))}.")
+        return paths[name]
+
+    def open(self, name: str, *, verify: bool = True) -> ModelDirectory:
+        """A directory; its model has the directory's name, whatever it was called when it was made.
+
+        Raises:
+            UnknownModel: there is none of that name.
+            ModelError: it is bad.
+        """
+        directory = open_model(self.path(name), verify=verify)
+        return replace(directory, config=replace(directory.config, name=name))
+
+    def fault(self, name: str, sentence: str) -> None:
+        """Remember why a model is not served, and log it."""
+        self.faults[name] = sentence
+        _log.error("The model %s is not served: %s", name, sentence)
+
+
+def _listed(names: list[str]) -> str:
+    """Names for a sentence; not all of very many."""
+    if len(names) > _MOST_NAMED:
+        return f"{', '.join(names[:_MOST_NAMED])} and {len(names) - _MOST_NAMED} more"
+    return ", ".join(names) or "none"
+
+
+def open_models(settings: Settings) -> tuple[ModelFolder, list[ModelDirectory]]:
+    """The folder of the settings, and the directories that are to be served, as far as they are good.
+
+    Raises:
+        ModelError: none is.
+    """
+    if settings.model_directory is not None:
+        directory = open_model(settings.model_directory)
+        paths = {directory.config.name: directory.path}
+        return ModelFolder(lambda: paths), [directory]
+    folder = ModelFolder(lambda: _installed(settings.models_directory))
+    directories = []
+    for name in settings.served_names or folder.names():
+        try:
+            directories.append(folder.open(name))
+        except (ModelError, UnknownModel) as error:
+            folder.fault(name, str(error))
+    if not directories:
+        reasons = " ".join(folder.faults.values()) or "there is no model directory in it."
+        raise ModelError(f"{settings.models_directory}: no model can be served: {reasons}")
+    return folder, directories
+
+
+def _installed(folder: Path) -> dict[str, Path]:
+    try:
+        return {path.name: path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()}
+    except OSError as error:
+        raise ModelError(f"{folder}: the models can't be listed: {error.strerror}.") from None

@@ -1,0 +1,83 @@
+"""Feeds a canary's report: counts each request, and runs some of the canary's again on the active configuration."""
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from kernels.engine import CancelFlag, Cancelled
+from service.live.canary import Canary
+from service.live.registry import NotLive, NotReady, Registry, SwapTookTooLong, UnsupportedPair
+from service.observability.metrics import Cost
+from service.translation.translator import Options, Translation
+
+MAX_WAITING = 8  # requests to be compared; more are not
+MAX_CHARACTERS = 4000  # of a request; longer ones are not compared
+
+
+class Trials:
+    """Comparisons run after the reply, one at a time, in a thread that any other work goes before."""
+
+    def __init__(self, registry: Registry) -> None:
+        """No thread runs before the first comparison."""
+        self._registry = registry
+        self._thread = ThreadPoolExecutor(1, "compare", _yield_to_others)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._cancel = CancelFlag()
+
+    def answered(
+        self, texts: Sequence[str], options: Options, translations: Sequence[Translation], costs: Sequence[Cost]
+    ) -> None:
+        """Take note of a request that pinned nothing, by the cost of each model's part. Called on the event loop.
+
+        A translation by several models is counted for each, and not compared.
+        """
+        for cost in costs:
+            model = self._registry.models.get(cost.model.name)
+            if model is None or model.canary is None:  # it may have been removed meanwhile
+                continue
+            peak_bytes = cost.memory.workspace_peak_bytes + cost.memory.kv_cache_peak_bytes
+            model.canary.count(cost.model.config, cost.latency_ms.total, peak_bytes)
+            if len(costs) == 1:
+                self._maybe_compare(model.canary, texts, options, translations, cost)
+
+    def _maybe_compare(
+        self,
+        canary: Canary,
+        texts: Sequence[str],
+        options: Options,
+        translations: Sequence[Translation],
+        cost: Cost,
+    ) -> None:
+        small = sum(map(len, texts)) <= MAX_CHARACTERS and len(self._tasks) < MAX_WAITING
+        if small and canary.wants_comparison(cost.model.config):
+            answers = [translation.best.text for translation in translations]
+            task = asyncio.create_task(self._compare(canary, cost.model.name, texts, options, answers))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Give up what isn't compared yet; returns once nothing is leased any more."""
+        self._cancel.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self._thread.shutdown()
+
+    async def _compare(
+        self, canary: Canary, model: str, texts: Sequence[str], options: Options, answers: Sequence[str]
+    ) -> None:
+        active = canary.report().active.config
+        loop = asyncio.get_running_loop()
+        try:
+            async with self._registry.lease(options.source, options.target, active, model) as other:
+                again = await loop.run_in_executor(self._thread, other.translate, texts, options, self._cancel)
+        except (NotLive, NotReady, UnsupportedPair, SwapTookTooLong, Cancelled):
+            return  # the canary ended, or the server or the model does: nobody reads the report
+        canary.compared([mine == other.best.text for mine, other in zip(answers, again.translations, strict=True)])
+
+
+def _yield_to_others() -> None:
+    if sys.platform == "linux":  # elsewhere a thread has no niceness of its own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)

@@ -1,0 +1,1 @@
+"""Metrics, traces, logs and the per-request context that they share."""

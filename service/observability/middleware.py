@@ -1,0 +1,79 @@
+"""Middleware that gives each request an id, and tells of it when it has ended: by a log line, a count and a span."""
+
+import logging
+import re
+import secrets
+import time
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.observability.metrics import Metrics, milliseconds_since
+from service.observability.request_context import Facts, begin
+from service.observability.tracing import Tracing
+
+REQUEST_ID = "X-Request-Id"
+FACTS = "sub3.facts"  # in the ASGI scope, for the connection
+REFUSED = "sub3.refused"  # the status that the connection sent in the app's place
+_SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")  # goes into a log line and a header as it is
+_log = logging.getLogger("sub3.access")
+
+
+def new_id() -> str:
+    """128 random bits."""
+    return secrets.token_hex(16)
+
+
+class Observer:
+    """Sees every request; what it says of one is in Facts, its route template and its status."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing | None) -> None:
+        """`tracing`: None makes no spans."""
+        self._app, self._metrics, self._tracing = app, metrics, tracing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request, then tell of it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, started_ns = time.perf_counter(), time.time_ns()
+        headers = Headers(scope=scope)
+        sent = headers.get(REQUEST_ID, "")
+        facts = begin(sent if _SAFE_ID.fullmatch(sent) else new_id())
+        scope[FACTS] = facts
+        status = 500  # what the client gets when nothing was sent
+
+        async def identified(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID] = facts.id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, identified)
+        finally:
+            status = scope.get(REFUSED, status)
+            route = getattr(scope.get("route"), "path", "none")  # never the raw path: it may hold anything
+            self._metrics.requested(route, status)
+            log_access(scope["method"], route, status, milliseconds_since(started), facts)
+            if self._tracing is not None:
+                self._tracing.record(scope["method"], route, status, started_ns, headers, facts)
+
+
+def log_access(method: str, route: str, status: int, milliseconds: float | None, facts: Facts) -> None:
+    """One line; `record.fields` has the same as a dictionary for the JSON format."""
+    fields: dict[str, str | int | float | None] = {
+        "request_id": facts.id,
+        "method": method,
+        "route": route,
+        "status": status,
+        "ms": milliseconds,
+        "key": facts.key,
+        "texts": facts.texts,
+        "characters": facts.characters,
+        "configuration": ",".join(model.config for model in facts.cost.weights) if facts.cost else None,
+        "model": ",".join(model.name for model in facts.cost.weights) if facts.cost else None,
+    }
+    rest = " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
+    _log.info("%s", rest, extra={"fields": fields})

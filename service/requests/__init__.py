@@ -1,0 +1,1 @@
+"""What every dialect does with a request: detection, markup, pivoting, admission, deadlines."""

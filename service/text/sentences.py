@@ -1,0 +1,160 @@
+"""Text -> pieces to translate and pieces to copy. The pieces joined are the text, so nothing is lost between them."""
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import sentencex
+
+from service.text import placeholders
+from service.text.placeholders import Span
+
+# DeepL's three ways: a text is one sentence; line breaks and full stops end sentences; only full stops do. And: a line
+# is one sentence, which is the first of them for markup, where each run of text is a line.
+SplitSentences = Literal["0", "1", "nonewlines", "lines"]
+
+_CLAUSE_END = re.compile(r"[,;:.!?)\]–—…、，；：。！？](?=\s)|[、，；：。！？]|\s[–—-](?=\s)")
+_SPACE = re.compile(r"\s+")
+_PARAGRAPH_BREAK = re.compile(r"((?>\r\n|[\r\n])(?:[^\S\r\n]*+(?>\r\n|[\r\n]))+)")
+_COLUMN_BREAK = re.compile(r"(\t+ *| {3,})")  # cells of a table
+# Indentation, quotation marks of mail, bullets, numbers of lists, check boxes.
+_LINE_HEAD = re.compile(r"\s*(?:(?:[-*+•‣◦▪▫●○■□·>#–—]+|\(?\d{1,3}[.)]|\(?[a-zA-Z]\))\s+)*(?:\[[ xX]\]\s+)?")
+# A line of program text: by its end, or a definition, an assignment, a call, a return with nothing after it.
+_CODE_LINE = re.compile(
+    r"(?s:.*[{};])|(?:async )?(?:def|class|function|func|fn) \w+\([^()]*\).*:?|[\w.\[\]]+\s*[-+*/|&]?=\s*\S+"
+    r"|[\w.]+\([^()]*\)|return (?![a-zA-Z]+[.!?]?$)\S+"
+)
+_PROSE = re.compile(r"\b[^\W\d_]++,? [^\W\d_]++,? [^\W\d_]")
+# Emoji and their modifiers: symbols, joiners and other format characters, variation selectors, skin tones.
+_COPIED_CATEGORIES = frozenset({"So", "Cf", "Cc", "Cn"})
+_EMOJI_MODIFIERS = frozenset("\ufe0e\ufe0f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff")
+# A placeholder that is no part of the sentence: "%s: not found".
+_AFTER_HEAD = re.compile(r"\s*[:;,=.)\]–—-]+\s+|\s*\Z")
+
+
+class Piece(NamedTuple):
+    """A run of characters of a text, to be translated, but for the spans in `kept`, or copied as it is."""
+
+    text: str
+    translate: bool
+    kept: tuple[Span, ...] = ()
+
+
+def split(text: str, language: str, sentences: SplitSentences = "1") -> list[Piece]:
+    """Cut a text into sentences to translate and what stands around them and is copied.
+
+    That is line breaks, spaces, bullets, emoji, lines of code, sentences without a word.
+    """
+    pieces: list[Piece] = []
+    for line in _lines(text, sentences):
+        if not line.strip() or _is_code(line):
+            pieces.append(Piece(line, False))
+            continue
+        spans = placeholders.find(line)
+        head = _LINE_HEAD.match(line)
+        position = 0 if head is None or any(begin < head.end() for begin, _ in spans) else head.end()
+        if position:
+            pieces.append(Piece(line[:position], False))
+        for end in [len(line)] if sentences in ("0", "lines") else _sentence_ends(line, position, spans, language):
+            pieces += _edges(line, position, end, spans)
+            position = end
+    return pieces
+
+
+def halve(piece: Piece) -> list[Piece]:
+    """Cut an over-long sentence in two, near its middle: after a clause, else at a space, else in a word."""
+    sentence, spans = piece.text, piece.kept
+    middle = len(sentence) // 2
+    low, high = len(sentence) // 4, len(sentence) - len(sentence) // 4
+    clauses = [match.end() for match in _CLAUSE_END.finditer(sentence) if low <= match.end() <= high]
+    spaces = [match.end() for match in _SPACE.finditer(sentence) if match.start() > 0 and match.end() < len(sentence)]
+    inside = bytearray(len(sentence) + 1)  # 1 where a cut would go through what is kept
+    for begin, end in spans:
+        inside[begin + 1 : end] = b"\1" * (end - begin - 1)
+    for cuts in (clauses, spaces, [middle], [end for _, end in spans], [begin for begin, _ in spans]):
+        allowed = [cut for cut in cuts if 0 < cut < len(sentence) and not inside[cut]]
+        if allowed:
+            cut = min(allowed, key=lambda position: abs(position - middle))
+            return _edges(sentence, 0, cut, spans) + _edges(sentence, cut, len(sentence), spans)
+    return [Piece(sentence, False)]  # all of it is kept
+
+
+def cut_at_kept(piece: Piece) -> list[Piece]:
+    """A sentence as what is kept of it, to be copied, and what is between, to be translated by itself."""
+    pieces: list[Piece] = []
+    position = 0
+    for begin, end in piece.kept:
+        pieces += [*_edges(piece.text, position, begin, ()), Piece(piece.text[begin:end], False)]
+        position = end
+    return pieces + _edges(piece.text, position, len(piece.text), ())
+
+
+def _lines(text: str, sentences: SplitSentences) -> Iterator[str]:
+    """What is cut into sentences by itself; joined it is the text."""
+    if sentences == "0":
+        yield text
+    elif sentences == "nonewlines":
+        yield from _PARAGRAPH_BREAK.split(text)
+    else:
+        for line in text.splitlines(keepends=True):
+            yield from filter(None, _COLUMN_BREAK.split(line))
+
+
+def _is_code(line: str) -> bool:
+    line = line.strip()
+    return line.startswith("$ ") or (_CODE_LINE.fullmatch(line) is not None and _PROSE.search(line) is None)
+
+
+def _sentence_ends(line: str, begin: int, spans: Sequence[Span], language: str) -> list[int]:
+    # sentencex 1.0 panics on an initial followed by a space outside ASCII: it reads a copy with plain spaces of the
+    # same length, where no sentence ends in what is kept, and its sentences' lengths cut the true line
+    plain = [" " if character.isspace() else character for character in line]
+    for span_begin, span_end in spans:
+        plain[span_begin:span_end] = "x" * (span_end - span_begin)
+    ends, position = [], begin
+    for sentence in sentencex.segment(language, "".join(plain[begin:])):
+        position += len(sentence)
+        ends.append(position)
+    return [*ends, len(line)]
+
+
+def _edges(text: str, begin: int, end: int, spans: Sequence[Span]) -> list[Piece]:
+    """text[begin:end] as [copied start, core to translate, copied end]; all of it is copied if it holds no word."""
+    kept = [(b, e) for b, e in spans if begin <= b and e <= end]
+    first, last = begin, end
+    while first < last and _is_copied(text[first]):
+        first += 1
+    while first < last and _is_copied(text[last - 1]):
+        last -= 1
+    while kept and kept[0][0] == first and (after := _AFTER_HEAD.match(text, kept[0][1], last)):
+        first = after.end()
+        kept.pop(0)
+    while kept and kept[-1][1] == last:  # "Usage: %s"
+        before = kept[-1][0]
+        while first < before and text[before - 1].isspace():
+            before -= 1
+        if before == first or text[before - 1] not in ":=":
+            break
+        last = before
+        kept.pop()
+    kept = [(b - first, e - first) for b, e in kept if first <= b and e <= last]
+    core = text[first:last]
+    if not has_words(core, kept):
+        return [Piece(text[begin:end], False)] if begin < end else []
+    pieces = [Piece(text[begin:first], False), Piece(core, True, tuple(kept)), Piece(text[last:end], False)]
+    return [piece for piece in pieces if piece.text]
+
+
+def has_words(text: str, spans: Sequence[Span]) -> bool:
+    """Whether there is a letter outside of the spans."""
+    position = 0
+    for begin, end in spans:
+        if any(map(str.isalpha, text[position:begin])):
+            return True
+        position = end
+    return any(map(str.isalpha, text[position:]))
+
+
+def _is_copied(character: str) -> bool:
+    return character.isspace() or character in _EMOJI_MODIFIERS or unicodedata.category(character) in _COPIED_CATEGORIES

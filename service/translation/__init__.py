@@ -1,0 +1,1 @@
+"""Translate texts with one engine: tokenizer, in-flight batching, translator."""

@@ -1,0 +1,454 @@
+"""In-flight batching: sentences of all requests join the engine threads' running batches between two steps.
+
+A request's sentences are spread over the threads, each to the one with the fewest rows. Who gets the next place is the
+request with the fewest running sentences, among equals the one that has waited longest since its last place. A request
+that runs something already gets no more than half of a thread's rows and tokens; the other half is for those that run
+nothing yet, so a short request joins at the next step however long the documents are.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from kernels.engine import Engine, Interrupt, Sentence, SentenceResult, set_threads
+from service.live.memory import trim_heap
+from service.translation.batches import Batches, Turn
+
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)  # upper bounds of the histogram of sentences in a step
+LONGEST_RETRY_S = 60
+_MEMORY_S = 10.0  # the measured throughput is of about the last ten seconds of work
+_IDLE_S = 1.0  # without work, after which what batches and requests have freed goes back: 3 of 79 MB after 16 clients
+
+
+class QueueFull(Exception):
+    """No place to wait; carries the seconds after which a retry may find one."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        """`retry_after_s`: the time that the queue takes at the measured throughput, from 1 to 60."""
+        super().__init__(f"The server is at its limit; retry after {retry_after_s} s.")
+        self.retry_after_s = retry_after_s
+
+
+class SchedulerClosed(Exception):
+    """Work arrived after the shutdown began."""
+
+    def __init__(self) -> None:
+        """The sentence that the client reads."""
+        super().__init__("The server is shutting down; retry elsewhere or later.")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of the work; tokens are source tokens times rows, except those encoded."""
+
+    threads: int
+    batch_rows: int = 16  # hypotheses in a step of a thread
+    batch_tokens: int = 4096  # of the sentences in a thread
+    encode_tokens: int = 64  # source tokens encoded between two steps
+    queue_tokens: int = 65536  # waiting
+
+
+class Usage(NamedTuple):
+    """What a request took of the engine: the sums of its sentences' shares, and of bytes the most at a time."""
+
+    queue_ms: float  # until its first sentence joined
+    encode_ms: float
+    decode_ms: float
+    workspace_peak_bytes: int
+    kv_cache_peak_bytes: int
+
+
+@dataclass(slots=True)
+class Load:
+    """Where the scheduler stands, and its totals since the start."""
+
+    waiting_sentences: int = 0
+    waiting_tokens: int = 0
+    running_sentences: int = 0
+    steps: list[int] = field(default_factory=lambda: [0] * (len(BATCH_SIZES) + 1))  # by BATCH_SIZES, the rest last
+    step_sentences: int = 0  # sum over the steps
+    target_tokens: int = 0  # of best translations, eos counted
+    left_early: int = 0  # sentences of requests that were cancelled
+
+
+@dataclass(eq=False, slots=True)
+class _Seat:
+    """A sentence's place in a thread, from its assignment until it has left."""
+
+    job: "_Job"
+    index: int
+    key: int
+    worker: "_Worker"
+    rows: int
+    tokens: int
+    joined_at: float | None = None  # seconds of time.perf_counter
+
+
+class _Span(NamedTuple):
+    """A sentence that has ended, and when it was in its batch."""
+
+    joined_at: float
+    left_at: float
+    result: SentenceResult
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    """A request: its sentences from `assigned` on wait, those in `seats` run, those in `spans` have ended."""
+
+    engine: Engine
+    sentences: Sequence[Sentence]
+    ready: Callable[[int, SentenceResult], None]
+    loop: asyncio.AbstractEventLoop
+    left: asyncio.Future[None]  # no thread touches the request any more
+    submitted_at: float
+    assigned: int = 0
+    seats: set[_Seat] = field(default_factory=set)
+    spans: list[_Span] = field(default_factory=list)
+    cancelled: bool = False  # by its caller, who gets no more results
+    error: Exception | None = None
+
+
+@dataclass(eq=False, slots=True)
+class _Worker:
+    """An engine thread as the others see it; all but `interrupt` is guarded by the scheduler's lock."""
+
+    wake: threading.Condition
+    seats: dict[int, _Seat] = field(default_factory=dict)  # by key; those in `inbox` too
+    inbox: deque[_Seat] = field(default_factory=deque)  # to join
+    leaving: set[_Seat] = field(default_factory=set)  # to be removed
+    rows: int = 0
+    tokens: int = 0
+    interrupt: Interrupt = field(default_factory=Interrupt)
+
+    def call(self) -> None:
+        """Have the thread look at `inbox` and `leaving` after the step that it is taking."""
+        self.interrupt.set()
+        self.wake.notify()
+
+
+class Scheduler:
+    """Engine threads, the queue in front of them, and what runs in them."""
+
+    def __init__(self, limits: Limits) -> None:
+        """No thread runs before `start`."""
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._workers = [_Worker(threading.Condition(self._lock)) for _ in range(limits.threads)]
+        self._threads = [
+            threading.Thread(target=self._work, args=(worker,), name=f"translate-{number}")
+            for number, worker in enumerate(self._workers)
+        ]
+        self._keys = itertools.count()
+        self._jobs: set[_Job] = set()
+        # those with sentences to assign, by the number that they run, longest waiting first
+        self._queues: dict[int, dict[_Job, None]] = {}
+        self._load = Load()
+        self._closed = False
+        self._busy_s = self._done_tokens = 0.0  # of recent turns, older ones fading
+
+    def start(self) -> None:
+        """Start the threads; one that works alone has the others' cores for its loops."""
+        set_threads(self._limits.threads)
+        for thread in self._threads:
+            thread.start()
+
+    def load(self) -> Load:
+        """A copy of the figures."""
+        with self._lock:
+            return replace(self._load, steps=list(self._load.steps))
+
+    @contextmanager
+    def announced(self, tokens: int, *, is_begun: bool = False) -> Iterator[None]:
+        """Count tokens as waiting while the block makes their sentences. An empty queue takes a request of any size.
+
+        Args:
+            is_begun: they go on with a request that has had its place, so they have one.
+
+        Raises:
+            QueueFull: at once, if they have no place.
+            SchedulerClosed: after `close`.
+        """
+        with self._lock:
+            if self._closed:
+                raise SchedulerClosed
+            waiting = self._load.waiting_tokens
+            if not is_begun and waiting and waiting + tokens > self._limits.queue_tokens:
+                raise QueueFull(self._retry_after_s())
+            self._load.waiting_tokens += tokens
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._load.waiting_tokens -= tokens
+
+    async def run(
+        self, engine: Engine, sentences: Sequence[Sentence], ready: Callable[[int, SentenceResult], None]
+    ) -> Usage:
+        """Translate sentences that were `announced`; `ready` gets each with its number, on this event loop.
+
+        When the caller is cancelled, its sentences leave at the next step. In any case this returns only once no
+        thread touches the engine for it any more: what the caller holds may be released.
+
+        Raises:
+            SchedulerClosed: after `close`.
+            EngineError: as the engine failed.
+        """
+        if not sentences:
+            return Usage(0.0, 0.0, 0.0, 0, 0)
+        loop = asyncio.get_running_loop()
+        job = _Job(engine, sentences, ready, loop, loop.create_future(), time.perf_counter())
+        with self._lock:
+            if self._closed:
+                raise SchedulerClosed
+            self._jobs.add(job)
+            self._load.waiting_sentences += len(sentences)
+            self._load.waiting_tokens += sum(map(_tokens, sentences))
+            self._enqueue(job)
+            self._assign()
+        try:
+            await asyncio.wait((job.left,))
+        except asyncio.CancelledError:
+            self._cancel(job)
+            while not job.left.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait((job.left,))
+            raise
+        if job.error is not None:
+            raise job.error
+        return _usage(job)
+
+    def close(self) -> None:
+        """Refuse what comes, finish what there is, and wait for the threads."""
+        with self._lock:
+            self._closed = True
+            for worker in self._workers:
+                worker.wake.notify()
+        for thread in self._threads:
+            if thread.ident is not None:  # it was started
+                thread.join()
+
+    def _work(self, worker: _Worker) -> None:
+        """A thread's life."""
+        batches = Batches()
+
+        def is_called() -> bool:
+            return bool(worker.seats) or (self._closed and not self._jobs)
+
+        while True:
+            with self._lock:
+                is_idle = not worker.wake.wait_for(is_called, _IDLE_S)
+            if is_idle:
+                trim_heap()  # without the lock, for which the others and the event loop would wait
+            with self._lock:
+                worker.wake.wait_for(is_called)
+                if not worker.seats:
+                    return
+                leaving = list(worker.leaving)
+                worker.leaving.clear()
+                joining = [] if leaving else self._joining(worker)
+                if not worker.inbox:  # else steps and encoding alternate until everyone has joined
+                    worker.interrupt.clear()
+            started = time.perf_counter()
+            if leaving:  # told at once: steps may go on for a while
+                batches.remove(seat.key for seat in leaving)
+                self._account(worker, leaving, Turn({}, {}, []), started)
+                continue
+            by_engine: dict[Engine, dict[int, Sentence]] = {}
+            for seat in joining:
+                by_engine.setdefault(seat.job.engine, {})[seat.key] = seat.job.sentences[seat.index]
+            turn = batches.turn(by_engine, worker.interrupt)
+            self._account(worker, [], turn, started)
+
+    def _joining(self, worker: _Worker) -> list[_Seat]:
+        """The next of the inbox, as many as may be encoded between two steps, but one."""
+        joining: list[_Seat] = []
+        tokens, now = 0, time.perf_counter()
+        while worker.inbox:
+            seat = worker.inbox[0]
+            tokens += len(seat.job.sentences[seat.index].ids)
+            if joining and tokens > self._limits.encode_tokens:
+                break
+            worker.inbox.popleft()
+            seat.joined_at = now
+            self._load.waiting_sentences -= 1
+            self._load.waiting_tokens -= seat.tokens
+            self._load.running_sentences += 1
+            joining.append(seat)
+        return joining
+
+    def _account(self, worker: _Worker, leaving: list[_Seat], turn: Turn, started: float) -> None:
+        """Free the seats of those that left, early or in a turn, give them to others, and tell the requests."""
+        now = time.perf_counter()
+        news: dict[_Job, list[tuple[int, SentenceResult]]] = {seat.job: [] for seat in leaving}
+        with self._lock:
+            self._load.running_sentences -= len(leaving) + len(turn.results) + len(turn.failures)
+            self._load.left_early += len(leaving)
+            done_tokens = 0
+            for seat in leaving:
+                self._free(seat)
+            for key, result in turn.results.items():
+                seat = worker.seats[key]
+                self._free(seat)
+                done_tokens += seat.tokens
+                if result.hypotheses:
+                    self._load.target_tokens += len(result.hypotheses[0].ids) + 1
+                assert seat.joined_at is not None
+                seat.job.spans.append(_Span(seat.joined_at, now, result))
+                news.setdefault(seat.job, []).append((seat.index, result))
+            for key, error in turn.failures.items():
+                seat = worker.seats[key]
+                self._free(seat)
+                news.setdefault(seat.job, [])
+                self._withdraw(seat.job, error)
+            for run in turn.runs:
+                self._count(run.steps, run.sentences)
+            self._measure(now - started, done_tokens)
+            self._assign()
+            for job, results in news.items():  # with the lock: the thread that finishes a request tells it last
+                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                    job.loop.call_soon_threadsafe(self._deliver, job, results, self._finish(job))
+
+    def _deliver(self, job: _Job, results: list[tuple[int, SentenceResult]], finished: bool) -> None:
+        """On the event loop: hand results over."""
+        try:
+            for index, result in results:
+                if not job.cancelled:
+                    job.ready(index, result)
+        except Exception as error:  # the caller's
+            self._cancel(job, error)
+        if finished and not job.left.done():
+            job.left.set_result(None)
+
+    def _cancel(self, job: _Job, error: Exception | None = None) -> None:
+        """On the event loop: the caller wants nothing more."""
+        job.cancelled = True
+        with self._lock:
+            self._withdraw(job, error)
+            finished = self._finish(job)
+        if finished and not job.left.done():
+            job.left.set_result(None)
+
+    # All below: with the lock held.
+
+    def _withdraw(self, job: _Job, error: Exception | None) -> None:
+        """Nothing more of a request begins, and what runs leaves at the next step."""
+        job.error = job.error or error
+        waiting = job.sentences[job.assigned :]
+        self._load.waiting_sentences -= len(waiting)
+        self._load.waiting_tokens -= sum(map(_tokens, waiting))
+        self._load.left_early += len(waiting)
+        self._dequeue(job)
+        job.assigned = len(job.sentences)
+        for seat in list(job.seats):
+            if seat.joined_at is None:
+                seat.worker.inbox.remove(seat)
+                self._load.waiting_sentences -= 1
+                self._load.waiting_tokens -= seat.tokens
+                self._load.left_early += 1
+                self._free(seat)
+            else:
+                seat.worker.leaving.add(seat)
+                seat.worker.call()
+
+    def _finish(self, job: _Job) -> bool:
+        """Whether a request has no sentence left; true once."""
+        if job.seats or job.assigned < len(job.sentences) or job not in self._jobs:
+            return False
+        self._jobs.remove(job)
+        if self._closed and not self._jobs:
+            for worker in self._workers:
+                worker.wake.notify()
+        return True
+
+    def _enqueue(self, job: _Job) -> None:
+        if job.assigned < len(job.sentences):
+            self._queues.setdefault(len(job.seats), {})[job] = None
+
+    def _dequeue(self, job: _Job) -> None:
+        queue = self._queues.get(len(job.seats), {})
+        queue.pop(job, None)
+        if not queue:
+            self._queues.pop(len(job.seats), None)
+
+    def _assign(self) -> None:
+        """Give places to those that wait, as long as the next in order fits somewhere."""
+        while self._queues:
+            job = next(iter(self._queues[min(self._queues)]))
+            worker = min(self._workers, key=lambda worker: worker.rows)
+            sentence = job.sentences[job.assigned]
+            rows, tokens = sentence.rows, _tokens(sentence)
+            share = 2 if job.seats else 1
+            fits = (
+                share * (worker.rows + rows) <= self._limits.batch_rows
+                and share * (worker.tokens + tokens) <= self._limits.batch_tokens
+            )
+            if worker.seats and not fits:
+                return
+            self._dequeue(job)
+            seat = _Seat(job, job.assigned, next(self._keys), worker, rows, tokens)
+            worker.seats[seat.key] = seat
+            worker.rows += rows
+            worker.tokens += tokens
+            worker.inbox.append(seat)
+            worker.call()
+            job.seats.add(seat)
+            job.assigned += 1
+            self._enqueue(job)
+
+    def _free(self, seat: _Seat) -> None:
+        self._dequeue(seat.job)
+        seat.job.seats.discard(seat)
+        self._enqueue(seat.job)
+        worker = seat.worker
+        del worker.seats[seat.key]
+        worker.leaving.discard(seat)
+        worker.rows -= seat.rows
+        worker.tokens -= seat.tokens
+
+    def _count(self, steps: int, sentences: int) -> None:
+        bucket = next((n for n, bound in enumerate(BATCH_SIZES) if sentences <= bound), len(BATCH_SIZES))
+        self._load.steps[bucket] += steps
+        self._load.step_sentences += steps * sentences
+
+    def _measure(self, busy_s: float, tokens: int) -> None:
+        faded = math.exp(-busy_s / _MEMORY_S)
+        self._busy_s = faded * self._busy_s + busy_s
+        self._done_tokens = faded * self._done_tokens + tokens
+
+    def _retry_after_s(self) -> int:
+        if not self._done_tokens:
+            return 1
+        wait_s = self._load.waiting_tokens * self._busy_s / (self._done_tokens * len(self._workers))
+        return min(max(1, math.ceil(wait_s)), LONGEST_RETRY_S)
+
+
+def _tokens(sentence: Sentence) -> int:
+    return len(sentence.ids) * sentence.rows
+
+
+def _usage(job: _Job) -> Usage:
+    """Sums over the sentences; bytes count from a sentence's joining to its leaving, at its own peak."""
+    results = [span.result for span in job.spans]
+    events = [(span.joined_at, 1, span.result) for span in job.spans]
+    events += [(span.left_at, -1, span.result) for span in job.spans]
+    workspace = kv_cache = workspace_peak = kv_cache_peak = 0
+    for _, sign, result in sorted(events, key=lambda event: event[:2]):
+        workspace += sign * result.workspace_peak_bytes
+        kv_cache += sign * result.kv_cache_peak_bytes
+        workspace_peak, kv_cache_peak = max(workspace_peak, workspace), max(kv_cache_peak, kv_cache)
+    return Usage(
+        1e3 * (min(span.joined_at for span in job.spans) - job.submitted_at),
+        sum(result.encode_ms for result in results),
+        sum(result.decode_ms for result in results),
+        workspace_peak,
+        kv_cache_peak,
+    )

@@ -1,0 +1,285 @@
+"""Marian directories: the same logits as transformers, and refusals by name."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import MarianConfig, MarianMTModel, PegasusConfig, PegasusForConditionalGeneration
+
+from models.marian.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+from models.marian.transformer import Transformer
+
+SETTINGS = {
+    "d_model": 48,
+    "encoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "encoder_ffn_dim": 80,
+    "decoder_layers": 1,
+    "decoder_attention_heads": 2,
+    "decoder_ffn_dim": 72,
+    "max_position_embeddings": 64,
+    "scale_embedding": True,
+    "activation_function": "swish",
+    "init_std": 0.2,
+    "eos_token_id": 0,
+    "forced_eos_token_id": 0,
+}
+
+
+def save_marian(path: Path, pieces, spm: bytes, *, target_pieces=None, pre_norm: bool = False, **changes):
+    """A random model as transformers writes it; returns the model."""
+    pad = len(pieces) - 1
+    settings = SETTINGS | {"vocab_size": len(pieces), "pad_token_id": pad, "decoder_start_token_id": pad} | changes
+    if target_pieces is not None:
+        settings |= {"share_encoder_decoder_embeddings": False, "decoder_vocab_size": len(target_pieces)}
+    torch.manual_seed(1)
+    if pre_norm:  # Pegasus is Marian's Transformer with the norms before, and so the reference for Marian's pre-norm
+        model = PegasusForConditionalGeneration(PegasusConfig(**settings))
+    else:
+        model = MarianMTModel(MarianConfig(**settings))
+    with torch.no_grad():
+        for name, tensor in model.named_parameters():
+            if "embed_positions" not in name:
+                tensor.add_(0.1 * torch.randn_like(tensor))
+        model.final_logits_bias.normal_()
+    model.eval().save_pretrained(path)
+    if pre_norm:
+        edit(path, model_type="marian", normalize_before=True, architectures=["MarianMTModel"])
+    (path / "vocab.json").write_text(json.dumps({piece: n for n, piece in enumerate(pieces)}))
+    if target_pieces is not None:
+        (path / "target_vocab.json").write_text(json.dumps({piece: n for n, piece in enumerate(target_pieces)}))
+    for name in ("source.spm", "target.spm"):
+        (path / name).write_bytes(spm)
+    (path / "tokenizer_config.json").write_text(json.dumps({"source_lang": "en", "target_lang": "de"}))
+    return model
+
+
+def edit(path: Path, name: str = "config.json", **changes) -> None:
+    document = json.loads((path / name).read_text()) | changes
+    (path / name).write_text(json.dumps({key: value for key, value in document.items() if value is not ...}))
+
+
+@pytest.fixture
+def marian_dir(tmp_path, pieces, spm) -> Path:
+    save_marian(tmp_path / "marian", pieces, spm)
+    return tmp_path / "marian"
+
+
+def assert_same_logits(path: Path, reference, bound: float = 1e-4) -> None:
+    """Random ids, two of three sources padded: real positions of the logits agree."""
+    checkpoint = read_checkpoint(path)
+    model = Transformer.from_tensors(checkpoint.architecture, checkpoint.tensors)
+    architecture, ids = checkpoint.architecture, checkpoint.ids
+    torch.manual_seed(2)
+    source = torch.randint(architecture.source_vocab_size - 1, (3, 17))
+    target = torch.randint(architecture.target_vocab_size - 1, (3, 12))
+    target[:, 0] = ids.decoder_start
+    mask = torch.ones(3, 17, dtype=torch.bool)
+    mask[1, 9:] = mask[2, 1:] = False
+    with torch.no_grad():
+        mine = model(source, target, mask)
+        theirs = reference(input_ids=source, attention_mask=mask.long(), decoder_input_ids=target).logits
+    assert theirs.std() > 0.05
+    assert (mine - theirs).abs().max() < bound
+
+
+VARIATIONS = {
+    "swish": {},
+    "relu": {"activation_function": "relu"},
+    "gelu": {"activation_function": "gelu"},
+    "unscaled": {"scale_embedding": False},
+    "wide": {"d_model": 64, "encoder_layers": 1, "decoder_layers": 3, "decoder_attention_heads": 8},
+    "pre-norm": {"pre_norm": True},
+    "pre-norm relu": {"pre_norm": True, "activation_function": "relu"},
+}
+
+
+@pytest.mark.parametrize("variation", VARIATIONS)
+def test_same_logits_as_transformers(tmp_path, pieces, spm, variation):
+    reference = save_marian(tmp_path / "m", pieces, spm, **VARIATIONS[variation])
+    assert_same_logits(tmp_path / "m", reference)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_separate_vocabularies(tmp_path, pieces, spm, tied):
+    target = tuple(piece for piece in pieces if piece not in pieces[10:15])
+    reference = save_marian(
+        tmp_path / "m",
+        pieces,
+        spm,
+        target_pieces=target,
+        tie_word_embeddings=tied,
+        pad_token_id=len(target) - 1,
+        decoder_start_token_id=len(target) - 1,
+    )
+    checkpoint = read_checkpoint(tmp_path / "m")
+    assert (checkpoint.source_pieces, checkpoint.target_pieces) == (pieces, target)
+    assert ("output" in checkpoint.tensors) is not tied
+    assert_same_logits(tmp_path / "m", reference)
+
+
+def test_the_trained_checkpoint(checkpoint_dir):
+    reference = MarianMTModel.from_pretrained(checkpoint_dir).eval()
+    assert_same_logits(checkpoint_dir, reference)
+
+
+def test_greedy_as_transformers_generates(checkpoint_dir):
+    checkpoint = read_checkpoint(checkpoint_dir)
+    model = Transformer.from_tensors(checkpoint.architecture, checkpoint.tensors)
+    reference = MarianMTModel.from_pretrained(checkpoint_dir).eval()
+    ids = checkpoint.ids
+    generator = torch.Generator().manual_seed(3)
+    sources = [[*torch.randint(3, 2000, (n,), generator=generator).tolist(), ids.eos] for n in (3, 11, 7, 1)]
+    mine = model.greedy(sources, ids, [30] * len(sources))
+    for source, tokens in zip(sources, mine, strict=True):
+        theirs = reference.generate(torch.tensor([source]), num_beams=1, do_sample=False, max_length=31)[0].tolist()[1:]
+        # transformers forces eos at max_length
+        assert tokens[:29] == [token for token in theirs if token != ids.eos][:29]
+
+
+def test_an_imported_directory_is_the_same_checkpoint(tmp_path, marian_dir):
+    marian = read_checkpoint(marian_dir)
+    write_checkpoint(marian, tmp_path / "ours")
+    ours = read_checkpoint(tmp_path / "ours")
+    assert ours.tensors.keys() == marian.tensors.keys()
+    assert all(torch.equal(ours.tensors[name], marian.tensors[name]) for name in marian.tensors)
+    fields = [name for name in vars(marian) if name != "tensors"]
+    assert {name: getattr(ours, name) for name in fields} == {name: getattr(marian, name) for name in fields}
+    with pytest.raises(CheckpointError, match="exists already"):
+        write_checkpoint(marian, tmp_path / "ours")
+
+
+def test_half_precision_and_pickled_weights(tmp_path, marian_dir):
+    tensors = load_file(marian_dir / "model.safetensors")
+    (marian_dir / "model.safetensors").unlink()
+    torch.save({name: tensor.half() for name, tensor in tensors.items()}, marian_dir / "pytorch_model.bin")
+    checkpoint = read_checkpoint(marian_dir)
+    expected = tensors["model.encoder.layers.0.fc1.weight"].half().float()
+    assert torch.equal(checkpoint.tensors["encoder.0.ffn.inner"], expected)
+
+
+class _Harmful:
+    def __reduce__(self):
+        return (Path.touch, (Path("touched-by-pickle"),))
+
+
+def test_a_pickle_that_runs_code_is_refused(marian_dir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (marian_dir / "model.safetensors").unlink()
+    torch.save({"model.shared.weight": _Harmful()}, marian_dir / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin: the weights can't be read"):
+        read_checkpoint(marian_dir)
+    assert not (tmp_path / "touched-by-pickle").exists()
+
+
+def test_target_tokens_come_from_the_vocabulary(tmp_path, pieces, spm):
+    multilingual = (*pieces[:-1], ">>deu<<", ">>nld<<", "<pad>")
+    save_marian(tmp_path / "m", multilingual, spm)
+    checkpoint = read_checkpoint(tmp_path / "m")
+    assert checkpoint.target_tokens == {"deu": ">>deu<<", "nld": ">>nld<<"}
+    assert checkpoint.target_languages == ("deu", "nld")
+
+
+def test_the_languages_of_a_published_name(tmp_path, marian_dir):
+    (marian_dir / "tokenizer_config.json").unlink()
+    with pytest.raises(CheckpointError, match="source_lang and target_lang"):
+        read_checkpoint(marian_dir)
+    named = Path(shutil.copytree(marian_dir, tmp_path / "opus-mt-en-fr"))
+    assert read_checkpoint(named).target_languages == ("fr",)
+
+
+def test_suppressed_tokens(marian_dir, pieces):
+    (marian_dir / "generation_config.json").write_text(json.dumps({"bad_words_ids": [[5]], "suppress_tokens": [7]}))
+    assert read_checkpoint(marian_dir).ids.suppressed == (5, 7, len(pieces) - 1)
+    (marian_dir / "generation_config.json").write_text(json.dumps({"bad_words_ids": [[5, 6]]}))
+    with pytest.raises(CheckpointError, match="a sequence of 2 tokens"):
+        read_checkpoint(marian_dir)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"model_type": "t5"}, "model_type is 't5'"),
+        ({"activation_function": "tanh"}, "activation_function is 'tanh'"),
+        ({"static_position_embeddings": False}, "learned positions"),
+        ({"normalize_embedding": True}, "layer norm on the embeddings"),
+        ({"d_model": ...}, "the field d_model is missing"),
+        ({"d_model": "48"}, "d_model must be a whole number"),
+        ({"encoder_attention_heads": 5}, "which encoder_heads must divide"),
+        ({"encoder_layers": 0}, "architecture.encoder_layers is 0"),
+        ({"encoder_layers": 1}, "'model.encoder.layers.1.fc1.bias' has no place"),
+        ({"decoder_layers": 2}, "is missing"),
+        ({"decoder_ffn_dim": 99}, "'model.decoder.layers.0.fc1.weight' is [72, 48], not [99, 48]"),
+        ({"normalize_before": True}, "'model.encoder.layer_norm.weight' is missing"),
+        ({"vocab_size": 70}, "'model.shared.weight' is [60, 48], not [70, 48]"),
+        ({"vocab_size": 50}, "outside the 50 rows"),
+        ({"decoder_start_token_id": 60}, "decoder_start_token_id is 60"),
+        ({"tie_word_embeddings": "yes"}, "tie_word_embeddings must be true or false"),
+    ],
+)
+def test_what_can_not_be_represented_is_refused_by_name(marian_dir, changes, sentence):
+    edit(marian_dir, **changes)
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(marian_dir)
+    assert sentence in str(caught.value)
+    assert str(caught.value).endswith(".")
+
+
+def _with_tensor(path: Path, name: str, tensor: torch.Tensor | None) -> None:
+    tensors = load_file(path / "model.safetensors")
+    tensors.pop(name, None)
+    if tensor is not None:
+        tensors[name] = tensor
+    save_file(tensors, path / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "sentence"),
+    [
+        (
+            "model.encoder.layernorm_embedding.weight",
+            torch.ones(48),
+            "'model.encoder.layernorm_embedding.weight' has no",
+        ),
+        ("model.encoder.embed_positions.weight", torch.randn(64, 48), "learned positions"),
+        ("model.decoder.layers.0.fc1.bias", None, "'model.decoder.layers.0.fc1.bias' is missing"),
+        ("lm_head.weight", torch.ones(60, 48), "'lm_head.weight' differs from the tensor"),
+        ("model.encoder.layers.0.fc1.bias", torch.full((80,), float("nan")), "not finite"),
+        ("model.encoder.layers.0.fc1.bias", torch.ones(80, dtype=torch.int32), "not a tensor of floating-point"),
+    ],
+)
+def test_unexpected_tensors_are_refused_by_name(marian_dir, name, tensor, sentence):
+    _with_tensor(marian_dir, name, tensor)
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(marian_dir)
+    assert sentence in str(caught.value)
+
+
+def test_stored_sinusoids_are_accepted(tmp_path, pieces, spm):
+    reference = save_marian(tmp_path / "m", pieces, spm)
+    for side in ("encoder", "decoder"):
+        table = getattr(reference.model, side).embed_positions.weight.detach().clone()
+        _with_tensor(tmp_path / "m", f"model.{side}.embed_positions.weight", table)
+    assert_same_logits(tmp_path / "m", reference)
+
+
+@pytest.mark.parametrize("name", ["config.json", "vocab.json", "source.spm", "target.spm", "model.safetensors"])
+def test_a_missing_file_is_named(marian_dir, name):
+    (marian_dir / name).unlink()
+    with pytest.raises(CheckpointError, match=name.replace(".", r"\.")):
+        read_checkpoint(marian_dir)
+
+
+def test_two_pieces_of_one_id_are_refused(marian_dir, pieces):
+    edit(marian_dir, "vocab.json", **{pieces[5]: 6})
+    with pytest.raises(CheckpointError, match="have the same id 6"):
+        read_checkpoint(marian_dir)
+
+
+def test_spoilt_weights_are_refused(marian_dir):
+    (marian_dir / "model.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(CheckpointError, match="the weights can't be read"):
+        read_checkpoint(marian_dir)

@@ -1,0 +1,715 @@
+"""Training and retraining of tiny models: they learn, resume to the same bits, and end in what the engine computes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from models.__main__ import main
+from models.codes.bcq import specialised
+from models.codes.bit_config import find_config
+from models.format.directory import Ids, open_model
+from models.marian.checkpoint import read_checkpoint, write_checkpoint, write_marian
+from models.marian.transformer import Transformer
+from models.quantize.export import sort_rows, word_counts
+from models.text.lines import DataError
+from models.train.dataset import Batches, Corpus, Encoder, Part, Side, Source, read_corpus
+from models.train.full_precision import reversed_checkpoint, train_recipe
+from models.train.loop import Log, TrainingError, _Run, label_loss, rate
+from models.train.recipe import RECIPES, RecipeError, RetrainRecipe, Schedule, TrainRecipe, read_recipe
+from models.train.retrain import Retraining, Target, divergence, retrain_recipe
+from models.train.warm_start import begin_with
+from tests.models.conftest import sentences
+from tests.models.quantize.test_export import dequantize
+
+COMMON = """
+description = "a toy"
+label_smoothing = 0.1
+[init]
+checkpoint = "checkpoint/tiny"
+[batches]
+tokens = 200
+lengths = [8, 12, 16, 24, 40]
+[validation]
+set = "valid/toy"
+sentences = 20
+bleu_sentences = 3
+every_tokens = 4000
+[run]
+threads = 1
+log_steps = 5
+[[sources]]
+name = "toy"
+licence = "none"
+"""
+TRAIN = (
+    COMMON
+    + """
+[optimizer]
+ema = 0.9
+[schedule]
+tokens = 8000
+warmup_tokens = 200
+rate = 3e-3
+"""
+)
+RETRAIN = (
+    """
+distillation = 0.5
+"""
+    + COMMON
+    + """
+[optimizer]
+ema = 0.9
+[codes]
+config = "paper-2.5"
+method = "ste"
+text = ["toy"]
+[[phases]]
+name = "embedding"
+code = ["*embedding"]
+schedule = { tokens = 3000, warmup_tokens = 100, rate = 2e-3 }
+[[phases]]
+name = "rest"
+code = ["*"]
+schedule = { tokens = 4000, warmup_tokens = 100, rate = 2e-3 }
+"""
+)
+
+
+@pytest.fixture
+def shared(tmp_path, tiny_checkpoint) -> Path:
+    """A corpus whose translation repeats its source, and the tiny model."""
+    root = tmp_path / "shared"
+    for name in ("checkpoint", "corpus/train", "corpus/valid"):
+        (root / name).mkdir(parents=True)
+    write_checkpoint(tiny_checkpoint, root / "checkpoint/tiny")
+    lines = sentences(400, 1)
+    source = root / "corpus/train/toy.tsv"
+    source.write_text("".join(f"{a}\t{a}\n" for a in lines[20:]), encoding="utf-8")
+    _compress(source)
+    for language in ("en", "de"):
+        (root / f"corpus/valid/toy.{language}").write_text("".join(f"{a}\n" for a in lines[:20]), encoding="utf-8")
+    return root
+
+
+def _compress(path: Path) -> None:
+    import lzma
+
+    with lzma.open(path.with_suffix(".tsv.xz"), "wb") as file:
+        file.write(path.read_bytes())
+    path.unlink()
+
+
+def written(tmp_path: Path, text: str, name: str = "toy") -> str:
+    path = tmp_path / f"{name}.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def log(out: Path, kind: str) -> list[dict]:
+    return [line for line in map(json.loads, (out / "log.jsonl").read_text().splitlines()) if line["kind"] == kind]
+
+
+def state(out: Path) -> tuple[dict[str, torch.Tensor], dict]:
+    (path,) = out.glob("state-*")
+    return load_file(path / "tensors.safetensors"), json.loads((path / "state.json").read_text())
+
+
+def assert_same_state(a: Path, b: Path) -> None:
+    (tensors_a, numbers_a), (tensors_b, numbers_b) = state(a), state(b)
+    assert numbers_a == numbers_b
+    assert tensors_a.keys() == tensors_b.keys()
+    for name, tensor in tensors_a.items():
+        assert torch.equal(tensor, tensors_b[name]), name
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+def test_training_learns_and_writes_a_marian_directory(tmp_path, shared, capsys):
+    from transformers import MarianMTModel
+
+    out = tmp_path / "run"
+    assert main(["train", written(tmp_path, TRAIN), "--shared", str(shared), "--out", str(out)]) == 0
+    losses = [line["loss"] for line in log(out, "training")]
+    assert losses[-1] < losses[0] - 0.5
+    measured = log(out, "validation")
+    assert measured[-1]["loss"] < measured[0]["loss"]
+    assert {"bleu", "tokens", "version"} <= measured[0].keys()
+    assert (out / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert [p.name for p in out.glob(".*")] == []
+    # what was written is the average that was measured, and transformers reads it
+    trained = read_checkpoint(out / "model")
+    average = {name[8:]: t for name, t in state(out)[0].items() if name.startswith("average/")}
+    assert all(torch.equal(trained.tensors[name], tensor) for name, tensor in average.items())
+    ours = Transformer.from_tensors(trained.architecture, trained.tensors)
+    theirs = MarianMTModel.from_pretrained(out / "model").eval()
+    source, target = torch.tensor([[5, 9, 12, 40, 0]]), torch.tensor([[trained.ids.decoder_start, 7, 8, 20]])
+    with torch.no_grad():
+        expected = theirs(input_ids=source, decoder_input_ids=target).logits
+        assert torch.allclose(ours(source, target), expected, atol=1e-4)
+    assert main(["quantize", str(out / "model"), str(tmp_path / "coded"), "--config", "flat-4"]) == 0
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+@pytest.mark.parametrize("shared_vocabulary", [True, False])
+def test_a_marian_directory_reads_back_as_it_was(tmp_path, tiny_checkpoint, norm, shared_vocabulary):
+    from tests.models.conftest import random_tensors
+
+    architecture = dataclasses.replace(tiny_checkpoint.architecture, norm=norm, shared_vocabulary=shared_vocabulary)
+    checkpoint = dataclasses.replace(
+        tiny_checkpoint,
+        architecture=architecture,
+        target_pieces=None if shared_vocabulary else tiny_checkpoint.source_pieces,
+        tensors=random_tensors(architecture),
+    )
+    write_marian(checkpoint, tmp_path / "marian")
+    write_marian(checkpoint, tmp_path / "marian")  # replaces
+    back = read_checkpoint(tmp_path / "marian")
+    assert back.tensors.keys() == checkpoint.tensors.keys()
+    assert all(torch.equal(back.tensors[name], tensor) for name, tensor in checkpoint.tensors.items())
+    assert dataclasses.replace(back, tensors={}) == dataclasses.replace(checkpoint, tensors={})
+
+
+def test_a_fresh_model_has_the_shape_that_the_recipe_asks_for(tmp_path, shared):
+    shape = "[init]\nfresh = true\nshape = { encoder_layers = 1, d_model = 32 }\n"
+    recipe = read_recipe(TrainRecipe, written(tmp_path, TRAIN.replace("[init]\n", shape)))
+    train_recipe(recipe, shared, tmp_path / "run")
+    trained = read_checkpoint(tmp_path / "run/model").architecture
+    assert (trained.encoder_layers, trained.d_model, trained.decoder_layers) == (1, 32, 1)
+    losses = [line["loss"] for line in log(tmp_path / "run", "training")]
+    assert losses[-1] < losses[0]
+
+
+KILLED = """
+import os, sys, tests.models.conftest
+from pathlib import Path
+from models.train.recipe import read_recipe, TrainRecipe, RetrainRecipe
+from models.train import full_precision as train
+from models.train import retrain
+from models.train import loop as trainer
+kind, recipe, shared, out, step = sys.argv[1:]
+make = {"train": train.Plain, "retrain": retrain.Retraining}[kind]
+after = make.after_step
+def kill(self, number):
+    after(self, number)
+    if number == int(step):
+        os.kill(os.getpid(), 9)
+make.after_step = kill
+if kind == "train":
+    train.train_recipe(read_recipe(TrainRecipe, recipe), Path(shared), Path(out))
+else:
+    retrain.retrain_recipe(read_recipe(RetrainRecipe, recipe), Path(shared), Path(out))
+"""
+PNR = RETRAIN.replace('method = "ste"', 'method = "pnr"\nperiod = 7\nsolver = "greedy"').replace("ema = 0.9\n", "")
+PREFIX = RETRAIN.replace('"paper-2.5"', '"flat-3"').replace('method = "ste"', 'method = "ste"\nprefix = true')
+EIGHT_BIT = TRAIN.replace("ema = 0.9", 'ema = 0.9\nkind = "adamw8bit"').replace("tokens = 8000", "tokens = 3000")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [("train", TRAIN), ("train", EIGHT_BIT), ("retrain", RETRAIN), ("retrain", PNR), ("retrain", PREFIX)],
+    ids=["train", "8-bit states", "ste", "pnr", "prefix"],
+)
+def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, shared, kind, text):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    run = train_recipe if kind == "train" else retrain_recipe
+    each = written(tmp_path, text)
+    recipe = read_recipe(TrainRecipe if kind == "train" else RetrainRecipe, each)
+    total = run(recipe, shared, whole).step
+    # A checkpoint now and then is no part of the result, so the killed run may write more of them.
+    often = written(tmp_path, text.replace("[run]", "[run]\ncheckpoint_minutes = 1e-9"), "often")
+    command = [sys.executable, "-c", KILLED, kind, often, str(shared), str(killed), str(total // 2)]
+    done = subprocess.run(command, check=False, capture_output=True, cwd=Path(__file__).parents[3])
+    assert done.returncode == -9, done.stderr.decode()[-2000:]
+    assert state(killed)[1]["progress"]["step"] == total // 2 - 1
+    with (killed / "log.jsonl").open("a") as file:
+        file.write('{"kind": "trai')
+    run(read_recipe(type(recipe), each), shared, killed)
+    assert_same_state(whole, killed)
+    for name in ("training", "validation"):
+        steps = [line["step"] for line in log(killed, name)]
+        assert steps == [line["step"] for line in log(whole, name)]
+    for path in (whole / "model").iterdir():
+        assert path.read_bytes() == (killed / "model" / path.name).read_bytes(), path.name
+
+
+def test_a_run_stops_after_the_steps_that_it_was_given_and_goes_on(tmp_path, shared):
+    recipe = read_recipe(TrainRecipe, written(tmp_path, TRAIN))
+    assert train_recipe(recipe, shared, tmp_path / "parts", steps=11).step == 11
+    progress = train_recipe(recipe, shared, tmp_path / "parts")
+    assert progress == train_recipe(recipe, shared, tmp_path / "whole")
+    assert_same_state(tmp_path / "parts", tmp_path / "whole")
+
+
+def test_another_recipe_does_not_go_on_with_a_run(tmp_path, shared):
+    train_recipe(read_recipe(TrainRecipe, written(tmp_path, TRAIN)), shared, tmp_path / "run", steps=2)
+    other = read_recipe(TrainRecipe, written(tmp_path, TRAIN.replace("3e-3", "2e-3"), "other"))
+    with pytest.raises(TrainingError, match="started with another recipe"):
+        train_recipe(other, shared, tmp_path / "run")
+
+
+def test_the_rate_warms_up_and_falls_to_its_floor():
+    schedule = Schedule(tokens=1000, warmup_tokens=100, rate=1.0, floor=0.1)
+    rates = [rate(schedule, tokens) for tokens in range(0, 1001, 10)]
+    peak = rates.index(max(rates))
+    assert 9 <= peak <= 11
+    assert rates[:peak] == sorted(rates[:peak])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert rates[-1] == pytest.approx(0.1)
+
+
+def test_the_losses_are_those_of_torch():
+    torch.manual_seed(0)
+    logits, labels = torch.randn(30, 11), torch.randint(0, 11, (30,))
+    labels[::4] = -100
+    mine = label_loss(logits.log_softmax(1), labels, 0.1)
+    assert mine.item() == pytest.approx(
+        torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.1).item(), rel=1e-5
+    )
+    teacher = torch.randn(30, 11).log_softmax(1)
+    kept = labels >= 0
+    expected = torch.nn.functional.kl_div(
+        logits.log_softmax(1)[kept], teacher[kept], log_target=True, reduction="batchmean"
+    )
+    assert divergence(teacher, logits.log_softmax(1), labels).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+# --- data -------------------------------------------------------------------------------------------------------------
+
+
+def toy_corpus(caps: list[int | None], repeats: list[int]) -> Corpus:
+    random = np.random.default_rng(0)
+
+    def side(lengths: list[int]) -> Side:
+        ids = [np.append(random.integers(1, 50, n), 0) for n in lengths]
+        return Side(np.concatenate(ids).astype(np.int32), np.array(lengths) + 1)
+
+    parts = [
+        Part(side([n % 7 + 1 for n in range(60)]), side([n % 5 + 1 for n in range(60)]), cap, repeat)
+        for cap, repeat in zip(caps, repeats, strict=True)
+    ]
+    ids = Ids(eos=0, pad=59, unk_source=1, unk_target=1, decoder_start=59, suppressed=(59,))
+    return Corpus(ids, Batches(64, (3, 5, 8)), 1, parts)
+
+
+def test_an_epoch_takes_each_source_as_often_as_the_mix_says():
+    corpus = toy_corpus([10, None], [2, 1])
+    rows = np.concatenate(corpus.epoch(0))
+    counts = np.bincount(rows, minlength=120)
+    assert (counts[:60] > 0).sum() == 10  # the cap
+    assert counts[:60][counts[:60] > 0].min() >= 2
+    assert counts[60:].min() >= 1
+    assert {len(batch) for batch in corpus.epoch(0)} == {64 // 3 // 8 * 8, 8}  # a few fixed shapes
+    other = np.concatenate(corpus.epoch(1))
+    assert set(rows[rows < 60]) != set(other[other < 60])  # drawn anew
+    assert all(map(np.array_equal, corpus.epoch(1), toy_corpus([10, None], [2, 1]).epoch(1)))
+
+
+def test_a_batch_holds_the_sentences_and_masks_the_rest():
+    corpus = toy_corpus([None], [1])
+    rows = corpus.epoch(0)[0]
+    batch = corpus.batch(rows)
+    assert batch.source.shape == batch.target.shape == batch.labels.shape
+    assert batch.source.shape[1] in (3, 5, 8)
+    for n, row in enumerate(rows):
+        length = row % 5 + 2
+        label = batch.labels[n]
+        assert label[length - 1] == 0  # eos
+        assert (label[length:] == -100).all()
+        assert batch.target[n, 0] == 59
+        assert torch.equal(batch.target[n, 1:length], label[: length - 1])
+        assert batch.source_mask[n].sum() == row % 7 + 2
+    assert batch.tokens == (batch.labels >= 0).sum()
+
+
+def test_text_becomes_the_ids_that_evaluate_reads(tiny_checkpoint):
+    from models.evaluate.evaluate import Pieces
+
+    reader = Pieces(tiny_checkpoint.spm["source.spm"], tiny_checkpoint.source_pieces, 1, ())
+    texts = ["bade figo", "☃ ba", "hühühü"]
+    source, target = Encoder(tiny_checkpoint)(texts, texts)
+    for n, text in enumerate(texts):
+        assert list(source[n]) == list(target[n]) == [*reader.encode(text), 0]
+
+
+def test_text_without_translations_is_refused(tmp_path, shared, tiny_checkpoint):
+    (tmp_path / "plain.tsv").write_text("only one side\n")
+    with pytest.raises(DataError, match="has 1 fields"):
+        read_corpus(tiny_checkpoint, [Source(str(tmp_path / "plain.tsv"), "none")], shared, Batches(64, (8,)), 1)
+
+
+def test_the_other_direction_is_learnt_from_the_same_text(tmp_path, tiny_checkpoint, shared):
+    pairs = [("bade figo", "figo figo ba"), ("ba", "bade"), ("figo ba", "bade bade bade")]
+    (tmp_path / "pairs.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in pairs), encoding="utf-8")
+    forward, backward = (
+        read_corpus(
+            tiny_checkpoint,
+            [Source(str(tmp_path / "pairs.tsv"), "none")],
+            shared,
+            Batches(64, (8, 16)),
+            1,
+            reverse=turned,
+        ).batch(np.arange(3))
+        for turned in (False, True)
+    )
+    assert not torch.equal(forward.source, backward.source)
+    for one, other in ((forward, backward), (backward, forward)):
+        assert torch.equal(one.labels.masked_fill(one.labels < 0, 0), other.source)
+        assert torch.equal(one.labels >= 0, other.source_mask)
+
+
+def test_a_reversed_checkpoint_is_a_start_with_its_languages_exchanged(tmp_path, shared, capsys):
+    out = tmp_path / "run"
+    text = TRAIN.replace("[init]", "reverse_pairs = true\n[init]\nreverse = true")
+    assert main(["train", written(tmp_path, text), "--shared", str(shared), "--out", str(out), "--steps", "1"]) == 0
+    begun, ended = read_checkpoint(shared / "checkpoint/tiny"), read_checkpoint(out / "model")
+    assert ended.source_languages == begun.target_languages != begun.source_languages == ended.target_languages
+    assert ended.source_pieces == begun.source_pieces
+    capsys.readouterr()
+
+    apart = dataclasses.replace(begun, target_pieces=begun.source_pieces)
+    with pytest.raises(RecipeError, match="share their vocabulary"):
+        reversed_checkpoint(apart)
+
+
+# --- retraining -------------------------------------------------------------------------------------------------------
+
+
+def retraining(recipe: RetrainRecipe, shared: Path) -> tuple[Retraining, Corpus]:
+    """The objective and its data, as `retrain_recipe` makes them."""
+    checkpoint = read_checkpoint(shared / recipe.init.checkpoint)
+    texts = [shared / "corpus/train/toy.tsv.xz"]
+    checkpoint, vocabulary = sort_rows(checkpoint, *word_counts(checkpoint, texts))
+    target = Target("tiny", find_config(recipe.codes.config), (), vocabulary, (), "")
+    corpus = read_corpus(checkpoint, recipe.sources, shared / "corpus", recipe.batches, 1)
+    begun = begin_with(recipe.codes, target.base, checkpoint, vocabulary, shared)
+    return Retraining(recipe, checkpoint, target, begun), corpus
+
+
+def test_a_sample_of_all_words_changes_nothing(tmp_path, shared):
+    losses = []
+    for words in (0, 10_000, 40):
+        recipe = written(tmp_path, f"sampled_words = {words}\n" + RETRAIN, str(words))
+        retrain_recipe(read_recipe(RetrainRecipe, recipe), shared, tmp_path / f"out-{words}", steps=5)
+        losses.append(state(tmp_path / f"out-{words}")[0]["parameters/embedding"])
+    whole, all_words, sample = losses
+    assert torch.allclose(whole, all_words, atol=1e-5)
+    assert not torch.allclose(whole, sample, atol=1e-5)
+
+
+@pytest.mark.parametrize("text", [RETRAIN, PNR, PREFIX], ids=["ste", "pnr", "prefix"])
+def test_what_was_validated_is_what_the_engine_computes_with(tmp_path, shared, text):
+    engine = pytest.importorskip("kernels.engine", reason="the engine is not built")
+    recipe = read_recipe(RetrainRecipe, written(tmp_path, text))
+    out = tmp_path / "run"
+    retrain_recipe(recipe, shared, out)
+    # what is measured is the average, or the weights themselves
+    kind = "average/" if recipe.optimizer.ema else "parameters/"
+    values = {name.removeprefix(kind): t for name, t in state(out)[0].items() if name.startswith(kind)}
+    model = open_model(out / "model")
+    objective, _ = retraining(recipe, shared)
+    objective.enter(len(recipe.phases) - 1, resumed=True)
+    for label, tensors in objective.versions(values):
+        name = f"flat-{label[0]}" if recipe.codes.prefix else recipe.codes.config
+        stored = dequantize(model, name)
+        for matrix, weights in stored.items():
+            assert torch.allclose(weights, tensors[matrix], atol=1e-6), matrix
+        allocation = model.allocation(name)
+        arrays, segments = model.engine_inputs(allocation)
+        architecture, ids = map(dataclasses.asdict, (model.config.architecture, model.config.ids))
+        runner = engine.Engine(architecture, ids, arrays, [engine.Segment(*segment) for segment in segments])
+        source, target = [5, 9, 12, 33, 0], [model.config.ids.decoder_start, 7, 8, 20]
+        with torch.inference_mode():
+            network = Transformer.from_tensors(model.config.architecture, tensors)
+            expected = network(torch.tensor([source]), torch.tensor([target]))[0].numpy()
+        difference = np.abs(runner.logits(source, target) - expected).max()
+        assert difference <= 5e-2 * expected.std()  # as tests/kernels/test_engine.py has it where bytes are used
+
+
+def test_retraining_learns_and_evaluate_runs_on_the_result(tmp_path, shared, capsys):
+    pytest.importorskip("kernels._engine", reason="the engine is not built")
+    out = tmp_path / "run"
+    assert main(["retrain", written(tmp_path, RETRAIN), "--shared", str(shared), "--out", str(out)]) == 0
+    last_phase = [line["loss"] for line in log(out, "training") if line["phase"] == 1]
+    assert last_phase[-1] < last_phase[0]
+    card = (out / "model/README.md").read_text()
+    assert "| toy | none |" in card
+    assert open_model(out / "model").config.codes.solver == "ste, distilled"
+    valid = [str(shared / f"corpus/valid/toy.{language}") for language in ("en", "de")]
+    arguments = ["evaluate", str(out / "model"), "--source", valid[0], "--reference", valid[1]]
+    assert main([*arguments, "--json", str(tmp_path / "result.json")]) == 0
+    assert json.loads((tmp_path / "result.json").read_text())["configuration"] == "paper-2.5"
+
+
+def test_phases_code_and_freeze_what_they_say(tmp_path, shared):
+    text = RETRAIN.replace('code = ["*"]', 'code = ["*"]\nfreeze = ["embedding", "decoder.*.ffn.norm"]')
+    objective, corpus = retraining(read_recipe(RetrainRecipe, written(tmp_path, text)), shared)
+    before = {name: p.detach().clone() for name, p in objective.parameters.items()}
+    before |= {name: value.half().float() for name, value in before.items() if value.dim() == 1}  # as a file has them
+    begun = objective.enter(0, resumed=False)
+    assert {name.partition(".scales.")[0] for name in begun} == {"embedding"}
+
+    def versions() -> dict[str, torch.Tensor]:
+        return dict(objective.versions({n: p.detach() for n, p in objective.parameters.items()}))[""]
+
+    def differing() -> set[str]:
+        return {name for name, tensor in versions().items() if name in before and not torch.equal(tensor, before[name])}
+
+    assert differing() == {"embedding"}
+    batch = corpus.batch(corpus.epoch(0)[0])
+    objective.loss(batch, 0).backward()
+    grads = {name for name, p in objective.parameters.items() if p.grad is not None}
+    uncoded = {n for n in objective.parameters if ".scales." in n and not n.startswith("embedding")}
+    assert grads == objective.parameters.keys() - uncoded
+    objective.enter(1, resumed=False)
+    assert {"encoder.0.ffn.inner", "decoder.0.encoder_attention.key", "embedding"} <= differing()
+    for parameter in objective.parameters.values():
+        parameter.grad = None
+    objective.loss(batch, 0).backward()
+    still = {name for name, p in objective.parameters.items() if p.grad is None}
+    frozen = {n for n in objective.parameters if n.startswith(("embedding", "decoder.0.ffn.norm"))}
+    assert still == frozen
+    assert {"embedding.scales.4", "embedding"} <= frozen
+
+
+def test_pnr_replaces_the_weights_every_period(tmp_path, shared):
+    objective, _ = retraining(read_recipe(RetrainRecipe, written(tmp_path, PNR)), shared)
+    objective.enter(0, resumed=False)
+    embedding = objective.parameters["embedding"]
+    assert len(embedding[-1].detach().abs().unique()) == 1  # one plane: one magnitude
+    with torch.no_grad():
+        embedding += torch.randn_like(embedding) * 0.01
+    objective.after_step(6)
+    assert len(embedding[-1].detach().abs().unique()) > 1
+    objective.after_step(7)
+    assert len(embedding[-1].detach().abs().unique()) == 1
+    inner = objective.parameters["encoder.0.ffn.inner"]
+    assert len(inner[0].detach().abs().unique()) > 16  # not coded in this phase
+
+
+@pytest.mark.parametrize(("keep", "wanted"), [("least_loss", (1, 2, 2)), ("last", (1, 2, 3))])
+def test_the_result_is_the_best_on_the_mean_of_all_widths_or_the_last(tmp_path, keep, wanted):
+    """The first width alone was best before training, so it would keep what was not trained."""
+    losses = iter([(1.70, 3.0), (1.74, 2.0), (1.71, 2.5)])
+    writes: list[Path] = []
+
+    class Widths:
+        parameters = {"w": torch.nn.Parameter(torch.ones(2))}  # noqa: RUF012 - a mapping that nobody changes
+        schedules = (Schedule(1, 0, 1e-3),)
+
+        def enter(self, phase: int, *, resumed: bool) -> list[str]:
+            return []
+
+        def versions(self, values):
+            yield from (("a width", {"loss": torch.tensor(loss)}) for loss in next(losses))
+
+        def write(self, values, path: Path) -> None:
+            writes.append(path)
+
+    class Losses:
+        def measure(self, tensors, *, bleu: bool) -> dict[str, float]:
+            return {"loss": tensors["loss"].item()}
+
+    recipe = read_recipe(RetrainRecipe, written(tmp_path, PREFIX))
+    recipe = dataclasses.replace(recipe, validation=dataclasses.replace(recipe.validation, keep=keep))
+    run = _Run(recipe, Widths(), tmp_path / "run")
+    tmp_path.joinpath("run").mkdir()
+    for count in wanted:
+        run.validate(Losses(), Log(tmp_path / "run/log.jsonl", run.progress))
+        assert len(writes) == count
+
+
+def test_prefix_training_draws_every_number_of_planes(tmp_path, shared):
+    objective, _ = retraining(read_recipe(RetrainRecipe, written(tmp_path, PREFIX)), shared)
+    drawn = [objective._drawn_planes(step) for step in range(60)]
+    assert set(drawn) == {1, 2, 3}
+    assert drawn == [objective._drawn_planes(step) for step in range(60)]
+
+
+# --- recipes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
+def test_shipped_recipes_are_read_and_leave_out_what_may_not_ship(path):
+    kind = TrainRecipe if path.stem.startswith("base") else RetrainRecipe
+    recipe = read_recipe(kind, path.stem)
+    names = {source.name for source in recipe.sources}
+    kept_out = {"multi30k", "newstest08-12", "progit", "mucow", "contrawsd", "stsb_mt", "amazon_mt_eval"}
+    assert not names & (kept_out | {"adobe_campaign_docs", "wmt22_chat_dev"})
+    assert all(source.licence for source in recipe.sources)
+    if kind is RetrainRecipe:
+        find_config(recipe.codes.config)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("label_smoothing", "label_smothing = 0.1\nlabel_smoothing", "the field label_smothing is unknown"),
+        ("rate = 3e-3", "rate = 3e-3\nfloors = 1", "the field schedule.floors is unknown"),
+        ('licence = "none"', "", "the field sources[0].licence is missing"),
+        ("threads = 1", "threads = 0", "run.threads must be more than 0"),
+        ("threads = 1", 'threads = "1"', "run.threads must be a whole number"),
+        ("[8, 12, 16", "[12, 8, 16", "batches.lengths must rise"),
+        ("ema = 0.9", "ema = 1.0", "optimizer.ema"),
+        ("ema = 0.9", 'ema = 0.9\nkind = "sgd"', "optimizer.kind must be one of"),
+        ("[init]", "name = 1\n[init]", "the field name is unknown"),
+        ("[init]", "[init", "not valid TOML"),
+    ],
+)
+def test_a_faulty_recipe_is_refused_by_name(tmp_path, shared, capsys, old, new, sentence):
+    assert TRAIN.count(old) >= 1
+    path = written(tmp_path, TRAIN.replace(old, new, 1))
+    assert main(["train", path, "--shared", str(shared), "--out", str(tmp_path / "run")]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('code = ["*"]', 'code = ["encoder.*"]', "No phase codes the matrix 'decoder.0.self_attention.query'"),
+        ('code = ["*"]', 'code = ["*"]\nfreeze = ["nothing"]', "freezes 'nothing', which matches no tensor"),
+        ('method = "ste"', 'method = "ste"\nprefix = true', "wants a flat configuration"),
+        ('method = "ste"', 'method = "pnr"', "makes no sense"),
+        ('config = "paper-2.5"', 'config = "none"', "There is no configuration 'none'"),
+        ("distillation = 0.5", "distillation = 2.0", "distillation must be from 0 to 1"),
+        ("distillation = 0.5", "distillation = 0.5\nsampled_words = -1", "sampled_words must be 0 or more"),
+    ],
+)
+def test_a_faulty_retraining_is_refused(tmp_path, shared, capsys, old, new, sentence):
+    assert RETRAIN.count(old) == 1
+    path = written(tmp_path, RETRAIN.replace(old, new))
+    assert main(["retrain", path, "--shared", str(shared), "--out", str(tmp_path / "run")]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_run_may_begin_with_another_checkpoint(tmp_path, shared, capsys):
+    path = written(tmp_path, TRAIN.replace("checkpoint/tiny", "checkpoint/none"))
+    arguments = ["train", path, "--shared", str(shared), "--out", str(tmp_path / "run"), "--steps", "1"]
+    assert main(arguments) == 2
+    assert "there is no such directory" in capsys.readouterr().err
+    assert main([*arguments, "--checkpoint", str(shared / "checkpoint/tiny")]) == 0
+    assert state(tmp_path / "run")[1]["progress"]["step"] == 1
+
+
+def test_retraining_goes_on_from_codes_that_were_learnt(tmp_path, shared, capsys):
+    short = RETRAIN.replace("tokens = 4000,", "tokens = 1500,")
+    arguments = ["retrain", written(tmp_path, short), "--shared", str(shared)]
+    assert main([*arguments, "--out", str(tmp_path / "first")]) == 0
+    again = [*arguments, "--begin", str(tmp_path / "first/model")]
+    assert main([*again, "--out", str(tmp_path / "second"), "--steps", "1"]) == 0
+    end, begin = log(tmp_path / "first", "validation")[-1], log(tmp_path / "second", "validation")
+    assert begin[0]["loss"] == pytest.approx(end["loss"], abs=2e-3)
+    recipe = read_recipe(RetrainRecipe, written(tmp_path, short.replace('["*embedding"]', '["*"]'), "all"))
+    first = open_model(tmp_path / "first/model")
+    codes = dataclasses.replace(recipe.codes, begin=str(tmp_path / "first/model"))
+    objective, _ = retraining(dataclasses.replace(recipe, codes=codes), shared)
+    objective.enter(0, resumed=False)
+    (_, tensors), *_ = objective.versions({n: p.detach() for n, p in objective.parameters.items()})
+    for name, value in dequantize(first, "paper-2.5").items():
+        torch.testing.assert_close(tensors[name], value, atol=1e-6, rtol=0)
+    other = ["retrain", written(tmp_path, short.replace("paper-2.5", "flat-2"), "other"), "--shared", str(shared)]
+    assert main([*other, "--begin", str(tmp_path / "first/model"), "--out", str(tmp_path / "third")]) == 2
+    assert "specialised to the configuration 'paper-2.5' and serve no other" in capsys.readouterr().err
+
+
+def test_retraining_begins_with_the_values_of_a_wider_configuration(tmp_path, shared, capsys):
+    """Matrices of as many planes keep their learnt scales, the others get those of least error for the values."""
+    short = RETRAIN.replace("tokens = 4000,", "tokens = 1500,")
+    common = ["--shared", str(shared), "--out"]
+    assert main(["retrain", written(tmp_path, short), *common, str(tmp_path / "first")]) == 0
+    narrow = short.replace('"paper-2.5"', '"paper-1.3"').replace("[codes]", '[codes]\nbegin_config = "paper-2.5"')
+    second = ["retrain", written(tmp_path, narrow, "narrow"), *common, str(tmp_path / "second")]
+    assert main(second) == 2
+    assert "name its run, or a model directory, --begin DIR" in capsys.readouterr().err
+    assert main([*second, "--begin", str(tmp_path / "first/model"), "--steps", "1"]) == 0
+    recipe = read_recipe(RetrainRecipe, written(tmp_path, narrow.replace('["*embedding"]', '["*"]'), "all"))
+    codes = dataclasses.replace(recipe.codes, begin=str(tmp_path / "first/model"))
+    objective, _ = retraining(dataclasses.replace(recipe, codes=codes), shared)
+    objective.enter(0, resumed=False)
+    model = open_model(tmp_path / "first/model")
+    wide, thin = (find_config(name).allocation(model.config.architecture) for name in ("paper-2.5", "paper-1.3"))
+    same = {name for name in thin if thin[name] == wide[name]}
+    assert thin.keys() - same == {"embedding"}
+    (_, tensors), *_ = objective.versions({n: p.detach() for n, p in objective.parameters.items()})
+    for name, value in dequantize(model, "paper-2.5").items():
+        if name in thin.keys() - same:
+            parts = [(value[s.begin : s.end], s.planes) for s in thin[name]]
+            value = torch.cat([specialised(part, planes).dequantize(planes) for part, planes in parts])
+        torch.testing.assert_close(tensors[name], value, atol=1e-6 if name in same else 2e-3, rtol=0)
+
+
+def test_retraining_goes_on_from_a_run_and_moves_with_its_teacher(tmp_path, shared, capsys):
+    short = RETRAIN.replace("tokens = 4000,", "tokens = 1500,").replace('["*embedding"]', '["*"]')
+    first, old = tmp_path / "first", shared / "checkpoint/tiny"
+    assert main(["retrain", written(tmp_path, short), "--shared", str(shared), "--out", str(first)]) == 0
+    learnt = {name: value for name, value in state(first)[0].items() if name.startswith("average/")}
+    assert main(["train", written(tmp_path, TRAIN, "on"), "--shared", str(shared), "--out", str(tmp_path / "on")]) == 0
+    new = tmp_path / "on/model"
+    recipe = read_recipe(RetrainRecipe, written(tmp_path, short)).beginning_with(new)
+    teachers = [
+        sort_rows(each, *word_counts(each, [shared / "corpus/train/toy.tsv.xz"]))[0].tensors
+        for each in (read_checkpoint(old), read_checkpoint(new))
+    ]
+    for teacher in (None, str(old)):
+        codes = dataclasses.replace(recipe.codes, begin=str(first), begin_teacher=teacher)
+        objective, _ = retraining(dataclasses.replace(recipe, codes=codes), shared)
+        objective.enter(0, resumed=False)
+        assert learnt.keys() == {f"average/{name}" for name in objective.parameters}
+        for name, value in objective.parameters.items():
+            by = teachers[1][name] - teachers[0][name] if teacher and ".scales." not in name else 0
+            torch.testing.assert_close(value.detach(), learnt[f"average/{name}"] + by)
+    assert any((teachers[0][name] != teachers[1][name]).any() for name in teachers[0])
+    other = ["retrain", written(tmp_path, short.replace("paper-2.5", "flat-2"), "other"), "--shared", str(shared)]
+    assert main([*other, "--begin", str(first), "--out", str(tmp_path / "third")]) == 2
+    assert "this run's scales are not those of 'flat-2'" in capsys.readouterr().err
+
+
+def test_a_mix_of_sources_is_named_and_read(tmp_path):
+    text, tables = TRAIN.split("[[sources]]")[0], "[[sources]]" + TRAIN.split("[[sources]]")[1].split("[optimizer]")[0]
+    mix = tmp_path / "mix.toml"
+    mix.write_text(tables)
+    named = f'sources = "{mix}"\n' + text + "[optimizer]" + TRAIN.split("[optimizer]")[1]
+    inline, by_name = (read_recipe(TrainRecipe, written(tmp_path, t, n)) for t, n in ((TRAIN, "a"), (named, "b")))
+    assert by_name.sources == inline.sources
+    twice = read_recipe(TrainRecipe, written(tmp_path, named.replace(f'"{mix}"', f'["{mix}", "{mix}"]'), "d"))
+    assert twice.sources == inline.sources * 2
+    mix.write_text("sources = 3")
+    with pytest.raises(RecipeError, match=r"mix.toml: sources must be \[\[sources\]\] tables"):
+        read_recipe(TrainRecipe, written(tmp_path, named, "e"))
+    with pytest.raises(RecipeError, match="has by-people, distilled, distilled-de-en, everyday, shippable"):
+        read_recipe(TrainRecipe, written(tmp_path, named.replace(str(mix), "nonsense"), "c"))
+
+
+def test_a_recipe_that_extends_another_says_what_differs(tmp_path):
+    name = written(tmp_path, 'extends = "base"\nlabel_smoothing = 0.0\n[schedule]\ntokens = 300_000', "short")
+    base, short = read_recipe(TrainRecipe, "base"), read_recipe(TrainRecipe, name)
+    schedule = dataclasses.replace(base.schedule, tokens=300_000)
+    assert short == dataclasses.replace(base, name="short", label_smoothing=0.0, schedule=schedule)
+
+
+@pytest.mark.parametrize(
+    ("extended", "sentence"),
+    [('"circle"', "circle.toml: it extends itself"), ("3", "must be the name of a recipe"), ('"none"', "no such file")],
+)
+def test_a_recipe_that_can_not_extend_another_is_refused(tmp_path, monkeypatch, extended, sentence):
+    monkeypatch.setattr("models.train.recipe.RECIPES", tmp_path)
+    with pytest.raises(RecipeError, match=sentence):
+        read_recipe(TrainRecipe, written(tmp_path, f"extends = {extended}", "circle"))
+
+
+def test_a_recipe_that_does_not_exist_names_those_that_do():
+    with pytest.raises(
+        RecipeError, match=r"has base, base-de-en, base-fifth, base-fourth, base-further, base-third, best-1"
+    ):
+        read_recipe(TrainRecipe, "nonsense")

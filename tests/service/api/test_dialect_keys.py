@@ -1,0 +1,81 @@
+"""API keys as the dialects' clients carry them and are refused."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.accounts.keys import new_key
+from service.settings import Settings
+from service.stores.key_stores import SqliteStore
+from tests.service.running import PAIR, serve
+
+LIBRE = {"q": "The old house.", **PAIR}
+DEEPL = {"text": "The old house.", "target_lang": "DE", "source_lang": "EN"}
+
+
+@pytest.fixture(scope="module")
+def keyed(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, str, str]]:
+    """A server that asks for keys; a key of 1,000 characters a month, and one of a request a minute."""
+    path = tmp_path_factory.mktemp("keys") / "keys.sqlite3"
+    store = SqliteStore(path)
+    keys = []
+    for name, pace, quota in (("small", None, 1000), ("slow", 1, None)):
+        key, record = new_key(name, pace, quota)
+        store.add(record)
+        keys.append(key)
+    settings = Settings(model_directory=tiny_model, threads=1, api_keys=True, keys_file=path)
+    with serve(settings) as server, httpx.Client(base_url=server.url, timeout=60) as client:
+        yield client, keys[0], keys[1]
+
+
+def test_libretranslate(keyed: tuple[httpx.Client, str, str]) -> None:
+    client, key, slow = keyed
+    for response in (
+        client.post("/translate", json={**LIBRE, "api_key": key}),
+        client.post("/translate", json={**LIBRE, "apiKey": key}),
+        client.post("/translate", data={**LIBRE, "api_key": key}),
+        client.post("/translate", params={**LIBRE, "api_key": key}),
+        client.post("/detect", json={"q": "a", "api_key": key}),
+    ):
+        assert response.status_code == 200, response.text
+    for path in ("/translate", "/detect"):
+        missing = client.post(path, json=LIBRE)
+        wrong = client.post(path, json={**LIBRE, "api_key": key + "x"})
+        sentence = "Please contact the server operator to get an API key"
+        assert (missing.status_code, missing.json()) == (400, {"error": sentence})
+        assert (wrong.status_code, wrong.json()) == (403, {"error": "Invalid API key"})
+    assert client.post("/translate", json={**LIBRE, "api_key": slow}).status_code == 200
+    too_fast = client.post("/translate", json={**LIBRE, "api_key": slow})
+    assert too_fast.status_code == 429
+    assert too_fast.json()["error"].startswith("Slowdown: ")
+    assert int(too_fast.headers["Retry-After"]) >= 1
+    assert client.get("/frontend/settings").json()["keyRequired"] is True
+
+
+def test_deepl(keyed: tuple[httpx.Client, str, str]) -> None:
+    client, key, _ = keyed
+    header = {"Authorization": f"DeepL-Auth-Key {key}"}
+    before = client.get("/v2/usage", headers=header).json()
+    assert before["character_limit"] == 1000
+    for response in (
+        client.post("/v2/translate", json=DEEPL, headers=header),
+        client.post("/v2/translate", data={**DEEPL, "auth_key": key}),
+        client.get("/v2/translate", params={**DEEPL, "auth_key": key}),
+        client.get("/v2/languages", headers=header),
+    ):
+        assert response.status_code == 200, response.text
+    after = client.get("/v2/usage", params={"auth_key": key}).json()
+    assert after["character_count"] == before["character_count"] + 3 * len(DEEPL["text"])
+    for path in ("/v2/translate", "/v2/languages", "/v2/usage", "/v2/glossary-language-pairs"):
+        for response in (
+            client.get(path, params=DEEPL),
+            client.get(path, params=DEEPL, headers={"Authorization": "DeepL-Auth-Key nobody.x"}),
+            client.get(path, params={**DEEPL, "auth_key": "\ud83d".encode("utf-16", "surrogatepass").hex()}),
+        ):
+            assert response.status_code == 403
+            assert list(response.json()) == ["message"]
+    spent = client.post("/v2/translate", json={**DEEPL, "text": ["x " * 450] * 2}, headers=header)
+    assert spent.status_code == 456
+    assert spent.json()["message"].startswith("Quota exceeded: ")

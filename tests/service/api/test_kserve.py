@@ -1,0 +1,180 @@
+"""KServe v2 and Triton's model repository, driven by Triton's own client."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import tritonclient.http as triton
+from tritonclient.utils import InferenceServerException
+
+from models.format.directory import ModelDirectory
+from service.app import create_app
+from service.live.configurations import by_name
+from service.live.desired import Desired
+from service.settings import Settings
+from tests.service.running import AUTHORIZED, TOKEN, Server, assert_refused, serve, translate
+
+REPOSITORY = "/v2/repository"
+
+
+@pytest.fixture
+def running(tiny_model: Path) -> Iterator[Server]:
+    """A server with a token."""
+    with serve(Settings(model_directory=tiny_model, threads=1, admin_token=TOKEN)) as server:
+        yield server
+
+
+@pytest.fixture
+def client(running: Server) -> Iterator[triton.InferenceServerClient]:
+    """Triton's client of it."""
+    with triton.InferenceServerClient(running.url.removeprefix("http://"), network_timeout=60) as connection:
+        yield connection
+
+
+@pytest.fixture
+def raw(running: Server) -> Iterator[httpx.Client]:
+    """A plain client of it, with the token."""
+    with httpx.Client(base_url=running.url, headers=AUTHORIZED, timeout=60) as connection:
+        yield connection
+
+
+def states(client: triton.InferenceServerClient, **headers: str) -> dict[str, str]:
+    """Version -> state."""
+    index = client.get_model_repository_index(headers=headers or AUTHORIZED)
+    assert {entry["name"] for entry in index} == {"tiny"}
+    return {entry["version"]: entry["state"] for entry in index}
+
+
+def test_health_and_metadata_need_no_token(client: triton.InferenceServerClient) -> None:
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    server = client.get_server_metadata()
+    assert (server["name"], server["extensions"]) == ("sub3", ["model_repository"])
+    model = client.get_model_metadata("tiny")
+    assert (model["name"], model["versions"]) == ("tiny", ["full"])
+    assert model["inputs"] == [{"name": "text", "datatype": "BYTES", "shape": [-1]}]
+    assert model["outputs"] == [{"name": "translation", "datatype": "BYTES", "shape": [-1]}]
+    assert client.get_model_metadata("tiny", "full") == model
+    assert client.is_model_ready("tiny")
+    assert client.is_model_ready("tiny", "full")
+    assert not client.is_model_ready("tiny", "half")
+    assert not client.is_model_ready("other")
+    with pytest.raises(InferenceServerException, match="the models are tiny"):
+        client.get_model_metadata("other")
+
+
+def test_configurations_are_versions_that_are_loaded_and_unloaded(
+    client: triton.InferenceServerClient, raw: httpx.Client
+) -> None:
+    unavailable = dict.fromkeys(("half", "narrow", "clusters"), "UNAVAILABLE")
+    assert states(client) == {"full": "READY"} | unavailable
+    client.load_model("tiny", headers=AUTHORIZED, config="half")
+    client.load_model("tiny", headers={"admin-key": TOKEN}, config="narrow")  # as Triton's documentation does
+    client.load_model("tiny", headers=AUTHORIZED)
+    assert states(client) == {"full": "READY"} | unavailable | {"half": "READY", "narrow": "READY"}
+    assert client.is_model_ready("tiny", "half")
+    assert client.get_model_metadata("tiny")["versions"] == ["full", "half", "narrow"]
+    assert translate(raw, "The old house.", config="half").json()["model"]["config"] == "half"
+    assert translate(raw, "The old house.").json()["model"]["config"] == "full"
+
+    unloaded = raw.post(f"{REPOSITORY}/models/tiny/unload", json={"parameters": {"config": "half"}})
+    assert (unloaded.status_code, unloaded.content) == (200, b"")
+    assert states(client)["half"] == "UNAVAILABLE"
+    client.unload_model("tiny", headers=AUTHORIZED)
+    assert states(client) == {"full": "READY"} | unavailable
+    ready = raw.post(f"{REPOSITORY}/index", json={"ready": True}).json()
+    assert ready == [{"name": "tiny", "version": "full", "state": "READY", "reason": ""}]
+    history = raw.get("/admin/models/tiny").json()["history"]
+    assert [event["what"] for event in history] == ["load", "load", "unload", "unload"]
+
+
+def test_what_is_being_loaded_is_loading(running: Server, client: triton.InferenceServerClient) -> None:
+    registry = running.app.state.registry
+    begun, end = threading.Event(), threading.Event()
+
+    def wait(directory: ModelDirectory, desired: Desired) -> Desired:
+        return desired.load(by_name(directory, "half"))
+
+    load = registry._load
+
+    def slow(*arguments: Any) -> Any:
+        begun.set()
+        assert end.wait(60)
+        return load(*arguments)
+
+    registry._load = slow
+    change = threading.Thread(target=registry.change, args=("tiny", wait))
+    change.start()
+    try:
+        assert begun.wait(60)
+        assert states(client)["half"] == "LOADING"
+        assert client.is_server_ready()
+        with pytest.raises(InferenceServerException, match="Another swap"):
+            client.load_model("tiny", headers=AUTHORIZED, config="narrow")
+    finally:
+        end.set()
+        change.join()
+    assert states(client)["half"] == "READY"
+
+
+def test_files_addresses_and_configurations_of_triton_s_are_refused(
+    client: triton.InferenceServerClient, raw: httpx.Client
+) -> None:
+    with pytest.raises(InferenceServerException, match="only a configuration's name") as caught:
+        client.load_model("tiny", headers=AUTHORIZED, config="half", files={"file:1/model.onnx": b"anything"})
+    assert caught.value.status() == "400"
+    with pytest.raises(InferenceServerException, match="this model has"):
+        client.load_model("tiny", headers=AUTHORIZED, config='{"name": "tiny"}')
+    with pytest.raises(InferenceServerException, match="the models are tiny"):
+        client.load_model("..tiny", headers=AUTHORIZED)
+    for body in (
+        b"{",
+        b"[]",
+        b'{"parameters": []}',
+        b'{"parameters": {"config": 5}}',
+        b'{"parameters": {"config": ""}}',
+        b'{"parameters": {"model_uri": "https://example.org/m"}}',
+        b'{"parameters": {"file:../../x": "AAAA"}}',
+        b'{"url": "https://example.org/m"}',
+        b'{"parameters": {"config": "%s"}}' % (b"x" * 300),
+    ):
+        for path in (f"{REPOSITORY}/models/tiny/load", f"{REPOSITORY}/models/tiny/unload"):
+            assert_refused(raw.post(path, content=body), 400)
+    assert states(client)["half"] == "UNAVAILABLE"
+    assert_refused(raw.post(f"{REPOSITORY}/models/tiny/unload", json={"parameters": {"config": "full"}}), 400)
+
+
+def test_the_repository_is_behind_the_token(
+    client: triton.InferenceServerClient, raw: httpx.Client, tiny_model: Path
+) -> None:
+    for call in (
+        client.get_model_repository_index,
+        lambda **options: client.load_model("tiny", config="half", **options),
+        lambda **options: client.unload_model("tiny", **options),
+    ):
+        for headers in (None, {"admin-key": "wrong"}, {"Authorization": "Bearer wrong"}):
+            with pytest.raises(InferenceServerException, match="Authorization: Bearer") as caught:
+                call(headers=headers)
+            assert caught.value.status() == "401"
+    with (
+        serve(Settings(model_directory=tiny_model, threads=1)) as server,
+        httpx.Client(base_url=server.url, headers=AUTHORIZED, timeout=60) as off,
+    ):
+        assert_refused(off.post(f"{REPOSITORY}/index", json={}), 404)
+        assert off.get("/v2/health/ready").status_code == 200
+
+
+def test_before_the_model_is_loaded_nothing_is_ready(tiny_model: Path) -> None:
+    app = create_app(Settings(model_directory=tiny_model))
+
+    async def scenario() -> None:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as early:
+            assert (await early.get("/v2/health/live")).status_code == 200
+            for path in ("/v2/health/ready", "/v2/models/tiny", "/v2/models/tiny/ready"):
+                assert_refused(await early.get(path), 503, "loading")
+
+    asyncio.run(scenario())

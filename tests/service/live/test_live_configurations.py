@@ -1,0 +1,175 @@
+"""Several live configurations: pins, leases, and the two ways from one desired state to the next."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+import service.live.registry
+from models.format.directory import ModelDirectory, open_model
+from service.live.configurations import by_name, by_planes
+from service.live.desired import CanaryConflict, Desired, from_json, to_json
+from service.live.registry import NotLive, Policy, Registry, SelfTestFailed, SwapTookTooLong
+from service.settings import Settings
+from service.translation.translator import Options, Translator
+from tests.service.running import Server, assert_refused, serve, texts_of, translate
+
+TEXT = "A big tree sees the river."
+
+
+@pytest.fixture
+def registry(tiny_model: Path) -> Iterator[Registry]:
+    """A started registry of its own; a request waits for a swap a tenth of a second at most."""
+    started = Registry([open_model(tiny_model)], max_batch_tokens=4096, swap_wait_s=0.1)
+    started.start()
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def loaded(tiny_model: Path) -> Iterator[Server]:
+    """A server with `narrow` and `half` live beside `full`."""
+    with serve(Settings(model_directory=tiny_model, threads=1)) as server:
+        for name in ("narrow", "half"):
+            load(server.app.state.registry, name)
+        yield server
+
+
+def load(registry: Registry, name: str) -> None:
+    registry.change("tiny", lambda directory, desired: desired.load(by_name(directory, name)))
+
+
+def activate(directory: ModelDirectory, desired: Desired) -> Desired:
+    return desired.activate(by_name(directory, "half"))
+
+
+def test_a_request_may_pin_a_live_configuration(loaded: Server) -> None:
+    with httpx.Client(base_url=loaded.url, timeout=60) as client:
+        answers = {}
+        for name in ("full", "half", "narrow"):
+            by_field = translate(client, TEXT, config=name)
+            by_header = client.post(
+                "/v1/translate",
+                json={"text": TEXT, "source": "en", "target": "de"},
+                headers={"X-Sub3-Config": name},
+            )
+            assert by_field.json()["model"]["config"] == by_field.headers["X-Sub3-Config"] == name
+            assert by_header.json()["model"]["config"] == name
+            assert texts_of(by_field) == texts_of(by_header)
+            answers[name] = texts_of(by_field)[0]
+        assert len(set(answers.values())) == 3
+        assert set(client.get("/v1/models").json()["models"][0]["live"]) == set(answers)
+        assert translate(client, TEXT).json()["model"]["config"] == "full"
+        assert_refused(translate(client, TEXT, config="clusters"), 422, "'clusters'", "full, narrow, half")
+        assert_refused(translate(client, TEXT, config=""), 422, "config")
+        metrics = client.get("/metrics").text.splitlines()
+        live = {line.split('config="')[1].split('"')[0] for line in metrics if line.startswith("sub3_model_bytes{")}
+        assert live == {"full", "half", "narrow"}
+        quality = [line for line in metrics if line.startswith("sub3_model_quality{")]
+        assert 'sub3_model_quality{config="half",data="made-up",measure="bleu",model="tiny"} 29.0' in quality
+        assert len(quality) == 6  # BLEU and chrF of each
+
+
+def test_a_pinned_lease_keeps_its_configuration_until_it_ends(registry: Registry) -> None:
+    async def scenario() -> None:
+        load(registry, "half")
+        async with registry.lease("en", "de", "half") as half:
+            registry.change("tiny", lambda _, desired: desired.unload("half"))
+            assert half.translate([TEXT], Options("en", "de")).translations
+            with pytest.raises(NotLive, match="live are full"):
+                async with registry.lease("en", "de", "half"):
+                    pass
+
+    asyncio.run(scenario())
+
+
+def test_states_follow_from_one_another(registry: Registry) -> None:
+    def live() -> list[str]:
+        return [translator.facts.config for translator in registry.translators(registry.find("tiny"))]
+
+    load(registry, "half")
+    load(registry, "narrow")
+    assert live() == ["full", "half", "narrow"]
+    same = registry.change("tiny", lambda directory, desired: desired.load(by_name(directory, "half")))
+    assert live() == ["full", "half", "narrow"]
+    assert same.answers is same.answered
+    registry.change("tiny", activate)
+    assert live() == ["half", "narrow"]  # full wasn't loaded by itself: it went when it stopped to be active
+    assert registry.change("tiny", activate).unchanged
+    with pytest.raises(CanaryConflict, match="answers requests"):
+        registry.change("tiny", lambda _, desired: desired.unload("half"))
+    registry.change("tiny", lambda _, desired: desired.unload("narrow"))
+    assert live() == ["half"]
+
+
+def test_under_resource_a_request_waits_and_then_the_new_one_answers(registry: Registry) -> None:
+    async def scenario() -> None:
+        async with registry.lease("en", "de") as old:
+            swap = asyncio.create_task(asyncio.to_thread(registry.change, "tiny", activate, "resource"))
+            while not registry.find("tiny").held:
+                await asyncio.sleep(0)
+            waiting = asyncio.create_task(answered_by(registry))
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            assert old.facts.config == "full"
+        await swap
+        assert await waiting == "half"
+
+    asyncio.run(scenario())
+
+
+def test_under_resource_nobody_waits_for_ever(registry: Registry) -> None:
+    async def scenario() -> None:
+        async with registry.lease("en", "de"):
+            swap = asyncio.create_task(asyncio.to_thread(registry.change, "tiny", activate, "resource"))
+            with pytest.raises(SwapTookTooLong, match="given up"):
+                await swap
+            assert await answered_by(registry) == "full"  # the drain was given up, so it serves on
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("policy", ["availability", "resource"])
+def test_a_failed_change_leaves_what_there_was(
+    registry: Registry, policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(translator: Translator, directory: ModelDirectory) -> None:
+        if translator.facts.config == "half":
+            raise SelfTestFailed("half is broken.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(service.live.registry, "_self_test", fail)
+        with pytest.raises(SelfTestFailed):
+            registry.change("tiny", activate, policy)
+    assert asyncio.run(answered_by(registry)) == "full"
+    registry.change("tiny", activate, policy)
+    assert asyncio.run(answered_by(registry)) == "half"
+
+
+def test_a_desired_state_is_read_as_it_was_written(tiny_model: Path) -> None:
+    directory = open_model(tiny_model)
+    desired = Desired(by_name(directory, "half")).load(by_name(directory, "narrow"))
+    desired = desired.try_out(by_planes(directory, {"embedding": 2}), 5)
+    written = json.loads(json.dumps(to_json(directory, desired)))
+    assert from_json(directory, written) == desired
+    for bad in (
+        None,
+        {},
+        written | {"more": 1},
+        written | {"active": {"config": "huge", "allocation": None}},
+        written | {"active": {"config": None, "allocation": {}}},
+        written | {"active": {"config": None, "allocation": {"embedding": [[0, 9, "4"]]}}},
+        written | {"loaded": [{}]},
+        written | {"canary_percent": 101},
+        written | {"canary": written["active"]},
+    ):
+        with pytest.raises(ValueError):  # noqa: PT011 -- the sentences differ
+            from_json(directory, bad)
+
+
+async def answered_by(registry: Registry) -> str:
+    async with registry.lease("en", "de") as translator:
+        return translator.facts.config

@@ -1,0 +1,189 @@
+"""Markup around translations, held against an independent HTML parser (lexbor) and by properties."""
+
+import re
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from selectolax.lexbor import LexborHTMLParser
+
+from service.text.markup import Document, Markup
+
+HTML, XML = Markup("html"), Markup("xml")
+NOTES = Markup("xml", nested_tags=frozenset({"n"}))
+
+
+def translated(source: str, markup: Markup = HTML) -> str:
+    """The markup with its text in capitals."""
+    document = Document(source, markup)
+    return document.render(document.text.upper())
+
+
+def tags(source: str) -> list[tuple[str, list[tuple[str, str | None]]]]:
+    """The elements that lexbor sees, in order, with their attributes; of those for people only the names."""
+    return [
+        (node.tag, [(name, None if name in ("alt", "title") else value) for name, value in node.attributes.items()])
+        for node in LexborHTMLParser(source).css("*")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("plain text", "PLAIN TEXT"),
+        ('<p>Hello <b class="x">big</b> world</p>', '<p>HELLO <b class="x">BIG</b> WORLD</p>'),
+        ("<P\n Title = 'a > b'>one<BR/>two", "<P\n Title = 'A > B'>ONE<BR/>TWO"),
+        ("<p>\n  one\n  two\n</p>\n", "<p>\n  ONE TWO\n</p>\n"),
+        (
+            "<!-- a <b> note --><p>a</p><![CDATA[raw]]><?php raw ?>",
+            "<!-- a <b> note --><p>A</p><![CDATA[raw]]><?php raw ?>",
+        ),
+        ("run <code>x = y</code> now", "RUN <code>x = y</code> NOW"),
+        ("<pre>a\n b</pre>c<script>if (a<b) d()</script>e", "<pre>a\n b</pre>C<script>if (a<b) d()</script>E"),
+        ("<style>p > a {}</style>a", "<style>p > a {}</style>A"),
+        ('<span translate="no">sub3 <i>is</i></span> fast', '<span translate="no">sub3 <i>is</i></span> FAST'),
+        ("<b class='big notranslate'>sub3</b> fast", "<b class='big notranslate'>sub3</b> FAST"),
+        ("<b class='donotranslate'>fast</b>", "<b class='donotranslate'>FAST</b>"),
+        ("<p translate=no>keep<p>change", "<p translate=no>keep<p>CHANGE"),
+        ("<div><code>keep</div>change", "<div><code>keep</div>CHANGE"),
+        ("you &amp; me &lt;3 &quot;yes&quot;&nbsp;&copy; 5", "YOU &amp; ME &lt;3 &quot;YES&quot;&nbsp;&copy; 5"),
+        ("a &#60;b&#x3E; caf&eacute;", "A &#60;B&#x3E; CAFÉ"),
+        ("AT&T a < b", "AT&amp;T A &lt; B"),
+        ("😀 &hearts; 42 <b>7</b>", "😀 &hearts; 42 <b>7</b>"),
+        ("(see <a href='#'>here</a>), and go", "(SEE <a href='#'>HERE</a>), AND GO"),
+        ("", ""),
+        ('<img src=a.png alt="A house">', '<img src=a.png alt="A HOUSE">'),
+        ('<a title="say &quot;x&quot; &amp; y" href="z">b</a>', '<a title="SAY &quot;X&quot; &amp; Y" href="z">B</a>'),
+        ("<a title='it&#39;s' TITLE = 'too'>", "<a title='IT&#39;S' TITLE = 'TOO'>"),
+        ('<a title="one\n  two" translate=no>', '<a title="one\n  two" translate=no>'),
+        ('<p translate=no><img alt="a"></p>', '<p translate=no><img alt="a"></p>'),
+        ('<input placeholder="name" value="keep">', '<input placeholder="NAME" value="keep">'),
+        ('see <img alt="a house"> now', 'SEE <img alt="A HOUSE"> NOW'),
+        ("a <code>b <b>c</b></code>, d", "A <code>b <b>c</b></code>, D"),
+        ("a <code>b", "A <code>b"),
+        ("a <p><code>b</p> c", "A <p><code>b</p> C"),
+        # malformed: the standard's tokenizer reads all that follows as part of what was begun
+        ("text <b", "TEXT <b"),
+        ('<a href="x>never closed', '<a href="x>never closed'),
+        ("a <!-- never closed", "A <!-- never closed"),
+        ("</b>stray</i> end", "</b>STRAY</i> END"),
+        ("<script>never closed", "<script>never closed"),
+        ("a </> b </ c> d <3 e", "A </> B </ c> D &lt;3 E"),
+        ("<![if !mso]>a<![endif]>", "<![if !mso]>A<![endif]>"),
+    ],
+)
+def test_html(source: str, expected: str) -> None:
+    assert translated(source) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ('Hi <x id="7"></x>, bye <x id="8"/>.', 'HI <x id="7"></x>, BYE <x id="8"/>.'),
+        ("line one\n\n  line two\r\nline three", "LINE ONE\n\n  LINE TWO\r\nLINE THREE"),  # kept, unlike in HTML
+        ("<code>a</code><br>b</br>", "<code>A</code><br>B</br>"),  # names mean nothing here
+        ("<script>a<b/>c</script>", "<script>A<b/>C</script>"),
+    ],
+)
+def test_xml(source: str, expected: str) -> None:
+    assert translated(source, XML) == expected
+
+
+def test_ignored_tags_keep_their_content() -> None:
+    source = 'Say <X id="1">hello <b>you</b></X> and <keep>this</keep>.'
+    markup = Markup("xml", frozenset({"x", "keep"}))
+    assert translated(source, markup) == 'SAY <X id="1">hello <b>you</b></X> AND <keep>this</keep>.'
+
+
+PIECES = (
+    """<p>|</p>|<b>|</b>|<i class='a'>|</i>|<br>|<br/>|<img alt='a>b'>|<a href="?a=1&b=2">|</a>|<li>|<td>|</td>|"""
+    """<table>|</table>|<code>|</code>|<pre>|</pre>|<!--c-->|<script>|</script>|<x id='7'></x>|<b translate=no>|"""
+    """&amp;|&lt;|&copy;|&#65;|&|<|>|"|'|=|/|<a |<!--|-->|</|<?|]]>|\n|hello|world|.|,|😀|\u00a0|\u2028"""
+)
+pieces = st.sampled_from(PIECES.split("|"))
+sources = st.lists(pieces | st.text(max_size=5), max_size=30).map(" ".join) | st.text("<>/!-'\"=&;ab \n", max_size=60)
+
+
+@given(sources, st.sampled_from([HTML, XML]))
+def test_an_unchanged_text_gives_the_very_markup(source: str, markup: Markup) -> None:
+    document = Document(source, markup)
+    assert document.render(document.text) == source
+
+
+def test_an_element_with_text_of_its_own_stands_in_a_sentence_as_a_word_does() -> None:
+    source = "<p>One<n>a <n>b</n> c</n> two <n/> <b>three</b></p>"
+    assert units(source, NOTES) == ["One* two * three", "a", "b", "c"]  # a note in a note is where a sentence ends
+    assert translated(source, NOTES) == "<p>ONE<n>A <n>B</n> C</n> TWO <n/> <b>THREE</b></p>"
+    assert translated("<n>one</n>", NOTES) == "<n>ONE</n>"
+    assert translated("a <n>b <i translate='no'>c</n> d", NOTES) == "A <n>B <i translate='no'>c</n> D"
+    assert units("a <n>b c", NOTES) == ["a", "b c"]
+
+
+@given(sources.map(lambda source: source.replace("p>", "n>")), st.booleans())
+def test_notes_come_back_to_the_letter(source: str, is_aligned: bool) -> None:
+    document = Document(source, NOTES, is_aligned=is_aligned)
+    assert document.render(document.text) == source
+
+
+@given(sources)
+def test_no_tag_is_lost_or_moved_or_made(source: str) -> None:
+    document = Document(source, HTML)
+    hostile = re.sub(r"\w+", "<b>&lt;x</b>", document.text)  # a translation that looks like markup
+    assert tags(document.render(hostile)) == tags(source)
+
+
+def units(source: str, markup: Markup = HTML) -> list[str]:
+    text = Document(source, markup, is_aligned=markup is NOTES).text
+    return [re.sub("[\U000f0000-\U0010ffff]", "*", line) for line in text.split("\n")]
+
+
+def test_what_stands_in_a_sentence_as_a_word_does_not_end_it() -> None:
+    assert units("Press <code>x</code> and <img src=i.png> now.<br>Then <b>rest</b>.") == [
+        "Press * and * now.",
+        "Then",
+        "rest",
+    ]
+    assert units('Say <x id="7"></x> to <g id="8"/> twice', XML) == ["Say * to * twice"]
+    assert units("Use <span class=notranslate>sub3</span> here") == ["Use * here"]
+    assert units("Not <p></p> here") == ["Not", "here"]
+
+
+def test_such_a_word_may_change_its_place_but_is_never_lost() -> None:
+    document = Document('a <x id="1"></x> b <x id="2"></x> c', XML)
+    first, second = re.findall("[\U000f0000-\U0010ffff]", document.text)
+    assert document.render(f"{second} c {first}") == '<x id="2"></x> c <x id="1"></x>'
+    for bad in ("c", first, f"{first}{first}{second}"):
+        assert document.render(bad) == 'a <x id="1"></x> b <x id="2"></x> c'
+
+
+def test_private_characters_of_the_client_stay_its_own() -> None:
+    source = "a \U000f0000 <code>x</code> &#xF0001; b"
+    assert translated(source) == "A \U000f0000 <code>x</code> &#xF0001; B"
+
+
+@given(sources)
+def test_no_word_outside_of_ignored_elements_is_dropped(source: str) -> None:
+    tree = LexborHTMLParser(source)
+    tree.strip_tags(["code", "pre", "script", "style"])
+    for node in tree.css("[translate=no]"):
+        node.decompose()
+    seen = set(re.findall("hello|world", tree.body.text() if tree.body else ""))
+    assert seen <= set(re.findall("hello|world", Document(source, HTML).text))
+
+
+@pytest.mark.parametrize(
+    "piece", ["<a ", "<a b='", "<a =", "<!--", "<![CDATA[", "<?", "</", "&", "<b></a>", "<code>", "<n>"]
+)
+def test_time_is_linear_whatever_is_left_open(piece: str) -> None:
+    def best(length: int) -> float:
+        source = (piece * length)[:length]
+        times = []
+        for _ in range(5):
+            begun = time.process_time()
+            Document(source, NOTES if piece == "<n>" else HTML)
+            times.append(time.process_time() - begun)
+        return min(times)
+
+    # ten times the text: linear is 10, quadratic is 100; small times are all overhead
+    assert best(100_000) < 40 * max(best(10_000), 0.001)

@@ -1,0 +1,161 @@
+"""Splitting: exact, whatever the text."""
+
+import time
+from typing import get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.text.placeholders import find
+from service.text.sentences import Piece, SplitSentences, cut_at_kept, halve, split
+
+CHARACTERS = st.one_of(
+    st.characters(exclude_categories=["Cs"]),
+    st.sampled_from(list("aBÉ. \n\r\t!?\"'(😀。|\u2028\u00a0\x0b\x85\u3000\u200d\ufe0f")),
+    st.sampled_from(["%s", "{a}", "<b>", ": ", "- ", "`c`", "a@b.cd", "1. ", "   ", "\r\n", "m²", "http://a.b"]),
+)
+TEXTS = st.lists(CHARACTERS, max_size=60).map("".join)
+WAYS = st.sampled_from(get_args(SplitSentences))
+
+
+def kept_of(piece: Piece) -> list[str]:
+    return [piece.text[begin:end] for begin, end in piece.kept]
+
+
+def translated(pieces: list[Piece]) -> list[str]:
+    return [piece.text for piece in pieces if piece.translate]
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXTS, st.sampled_from(["en", "de", "ja", "xx"]), WAYS)
+def test_the_pieces_joined_are_the_text(text: str, language: str, way: SplitSentences) -> None:
+    pieces = split(text, language, way)
+    assert "".join(piece.text for piece in pieces) == text
+    parts = [part for piece in pieces for part in (cut_at_kept(piece) if piece.translate else [piece])]
+    assert "".join(part.text for part in parts) == text
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXTS.filter(lambda text: len(text) > 1))
+def test_the_halves_joined_are_the_sentence_and_shorter(sentence: str) -> None:
+    whole = Piece(sentence, True, tuple(find(sentence)))
+    halves = halve(whole)
+    assert "".join(piece.text for piece in halves) == sentence
+    assert all(len(piece.text) < len(sentence) for piece in halves if piece.translate)
+    assert all(piece.text[begin:end] in kept_of(whole) for piece in halves for begin, end in piece.kept)
+
+
+def test_sentences_are_translated_and_what_is_between_is_copied() -> None:
+    pieces = split("Hello Mr. Smith.  How are you?\r\n\r\n\tFine.\n", "en")
+    assert pieces == [
+        Piece("Hello Mr. Smith.", True),
+        Piece("  ", False),
+        Piece("How are you?", True),
+        Piece("\r\n", False),
+        Piece("\r\n", False),
+        Piece("\t", False),
+        Piece("Fine.", True),
+        Piece("\n", False),
+    ]
+
+
+def test_a_line_break_ends_a_sentence() -> None:
+    assert [piece.text for piece in split("one line\nanother", "en") if piece.translate] == ["one line", "another"]
+
+
+@pytest.mark.parametrize("text", ["😀", "😀 🎉👍🏽", "  \n", "12.50", "!?", "👨‍👩‍👧", "→ 3 × 4"])
+def test_without_a_letter_nothing_is_translated(text: str) -> None:
+    assert not any(piece.translate for piece in split(text, "en"))
+
+
+def test_emoji_around_a_sentence_are_copied() -> None:
+    assert split("🎉 I love you 😀❤️", "en") == [
+        Piece("🎉 ", False),
+        Piece("I love you", True),
+        Piece(" 😀❤️", False),
+    ]
+
+
+def test_a_long_sentence_is_cut_after_a_clause_near_its_middle() -> None:
+    sentence = "one two three four five, six seven eight nine ten eleven"
+    assert [piece.text for piece in halve(Piece(sentence, True))] == [
+        "one two three four five,",
+        " ",
+        "six seven eight nine ten eleven",
+    ]
+
+
+def test_without_clauses_it_is_cut_at_a_space_and_without_spaces_in_the_word() -> None:
+    assert [piece.text for piece in halve(Piece("one two three four", True))] == ["one two", " ", "three four"]
+    assert [piece.text for piece in halve(Piece("abcdef", True))] == ["abc", "def"]
+
+
+@given(st.lists(TEXTS.map(lambda text: " ".join(text.split()) or "a"), min_size=1, max_size=20))
+def test_as_many_lines_out_as_in(lines: list[str]) -> None:
+    out = "".join("X" if piece.translate else piece.text for piece in split("\n".join(lines), "en"))
+    assert out.count("\n") == len(lines) - 1
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("  - Buy milk.", ["Buy milk."]),
+        ("\t* [x] Buy milk.", ["Buy milk."]),
+        ("• Buy milk.", ["Buy milk."]),
+        ("12. Buy milk.", ["Buy milk."]),
+        ("a) Buy milk.", ["Buy milk."]),
+        ("> > Buy milk.", ["Buy milk."]),
+        ("## Milk", ["Milk"]),
+        ("A. Smith bought milk.", ["A. Smith bought milk."]),
+        ("Milk\tTwo litres\tCheap", ["Milk", "Two litres", "Cheap"]),
+        ("Milk      two litres", ["Milk", "two litres"]),
+        ("%s: file not found", ["file not found"]),
+        ("Usage: %s", ["Usage:"]),
+        ("{name}", []),
+        ("https://example.org/a?b=c d@example.org #tag", []),
+        ("x = foo(bar)", []),
+        ("    return x;", []),
+        ("def main(argv):\n    return 0\n", []),
+        ("class (noun): a group", ["class (noun): a group"]),
+        ("return home.", ["return home."]),
+        ("$ apt-get install foo", []),
+        ("print(hello)", []),
+        ("I like it (a lot);", ["I like it (a lot);"]),
+    ],
+)
+def test_what_is_no_sentence_is_copied(line: str, expected: list[str]) -> None:
+    assert translated(split(line, "en")) == expected
+
+
+def test_line_breaks_in_sentences_end_them_or_not() -> None:
+    text = "One\ntwo. Three\r\n\r\nfour"
+    assert translated(split(text, "en", "1")) == ["One", "two.", "Three", "four"]
+    assert translated(split(text, "en", "nonewlines")) == ["One\ntwo.", "Three", "four"]
+    assert translated(split(text, "en", "lines")) == ["One", "two. Three", "four"]
+    assert translated(split(text, "en", "0")) == [text]
+
+
+def test_no_sentence_ends_in_what_is_kept() -> None:
+    (piece,) = split("Say `Stop. Go. Now!` to {A. B}.", "en")
+    assert kept_of(piece) == ["`Stop. Go. Now!`", "{A. B}"]
+
+
+UNITS = r"a a@ /- a. a_ a_. { % {{ http:// www. ` #a \n ² a² %s: ( ; --a {a} <a></ &a a,"
+
+
+@pytest.mark.parametrize("unit", [*UNITS.split(), " ", "<a ", "\n ", "\r\n", "- ", "1. ", "a) ", ": %s "])
+def test_time_is_linear(unit: str) -> None:
+    def best(length: int) -> float:
+        text = (unit * length)[:length]
+        times = []
+        for _ in range(3):
+            begun = time.process_time()
+            for piece in split(text, "en", "lines"):
+                halve(piece)
+                cut_at_kept(piece)
+            times.append(time.process_time() - begun)
+        return min(times)
+
+    # ten times the text: linear is 10, quadratic is 100; small times are all overhead
+    assert best(50_000) < 40 * max(best(5_000), 0.002)

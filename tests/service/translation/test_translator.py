@@ -1,0 +1,119 @@
+"""Text -> text over the real engine: structure kept, nothing dropped, alternatives joined by rank."""
+
+from pathlib import Path
+
+import pytest
+
+from kernels.engine import CancelFlag, Cancelled
+from models.format.directory import open_model
+from service.live.configurations import by_name
+from service.text.placeholders import same
+from service.translation.tokenizer import Tokenizer
+from service.translation.translator import MAX_SENTENCE_TOKENS, Options, Translator
+
+EN_DE = Options("en", "de")
+
+
+@pytest.fixture(scope="module")
+def translator(tiny_model: Path) -> Translator:
+    directory = open_model(tiny_model)
+    return Translator(directory, Tokenizer(directory), *by_name(directory, "full"), max_batch_tokens=4096)
+
+
+def translated(translator: Translator, text: str) -> str:
+    return translator.translate([text], EN_DE).translations[0].best.text
+
+
+def test_a_document_is_its_sentences_translated_in_place(translator: Translator) -> None:
+    first, second = translated(translator, "The old house."), translated(translator, "A big tree sees the river.")
+    assert first != second
+    document = "\tThe old house.  A big tree sees the river.\r\n\n😀 The old house. 🎉\n12.5\n"
+    assert translated(translator, document) == f"\t{first}  {second}\r\n\n😀 {first} 🎉\n12.5\n"
+
+
+def test_a_list_is_its_texts(translator: Translator) -> None:
+    texts = ["The old house.", "😀", "A big tree sees the river.", " \n "]
+    translations = translator.translate(texts, EN_DE).translations
+    assert [translation.best.text for translation in translations] == [translated(translator, text) for text in texts]
+    assert translations[0].best.score < 0
+    assert translations[1].best[:2] == ("😀", 0.0)
+    assert translations[3].best[:2] == (" \n ", 0.0)
+
+
+def test_batches_do_not_change_a_translation(tiny_model: Path, translator: Translator) -> None:
+    directory = open_model(tiny_model)
+    narrow = Translator(directory, Tokenizer(directory), *by_name(directory, "full"), max_batch_tokens=1)
+    texts = ["The old house.", "A big tree sees the river. The sun was over the tree.", "Hello world."]
+    assert narrow.translate(texts, EN_DE).translations == translator.translate(texts, EN_DE).translations
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the old house sees a big tree near the river, " * 60,
+        "the old house sees a big tree near the river " * 60,
+        "river" * 400,
+    ],
+    ids=["clauses", "spaces", "one word"],
+)
+def test_an_over_long_sentence_is_cut_and_nothing_is_dropped(translator: Translator, text: str) -> None:
+    sentences = list(translator._sentences(text, EN_DE))
+    assert "".join(sentence.piece.text for sentence in sentences) == text
+    lengths = [len(sentence.ids) for sentence in sentences if sentence.ids is not None]
+    assert len(lengths) > 1
+    assert max(lengths) <= MAX_SENTENCE_TOKENS
+    (translation,) = translator.translate([text], EN_DE).translations
+    assert translation.cut_sentences == 1
+    assert translation.best.text
+
+
+def test_only_what_is_cut_counts_as_cut(translator: Translator) -> None:
+    long = "the old house sees a big tree near the river, " * 60
+    translations = translator.translate(["The old house.", f"{long}\n{long}\nThe sun."], EN_DE).translations
+    assert [translation.cut_sentences for translation in translations] == [0, 2]
+
+
+@pytest.mark.parametrize("beam", [Options("en", "de"), Options("en", "de", alternatives=2)], ids=["greedy", "beam"])
+def test_what_a_model_loses_is_copied_from_the_source(translator: Translator, beam: Options) -> None:
+    # this one knows no stand-in, so each sentence is cut at what is kept
+    texts = ["The {old} house %s sees https://example.org/a.", "{a}{b}", "The <b>big</b> tree.", "%s: the sun"]
+    for text, translation in zip(texts, translator.translate(texts, beam).translations, strict=True):
+        for candidate in (translation.best, *translation.alternatives):
+            assert same(candidate.text, text)
+
+
+def test_alternatives_are_the_hypotheses_of_a_rank_joined(translator: Translator) -> None:
+    options = Options("en", "de", beam_size=1, alternatives=2)
+    (one,) = translator.translate(["The old house."], options).translations
+    (two,) = translator.translate(["A big tree sees the river."], options).translations
+    (both,) = translator.translate(["The old house. A big tree sees the river."], options).translations
+    assert len(one.alternatives) == len(two.alternatives) == len(both.alternatives) == 2
+    for first, second, joined in zip(
+        (one.best, *one.alternatives), (two.best, *two.alternatives), (both.best, *both.alternatives), strict=True
+    ):
+        assert joined.text == f"{first.text} {second.text}"
+        assert joined.score == pytest.approx((first.score + second.score) / 2, abs=1e-5)
+
+
+def test_the_costs_are_counted(translator: Translator) -> None:
+    work = translator.translate(["The old house."], EN_DE)
+    assert work.workspace_peak_bytes > 0
+    assert work.kv_cache_peak_bytes > 0
+    assert work.decode_ms > 0
+    nothing = translator.translate(["😀"], EN_DE)
+    assert (nothing.workspace_peak_bytes, nothing.kv_cache_peak_bytes, nothing.decode_ms) == (0, 0, 0)
+
+
+def test_a_set_flag_ends_the_work(translator: Translator) -> None:
+    cancel = CancelFlag()
+    cancel.set()
+    with pytest.raises(Cancelled):
+        translator.translate(["The old house."], EN_DE, cancel)
+
+
+def test_the_facts_are_the_directory_s(tiny_model: Path, translator: Translator) -> None:
+    directory = open_model(tiny_model)
+    configuration = directory.config.configurations["full"]
+    assert translator.facts.version == directory.config.checksums["model.safetensors"][:12]
+    assert translator.facts.bits_per_weight == round(configuration.bits_per_weight, 4)
+    assert translator.model_bytes == configuration.bytes
