@@ -1,0 +1,197 @@
+"""Numbers of a text in a normal form, to tell whether a translation has those of its source and no others.
+
+A number may be written in several ways: `1,250.00` is `1.250,00` in German, `2:38 PM` is `14:38`, `January 1, 2024` is
+`1. Januar 2024` or `01.01.2024`. Each number therefore has a set of readings, and two numbers are the same if they
+share one. A version, an address or a telephone number is read to the letter as well.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from service.text.placeholders import Span
+
+# Digits with single marks between them, and groups of three behind a space that does not break a line.
+_NUMBER = re.compile(r"(?<![\d])\d+(?:[.,'’]\d+|:\d{2}(?!\d)|[\u00a0\u202f]\d{3}(?!\d))*")
+_SPACED = re.compile(r"(?<![\d.,:])\d{1,3}(?: \d{3})+(?!\d)")  # 12 500, where the language writes so
+_GROUPS = re.compile(r"\d{1,3}(?:(?P<mark>[.,'’\u00a0\u202f ])\d{3})(?:(?P=mark)\d{3})*")
+_CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::\d{2})?")
+_GERMAN_CLOCK = re.compile(r"(\d{1,2})\.(\d{2})(?= ?Uhr)")
+_HALF = re.compile(r"[ \u00a0\u202f]?(?:([ap])\.?m\b)", re.IGNORECASE)
+_HOUR = re.compile(r"[ \u00a0\u202f]?(?:Uhr|h)\b")
+_DAY = re.compile(r"(?<![\d.])(0?[1-9]|[12]\d|3[01])\.[ \u00a0]?(0?[1-9]|1[0-2])\.(?:[ \u00a0]?(\d{4}))?(?!\d)")
+# Languages whose decimals stand behind a comma; in the others they stand behind a point.
+_COMMA = frozenset("bg cs da de el es et fi fr hr hu id is it lt lv nb nl pl pt ro ru sk sl sr sv tr uk vi".split())  # noqa: SIM905
+_SPACES = frozenset("bg cs et fi fr hu lt lv nb pl pt ru sk sv uk".split())  # noqa: SIM905
+_WORDS = {
+    "en": "zero one two three four five six seven eight nine ten eleven twelve",
+    "de": "null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf",
+    "fr": "zéro un deux trois quatre cinq six sept huit neuf dix onze douze",
+}
+_MORE_WORDS = {
+    "en": {"a": 1, "an": 1, "once": 1, "twice": 2, "first": 1, "second": 2, "third": 3, "half": 2, "dozen": 12},
+    "de": {"ein": 1, "eine": 1, "einen": 1, "einem": 1, "einer": 1, "eines": 1, "erste": 1, "ersten": 1, "zweite": 2}
+    | {"zweiten": 2, "dritte": 3, "dritten": 3, "zweimal": 2, "einmal": 1, "dutzend": 12},
+    "fr": {"une": 1, "premier": 1, "première": 1, "deuxième": 2, "troisième": 3, "douzaine": 12},
+}
+_ROUND = (20, 30, 40, 50, 60, 70, 80, 90, 100)
+_ROUND_WORDS = {
+    "en": "twenty thirty forty fifty sixty seventy eighty ninety hundred",
+    "de": "zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig hundert",
+    "fr": "vingt trente quarante cinquante soixante soixante-dix quatre-vingts quatre-vingt-dix cent",
+}
+_LETTERS = re.compile(r"[^\W\d_]+")
+
+
+class Number(NamedTuple):
+    """A number as it is written.
+
+    Attributes:
+        span: [begin, end) in the text.
+        readings: its normal forms, each of which it may be on the other side.
+        is_optional: it may be missing there: the month of a date in digits, which may be a word.
+    """
+
+    span: Span
+    readings: frozenset[str]
+    is_optional: bool = False
+
+
+def find(text: str, language: str, kept: Sequence[Span] = ()) -> list[Number]:
+    """Find the numbers of a text, in order.
+
+    Args:
+        text: a sentence or more.
+        language: its ISO 639-1 code, which decides what points and commas mean.
+        kept: spans [begin, end) that are not read: placeholders, addresses, code.
+
+    Returns:
+        Numbers in digits; written words are none.
+    """
+    return [
+        number
+        for number in _numbers(text, language)
+        if not any(begin < number.span[1] and number.span[0] < end for begin, end in kept)
+    ]
+
+
+def agree(source: str, source_language: str, target: str, target_language: str) -> bool:
+    """Tell whether a translation has the numbers of its source, and no others.
+
+    Numbers up to twelve, and round ones up to a hundred, may be words on either side. Time is linear in the length of both.
+
+    Args:
+        source: a text without what is kept to the letter.
+        source_language: ISO 639-1 code.
+        target: its translation.
+        target_language: ISO 639-1 code.
+    """
+    missing, surplus = differences(find(source, source_language), find(target, target_language))
+    return _all_spelt(missing, target, target_language) and _all_spelt(surplus, source, source_language)
+
+
+def differences(source: Sequence[Number], target: Sequence[Number]) -> tuple[list[Number], list[Number]]:
+    """Pair the numbers of both sides off; return those of the source and of the target that are left."""
+    waiting: dict[str, list[int]] = {}
+    for index, number in enumerate(target):
+        for reading in number.readings:
+            waiting.setdefault(reading, []).append(index)
+    taken: set[int] = set()
+    missing = []
+    for number in source:
+        for reading in sorted(number.readings):
+            indices = waiting.get(reading, [])
+            while indices and indices[0] in taken:
+                indices.pop(0)
+            if indices:
+                taken.add(indices.pop(0))
+                break
+        else:
+            missing.append(number)
+    surplus = [number for index, number in enumerate(target) if index not in taken]
+    return [each for each in missing if not each.is_optional], [each for each in surplus if not each.is_optional]
+
+
+def _numbers(text: str, language: str) -> Iterator[Number]:
+    position = 0
+    while (match := _next(text, language, position)) is not None:
+        yield from _read(text, match, language)
+        position = match.end()
+
+
+def _next(text: str, language: str, position: int) -> re.Match[str] | None:
+    """Find the next number; a date in digits, and one with spaces between its groups, count as a whole."""
+    match = _NUMBER.search(text, position)
+    if match is None:
+        return None
+    longer = [_DAY.match(text, match.start())] if language in _COMMA else []
+    if language in _SPACES:
+        longer.append(_SPACED.match(text, match.start()))
+    return next((found for found in longer if found is not None), match)
+
+
+def _read(text: str, match: re.Match[str], language: str) -> Iterator[Number]:
+    written, span = match[0], match.span()
+    if match.re is _DAY:  # the month is a word on the other side, or a number that stands for itself
+        if match[3] is None:  # 5.10. may also be a number at the end of a sentence
+            yield Number(span, frozenset({written.rstrip("."), match[1].lstrip("0")}))
+            return
+        for number, group in enumerate(match.groups()):
+            yield Number(match.span(number + 1), frozenset({group, group.lstrip("0")}), number == 1)
+        return
+    readings = {written}
+    if clock := _CLOCK.fullmatch(written) or _GERMAN_CLOCK.match(text, span[0]):
+        readings |= _times(int(clock[1]), clock[2], _HALF.match(text, span[1]))
+    elif written.isdecimal() and len(written) <= 2 and (half := _HALF.match(text, span[1])):
+        readings |= _times(int(written), "00", half) | {written}
+    elif written.isdecimal() and len(written) <= 2 and _HOUR.match(text, span[1]):
+        readings |= _times(int(written), "00", None)
+    if value := _value(written, language):
+        readings.add(value)
+    yield Number(span, frozenset(readings))
+
+
+def _times(hour: int, minute: str, half: re.Match[str] | None) -> set[str]:
+    """Write a time of the day in each way that a translation may; `half` is a match of a.m. or p.m."""
+    hours = {hour}
+    if half is not None:
+        hours.add(hour % 12 + (12 if half[1].lower() == "p" else 0))
+    times = {f"{each}:{minute}" for each in hours}
+    return times if minute != "00" else times | {str(each) for each in hours}
+
+
+def _value(written: str, language: str) -> str | None:
+    """Write a number without separators of thousands and with a point before its decimals; None if it isn't one."""
+    comma = language in _COMMA
+    point = "," if comma else "."
+    whole, mark, decimals = written.rpartition(point)
+    if not mark or not decimals.isdecimal():
+        whole, decimals = written, ""
+    if not whole.isdecimal() and not _GROUPS.fullmatch(whole):
+        return None
+    if point in whole:
+        return None
+    digits = "".join(filter(str.isdecimal, whole))
+    if len(digits) > 1 and digits[0] == "0":  # a telephone number or a code
+        return None
+    decimals = decimals.rstrip("0")
+    return f"{digits}.{decimals}" if decimals else digits
+
+
+def _all_spelt(numbers: Sequence[Number], text: str, language: str) -> bool:
+    """Tell whether each number is written as a word in the text."""
+    if not numbers:
+        return True
+    words = _WORDS.get(language)
+    if words is None:
+        return False
+    values = {word: str(value) for value, word in enumerate(words.split())}
+    values |= {word: str(value) for value, word in zip(_ROUND, _ROUND_WORDS[language].split(), strict=True)}
+    values |= {word: str(value) for word, value in _MORE_WORDS[language].items()}
+    there = [values[word] for word in map(str.lower, _LETTERS.findall(text)) if word in values]
+    for number in numbers:
+        value = next(iter(number.readings & set(there)), None)
+        if value is None:
+            return False
+        there.remove(value)
+    return True

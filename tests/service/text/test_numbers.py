@@ -1,0 +1,98 @@
+"""Numbers of a source and its translation, compared in a normal form."""
+
+import re
+import time
+from itertools import islice
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.text.frames import generate
+from service.text.numbers import agree, find
+
+
+@pytest.mark.parametrize(
+    ("english", "german"),
+    [
+        ("It costs 1,250.00 dollars.", "Es kostet 1.250,00 Dollar."),
+        ("It costs 1,250.00 dollars.", "Es kostet 1250 Dollar."),
+        ("The average is 3.50.", "Der Durchschnitt ist 3,5."),
+        ("Version 2.4.1 is here.", "Version 2.4.1 ist da."),
+        ("Version 2.4 is here.", "Version 2.4 ist da."),
+        ("We meet at 2:38 PM.", "Wir treffen uns um 14:38 Uhr."),
+        ("We meet at 2:38 p.m.", "Wir treffen uns um 2:38 Uhr."),
+        ("We meet at 12 a.m.", "Wir treffen uns um 0 Uhr."),
+        ("We meet at 2 pm.", "Wir treffen uns um 14.00 Uhr."),
+        ("On January 1, 2024 it rained.", "Am 1. Januar 2024 regnete es."),
+        ("On January 1, 2024 it rained.", "Am 01.01.2024 regnete es."),
+        ("About 75% of people", "Etwa 75 % der Menschen"),
+        ("Call 555-0199.", "Rufen Sie 555-0199 an."),
+        ("I have 2 cats.", "Ich habe zwei Katzen."),
+        ("I have two cats.", "Ich habe 2 Katzen."),
+        ("In the 1990s and the 19th century", "In den 1990er Jahren und im 19. Jahrhundert"),
+        ("the 3rd floor", "der 3. Stock"),
+        ("12,500 and 7 million", "12 500 und 7 Millionen".replace(" 500", "\u202f500")),
+        ("From 10-15 people", "10–15 Personen"),
+        ("On 1/2/2024", "Am 2.1.2024"),
+        ("It ended 3-1.", "Es endete 3:1."),
+    ],
+)
+def test_the_same_numbers(english, german):
+    assert agree(english, "en", german, "de")
+    assert agree(german, "de", english, "en")
+
+
+@pytest.mark.parametrize(
+    ("english", "german"),
+    [
+        ("The year 2024 was good.", "Das Jahr war gut."),
+        ("About 75% of people agree.", "Etwa 195 % der Menschen stimmen zu."),
+        ("Please call 555-0199.", "Bitte rufen Sie 55-0199 an."),
+        ("The meeting is on January 1, 2024.", "Die Besprechung ist im Januar."),
+        ("It costs 1.5 euros.", "Es kostet 15 Euro."),
+        ("It costs 1,500 euros.", "Es kostet 1,5 Euro."),
+        ("I have 2 cats.", "Ich habe drei Katzen."),
+        ("I have cats.", "Ich habe 2 Katzen."),
+        ("2 and 2", "2"),
+        ("We meet at 2:38 PM.", "Wir treffen uns um 15:38 Uhr."),
+        ("Version 2.4.1", "Version 2.4.2"),
+    ],
+)
+def test_other_numbers(english, german):
+    assert not agree(english, "en", german, "de")
+
+
+def test_generated_pairs_agree_and_not_with_a_digit_changed():
+    for english, german in islice(generate(6), 2000):
+        assert agree(english, "en", german, "de"), (english, german)
+        if digits := [*re.finditer(r"\d", german)]:
+            place = digits[len(digits) // 2].start()
+            changed = german[:place] + str((int(german[place]) + 1) % 10) + german[place + 1 :]
+            assert not agree(english, "en", changed, "de"), (english, changed)
+
+
+@given(st.text(alphabet="0123456789.,: '\u00a0\u202fUhrpmAM-/%"))
+def test_a_text_agrees_with_itself_and_its_spans_are_its_numbers(text):
+    for language in ("en", "de", "fr"):
+        assert agree(text, language, text, language)
+        numbers = find(text, language)
+        assert [number.span for number in numbers] == sorted(number.span for number in numbers)
+        assert all(re.search(r"\d", text[begin:end]) for (begin, end), *_ in numbers)
+
+
+@pytest.mark.parametrize(
+    "unit", ["1", "1.", "1,", "1:2", "1 ", "1 000 ", "1\u00a0000", "1.1.", "1/1/", "a1", "12:30 pm "]
+)
+@pytest.mark.parametrize("language", ["en", "de", "fr"])
+def test_time_is_linear(unit, language):
+    def seconds(count: int) -> float:
+        text = unit * count
+        best = float("inf")
+        for _ in range(3):
+            started = time.process_time()
+            agree(text, language, text, language)
+            best = min(best, time.process_time() - started)
+        return best
+
+    assert seconds(8000) < 2.5 * 2 * seconds(4000) + 0.01
