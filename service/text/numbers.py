@@ -78,7 +78,7 @@ def find(text: str, language: str, kept: Sequence[Span] = ()) -> list[Number]:
 def agree(source: str, source_language: str, target: str, target_language: str) -> bool:
     """Tell whether a translation has the numbers of its source, and no others.
 
-    Numbers up to twelve, and round ones up to a hundred, may be words on either side. Time is linear in the length of both.
+    Numbers up to twelve, and round ones up to a hundred, may be words on either side. Time is linear in both lengths.
 
     Args:
         source: a text without what is kept to the letter.
