@@ -86,7 +86,8 @@ def test_named_paths_exist(name):
     paths = re.findall(r"`((?:[\w*-]+/)+[\w.*-]+\.(?:py|cc|h|\*|toml|yaml|yml))`", prose(name))
     existing = [path for path in paths if any(next((ROOT / room).glob(path), None) for room in rooms)]
     to_be_written = [path for path in paths if re.search(r"\bNAME\b|NNNN", path)]
-    assert not set(paths) - {*existing, *to_be_written}
+    missing = set(paths) - {*existing, *to_be_written}
+    assert not missing
 
 
 @pytest.mark.parametrize("name", REFERENCE)
