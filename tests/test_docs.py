@@ -33,13 +33,13 @@ def read(name: str) -> str:
 
 @cache
 def prose(name: str) -> str:
-    """The text of a document without its blocks of code."""
+    """Return the text of a document without its blocks of code."""
     return re.sub(r"^```.*?^```|^    .*?$", "", read(name), flags=re.MULTILINE | re.DOTALL)
 
 
 @cache
 def anchors(name: str) -> set[str]:
-    """The anchors that GitHub gives the headings of a document."""
+    """Return the anchors that GitHub gives the headings of a document."""
     found: set[str] = set()
     for heading in re.findall(r"^#+ (.+)$", prose(name), flags=re.MULTILINE):
         slug = base = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
@@ -52,7 +52,7 @@ def anchors(name: str) -> set[str]:
 
 
 def links(name: str) -> list[str]:
-    """Targets of the links and images of a document, but for those to other hosts."""
+    """List the targets of the links and images of a document, but for those to other hosts."""
     targets = re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`]*`", "", prose(name)))
     return [target for target in targets if not re.match(r"[a-z]+:", target)]
 
@@ -81,7 +81,7 @@ def test_named_results_exist(name):
 
 @pytest.mark.parametrize("name", REFERENCE)
 def test_named_paths_exist(name):
-    """A path in backticks is one of the repository, or of one of its rooms, or of the document's folder."""
+    """Check that a path in backticks is one of the repository, or of one of its rooms, or of the document's folder."""
     rooms = ("", "service", "models", "kernels", "docker/kubernetes", str(Path(name).parent))
     paths = re.findall(r"`((?:[\w*-]+/)+[\w.*-]+\.(?:py|cc|h|\*|toml|yaml|yml))`", prose(name))
     existing = [path for path in paths if any(next((ROOT / room).glob(path), None) for room in rooms)]

@@ -41,12 +41,12 @@ def tree(path: Path) -> ast.Module:
 
 @cache
 def our_classes() -> frozenset[str]:
-    """The names of all classes of the code base."""
+    """Return the names of all classes of the code base."""
     return frozenset(node.name for path in SOURCES for node in ast.walk(tree(path)) if isinstance(node, ast.ClassDef))
 
 
 def public(path: Path) -> Iterator[Documented]:
-    """The public functions of a module, and the public methods and constructors of its public classes."""
+    """Yield the public functions of a module, and the public methods and constructors of its public classes."""
     for node in tree(path).body:
         if isinstance(node, Function) and not node.name.startswith("_"):
             yield Documented(node.name, node, (ast.get_docstring(node) or "",))
@@ -65,14 +65,14 @@ def is_overload(function: Function) -> bool:
 
 
 def parameters(function: Function) -> list[str]:
-    """Names of the parameters, `self` and `cls` aside."""
+    """Name the parameters, `self` and `cls` aside."""
     arguments = function.args
     named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
     return [argument.arg for argument in named if argument.arg not in ("self", "cls")]
 
 
 def section(docstring: str, title: str) -> list[str] | None:
-    """The entries of a section, each in one line; None if there is no such section."""
+    """Return the entries of a section, each in one line, or None without such a section."""
     found = re.search(rf"^{title}:\n((?:[ ]+\S.*(?:\n|$)|\n(?=[ ]))*)", inspect.cleandoc(docstring), flags=re.MULTILINE)
     if not found:
         return None
@@ -88,7 +88,7 @@ def section(docstring: str, title: str) -> list[str] | None:
 
 
 def faults(path: Path) -> Iterator[str]:
-    """What breaks the rule in a module, a sentence each."""
+    """Yield what breaks the rule in a module, a sentence each."""
     imported = {alias.asname or alias.name for node in ast.walk(tree(path)) if isinstance(node, ast.ImportFrom)
                 for alias in node.names}  # fmt: skip
     for name, node, texts in public(path):

@@ -21,7 +21,7 @@ TRANSLATED = {"Good morning.": "Guten Morgen.", "The house is small.": "Das Haus
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """A server of the default model with an administrator."""
+    """Serve the default model, with an administrator."""
     with serve(Settings(model_directory=DEFAULT_MODEL, threads=1, admin_token=TOKEN)) as server:
         yield server.url
 
