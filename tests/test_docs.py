@@ -98,7 +98,8 @@ def test_named_make_targets_exist(name):
     targets = set(profiles[1].split())
     for line in re.findall(r"^([a-z][\w -]*):(?!=)", makefile, flags=re.MULTILINE):
         targets |= set(line.split())
-    for target in re.findall(r"\bmake ([a-z][a-z-]*)(?=[`\s:;,)]*(?:`|$|ARGS|SECONDS|#|&&))", read(name), re.MULTILINE):
+    code = re.findall(r"^```.*?^```|`make [^`]*`", read(name), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\bmake ([a-z][a-z-]*)", "\n".join(code)):
         assert target in targets, target
 
 
