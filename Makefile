@@ -12,13 +12,16 @@ ENGINE_SOURCES := CMakeLists.txt pyproject.toml $(wildcard kernels/*.cc kernels/
 CLIENTS := tests/service/clients
 SCHEMAS := tests/kubernetes
 
-.PHONY: serve install test lint format test-native test-arm report bench bench-quick model swap-campaign \
+.PHONY: help serve install test lint format test-native test-arm report bench bench-quick model swap-campaign \
   image image-train sbom lock test-deploy clean
 
-serve: install
+serve: install  ## serve the models of models/store on HOST:PORT (127.0.0.1:8080)
 	$(BIN)/python -m service
 
-install: $(VENV)/installed
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z#].*:.*## / { sub(/^# /, "", $$1); printf "  %-20s %s\n", $$1, $$2 }' Makefile
+
+install: $(VENV)/installed  ## set up .venv and build the engine
 
 # The engine is built into the environment; it is built again when its sources change.
 $(VENV)/installed: $(ENGINE_SOURCES)
@@ -32,7 +35,7 @@ $(VENV)/installed-extras: $(VENV)/installed pyproject.toml
 
 # Files of tests are shared out among processes. Torch has one thread in each: several would wait for one another on busy
 # cores.
-test: lint test-native $(CLIENTS)/node_modules/installed $(SCHEMAS)/node_modules/installed
+test: lint test-native $(CLIENTS)/node_modules/installed $(SCHEMAS)/node_modules/installed  ## lint, and pass every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 # The npm clients that the tests drive, and schemas of Kubernetes' operators. Without npm (or a registry) their tests are
@@ -41,13 +44,13 @@ $(CLIENTS)/node_modules/installed $(SCHEMAS)/node_modules/installed: %/node_modu
 	mkdir -p $(@D)
 	if command -v npm > /dev/null && npm ci --prefix $* --no-audit --no-fund --silent; then touch $@; fi
 
-lint: $(VENV)/installed-extras
+lint: $(VENV)/installed-extras  ## ruff, mypy, clang-format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(wildcard kernels/*.cc kernels/*.h kernels/*/*.cc kernels/*/*.h tests/kernels/*.cc tests/kernels/*.h)
 
-format: $(VENV)/installed-extras
+format: $(VENV)/installed-extras  ## format Python and C++
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(wildcard kernels/*.cc kernels/*.h kernels/*/*.cc kernels/*/*.h tests/kernels/*.cc tests/kernels/*.h)
@@ -59,7 +62,7 @@ SANITIZERS := $(if $(filter 1,$(SANITIZE)),address$(comma)undefined,$(filter thr
 NATIVE_BUILD := build/native$(if $(SANITIZERS),-$(SANITIZE))
 BUILD_NATIVE = $(BIN)/cmake --no-warn-unused-cli -S . -B $(1) -DCMAKE_BUILD_TYPE=Release -DSUB3_NATIVE_TESTS=ON $(2) > /dev/null && \
   $(BIN)/cmake --build $(1) --parallel 2 > /dev/null
-test-native: $(VENV)/installed-extras
+test-native: $(VENV)/installed-extras  ## the engine without Python; SANITIZE=1 or thread adds sanitizers
 	$(call BUILD_NATIVE,$(NATIVE_BUILD),-DSUB3_SANITIZE=$(SANITIZERS))
 	rm -f $(NATIVE_BUILD)/golden
 	tests/kernels/run_native.sh $(NATIVE_BUILD) $(NATIVE_BUILD)/golden
@@ -68,7 +71,7 @@ test-native: $(VENV)/installed-extras
 # with none: the same bits as here. About three minutes.
 ARM_BUILD := build/native-aarch64
 ARM_TOOLS := aarch64-linux-gnu-g++ qemu-aarch64
-test-arm: test-native
+test-arm: test-native  ## the engine for aarch64, under qemu: the same bits
 	@for tool in $(ARM_TOOLS); do command -v $$tool > /dev/null || \
 	  { echo "make test-arm needs $$tool: apt-get install g++-aarch64-linux-gnu qemu-user"; exit 1; }; done
 	$(call BUILD_NATIVE,$(ARM_BUILD),-DCMAKE_TOOLCHAIN_FILE=cmake/aarch64.cmake)
@@ -79,36 +82,36 @@ test-arm: test-native
 # New examples for every property, TIMES times; `make test` tries the same ones each time. 18 s a time.
 TIMES := 20
 .PHONY: test-properties
-test-properties: $(VENV)/installed-extras
+test-properties: $(VENV)/installed-extras  ## new examples for every property, TIMES times
 	for time in $$(seq $(TIMES)); do OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m hypothesis \
 	  --hypothesis-profile search -n logical --maxprocesses 4 --dist loadfile || exit 1; done
 
 # What runs on Ray, on a local one: corpora and replicas, with workers that are killed. A few minutes.
 .PHONY: test-ray
-test-ray: $(VENV)/installed-extras
+test-ray: $(VENV)/installed-extras  ## corpora and replicas on a local Ray
 	$(BIN)/pip install --quiet --editable '.[train,test,load,lint,ray]'
 	PATH="$$PATH:/usr/sbin" $(BIN)/python -m pytest tests/ray -s
 
 # Measures every configuration on the corpus test sets; needs ../shared, takes about half an hour. CHECKPOINT is the fp32
 # model to compare with.
-report: $(VENV)/installed-extras
+report: $(VENV)/installed-extras  ## measure every configuration of en-de; needs ../shared
 	$(BIN)/python -m models report $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT))
 
 # The paper's tables beside ours, from what was recorded in docs/paper; paper-measure records them anew, which takes an hour
 # and needs ../shared. RETRAINED names what was retrained: "ste=runs/best-2/model ste=runs/best-1/model".
 .PHONY: paper paper-measure
-paper: $(VENV)/installed-extras
+paper: $(VENV)/installed-extras  ## the paper's tables beside ours, from docs/paper
 	$(BIN)/python -m models paper
 
 PAPER_CONFIGS := flat-4 flat-3 flat-2 paper-2.5 paper-1.3 paper-1.1
-paper-measure: $(VENV)/installed-extras
+paper-measure: $(VENV)/installed-extras  ## record docs/paper anew; an hour, needs ../shared
 	$(BIN)/python -m models paper --measure sensitivity $(ARGS)
 	$(BIN)/python -m models paper --measure embedding $(ARGS)
 	$(BIN)/python -m models paper --measure models --configs $(PAPER_CONFIGS) --retrained $(RETRAINED) $(ARGS)
 	$(BIN)/python -m models paper --measure blocks --configs balanced paper-2.5 $(ARGS)
 
 # Speed against CTranslate2, interleaved on this machine; stop whatever else computes first. Needs ../shared.
-bench bench-quick: $(VENV)/installed-bench
+bench bench-quick: $(VENV)/installed-bench  ## speed against CTranslate2; needs ../shared
 	$(BIN)/python -m tests.bench.bench $(if $(filter bench-quick,$@),--quick) $(ARGS)
 
 $(VENV)/installed-bench: $(VENV)/installed-extras
@@ -119,20 +122,21 @@ $(VENV)/installed-bench: $(VENV)/installed-extras
 # the curve and the comparison; ARGS adds options, such as ARGS='--configuration paper-2.5' (see --help of the modules).
 LOAD_PROFILES := load-smoke load-load load-stress load-soak load-spike load-breakpoint load-swap
 LOAD_OPTIONS = $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
+# load-NAME:  ## load on a real server: smoke, load, stress, soak, spike, breakpoint or swap
 .PHONY: $(LOAD_PROFILES) load-curve load-versus capacity
 $(LOAD_PROFILES): load-%: $(VENV)/installed-load
 	$(BIN)/python -m tests.load.profiles $* $(LOAD_OPTIONS)
 
-load-curve: $(VENV)/installed-load
+load-curve: $(VENV)/installed-load  ## latency against arrival rate, with a plot
 	$(BIN)/python -m tests.load.open_loop $(LOAD_OPTIONS)
 
 # Service times of this machine, and what replicas built of them would do; also rewrites the tables of docs/scaling.md.
 # Stop whatever else computes first. A minute; nginx and redis-server are measured where they are.
-capacity: $(VENV)/installed-extras
+capacity: $(VENV)/installed-extras  ## what a request costs, and how many replicas; writes docs/scaling.md
 	PATH="$$PATH:/usr/sbin" $(BIN)/python -m tests.load.capacity $(LOAD_OPTIONS)
 
 # Against CTranslate2's int8 behind FastAPI; stop whatever else computes first. Needs ../shared.
-load-versus: $(VENV)/installed-bench
+load-versus: $(VENV)/installed-bench  ## against CTranslate2 behind FastAPI; needs ../shared
 	$(BIN)/python -m tests.load.versus $(LOAD_OPTIONS)
 
 $(VENV)/installed-load: $(VENV)/installed pyproject.toml
@@ -148,7 +152,7 @@ RUNS := runs
 COUNTED := tatoeba software_po libreoffice_help
 CALIBRATION := tatoeba games_po software_po libreoffice_help mlqe_wiki_pe ms_dynamics_bc_docs
 RETRAINED_RUNS := best-2-fifth-last best-1-fifth-last
-model: $(VENV)/installed-extras
+model: $(VENV)/installed-extras  ## make the default model from runs/; needs ../shared
 	$(BIN)/python -m models quantize $(RUNS)/base-fifth/model models/store/en-de --card models/configs/en-de.card.md \
 	  --config balanced --max-planes 6 --calibration-pairs 3000 --overwrite --text $(COUNTED:%=$(TRAIN)/%.tsv.xz) --calibrate $(CALIBRATION:%=$(TRAIN)/%.tsv.xz)
 	$(BIN)/python -m models assemble models/store/en-de $(RETRAINED_RUNS:%=$(RUNS)/%/model) --default best-2
@@ -164,7 +168,7 @@ $(BIN)/python -m models quantize $(RUNS)/$(1)/model $(2)/teacher --config full-8
 $(BIN)/python -m models translate --input '$(2)/in/*.jsonl' --output $(2)/out --model $(2)/teacher --beam-size 4
 $(BIN)/python -m models select $(2)/out $(3)
 endef
-distilled: $(DISTILLED)/in
+distilled: $(DISTILLED)/in  ## text to train on, translated by the fp32 model
 	$(call BY_BEAMS,base-fifth,$(DISTILLED),$(DISTILLED).tsv)
 
 $(DISTILLED)/in: | $(VENV)/installed-extras
@@ -172,7 +176,7 @@ $(DISTILLED)/in: | $(VENV)/installed-extras
 
 # The German-English model, from `train base-de-en` and `retrain best-2-de-en`. `make report-de-en` measures it.
 .PHONY: model-de-en report-de-en
-model-de-en: $(RUNS)/best-2-de-en/model
+model-de-en: $(RUNS)/best-2-de-en/model  ## make the German-English model from runs/
 	rm -rf models/store/de-en
 	cp -r $< models/store/de-en
 
@@ -180,7 +184,7 @@ model-de-en: $(RUNS)/best-2-de-en/model
 .PHONY: distilled-de-en
 TURNED := $(RUNS)/turned
 TURN := awk -F '\t' -v OFS='\t' '{ print $$2, $$1 }'
-distilled-de-en: $(DISTILLED)-de-en/in
+distilled-de-en: $(DISTILLED)-de-en/in  ## the same for German-English
 	$(call BY_BEAMS,base-de-en,$(DISTILLED)-de-en,$(DISTILLED)-de-en/selected.tsv)
 	$(TURN) $(DISTILLED)-de-en/selected.tsv > $(DISTILLED)-de-en.tsv
 
@@ -191,26 +195,26 @@ $(TURNED)/%.tsv: $(TRAIN)/%.tsv.xz
 	mkdir -p $(@D)
 	xz --decompress --stdout $< | $(TURN) > $@
 
-report-de-en: $(VENV)/installed-extras
+report-de-en: $(VENV)/installed-extras  ## measure de-en; needs ../shared
 	$(BIN)/python -m models report models/store/de-en --checkpoint $(RUNS)/base-de-en/model --out docs/results/de-en \
 	  --readme models/store/de-en/README.md
 
 # A swap every second under load on a real server, five minutes; stop whatever else computes first.
 SECONDS_OF_SWAPS ?= 300
-swap-campaign: $(VENV)/installed-extras
+swap-campaign: $(VENV)/installed-extras  ## a swap every second under load, five minutes
 	$(BIN)/python -m tests.load.swap --seconds $(SECONDS_OF_SWAPS)
 
 # Images (docs/deployment.md). DOCKER_OPTIONS has more for `docker build`, such as --network host or a package index.
 IMAGE ?= sub3
 BUILD_IMAGE := docker build --file docker/Dockerfile $(DOCKER_OPTIONS)
-image:
+image:  ## the server's image
 	$(BUILD_IMAGE) --target server --tag $(IMAGE) .
 
-image-train:
+image-train:  ## the image of the offline half
 	$(BUILD_IMAGE) --target train --tag $(IMAGE):train .
 
 # What the server's image holds: build/sbom.json (CycloneDX) and the packages' licences in build/licences.md.
-sbom:
+sbom:  ## what the image holds, and its licences
 	$(BUILD_IMAGE) --target sbom --tag $(IMAGE):sbom .
 	mkdir -p build
 	docker run --rm $(IMAGE):sbom > build/sbom.json
@@ -220,7 +224,7 @@ sbom:
 # not on PyPI: UV_FIND_LINKS names a place that has it.
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-annotate --no-header --python-version 3.11
 REQUIREMENTS := docker/requirements
-lock: $(VENV)/installed-extras
+lock: $(VENV)/installed-extras  ## renew docker/requirements
 	$(LOCK) --universal $(REQUIREMENTS)/build.in --output-file $(REQUIREMENTS)/build.txt
 	$(LOCK) --universal $(REQUIREMENTS)/sbom.in --output-file $(REQUIREMENTS)/sbom.txt
 	$(LOCK) --universal --extra redis pyproject.toml --output-file $(REQUIREMENTS)/serve.txt
@@ -230,9 +234,9 @@ lock: $(VENV)/installed-extras
 	  --output-file $(REQUIREMENTS)/train.txt
 
 # Images, compose and swarm on a real Docker engine; about ten minutes, the first time longer.
-test-deploy: $(VENV)/installed-extras
+test-deploy: $(VENV)/installed-extras  ## images, compose and Swarm on a Docker engine
 	docker info > /dev/null 2>&1 || { echo "make test-deploy needs a Docker engine that answers"; exit 1; }
 	SUB3_TEST_DEPLOY=1 $(BIN)/python -m pytest tests/deploy -s $(ARGS)
 
-clean:
+clean:  ## remove build/ and .venv
 	rm -rf build $(VENV)

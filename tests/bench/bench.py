@@ -162,7 +162,7 @@ def plot_planes(results: list[dict[str, object]]) -> None:
 
 
 def cases(quick: bool) -> list[Case]:
-    """The table of docs/design.md's comparison, the first and the real one only if `quick`."""
+    """The table of docs/benchmarks.md, the first and the real one only if `quick`."""
     checkpoint = seeded_checkpoint(WORK / BASE_NAME, MODEL, **BASE)
     int8 = converted(checkpoint, WORK / f"{BASE_NAME}-int8", "int8")
     base = coded(checkpoint, WORK / f"{BASE_NAME}-paper-2.5", "paper-2.5")

@@ -148,7 +148,7 @@ def test_greedy_equals_transformers_with_the_same_weights(setup, checkpoint_dir)
 
 def test_eight_planes_change_few_greedy_outputs_of_the_fp32_checkpoint(setup, checkpoint_dir):
     # 92.7 % when written. Rounding to eight planes (0.65 % of a weight) is what is left: near ties flip, and the share
-    # that flips falls only in proportion to the rounding (7 planes: 82 %); docs/design.md has the measurements.
+    # that flips falls only in proportion to the rounding (7 planes: 82 %); docs/benchmarks.md has the measurements.
     ours = setup.engine_output(SENTENCES, 1)
     theirs = setup.marian_output(*setup.marian(checkpoint_dir, dequantized=False), SENTENCES, 1)
     assert identical(ours, theirs) >= 0.91  # transformers' own rounding differs from CPU to CPU
