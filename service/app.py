@@ -1,4 +1,4 @@
-"""The whole service on one screen."""
+"""The composition root: the whole service on one screen."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from service.accounts.glossaries import Glossaries
-from service.accounts.glossaries import Store as GlossaryStore
 from service.accounts.keys import Keys
 from service.api import admin, deepl, deepl_glossaries, errors, kserve, libretranslate, native, page
 from service.api import native_files as files_api
@@ -18,7 +17,6 @@ from service.live.folder import open_models
 from service.live.history import History
 from service.live.memory import limit_bytes
 from service.live.registry import Registry
-from service.live.state import FileStore, NoStore, Store
 from service.live.swaps import Swaps
 from service.observability.metrics import Metrics
 from service.observability.middleware import Observer
@@ -26,17 +24,18 @@ from service.observability.tracing import from_environment
 from service.requests.dispatch import Dispatcher
 from service.requests.file_jobs import FileJobs
 from service.settings import Settings
+from service.stores.opening import open_glossaries, open_keys, open_state
 from service.translation.scheduler import Limits, Scheduler
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """An app over the settings' models; many may live in one process.
+    """Build an app over the settings' models; a process may have several.
 
     Raises:
         ModelError: every directory is bad. They are opened here, so that bad ones never get as far as a port.
         UnavailableConfiguration: no directory has such a configuration.
         TracingUnavailable: an OTEL_* endpoint is set, but the SDK isn't installed.
-        StoreDown, StateStoreDown: the file of API keys can't be opened, or REDIS_URL is no address.
+        StoreUnavailable: the file of API keys can't be opened, or REDIS_URL is not an address.
     """
     folder, directories = open_models(settings)
     asked = settings.configuration
@@ -58,14 +57,14 @@ def create_app(settings: Settings) -> FastAPI:
             queue_tokens=settings.max_queue_tokens,
         )
     )
-    keys, tracing = _keys(settings), from_environment()
+    keys, tracing = Keys(open_keys(settings) if settings.api_keys else None), from_environment()
     metrics = Metrics(registry.facts, scheduler.load)
     metrics.gauge("sub3_key_store_up", "1 while the store of API keys answers.", lambda: not keys.down)
     dispatcher = Dispatcher(settings, registry, scheduler, metrics, keys)
     files = FileJobs(settings, dispatcher, registry, keys)
-    glossaries = Glossaries(lambda: _glossary_store(settings), registry.direct_pairs, settings.max_glossaries)
+    glossaries = Glossaries(lambda: open_glossaries(settings), registry.direct_pairs, settings.max_glossaries)
     history = History()
-    swaps = Swaps(registry, folder, _state_store(settings), history, metrics)
+    swaps = Swaps(registry, folder, open_state(settings), history, metrics)
     metrics.gauge("sub3_state_store_up", "1 while the desired state is kept over a restart.", lambda: not swaps.down)
 
     def complaints() -> list[str]:
@@ -117,25 +116,3 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(libretranslate.cross_origin)
     app.add_middleware(Observer, metrics=metrics, tracing=tracing)  # outermost: it sees the refusals of the others
     return app
-
-
-def _state_store(settings: Settings) -> Store:
-    if settings.redis_url is not None:
-        from service.stores.redis_state import RedisStateStore  # a single server needs no Redis
-
-        return RedisStateStore(settings.redis_url.get_secret_value(), settings.redis_password)
-    return NoStore() if settings.state_file is None else FileStore(settings.state_file)
-
-
-def _glossary_store(settings: Settings) -> GlossaryStore:
-    from service.stores.glossary_stores import open_store  # a server without stored glossaries loads no SQLite
-
-    return open_store(settings)
-
-
-def _keys(settings: Settings) -> Keys:
-    if not settings.api_keys:
-        return Keys(None)
-    from service.stores.key_stores import open_store  # an open server loads no SQLite
-
-    return Keys(open_store(settings))

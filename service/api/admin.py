@@ -17,12 +17,13 @@ from service.api.admin_guard import guarded
 from service.api.errors import documented
 from service.api.native import configuration_infos, pair_infos
 from service.live import configurations
-from service.live.configurations import Choice
 from service.live.desired import Desired
 from service.live.history import Event, History, What
-from service.live.registry import Change, Model, Move, Policy, Registry
+from service.live.model import Model
+from service.live.registry import Change, Move, Policy, Registry
 from service.live.swaps import Installed, Swaps
-from service.observability.metrics import METRICS_TYPE, Metrics, process_rss_bytes
+from service.observability.metrics import METRICS_TYPE, Metrics
+from service.process import process_rss_bytes
 
 BEAT_S = 15.0  # of silence, after which a stream of events says that it is still there
 RETRY_MS = 1000
@@ -104,10 +105,18 @@ def router(
         percent = body.canary_percent
         if percent is None:
             return await change(
-                request, name, "swap", lambda files, now: now.activate(choose(files, body)), body.policy
+                request,
+                name,
+                "swap",
+                lambda files, now: now.activate(configurations.choose(files, body.choice)),
+                body.policy,
             )
         return await change(
-            request, name, "canary", lambda files, now: now.try_out(choose(files, body), percent), body.policy
+            request,
+            name,
+            "canary",
+            lambda files, now: now.try_out(configurations.choose(files, body.choice), percent),
+            body.policy,
         )
 
     @routes.post(
@@ -235,22 +244,12 @@ def _live(registry: Registry, model: Model) -> list[schemas.LiveInfo]:
                 "model_bytes": translator.model_bytes,
             }
         )
-        for translator in registry.translators(model)
+        for translator in model.translators()
     ]
 
 
-def choose(directory: ModelDirectory, body: schemas.ConfigRequest) -> Choice:
-    """The configuration that a body asks for. Raises UnavailableConfiguration."""
-    if body.config is not None:
-        return configurations.by_name(directory, body.config)
-    if body.planes is not None:
-        return configurations.by_planes(directory, body.planes)
-    assert body.memory_budget_bytes is not None  # the schema saw to it
-    return configurations.by_budget(directory, body.memory_budget_bytes)
-
-
 def _preview(directory: ModelDirectory, body: schemas.ConfigRequest) -> schemas.ConfigPreview:
-    choice = choose(directory, body)
+    choice = configurations.choose(directory, body.choice)
     quality = configurations.quality(directory, choice.name)
     return schemas.ConfigPreview(
         config=choice.name,

@@ -16,7 +16,8 @@ from service.api.fields import Fields, form_body, json_reply, query_fields, read
 from service.api.native_files import download, read_upload
 from service.api.native_glossaries import wanted as wanted_glossary
 from service.api.schemas import DeeplError
-from service.live.registry import Pin, Registry
+from service.live.model import Pin
+from service.live.registry import Registry
 from service.observability.metrics import ModelFacts
 from service.requests import pipeline
 from service.requests.dispatch import Dispatcher

@@ -15,22 +15,16 @@ from starlette.exceptions import HTTPException
 
 from models.format.directory import ModelError, UnavailableConfiguration
 from service.accounts.glossaries import UnknownGlossary
-from service.accounts.keys import MissingKey, QuotaExceeded, RateExceeded, StoreDown, WrongKey
+from service.accounts.keys import MissingKey, QuotaExceeded, RateExceeded, WrongKey
+from service.accounts.unavailable import StoreUnavailable
 from service.api.schemas import DeeplError, Error
 from service.files import FileRefused, UnknownFormat
 from service.live.desired import CanaryConflict
 from service.live.history import TooManyFollowers
 from service.live.memory import InsufficientMemory
-from service.live.registry import (
-    LastModel,
-    NotLive,
-    NotReady,
-    SelfTestFailed,
-    SwapInProgress,
-    SwapTookTooLong,
-    UnknownModel,
-    UnsupportedPair,
-)
+from service.live.model import NotLive, NotReady, SelfTestFailed, SwapTookTooLong, UnknownModel
+from service.live.registry import LastModel, SwapInProgress
+from service.live.routing import UnsupportedPair
 from service.observability.middleware import REQUEST_ID
 from service.observability.request_context import current
 from service.requests.dispatch import DeadlineExceeded, LimitExceeded
@@ -43,7 +37,7 @@ STATUS: dict[type[Exception], int] = {
     WrongKey: 403,
     RateExceeded: 429,
     QuotaExceeded: 429,
-    StoreDown: 503,
+    StoreUnavailable: 503,
     UnsupportedPair: 422,
     LimitExceeded: 422,
     GlossaryRefused: 422,
@@ -218,7 +212,7 @@ def _headers(error: Exception) -> dict[str, str]:
         return {"Retry-After": str(error.retry_after_s)}
     if isinstance(error, MissingKey):
         return {"WWW-Authenticate": "Bearer"}
-    soon = NotReady | SchedulerClosed | StoreDown | SwapTookTooLong | TooManyFollowers
+    soon = NotReady | SchedulerClosed | StoreUnavailable | SwapTookTooLong | TooManyFollowers
     return {"Retry-After": "1"} if isinstance(error, soon) else {}
 
 

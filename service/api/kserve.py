@@ -22,7 +22,8 @@ from service.api.admin_guard import guarded
 from service.api.errors import documented
 from service.api.json_route import JsonRoute
 from service.live import configurations
-from service.live.registry import Model, NotLive, NotReady, Registry
+from service.live.model import Model, NotLive, NotReady
+from service.live.registry import Registry
 from service.live.swaps import Installed, Swaps
 
 EXTENSIONS = ["model_repository"]
@@ -157,7 +158,7 @@ def _unserved(installed: Installed) -> schemas.RepositoryEntry:
 
 def _entries(registry: Registry, model: Model) -> list[schemas.RepositoryEntry]:
     """Every configuration of a model, the live ones that have no name in its directory too."""
-    live = [translator.facts.config for translator in registry.translators(model)]
+    live = [translator.facts.config for translator in model.translators()]
     entries = []
     for name in dict.fromkeys([*model.directory.config.configurations, *live, *model.loading]):
         state: Literal["READY", "LOADING", "UNAVAILABLE"] = "UNAVAILABLE"
@@ -179,7 +180,7 @@ def _metadata(registry: Registry, name: str) -> schemas.KserveModel:
     model.active  # noqa: B018 -- 503 until the model has started
     return schemas.KserveModel(
         name=name,
-        versions=[translator.facts.config for translator in registry.translators(model)],
+        versions=[translator.facts.config for translator in model.translators()],
         platform=PLATFORM,
         inputs=[schemas.KserveTensor(name="text")],
         outputs=[schemas.KserveTensor(name="translation")],

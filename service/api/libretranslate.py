@@ -18,7 +18,8 @@ from service.api.native_files import download, read_upload
 from service.api.native_glossaries import with_terms
 from service.api.schemas import are_terms
 from service.files import ENDINGS, UnknownFormat, translated_name
-from service.live.registry import NotReady, Registry
+from service.live.model import NotReady
+from service.live.registry import Registry
 from service.requests import pipeline
 from service.requests.disconnect import while_connected
 from service.requests.dispatch import Dispatcher

@@ -14,7 +14,8 @@ from service.api.events import STREAM_RESPONSE, Events, EventStream
 from service.api.json_route import DirectRoute
 from service.api.native_key import SECURITY, native_key
 from service.live import configurations
-from service.live.registry import Model, NotReady, Registry
+from service.live.model import Model, NotReady
+from service.live.registry import Registry
 from service.observability.metrics import METRICS_TYPE, Metrics
 from service.requests import pipeline
 from service.requests.dispatch import TIMEOUT_HEADER, Dispatcher
@@ -174,7 +175,7 @@ def _model_info(registry: Registry, model: Model) -> schemas.ModelInfo:
         target_languages=list(config.target_languages),
         version=facts.version,
         active=facts.config,
-        live=[translator.facts.config for translator in registry.translators(model)],
+        live=[translator.facts.config for translator in model.translators()],
         default=config.default_configuration,
         configurations=configuration_infos(model),
     )

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from service.live.canary import Report
+from service.live.configurations import ConfigurationChoice
 from service.live.history import Event
 from service.observability.metrics import Memory, ModelFacts, Timings
 
@@ -397,6 +398,11 @@ class ConfigRequest(Body):
         if sum(choice is not None for choice in (self.config, self.planes, self.memory_budget_bytes)) != 1:
             raise ValueError("give exactly one of config, planes and memory_budget_bytes")
         return self
+
+    @property
+    def choice(self) -> ConfigurationChoice:
+        """How the configuration is chosen."""
+        return ConfigurationChoice(self.config, self.planes, self.memory_budget_bytes)
 
 
 class ConfigReply(Body):

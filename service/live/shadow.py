@@ -9,7 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from kernels.engine import CancelFlag, Cancelled
 from service.live.canary import Canary
-from service.live.registry import NotLive, NotReady, Registry, SwapTookTooLong, UnsupportedPair
+from service.live.model import NotLive, NotReady, SwapTookTooLong
+from service.live.registry import Registry
+from service.live.routing import UnsupportedPair
 from service.observability.metrics import Cost
 from service.translation.translator import Options, Translation
 

@@ -1,12 +1,8 @@
 """What a request cost, in one record that feeds the reply, its headers and Prometheus; and the service's own gauges."""
 
-import os
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from functools import cache
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -14,10 +10,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from service.process import process_rss_bytes
 from service.translation.scheduler import BATCH_SIZES, Load
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -103,23 +99,6 @@ _MEMORY_HEADERS = {field.name: f"X-Sub3-{field.name.title().replace('_', '-')}" 
 
 def _names(record: type[Timings] | type[Memory]) -> list[str]:
     return [field.name for field in fields(record)]
-
-
-def process_rss_bytes() -> int:
-    """Resident bytes of this process now (of its peak where there is no /proc)."""
-    if (statm := _statm()) is not None:
-        return int(os.pread(statm, 64, 0).split()[1]) * _PAGE_BYTES
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-@cache
-def _statm() -> int | None:
-    """Our /proc/self/statm, which stays open: opening it takes twenty times as long as reading it."""
-    try:
-        return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
 
 
 class LiveFacts(NamedTuple):

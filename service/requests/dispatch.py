@@ -12,10 +12,12 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 
 from service.accounts.keys import Keys, KeyUse
-from service.live.registry import Pin, Registry, Step
+from service.live.model import Pin
+from service.live.registry import Registry, Step
 from service.live.shadow import Trials
-from service.observability.metrics import Cost, Memory, Metrics, Timings, milliseconds_since, process_rss_bytes
+from service.observability.metrics import Cost, Memory, Metrics, Timings, milliseconds_since
 from service.observability.request_context import Facts, current
+from service.process import process_rss_bytes
 from service.requests import pivot
 from service.requests.disconnect import CLIENT_CLOSED_REQUEST, while_connected
 from service.settings import Settings
@@ -100,7 +102,7 @@ class Dispatcher:
         Raises:
             LimitExceeded: too many or too long texts, too wide a beam, too many alternatives, no such time-out.
             DeadlineExceeded: it took too long.
-            MissingKey, WrongKey, RateExceeded, QuotaExceeded, StoreDown: as the keys say.
+            MissingKey, WrongKey, RateExceeded, QuotaExceeded, StoreUnavailable: as the keys say.
             NotLive: the configuration isn't live.
             UnsupportedPair, NotReady, QueueFull, SchedulerClosed: as the registry and the scheduler say.
             HTTPException: 499, the client went.

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from fastapi import Request
 
-from service.live.registry import Pin, Registry
+from service.live.model import Pin
+from service.live.registry import Registry
 from service.observability.metrics import Cost
 from service.requests.dispatch import Dispatcher, Part, asked_model
 from service.text.detection import Detected, detect

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from kernels.engine import Engine, Interrupt, Sentence, SentenceResult, set_threads
-from service.live.memory import trim_heap
+from service.process import trim_heap
 from service.translation.batches import Batches, Turn
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)  # upper bounds of the histogram of sentences in a step
