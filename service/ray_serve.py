@@ -15,7 +15,7 @@ from ray import serve
 
 from models.format.directory import UnavailableConfiguration
 from service.api.admin import choose
-from service.api.schemas import ConfigRequest
+from service.api.admin_schemas import ConfigRequest
 from service.app import create_app
 from service.live.registry import NotReady, Registry
 from service.observability import logs

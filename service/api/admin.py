@@ -12,7 +12,7 @@ from fastapi.security import HTTPBearer
 from pydantic import SecretStr
 
 from models.format.directory import Allocation, ModelDirectory
-from service.api import schemas
+from service.api import admin_schemas as schemas
 from service.api.admin_guard import guarded
 from service.api.errors import documented
 from service.api.native import configuration_infos, pair_infos

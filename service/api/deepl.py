@@ -11,11 +11,11 @@ from starlette.exceptions import HTTPException
 
 from service.accounts.glossaries import NOBODY, Glossaries
 from service.accounts.keys import Keys, KeyUse
+from service.api.deepl_schemas import DeeplError
 from service.api.errors import documented, sentence_of
 from service.api.fields import Fields, form_body, json_reply, query_fields, read_fields
 from service.api.native_files import download, read_upload
 from service.api.native_glossaries import wanted as wanted_glossary
-from service.api.schemas import DeeplError
 from service.live.registry import Pin, Registry
 from service.observability.metrics import ModelFacts
 from service.requests import pipeline

@@ -10,10 +10,10 @@ from starlette.exceptions import HTTPException
 from service.accounts.glossaries import Glossaries, Head
 from service.accounts.keys import Keys
 from service.api.deepl import deepl_key, language_code
+from service.api.deepl_schemas import DeeplError
 from service.api.errors import documented
 from service.api.fields import Fields, form_body, json_reply, read_fields
 from service.api.native_glossaries import owner
-from service.api.schemas import DeeplError
 from service.live.registry import Registry
 from service.text.glossary_files import FORMATS, read_entries
 

@@ -16,7 +16,8 @@ from starlette.exceptions import HTTPException
 from models.format.directory import ModelError, UnavailableConfiguration
 from service.accounts.glossaries import UnknownGlossary
 from service.accounts.keys import MissingKey, QuotaExceeded, RateExceeded, StoreDown, WrongKey
-from service.api.schemas import DeeplError, Error
+from service.api.deepl_schemas import DeeplError
+from service.api.schemas import Error
 from service.files import FileRefused, UnknownFormat
 from service.live.desired import CanaryConflict
 from service.live.history import TooManyFollowers

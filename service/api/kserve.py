@@ -10,23 +10,25 @@ what can be loaded is what the server's folder has.
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import SecretStr, ValidationError
 from starlette.exceptions import HTTPException
 
-from service.api import schemas
+from service.api import kserve_schemas as schemas
 from service.api.admin_guard import guarded
 from service.api.errors import documented
 from service.api.json_route import JsonRoute
+from service.api.schemas import Body
 from service.live import configurations
 from service.live.registry import Model, NotLive, NotReady, Registry
 from service.live.swaps import Installed, Swaps
 
 EXTENSIONS = ["model_repository"]
 PLATFORM = "sub3_bcq"
+BodyT = TypeVar("BodyT", bound=Body)
 
 
 def router(tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swaps, version: str) -> APIRouter:
@@ -192,7 +194,7 @@ def _require_live(registry: Registry, name: str, config: str | None) -> None:
         raise NotLive(f"{config[:100]!r} is not live; live are {', '.join(versions)}.")
 
 
-async def _read(request: Request, kind: type[schemas.BodyT]) -> schemas.BodyT:
+async def _read(request: Request, kind: type[BodyT]) -> BodyT:
     """A body, whatever its content type says (Triton's client says none); an empty one is {}.
 
     Raises:
@@ -212,7 +214,7 @@ async def _read(request: Request, kind: type[schemas.BodyT]) -> schemas.BodyT:
         raise HTTPException(400, f"The field {place!r} is refused: {problem['msg']}.") from None
 
 
-def _body(kind: type[schemas.Body]) -> dict[str, Any]:
+def _body(kind: type[Body]) -> dict[str, Any]:
     """The OpenAPI of a body that the route reads itself."""
     schema = kind.model_json_schema(ref_template="#/$defs/{model}")
     for definition in schema.pop("$defs", {}).values():  # each is used once: it goes where it is used

@@ -119,7 +119,7 @@ def _reply(body: schemas.TranslateRequest, outcome: pipeline.Outcome) -> schemas
     assert cost is not None  # no text is empty
     return schemas.TranslateReply(
         translations=[
-            schemas.Translation(
+            schemas.TranslationReply(
                 text=translation.best.text,
                 score=translation.best.score,
                 alternatives=[schemas.Alternative(text=a.text, score=a.score) for a in translation.alternatives],
