@@ -4,10 +4,12 @@ Unknown fields are refused, so that a misspelt option does not pass unnoticed. T
 settings may change (characters, texts, alternatives, beam size); the limits here are fixed.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
+from typing_extensions import TypedDict
 
+from service.files import ENDINGS
 from service.observability.metrics import Memory, ModelFacts, Timings
 
 Language = Annotated[str, Field(min_length=1, max_length=35, description="Code such as `en`; case is ignored.")]
@@ -201,6 +203,16 @@ class GlossariesReply(Body):
     """The stored glossaries, oldest first."""
 
     glossaries: list[GlossaryInfo]
+
+
+class FileFields(TypedDict):
+    """The fields of a form that uploads a file."""
+
+    file: Annotated[bytes, Field(description="One of " + " ".join(ENDINGS))]
+    source: Annotated[str, Field(description="A code or `auto`.")]
+    target: str
+    split_sentences: NotRequired[Literal["0", "1", "nonewlines"]]
+    glossary: NotRequired[Annotated[str, Field(description="The id or name of a stored glossary.")]]
 
 
 class FileReply(Body):

@@ -28,7 +28,7 @@ def make_app() -> FastAPI:
             return Response(body.model_dump_json(), headers={"X-Length": request.headers["content-length"]})
 
         app.include_router(routes)
-    errors.install(app)
+    errors.install(app, [])
     return app
 
 
