@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from service.accounts.glossaries import Glossaries
 from service.accounts.keys import Keys
@@ -12,6 +12,7 @@ from service.api import admin, deepl, deepl_glossaries, errors, kserve, libretra
 from service.api import native_files as files_api
 from service.api import native_glossaries as glossaries_api
 from service.api.body_limit import BodyLimit
+from service.api.dialect import Dialect
 from service.live.configurations import by_name
 from service.live.folder import open_models
 from service.live.history import History
@@ -96,19 +97,37 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.registry, app.state.scheduler, app.state.history = registry, scheduler, history
-    app.include_router(page.router())
-    app.include_router(native.router(dispatcher, registry, metrics, keys, glossaries, complaints))
-    app.include_router(glossaries_api.router(keys, glossaries))
-    app.include_router(files_api.router(files, keys, glossaries))
-    app.include_router(libretranslate.router(dispatcher, registry, settings, keys, files, glossaries))
-    app.include_router(deepl.router(dispatcher, registry, keys, files, glossaries))
-    app.include_router(deepl_glossaries.router(registry, keys, glossaries))
-    app.include_router(kserve.router(settings.admin_names, registry, swaps, app.version))
+    # a request tries the routes in this order
+    apis: list[tuple[Dialect, list[APIRouter]]] = [
+        (
+            native.DIALECT,
+            [
+                page.router(),
+                native.router(dispatcher, registry, metrics, keys, glossaries, complaints),
+                glossaries_api.router(keys, glossaries),
+                files_api.router(files, keys, glossaries),
+            ],
+        ),
+        (libretranslate.DIALECT, [libretranslate.router(dispatcher, registry, settings, keys, files, glossaries)]),
+        (
+            deepl.DIALECT,
+            [
+                deepl.router(dispatcher, registry, keys, files, glossaries),
+                deepl_glossaries.router(registry, keys, glossaries),
+            ],
+        ),
+        (kserve.DIALECT, [kserve.router(settings.admin_names, registry, swaps, app.version)]),
+    ]
+    for _, routers in apis:
+        for router in routers:
+            app.include_router(router)
     if settings.admin_names:
         app.include_router(admin.router(settings.admin_names, registry, swaps, history, metrics))
-    errors.install(app)
+    dialects = [dialect for dialect, _ in apis]
+    errors.install(app, dialects)
     app.add_middleware(
         BodyLimit,
+        dialects=dialects,
         max_bytes=settings.max_body_bytes,
         max_file_bytes=settings.max_file_bytes,
         max_header_bytes=settings.max_header_bytes,

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from ray import serve
 
 from models.format.directory import UnavailableConfiguration
-from service.api.schemas import ConfigRequest
+from service.api.admin_schemas import ConfigRequest
 from service.app import create_app
 from service.live.configurations import ConfigurationChoice, choose
 from service.live.model import NotReady

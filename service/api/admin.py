@@ -12,9 +12,10 @@ from fastapi.security import HTTPBearer
 from pydantic import SecretStr
 
 from models.format.directory import Allocation, ModelDirectory
-from service.api import schemas
+from service.api import admin_schemas as schemas
 from service.api.admin_guard import guarded
 from service.api.errors import documented
+from service.api.events import EVENT_STREAM, encode
 from service.api.native import configuration_infos, pair_infos
 from service.live import configurations
 from service.live.desired import Desired
@@ -150,7 +151,7 @@ def router(
     @routes.get(
         "/models/{name}/events",
         response_class=StreamingResponse,
-        responses={200: {"content": {"text/event-stream": {}}}, **documented(401, 404, 422, 429)},
+        responses={200: EVENT_STREAM, **documented(401, 404, 422, 429)},
         summary="The history as it happens, as server-sent events; Last-Event-ID replays what was missed",
     )
     async def events(name: str, last_event_id: Annotated[int | None, Header(ge=0)] = None) -> StreamingResponse:
@@ -177,7 +178,7 @@ async def _server_sent(events: AsyncIterator[Event | None]) -> AsyncIterator[byt
         if event is None:
             yield b"retry: %d\n\n" % RETRY_MS  # to the client's parser this is no event
         else:
-            yield b"id: %d\nevent: %s\ndata: %s\n\n" % (event.id, event.what.encode(), orjson.dumps(asdict(event)))
+            yield encode(event.what, orjson.dumps(asdict(event)), event.id)
 
 
 def _installed(entry: Installed, swaps: Swaps) -> schemas.InstalledModel:

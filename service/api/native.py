@@ -1,5 +1,6 @@
 """The native dialect: /v1, the health checks and /metrics."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from service.accounts.glossaries import Glossaries
 from service.accounts.keys import Keys
 from service.api import native_glossaries as glossaries_api
 from service.api import schemas
+from service.api.dialect import Dialect
 from service.api.errors import documented
 from service.api.events import STREAM_RESPONSE, Events, EventStream
 from service.api.json_route import DirectRoute
@@ -21,6 +23,7 @@ from service.requests import pipeline
 from service.requests.dispatch import TIMEOUT_HEADER, Dispatcher
 from service.translation.translator import OnSentence, Options
 
+DIALECT = Dialect(paths=re.compile("/v1/"), uploads=frozenset({"/v1/files"}))
 TIMEOUT_PARAMETER = {
     "name": TIMEOUT_HEADER,
     "in": "header",
@@ -120,7 +123,7 @@ def _reply(body: schemas.TranslateRequest, outcome: pipeline.Outcome) -> schemas
     assert cost is not None  # no text is empty
     return schemas.TranslateReply(
         translations=[
-            schemas.Translation(
+            schemas.TranslationReply(
                 text=translation.best.text,
                 score=translation.best.score,
                 alternatives=[schemas.Alternative(text=a.text, score=a.score) for a in translation.alternatives],

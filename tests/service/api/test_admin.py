@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from models.format.directory import Allocation, ModelDirectory, open_model
-from service.api.schemas import AdminModelReply, ConfigPreview, ConfigReply
+from service.api.admin_schemas import AdminModelReply, ConfigPreview, ConfigReply
 from service.live.configurations import Choice, by_name, by_planes
 from service.live.desired import Desired
 from service.live.registry import Registry
