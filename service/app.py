@@ -20,7 +20,7 @@ from service.live.memory import limit_bytes
 from service.live.registry import Registry
 from service.live.swaps import Swaps
 from service.observability.metrics import Metrics
-from service.observability.middleware import Observer
+from service.observability.middleware import AccessLog
 from service.observability.tracing import from_environment
 from service.requests.dispatch import Dispatcher
 from service.requests.file_jobs import FileJobs
@@ -59,7 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
         )
     )
     keys, tracing = Keys(open_keys(settings) if settings.api_keys else None), from_environment()
-    metrics = Metrics(registry.facts, scheduler.load)
+    metrics = Metrics(registry.live_configurations, scheduler.load)
     metrics.gauge("sub3_key_store_up", "1 while the store of API keys answers.", lambda: not keys.down)
     dispatcher = Dispatcher(settings, registry, scheduler, metrics, keys)
     files = FileJobs(settings, dispatcher, registry, keys)
@@ -133,5 +133,5 @@ def create_app(settings: Settings) -> FastAPI:
         max_header_bytes=settings.max_header_bytes,
     )
     app.add_middleware(libretranslate.cross_origin)
-    app.add_middleware(Observer, metrics=metrics, tracing=tracing)  # outermost: it sees the refusals of the others
+    app.add_middleware(AccessLog, metrics=metrics, tracing=tracing)  # outermost: it sees the refusals of the others
     return app

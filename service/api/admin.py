@@ -86,7 +86,7 @@ def router(
         active = found.active
         return schemas.AdminModelReply(
             name=name,
-            active=active.facts,
+            active=active.identity,
             model_bytes=active.model_bytes,
             blocks=_blocks(found.directory, active.allocation),
             live=_live(registry, found),
@@ -196,7 +196,7 @@ def _installed(entry: Installed, swaps: Swaps) -> schemas.InstalledModel:
 def _moved(name: str, move: Move | None, registry: Registry, swaps: Swaps) -> schemas.ModelMove:
     rss_bytes = process_rss_bytes()
     model = registry.models.get(name)
-    active = move.active.config if move else model.active.facts.config if model else None
+    active = move.active.config if move else model.active.identity.config if model else None
     return schemas.ModelMove(
         name=name,
         result="ok" if move else "unchanged",
@@ -215,21 +215,21 @@ def _memory(registry: Registry) -> schemas.MemoryInfo:
 
 def _reply(model: Model, done: Change, live: list[schemas.LiveInfo], saved: bool) -> schemas.ConfigReply:
     after = done.answers
-    quality = configurations.quality(model.directory, after.facts.config)
+    quality = configurations.quality(model.directory, after.identity.config)
     return schemas.ConfigReply(
         result="unchanged" if done.unchanged else "ok",
         live=live,
         saved=saved,
         rss_bytes_before=done.rss_before,
         rss_bytes_after=done.rss_after,
-        before=done.answered.facts,
-        after=after.facts,
+        before=done.answered.identity,
+        after=after.identity,
         bytes_before=done.answered.model_bytes,
         bytes_after=after.model_bytes,
         blocks=_blocks(model.directory, after.allocation),
         milliseconds=done.milliseconds,
         quality={data: dict(figures) for data, figures in quality.items()},
-        warning=configurations.warning(model.directory, after.facts.config),
+        warning=configurations.warning(model.directory, after.identity.config),
     )
 
 
@@ -239,9 +239,9 @@ def _live(registry: Registry, model: Model) -> list[schemas.LiveInfo]:
     return [
         schemas.LiveInfo.model_validate(
             {
-                "config": translator.facts.config,
-                "role": roles.get(translator.facts.config, "loaded"),
-                "bits_per_weight": translator.facts.bits_per_weight,
+                "config": translator.identity.config,
+                "role": roles.get(translator.identity.config, "loaded"),
+                "bits_per_weight": translator.identity.bits_per_weight,
                 "model_bytes": translator.model_bytes,
             }
         )

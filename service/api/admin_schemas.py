@@ -8,7 +8,7 @@ from service.api.schemas import Body, ConfigurationInfo, PairInfo, Quality
 from service.live.canary import Report
 from service.live.configurations import ConfigurationChoice
 from service.live.history import Event
-from service.observability.metrics import ModelFacts
+from service.translation.cost import ModelIdentity
 
 Planes = Annotated[int, Field(ge=1, le=8)]
 Glob = Annotated[str, Field(min_length=1, max_length=200)]
@@ -85,7 +85,7 @@ class AdminModelReply(Body):
     """What serves, block by block, what could, and how it came to this."""
 
     name: str
-    active: ModelFacts
+    active: ModelIdentity
     model_bytes: int
     blocks: list[BlockInfo]
     live: list[LiveInfo]
@@ -146,8 +146,8 @@ class ConfigReply(Body):
     saved: bool = Field(description="Whether this state would survive a restart.")
     rss_bytes_before: int
     rss_bytes_after: int = Field(description="What still answers requests in flight is in it.")
-    before: ModelFacts
-    after: ModelFacts
+    before: ModelIdentity
+    after: ModelIdentity
     bytes_before: int
     bytes_after: int
     blocks: list[BlockInfo]

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from service.accounts.glossaries import NOBODY, Glossaries
 from service.accounts.keys import Keys, KeyUse, MissingKey, QuotaExceeded
+from service.api.calls import cost_headers
 from service.api.deepl_schemas import (
     MAX_TEXTS,
     DeeplDocument,
@@ -38,7 +39,6 @@ from service.files import FileRefused, UnknownFormat
 from service.live.model import NotLive, Pin
 from service.live.registry import Registry
 from service.live.routing import UnsupportedPair
-from service.observability.metrics import ModelFacts
 from service.requests import pipeline
 from service.requests.dispatch import Dispatcher, LimitExceeded
 from service.requests.file_jobs import FileJob, FileJobs
@@ -47,6 +47,7 @@ from service.text import languages
 from service.text.glossary import GlossaryRefused
 from service.text.markup import Markup
 from service.text.sentences import SplitSentences
+from service.translation.cost import ModelIdentity
 from service.translation.translator import Options
 
 UNLIMITED = 10**12  # how DeepL's own replies say that there is no limit
@@ -130,7 +131,7 @@ def router(
         wish = asked.wish._replace(options=await with_glossary(use, fields, asked.wish.options))
         outcome = await pipeline.translate(dispatcher, registry, request, deepl_key(request, fields), wish)
         characters += sum(outcome.characters)
-        return JsonReply(_translated(asked, outcome), headers=outcome.cost.headers() if outcome.cost else None)
+        return JsonReply(_translated(asked, outcome), headers=cost_headers(outcome.cost) if outcome.cost else None)
 
     @routes.get(
         "/languages",
@@ -230,14 +231,14 @@ def deepl_key(request: Request, fields: Fields) -> str | None:
     return given if isinstance(given, str) else None
 
 
-def fewest_bits(live: Sequence[ModelFacts]) -> str:
+def fewest_bits(live: Sequence[ModelIdentity]) -> str:
     """The live configuration that stands for latency_optimized."""
-    return min(live, key=lambda facts: facts.bits_per_weight).config
+    return min(live, key=lambda identity: identity.bits_per_weight).config
 
 
-def most_bits(live: Sequence[ModelFacts]) -> str:
+def most_bits(live: Sequence[ModelIdentity]) -> str:
     """The live configuration that stands for quality_optimized."""
-    return max(live, key=lambda facts: facts.bits_per_weight).config
+    return max(live, key=lambda identity: identity.bits_per_weight).config
 
 
 _PINS: dict[ModelType, Pin] = {"latency_optimized": fewest_bits, "quality_optimized": most_bits}

@@ -175,7 +175,7 @@ def _unserved(installed: Installed) -> schemas.RepositoryEntry:
 
 def _entries(registry: Registry, model: Model) -> list[schemas.RepositoryEntry]:
     """Every configuration of a model, the live ones that have no name in its directory too."""
-    live = [translator.facts.config for translator in model.translators()]
+    live = [translator.identity.config for translator in model.translators()]
     entries = []
     for name in dict.fromkeys([*model.directory.config.configurations, *live, *model.loading]):
         state: Literal["READY", "LOADING", "UNAVAILABLE"] = "UNAVAILABLE"
@@ -197,7 +197,7 @@ def _metadata(registry: Registry, name: str) -> schemas.KserveModel:
     model.active  # noqa: B018 -- 503 until the model has started
     return schemas.KserveModel(
         name=name,
-        versions=[translator.facts.config for translator in model.translators()],
+        versions=[translator.identity.config for translator in model.translators()],
         platform=PLATFORM,
         inputs=[schemas.KserveTensor(name="text")],
         outputs=[schemas.KserveTensor(name="translation")],

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.accounts.glossaries import Glossaries
 from service.accounts.keys import Keys, MissingKey, QuotaExceeded, RateExceeded, WrongKey
+from service.api.calls import cost_headers
 from service.api.dialect import Dialect
 from service.api.downloads import download
 from service.api.errors import documented
@@ -119,7 +120,7 @@ def router(
         markup = Markup("html") if asked.is_html else None
         wish = Wish(asked.texts, options, markup)
         outcome = await pipeline.translate(dispatcher, registry, request, _key(fields), wish)
-        headers = outcome.cost.headers() if outcome.cost else {}
+        headers = cost_headers(outcome.cost) if outcome.cost else {}
         return JsonReply(_translated(asked, outcome), headers=headers)
 
     @routes.post(

@@ -10,6 +10,7 @@ from service.accounts.glossaries import Glossaries
 from service.accounts.keys import Keys
 from service.api import native_glossaries as glossaries_api
 from service.api import schemas
+from service.api.calls import cost_headers
 from service.api.dialect import Dialect
 from service.api.errors import documented
 from service.api.events import STREAM_RESPONSE, Events, EventStream
@@ -72,7 +73,7 @@ def router(
         assert outcome.cost is not None  # no text is empty
         return Response(
             _reply(body, outcome).model_dump_json(exclude_none=True),
-            headers=outcome.cost.headers(),
+            headers=cost_headers(outcome.cost),
             media_type="application/json",
         )
 
@@ -171,14 +172,14 @@ def configuration_infos(model: Model) -> list[schemas.ConfigurationInfo]:
 
 
 def _model_info(registry: Registry, model: Model) -> schemas.ModelInfo:
-    config, facts = model.directory.config, model.active.facts
+    config, identity = model.directory.config, model.active.identity
     return schemas.ModelInfo(
         name=config.name,
         source_languages=list(config.source_languages),
         target_languages=list(config.target_languages),
-        version=facts.version,
-        active=facts.config,
-        live=[translator.facts.config for translator in model.translators()],
+        version=identity.version,
+        active=identity.config,
+        live=[translator.identity.config for translator in model.translators()],
         default=config.default_configuration,
         configurations=configuration_infos(model),
     )

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_val
 from typing_extensions import TypedDict
 
 from service.files import ENDINGS
-from service.observability.metrics import Memory, ModelFacts, Timings
+from service.translation.cost import Memory, ModelIdentity, StageTimings
 
 Language = Annotated[str, Field(min_length=1, max_length=35, description="Code such as `en`; case is ignored.")]
 Quality = dict[str, dict[str, float]]
@@ -139,11 +139,11 @@ class TranslateReply(Body):
     """Translations in the order of the texts, the weights that made them, and what they cost."""
 
     translations: list[TranslationReply]
-    model: ModelFacts = Field(description="Of several, the first that answered.")
-    models: list[ModelFacts] | None = Field(
+    model: ModelIdentity = Field(description="Of several, the first that answered.")
+    models: list[ModelIdentity] | None = Field(
         default=None, description="There if several models answered: all of them, in the order in which they did."
     )
-    latency_ms: Timings
+    latency_ms: StageTimings
     memory: Memory
 
 

@@ -17,8 +17,8 @@ import orjson
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from service.http.paired_writes import PairedWrites
-from service.observability.middleware import FACTS, REFUSED, REQUEST_ID, log_access, new_id
-from service.observability.request_context import Facts
+from service.observability.middleware import CONTEXT, REFUSED, REQUEST_ID, log_access, new_id
+from service.observability.request_context import RequestContext
 from service.settings import Settings
 
 # After a refusal, bytes of the client are read and dropped for this long: closing at once would reset the connection,
@@ -105,20 +105,20 @@ class LimitedConnection(H11Protocol):
         """Send an error unless a reply has begun, and close. A running app is told that the client disconnected."""
         self._refused = True
         unanswered = self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE)
-        facts = Facts(new_id())
+        context = RequestContext(new_id())
         if self.cycle is not None and not self.cycle.response_complete:
             scope: Any = self.scope
-            facts = scope.get(FACTS, facts)
+            context = scope.get(CONTEXT, context)
             if unanswered:
                 scope[REFUSED] = status  # the app may still send a reply of its own, which is dropped
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         elif unanswered:
-            log_access("-", "none", status, None, facts)  # the request never reached the app
+            log_access("-", "none", status, None, context)  # the request never reached the app
         if self.transport.is_closing():
             return
         if unanswered:
-            self.transport.write(_reply(status, sentence, facts.id))
+            self.transport.write(_reply(status, sentence, context.id))
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()

@@ -46,7 +46,7 @@ class _Tally:
     def side(self) -> Side:
         ranked = sorted(self.latencies_ms)
         return Side(
-            config=self.translator.facts.config,
+            config=self.translator.identity.config,
             requests=self.requests,
             mean_ms=round(sum(ranked) / len(ranked), 3) if ranked else None,
             p95_ms=ranked[(95 * len(ranked) - 1) // 100] if ranked else None,  # nearest rank
@@ -60,7 +60,7 @@ class Canary:
 
     def __init__(self, active: Translator, canary: Translator, percent: float) -> None:
         """Start counting; `percent` is the canary's share of the unpinned requests, above 0 and at most 100."""
-        self.name = canary.facts.config
+        self.name = canary.identity.config
         self.percent = percent
         self._lock = threading.Lock()
         self._active, self._canary = _Tally(active), _Tally(canary)
@@ -80,7 +80,7 @@ class Canary:
         """Count an unpinned request that a configuration of either side has answered."""
         with self._lock:
             for tally in (self._active, self._canary):
-                if tally.translator.facts.config == config:
+                if tally.translator.identity.config == config:
                     tally.requests += 1
                     tally.latencies_ms.append(latency_ms)
                     tally.peak_request_bytes = max(tally.peak_request_bytes, request_bytes)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal
 
-from service.observability.metrics import milliseconds_since
+from service.translation.cost import milliseconds_since
 
 KEPT = 256
 What = Literal["swap", "load", "unload", "canary", "promote", "rollback", "restore", "follow", "add", "remove"]

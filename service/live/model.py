@@ -18,13 +18,13 @@ from service.live.configurations import Choice
 from service.live.desired import Desired
 from service.live.memory import give_back
 from service.live.routing import Pair
-from service.observability.metrics import ModelFacts
+from service.translation.cost import ModelIdentity
 from service.translation.tokenizer import Tokenizer
 from service.translation.translator import Options, Translator
 
 WARM_UP_TEXT = "Hello, world."
 # The configuration that must answer: the name of a live one, or a function that chooses among those that are live.
-Pin = str | Callable[[Sequence[ModelFacts]], str]
+Pin = str | Callable[[Sequence[ModelIdentity]], str]
 
 
 class NotReady(Exception):
@@ -184,7 +184,7 @@ class Model:
             loaded: what it wants and is not live yet.
         """
         with self._lock:
-            self._live |= {translator.facts.config: _Live(translator) for translator in loaded}
+            self._live |= {translator.identity.config: _Live(translator) for translator in loaded}
             unused = self._retire([name for name in self._live if name not in after.choices])
             self.answers = self._live[after.active.name].translator
             self.canary = self._next_canary(after)
@@ -243,7 +243,7 @@ class Model:
         """Name the configuration that answers the next request. Raises NotReady."""
         active = self.wanted.active.name
         if callable(pin):
-            return pin([live.translator.facts for live in (*self._live.values(), *self.held.values())])
+            return pin([live.translator.identity for live in (*self._live.values(), *self.held.values())])
         if pin is not None:
             return pin
         if self.canary is not None and self.canary.takes_next():
@@ -292,5 +292,5 @@ def _self_test(translator: Translator, directory: ModelDirectory) -> None:
     translator.translate([WARM_UP_TEXT], options)
     # Scored as well, because a word that the vocabulary can't spell is copied: the engine must have decoded something.
     if not math.isfinite(translator.score(WARM_UP_TEXT, options)):
-        name = translator.facts.config
+        name = translator.identity.config
         raise SelfTestFailed(f"{name} of {config.name} gave its warm-up text a score that isn't finite.")

@@ -17,8 +17,8 @@ from service.live.desired import Desired
 from service.live.memory import InsufficientMemory, own_bytes, resident_weight_bytes
 from service.live.model import Model, Pin, UnknownModel
 from service.live.routing import Leg, Pair, UnsupportedPair, Way, ways
-from service.observability.metrics import LiveFacts, ModelFacts, milliseconds_since
 from service.process import process_rss_bytes
+from service.translation.cost import LiveConfiguration, ModelIdentity, milliseconds_since
 from service.translation.translator import Translator
 
 Policy = Literal["availability", "resource"]
@@ -56,7 +56,7 @@ class Change(NamedTuple):
 class Move(NamedTuple):
     """An added or removed model: its active configuration, the time, resident bytes of the process before and after."""
 
-    active: ModelFacts
+    active: ModelIdentity
     milliseconds: float
     rss_before: int
     rss_after: int
@@ -143,14 +143,14 @@ class Registry:
             and all(model.answers is not None for model in self.models.values())
         )
 
-    def facts(self) -> Iterator[LiveFacts]:
+    def live_configurations(self) -> Iterator[LiveConfiguration]:
         """Yield the live configurations with their bytes and their measured quality; a custom one has none."""
         for model in self.models.values():
             measured = model.directory.config.configurations
             for translator in model.translators():
-                facts, size = translator.facts, translator.model_bytes
-                quality = measured[facts.config].quality if facts.config in measured else {}
-                yield LiveFacts(facts, size, size + own_bytes(model.directory), quality)
+                identity, size = translator.identity, translator.model_bytes
+                quality = measured[identity.config].quality if identity.config in measured else {}
+                yield LiveConfiguration(identity, size, size + own_bytes(model.directory), quality)
 
     def direct_pairs(self) -> list[Pair]:
         """List the language pairs that a model translates directly."""
@@ -203,7 +203,7 @@ class Registry:
     def active_name(self, name: str) -> str:
         """Return the name of a model's active configuration; "" if the model isn't served."""
         model = self.models.get(name)
-        return "" if model is None or model.answers is None else model.answers.facts.config
+        return "" if model is None or model.answers is None else model.answers.identity.config
 
     @asynccontextmanager
     async def steps(
@@ -305,7 +305,7 @@ class Registry:
             model = self.find(name)  # it may have been removed or replaced meanwhile
             before, answered, rss_before = model.wanted, model.active, process_rss_bytes()
             after = evolve(model.directory, before)
-            live = [translator.facts.config for translator in model.translators()]
+            live = [translator.identity.config for translator in model.translators()]
             missing = [choice for known, choice in after.choices.items() if known not in live]
             surplus = [known for known in live if known not in after.choices]
             freed_first = surplus if policy == "resource" and missing else []
@@ -343,7 +343,7 @@ class Registry:
             model.switch(desired, model.load(choices))
             with self._lock:
                 self._list([*self.models.values(), model])
-        return Move(model.active.facts, milliseconds_since(started), rss_before, process_rss_bytes())
+        return Move(model.active.identity, milliseconds_since(started), rss_before, process_rss_bytes())
 
     def remove(self, name: str) -> Move:
         """Stop serving a model; requests in flight finish, and the last of them frees it.
@@ -362,7 +362,7 @@ class Registry:
                     raise LastModel(f"{name} is the only model; add another one first.")
                 self._list(other for other in self.models.values() if other is not model)
             model.remove()
-        return Move(model.active.facts, milliseconds_since(started), rss_before, process_rss_bytes())
+        return Move(model.active.identity, milliseconds_since(started), rss_before, process_rss_bytes())
 
     def close(self) -> None:
         """Free every engine; no lease may be held."""
@@ -383,7 +383,7 @@ class Registry:
         if limit is None or not missing:
             return
         has = process_rss_bytes()
-        stay = [live.allocation for live in model.translators() if live.facts.config not in freed_first]
+        stay = [live.allocation for live in model.translators() if live.identity.config not in freed_first]
         # configurations share planes, and some pages of the live ones may not be resident now
         weights = model.directory.union_bytes([*stay, *(choice.allocation for choice in missing)])
         own = own_bytes(model.directory) * (len(missing) - len(freed_first))

@@ -89,7 +89,7 @@ def test_a_pinned_lease_keeps_its_configuration_until_it_ends(registry: Registry
 
 def test_states_follow_from_one_another(registry: Registry) -> None:
     def live() -> list[str]:
-        return [translator.facts.config for translator in registry.find("tiny").translators()]
+        return [translator.identity.config for translator in registry.find("tiny").translators()]
 
     load(registry, "half")
     load(registry, "narrow")
@@ -115,7 +115,7 @@ def test_under_resource_a_request_waits_and_then_the_new_one_answers(registry: R
             waiting = asyncio.create_task(answered_by(registry))
             await asyncio.sleep(0)
             assert not waiting.done()
-            assert old.facts.config == "full"
+            assert old.identity.config == "full"
         await swap
         assert await waiting == "half"
 
@@ -183,4 +183,4 @@ def test_a_desired_state_is_read_as_it_was_written(tiny_model: Path) -> None:
 
 async def answered_by(registry: Registry) -> str:
     async with registry.lease("en", "de") as translator:
-        return translator.facts.config
+        return translator.identity.config
