@@ -2,7 +2,7 @@
 
 import gc
 
-gc.disable()  # the imports make half a million objects that stay; walking them again and again is a tenth of the start
+gc.disable()  # the imports make half a million permanent objects; collecting while they grow is a tenth of the start
 
 import argparse
 import signal
@@ -11,19 +11,18 @@ import sys
 from pydantic import ValidationError
 
 from models.format.directory import ModelError, UnavailableConfiguration
-from service.accounts.keys import StoreDown
+from service.accounts.unavailable import StoreUnavailable
 from service.app import create_app
 from service.cli import keys as key_command
 from service.http.server import Server
-from service.live.memory import share_one_heap
-from service.live.state import StateStoreDown
 from service.observability import logs
 from service.observability.tracing import TracingUnavailable
+from service.process import share_one_heap
 from service.settings import Settings, describe
 
 
 def main() -> int:
-    """Run until SIGTERM or SIGINT; 2 if the settings or the model are refused."""
+    """Run until SIGTERM or SIGINT; return 2 if the settings or the models are refused."""
     arguments = _arguments()
     # until the server takes the signal over
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -39,7 +38,7 @@ def main() -> int:
         for problem in error.errors():
             print(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}", file=sys.stderr)
         return 2
-    except (ModelError, UnavailableConfiguration, StoreDown, StateStoreDown, TracingUnavailable) as error:
+    except (ModelError, UnavailableConfiguration, StoreUnavailable, TracingUnavailable) as error:
         print(error, file=sys.stderr)
         return 2
     gc.freeze()
@@ -55,7 +54,7 @@ def _arguments() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command")
-    key_command.add_arguments(commands.add_parser("keys", help="API keys: add, list, revoke"))
+    key_command.add_arguments(commands.add_parser("keys", help="add, list or revoke API keys"))
     return parser.parse_args()
 
 

@@ -1,42 +1,42 @@
-"""The whole service on one screen."""
+"""The composition root: the whole service on one screen."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from service.accounts.glossaries import Glossaries
-from service.accounts.glossaries import Store as GlossaryStore
 from service.accounts.keys import Keys
 from service.api import admin, deepl, deepl_glossaries, errors, kserve, libretranslate, native, page
 from service.api import native_files as files_api
 from service.api import native_glossaries as glossaries_api
 from service.api.body_limit import BodyLimit
+from service.api.dialect import Dialect
 from service.live.configurations import by_name
 from service.live.folder import open_models
 from service.live.history import History
 from service.live.memory import limit_bytes
 from service.live.registry import Registry
-from service.live.state import FileStore, NoStore, Store
 from service.live.swaps import Swaps
 from service.observability.metrics import Metrics
-from service.observability.middleware import Observer
+from service.observability.middleware import AccessLog
 from service.observability.tracing import from_environment
 from service.requests.dispatch import Dispatcher
 from service.requests.file_jobs import FileJobs
 from service.settings import Settings
+from service.stores.opening import open_glossaries, open_keys, open_state
 from service.translation.scheduler import Limits, Scheduler
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """An app over the settings' models; many may live in one process.
+    """Build an app over the settings' models; a process may have several.
 
     Raises:
         ModelError: every directory is bad. They are opened here, so that bad ones never get as far as a port.
         UnavailableConfiguration: no directory has such a configuration.
         TracingUnavailable: an OTEL_* endpoint is set, but the SDK isn't installed.
-        StoreDown, StateStoreDown: the file of API keys can't be opened, or REDIS_URL is no address.
+        StoreUnavailable: the file of API keys can't be opened, or REDIS_URL is not an address.
     """
     folder, directories = open_models(settings)
     asked = settings.configuration
@@ -58,14 +58,14 @@ def create_app(settings: Settings) -> FastAPI:
             queue_tokens=settings.max_queue_tokens,
         )
     )
-    keys, tracing = _keys(settings), from_environment()
-    metrics = Metrics(registry.facts, scheduler.load)
+    keys, tracing = Keys(open_keys(settings) if settings.api_keys else None), from_environment()
+    metrics = Metrics(registry.live_configurations, scheduler.load)
     metrics.gauge("sub3_key_store_up", "1 while the store of API keys answers.", lambda: not keys.down)
     dispatcher = Dispatcher(settings, registry, scheduler, metrics, keys)
     files = FileJobs(settings, dispatcher, registry, keys)
-    glossaries = Glossaries(lambda: _glossary_store(settings), registry.direct_pairs, settings.max_glossaries)
+    glossaries = Glossaries(lambda: open_glossaries(settings), registry.direct_pairs, settings.max_glossaries)
     history = History()
-    swaps = Swaps(registry, folder, _state_store(settings), history, metrics)
+    swaps = Swaps(registry, folder, open_state(settings), history, metrics)
     metrics.gauge("sub3_state_store_up", "1 while the desired state is kept over a restart.", lambda: not swaps.down)
 
     def complaints() -> list[str]:
@@ -97,45 +97,41 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.registry, app.state.scheduler, app.state.history = registry, scheduler, history
-    app.include_router(page.router())
-    app.include_router(native.router(dispatcher, registry, metrics, keys, glossaries, complaints))
-    app.include_router(glossaries_api.router(keys, glossaries))
-    app.include_router(files_api.router(files, keys, glossaries))
-    app.include_router(libretranslate.router(dispatcher, registry, settings, keys, files, glossaries))
-    app.include_router(deepl.router(dispatcher, registry, keys, files, glossaries))
-    app.include_router(deepl_glossaries.router(registry, keys, glossaries))
-    app.include_router(kserve.router(settings.admin_names, registry, swaps, app.version))
+    # a request tries the routes in this order
+    apis: list[tuple[Dialect, list[APIRouter]]] = [
+        (
+            native.DIALECT,
+            [
+                page.router(),
+                native.router(dispatcher, registry, metrics, keys, glossaries, complaints),
+                glossaries_api.router(keys, glossaries),
+                files_api.router(files, keys, glossaries),
+            ],
+        ),
+        (libretranslate.DIALECT, [libretranslate.router(dispatcher, registry, settings, keys, files, glossaries)]),
+        (
+            deepl.DIALECT,
+            [
+                deepl.router(dispatcher, registry, keys, files, glossaries),
+                deepl_glossaries.router(registry, keys, glossaries),
+            ],
+        ),
+        (kserve.DIALECT, [kserve.router(settings.admin_names, registry, swaps, app.version)]),
+    ]
+    for _, routers in apis:
+        for router in routers:
+            app.include_router(router)
     if settings.admin_names:
         app.include_router(admin.router(settings.admin_names, registry, swaps, history, metrics))
-    errors.install(app)
+    dialects = [dialect for dialect, _ in apis]
+    errors.install(app, dialects)
     app.add_middleware(
         BodyLimit,
+        dialects=dialects,
         max_bytes=settings.max_body_bytes,
         max_file_bytes=settings.max_file_bytes,
         max_header_bytes=settings.max_header_bytes,
     )
     app.add_middleware(libretranslate.cross_origin)
-    app.add_middleware(Observer, metrics=metrics, tracing=tracing)  # outermost: it sees the refusals of the others
+    app.add_middleware(AccessLog, metrics=metrics, tracing=tracing)  # outermost: it sees the refusals of the others
     return app
-
-
-def _state_store(settings: Settings) -> Store:
-    if settings.redis_url is not None:
-        from service.stores.redis_state import RedisStateStore  # a single server needs no Redis
-
-        return RedisStateStore(settings.redis_url.get_secret_value(), settings.redis_password)
-    return NoStore() if settings.state_file is None else FileStore(settings.state_file)
-
-
-def _glossary_store(settings: Settings) -> GlossaryStore:
-    from service.stores.glossary_stores import open_store  # a server without stored glossaries loads no SQLite
-
-    return open_store(settings)
-
-
-def _keys(settings: Settings) -> Keys:
-    if not settings.api_keys:
-        return Keys(None)
-    from service.stores.key_stores import open_store  # an open server loads no SQLite
-
-    return Keys(open_store(settings))

@@ -1,4 +1,4 @@
-"""Replicas on a Ray cluster: the same app in each, a new `user_config` swaps all of them, the queue decides how many.
+"""Replicas on a Ray cluster: the same app in each; a new `user_config` swaps all of them, the queue scales them.
 
 `docker/ray/serve_config.yaml` is the deployment, docs/scaling.md says how it is run. Ray's proxy reads the requests, so
 the limits of `service.http` on slow clients are those of the nginx before it; those on requests hold as everywhere.
@@ -14,21 +14,22 @@ from fastapi import FastAPI
 from ray import serve
 
 from models.format.directory import UnavailableConfiguration
-from service.api.admin import choose
-from service.api.schemas import ConfigRequest
+from service.api.admin_schemas import ConfigRequest
 from service.app import create_app
-from service.live.registry import NotReady, Registry
+from service.live.configurations import ConfigurationChoice, choose
+from service.live.model import NotReady
+from service.live.registry import Registry
 from service.observability import logs
 from service.settings import Settings
 from service.translation.scheduler import Scheduler
 
 QUEUED_TOKENS = "queued_tokens"
-# What a replica may have waiting: source tokens times beam size. About a tenth of a second of one core.
+# Source tokens times beam size that may wait in a replica: about a tenth of a second of one core.
 TOKENS_A_REPLICA = 300
 
 
 def build() -> FastAPI:
-    """The app, with a thread for each core that Ray gives the replica; what is live is kept by `user_config`."""
+    """Build the app with a thread for each core of the replica; `user_config` stands for the desired state."""
     settings = Settings()
     context: Any = ray.get_runtime_context()
     cores = int(context.get_assigned_resources().get("CPU", 1))
@@ -44,18 +45,18 @@ class Replica:
     app: FastAPI  # of Ray's wrapper, once `build` has been called
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
-        """Swap to what the body of PUT /admin/models/NAME/config would say; requests in flight finish on the old one.
+        """Swap as PUT /admin/models/NAME/config does with this body; requests in flight finish on the old one.
 
-        It is for all models that can have it: names and depths of codes differ.
+        All models that can serve the configuration are swapped: names and depths of codes differ.
 
         Raises:
             ValidationError, UnavailableConfiguration: nothing has changed; Ray reports the deployment as unhealthy.
         """
-        wish = ConfigRequest.model_validate(dict(user_config))
+        body = ConfigRequest.model_validate(dict(user_config))
         registry: Registry = self.app.state.registry
-        for name in _able(registry, wish):
+        for name in _able(registry, body.choice):
             await asyncio.to_thread(
-                registry.change, name, lambda files, now: now.activate(choose(files, wish)), wish.policy
+                registry.change, name, lambda files, now: now.activate(choose(files, body.choice)), body.policy
             )
 
     def check_health(self) -> None:
@@ -64,17 +65,17 @@ class Replica:
             raise NotReady
 
     def record_autoscaling_stats(self) -> dict[str, float]:
-        """What `by_queued_tokens` decides upon."""
+        """Return what `by_queued_tokens` decides upon."""
         scheduler: Scheduler = self.app.state.scheduler
         return {QUEUED_TOKENS: float(scheduler.load().waiting_tokens)}
 
 
-def _able(registry: Registry, wish: ConfigRequest) -> list[str]:
-    """Names of the models that can have what is wished; raises the reason of one if none can."""
+def _able(registry: Registry, asked: ConfigurationChoice) -> list[str]:
+    """Name the models that can serve the configuration. Raises UnavailableConfiguration if none can."""
     able, reasons = [], []
     for name, model in registry.models.items():
         try:
-            choose(model.directory, wish)
+            choose(model.directory, asked)
             able.append(name)
         except UnavailableConfiguration as reason:
             reasons.append(reason)
@@ -84,10 +85,13 @@ def _able(registry: Registry, wish: ConfigRequest) -> list[str]:
 
 
 def by_queued_tokens(context: Any) -> tuple[int, dict[str, Any]]:
-    """How many replicas there should be, by ray.serve.config.AutoscalingContext; Ray applies bounds and delays.
+    """Return how many replicas there should be, as a policy of Ray's autoscaler, which applies bounds and delays.
 
-    As many as keep the queue of each under TOKENS_A_REPLICA, and at least as many as the requests that run fill: an
+    The count keeps the queue of each replica under TOKENS_A_REPLICA, and is at least what the running requests fill: an
     empty queue does not take away the replicas that keep it empty.
+
+    Args:
+        context: a ray.serve.config.AutoscalingContext.
     """
     queued = sum(context.aggregated_metrics.get(QUEUED_TOKENS, {}).values())
     running = context.total_num_requests / context.config.target_ongoing_requests

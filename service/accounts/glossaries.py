@@ -1,7 +1,7 @@
-"""Glossaries that are stored, each with the key that made it. Knows no HTTP and no database.
+"""Stored glossaries, each owned by an API key. Independent of HTTP and of the store's backend.
 
-A glossary never changes: another one has another id. So what has been read once is kept, and only whether it is still
-there is asked. On a server that asks for no keys all glossaries belong to nobody: everyone sees, uses and deletes them.
+A glossary is immutable: a changed one has a new id. So a parsed glossary is cached, and the store is only asked whether
+it still exists. On a server without keys nobody owns the glossaries: everyone sees, uses and deletes all of them.
 """
 
 import logging
@@ -14,26 +14,26 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from service.accounts.keys import StoreDown
+from service.accounts.unavailable import StoreUnavailable
 from service.text.glossary import Glossary, GlossaryRefused
 
 MAX_NAME_CHARACTERS = 200
 NOBODY = ""  # whose glossaries are on a server without keys; no key has this name
-_KEPT = 8
+_CACHED = 8
 _log = logging.getLogger("sub3.glossaries")
 
 
 class UnknownGlossary(Exception):
-    """There is no glossary of that id, or it is another key's."""
+    """There is no glossary of that id, or it belongs to another key."""
 
     def __init__(self) -> None:
-        """The sentence that the client reads."""
+        """Build the sentence that the client reads."""
         super().__init__("Glossary not found; list them to see which there are.")
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What is known of a glossary besides its entries; `created` is a time in ISO 8601, UTC."""
+    """The metadata of a glossary; `created` is a time in ISO 8601, UTC, `entries` their number."""
 
     id: str
     name: str
@@ -43,40 +43,63 @@ class Head:
     entries: int
 
 
-class Store(Protocol):
-    """Where glossaries are kept, by owner. Each method raises StoreDown when it can't; one thread calls at a time."""
+class GlossaryStore(Protocol):
+    """Where glossaries are stored, by owner. Each method may raise StoreUnavailable; one thread calls at a time."""
 
     def add(self, owner: str, head: Head, entries: Mapping[str, str], most: int) -> bool:
-        """Keep a new one; False, and nothing is kept, if the owner has `most` already."""
+        """Store a new glossary, unless the owner has `most` already.
+
+        Args:
+            owner: the name of an API key, or NOBODY.
+            head: with an id that is new.
+            entries: terms and their translations.
+            most: glossaries that an owner may have.
+
+        Returns:
+            Whether it was stored.
+        """
 
     def heads(self, owner: str) -> list[Head]:
-        """Of all that the owner has, oldest first."""
+        """Return the heads of the owner's glossaries, oldest first."""
 
     def entries(self, owner: str, glossary_id: str) -> dict[str, str] | None:
-        """None if there is none."""
+        """Return the entries; None if there is no such glossary."""
 
     def remove(self, owner: str, glossary_id: str) -> bool:
-        """Whether there was one."""
+        """Delete a glossary; return whether there was one."""
 
 
 class Glossaries:
     """The glossaries of one server; thread-safe. Methods block for as long as the store does."""
 
     def __init__(
-        self, open_store: Callable[[], Store], pairs: Callable[[], Collection[tuple[str, str]]], most: int
+        self, open_store: Callable[[], GlossaryStore], pairs: Callable[[], Collection[tuple[str, str]]], most: int
     ) -> None:
-        """`open_store` is called when one is first needed; `pairs`: that a model translates; `most`: of an owner."""
+        """Open no store yet.
+
+        Args:
+            open_store: called when a store is first needed.
+            pairs: returns the language pairs that a model translates directly.
+            most: glossaries that an owner may have.
+        """
         self._open_store, self._pairs, self._most = open_store, pairs, most
-        self._store: Store | None = None
+        self._store: GlossaryStore | None = None
         self._lock = threading.Lock()
-        self._known: OrderedDict[str, Glossary] = OrderedDict()  # by id, the one used last at the end
+        self._known: OrderedDict[str, Glossary] = OrderedDict()  # by id, least recently used first
 
     def create(self, owner: str, name: str, source: str, target: str, entries: Mapping[str, str]) -> Head:
-        """Keep a new one.
+        """Store a new glossary.
+
+        Args:
+            owner: the name of an API key, or NOBODY.
+            name: of 1 to MAX_NAME_CHARACTERS characters; several may have the same.
+            source: language of the terms.
+            target: language of their translations.
+            entries: terms and their translations, at least one.
 
         Raises:
-            GlossaryRefused: the pair isn't served, the owner has too many, or as a Glossary says.
-            StoreDown: it can't be kept.
+            GlossaryRefused: no model translates the pair, the owner has too many, or an entry is malformed.
+            StoreUnavailable: the store cannot be written.
         """
         self.check_pair(source, target)
         if not name.strip() or len(name) > MAX_NAME_CHARACTERS:
@@ -92,24 +115,24 @@ class Glossaries:
         return head
 
     def check_pair(self, source: str, target: str) -> None:
-        """Raises GlossaryRefused if no model translates a pair itself."""
+        """Raise GlossaryRefused unless a model translates the pair directly."""
         if (source, target) not in self._pairs():
             raise GlossaryRefused(f"No model translates from {source} to {target} itself, and a glossary needs one.")
 
     def heads(self, owner: str) -> list[Head]:
-        """All of an owner, oldest first. Raises StoreDown."""
+        """List the glossaries of an owner, oldest first. Raises StoreUnavailable."""
         with self._opened() as store:
             return store.heads(owner)
 
     def head(self, owner: str, glossary_id: str) -> Head:
-        """Raises UnknownGlossary, StoreDown."""
+        """Return the metadata of a glossary. Raises UnknownGlossary, StoreUnavailable."""
         for head in self.heads(owner):
             if head.id == glossary_id:
                 return head
         raise UnknownGlossary
 
     def entries(self, owner: str, glossary_id: str) -> dict[str, str]:
-        """Raises UnknownGlossary, StoreDown."""
+        """Return the entries of a glossary. Raises UnknownGlossary, StoreUnavailable."""
         with self._opened() as store:
             entries = store.entries(owner, glossary_id)
         if entries is None:
@@ -117,17 +140,17 @@ class Glossaries:
         return entries
 
     def remove(self, owner: str, glossary_id: str) -> None:
-        """Raises UnknownGlossary, StoreDown."""
+        """Delete a glossary. Raises UnknownGlossary, StoreUnavailable."""
         with self._opened() as store:
             if not store.remove(owner, glossary_id):
                 raise UnknownGlossary
 
     def find(self, owner: str, wanted: str) -> Glossary:
-        """The glossary of an id, or else the youngest of a name, to translate with.
+        """Return the glossary of an id, or else the newest of a name, to translate with.
 
         Raises:
             GlossaryRefused: there is none.
-            StoreDown: nobody can tell.
+            StoreUnavailable: the store cannot be read.
         """
         found = [head for head in self.heads(owner) if wanted in (head.id, head.name)]
         if not found:
@@ -143,18 +166,18 @@ class Glossaries:
             raise GlossaryRefused("There is no glossary of that id or name.") from None
         with self._lock:
             self._known[head.id] = glossary
-            while len(self._known) > _KEPT:
+            while len(self._known) > _CACHED:
                 self._known.popitem(last=False)
         return glossary
 
     @contextmanager
-    def _opened(self) -> Iterator[Store]:
-        """The store, for one thread; why it fails is for the log."""
+    def _opened(self) -> Iterator[GlossaryStore]:
+        """Lend the store to one thread; the log gets the reason why it fails."""
         with self._lock:
             try:
                 if self._store is None:
                     self._store = self._open_store()
                 yield self._store
-            except StoreDown as error:
+            except StoreUnavailable as error:
                 _log.error("The store of glossaries is down: %s", error)
-                raise StoreDown("The glossaries can't be reached at the moment; retry later.") from None
+                raise StoreUnavailable("The glossaries can't be reached at the moment; retry later.") from None

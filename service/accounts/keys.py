@@ -1,8 +1,8 @@
-"""API keys: who may translate, how often, and how much. Knows no HTTP and no database.
+"""API keys: authentication, rate limits (GCRA) and monthly quotas. Independent of HTTP and of the store's backend.
 
-A key is `NAME.SECRET`. The secret is 256 random bits, so one SHA-256 protects it at rest: slow hashes are there to make
-guessing words expensive, and nobody guesses 256 bits. The name, which is no secret, finds the record; the digests are
-then compared in constant time, so that how long a refusal takes says nothing about the stored one.
+A key is `NAME.SECRET`. The secret is 256 random bits, so one SHA-256 protects it at rest: slow hashes make guessing
+words expensive, and nobody guesses 256 bits. The name is public and finds the record. The digests are then compared in
+constant time, so that the time of a refusal tells nothing about the stored one.
 """
 
 import hashlib
@@ -17,6 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from service.accounts.unavailable import StoreUnavailable
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # no dot: it ends the name
 _MINUTE_S = 60.0
 _log = logging.getLogger("sub3.keys")
@@ -26,7 +28,7 @@ class MissingKey(Exception):
     """The server asks for keys and the request has none."""
 
     def __init__(self) -> None:
-        """The sentence that the client reads."""
+        """Build the sentence that the client reads."""
         super().__init__("This server asks for an API key; send it as Authorization: Bearer KEY or X-Api-Key: KEY.")
 
 
@@ -34,38 +36,38 @@ class WrongKey(Exception):
     """The key is unknown or revoked."""
 
     def __init__(self) -> None:
-        """The sentence that the client reads."""
+        """Build the sentence that the client reads."""
         super().__init__("The API key is wrong or revoked; ask the server's operator for one.")
 
 
 class RateExceeded(Exception):
-    """The key's requests came too fast; carries the seconds after which the next one passes."""
+    """The key is over its rate limit; `retry_after_s` is when the next request passes."""
 
     def __init__(self, limit: int, retry_after_s: int) -> None:
-        """`limit`: requests a minute."""
+        """Build the sentence that the client reads; `limit` is in requests a minute."""
         super().__init__(f"This API key allows {limit:,} requests a minute; retry after {retry_after_s} s.")
         self.retry_after_s = retry_after_s
 
 
 class QuotaExceeded(Exception):
-    """The request would pass the key's characters of this month."""
+    """The request would pass the key's monthly quota of characters."""
 
     def __init__(self, limit: int, left: int) -> None:
-        """`limit`, `left`: characters, of this month."""
+        """Build the sentence that the client reads; `limit` and `left` are characters of this month."""
         super().__init__(f"This API key allows {limit:,} characters a month and has {left:,} left.")
-
-
-class StoreDown(Exception):
-    """The key's record can't be read, and no earlier copy of it is known."""
 
 
 class NameTaken(ValueError):
     """A key of that name exists or existed."""
 
+    def __init__(self, name: str) -> None:
+        """Build the sentence that the operator reads."""
+        super().__init__(f"There is or was a key named {name}; choose another name.")
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A key at rest. The two counts are of `month`, "YYYY-MM" in UTC; `paid_until` is a Unix time, see `charge`."""
+    """A stored key. Both counts are of `month`, "YYYY-MM" in UTC; `paid_until` is a Unix time, see `charge`."""
 
     name: str
     digest: str
@@ -80,7 +82,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class KeyUse:
-    """What an accepted request used and what its key has used this month; on an open server all is empty."""
+    """What an accepted request was charged, and the usage of its key this month; all empty on an open server."""
 
     name: str | None = None
     charged: int = 0
@@ -89,40 +91,48 @@ class KeyUse:
     characters_per_month: int | None = None
 
 
-class Store(Protocol):
-    """Where records are kept. Each method raises StoreDown when it can't; one thread calls at a time."""
+class KeyStore(Protocol):
+    """Where records are stored. Each method may raise StoreUnavailable; one thread calls at a time."""
 
     def add(self, record: Record) -> None:
-        """Keep a new record; NameTaken if there is one of its name."""
+        """Store a new record. Raises NameTaken if there is one of its name."""
 
     def all(self) -> list[Record]:
-        """Every record."""
+        """Return every record, sorted by name."""
 
     def update(self, name: str, change: Callable[[Record], Record]) -> Record | None:
-        """Replace a record by what `change` makes of it, as one transaction; None if there is none of that name.
+        """Replace a record by `change(record)` in one transaction; return None if there is none of that name.
 
-        What `change` raises passes through, and nothing is written.
+        An exception of `change` passes through, and nothing is written.
         """
 
 
 class Keys:
     """The keys of one server; thread-safe. Methods block for as long as the store does: call them off the event loop.
 
-    When the store fails, the last known records go on deciding here, what they count is added to the store's records as
-    soon as it answers again, and `down` and the log say so. A key revoked meanwhile is refused from then on.
+    While the store is unavailable, the cached records decide. What they count meanwhile is added to the store's records
+    when it answers again. `down` and the log tell the operator. A key revoked meanwhile is refused from then on.
     """
 
-    def __init__(self, store: Store | None, clock: Callable[[], float] = time.time, ask_again_s: float = 1.0) -> None:
-        """`store`: None is an open server. `clock`: Unix time in seconds. `ask_again_s`: pause while it is down."""
+    def __init__(
+        self, store: KeyStore | None, clock: Callable[[], float] = time.time, ask_again_s: float = 1.0
+    ) -> None:
+        """Read every record of the store.
+
+        Args:
+            store: None makes an open server, which asks for no keys.
+            clock: the Unix time in seconds.
+            ask_again_s: pause between two attempts while the store is unavailable, in seconds.
+        """
         self._store, self._clock, self._ask_again_s = store, clock, ask_again_s
         self._lock = threading.Lock()
         self._known: dict[str, Record] = {}
-        self._unsaved: dict[str, tuple[int, int]] = {}  # requests and characters counted while the store was down
+        self._unsaved: dict[str, tuple[int, int]] = {}  # requests, characters: counted while it was down
         self.down = False
         if store is not None:
             try:
                 self._known = {record.name: record for record in store.all()}
-            except StoreDown as error:
+            except StoreUnavailable as error:
                 self._fell(error)
 
     @property
@@ -131,24 +141,25 @@ class Keys:
         return self._store is not None
 
     def authorise(self, key: str | None, characters: int) -> KeyUse:
-        """Let a request of so many characters pass, and count it.
+        """Check the key and its limits for a request of so many characters, and count it.
 
         Raises:
-            MissingKey, WrongKey, RateExceeded, QuotaExceeded: it may not pass; nothing is counted.
-            StoreDown: nobody can tell.
+            MissingKey, WrongKey, RateExceeded, QuotaExceeded: the request may not pass; nothing is counted.
+            StoreUnavailable: the store is down and the key is not cached.
         """
         return self._use(key, characters, lambda record: charge(record, characters, self._clock()))
 
     def usage(self, key: str | None) -> KeyUse:
-        """What a key has used this month, without counting anything.
+        """Return what a key has used this month, without counting anything.
 
         Raises:
-            MissingKey, WrongKey, StoreDown: as `authorise`.
+            MissingKey, WrongKey: there is no such key.
+            StoreUnavailable: the store is down and the key is not cached.
         """
         return self._use(key, 0, lambda record: _this_month(record, self._clock()))
 
     def refund(self, use: KeyUse) -> None:
-        """Take a request back that the server then failed to answer; the pace of requests is not given back."""
+        """Take back the charge of a request that the server failed to answer; its place in the rate stays taken."""
         if use.name is None:
             return
 
@@ -180,7 +191,7 @@ class Keys:
         return KeyUse(name, characters, record.requests, record.characters, record.characters_per_month)
 
     def _update(self, name: str, change: Callable[[Record], Record], requests: int, characters: int) -> Record | None:
-        """Change a record in the store, or the last known one while the store is down. The lock is held."""
+        """Change a record in the store, or the cached one while the store is down. The lock is held."""
         assert self._store is not None
         unsaved = self._unsaved.get(name, (0, 0))
         record: Record | None
@@ -189,7 +200,7 @@ class Keys:
                 record = self._store.update(
                     name, lambda record: change(_counted(_this_month(record, self._clock()), *unsaved))
                 )
-            except StoreDown as error:
+            except StoreUnavailable as error:
                 self._fell(error)
             else:
                 self._unsaved.pop(name, None)
@@ -199,15 +210,15 @@ class Keys:
                     self._known[name] = record
                 return record
         if name not in self._known:
-            raise StoreDown("The API key can't be checked at the moment; retry later.")
+            raise StoreUnavailable("The API key can't be checked at the moment; retry later.")
         record = self._known[name] = change(self._known[name])
         self._unsaved[name] = (unsaved[0] + requests, unsaved[1] + characters)
         return record
 
-    def _fell(self, error: StoreDown) -> None:
+    def _fell(self, error: StoreUnavailable) -> None:
         self.down = True
         _log.error("The store of API keys is down, the last known state decides: %s", error)
-        # a thread asks, so that no request waits for what doesn't answer
+        # a thread of its own, so that no request waits for a store that doesn't answer
         threading.Thread(target=self._ask_until_it_answers, name="api-keys", daemon=True).start()
 
     def _ask_until_it_answers(self) -> None:
@@ -216,7 +227,7 @@ class Keys:
             time.sleep(self._ask_again_s)
             try:
                 records = self._store.all()
-            except StoreDown:
+            except StoreUnavailable:
                 continue
             with self._lock:
                 self._known = {r.name: _counted(r, *self._unsaved.get(r.name, (0, 0))) for r in records}
@@ -226,10 +237,15 @@ class Keys:
 
 
 def new_key(name: str, requests_per_minute: int | None, characters_per_month: int | None) -> tuple[str, Record]:
-    """A key, to be shown once, and its record, to be kept.
+    """Make a key, to be shown once, and its record, to be stored.
+
+    Args:
+        name: up to 64 letters, digits, - and _.
+        requests_per_minute: None is unlimited.
+        characters_per_month: of source text; None is unlimited.
 
     Raises:
-        ValueError: the name can't be one.
+        ValueError: the name is not valid.
     """
     if not _NAME.fullmatch(name):
         raise ValueError("A key's name is up to 64 letters, digits, - and _, and begins with a letter or digit.")
@@ -238,26 +254,27 @@ def new_key(name: str, requests_per_minute: int | None, characters_per_month: in
 
 
 def charge(record: Record, characters: int, now: float) -> Record:
-    """The record after one more request; `now` is a Unix time.
+    """Return the record after one more request; `now` is a Unix time.
 
-    The pace is a token bucket that holds a minute's requests, written as one number: each request pays for 60/limit
-    seconds, `paid_until` is how far all of them have paid, and it may run ahead of the clock by a minute.
+    The rate is limited by GCRA, the generic cell rate algorithm, with bursts of one minute: `paid_until` is the
+    theoretical arrival time (TAT). Each request moves it on by 60/limit seconds, and it may be ahead of the clock by a
+    minute. That is a token bucket of a minute's requests, stored as one number.
 
     Raises:
-        RateExceeded, QuotaExceeded: one more would be too many.
+        RateExceeded, QuotaExceeded: the request would pass a limit.
     """
     record = _this_month(record, now)
-    quota, pace = record.characters_per_month, record.requests_per_minute
+    quota, limit = record.characters_per_month, record.requests_per_minute
     if quota is not None and record.characters + characters > quota:
         raise QuotaExceeded(quota, max(0, quota - record.characters))
     paid_until = record.paid_until
-    if pace is not None:
+    if limit is not None:
         if paid_until > now + 2 * _MINUTE_S:
             paid_until = now  # the clock was set back: that mustn't shut the key out
-        paid_until = max(paid_until, now) + _MINUTE_S / pace
+        paid_until = max(paid_until, now) + _MINUTE_S / limit
         wait_s = paid_until - now - _MINUTE_S
-        if wait_s > 1e-3:  # float64 knows today's Unix time to a quarter of a microsecond
-            raise RateExceeded(pace, max(1, math.ceil(wait_s)))
+        if wait_s > 1e-3:  # float64 resolves today's Unix time to a quarter of a microsecond
+            raise RateExceeded(limit, max(1, math.ceil(wait_s)))
     return replace(_counted(record, 1, characters), paid_until=paid_until)
 
 

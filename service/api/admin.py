@@ -12,17 +12,19 @@ from fastapi.security import HTTPBearer
 from pydantic import SecretStr
 
 from models.format.directory import Allocation, ModelDirectory
-from service.api import schemas
+from service.api import admin_schemas as schemas
 from service.api.admin_guard import guarded
 from service.api.errors import documented
+from service.api.events import EVENT_STREAM, encode
 from service.api.native import configuration_infos, pair_infos
 from service.live import configurations
-from service.live.configurations import Choice
 from service.live.desired import Desired
 from service.live.history import Event, History, What
-from service.live.registry import Change, Model, Move, Policy, Registry
+from service.live.model import Model
+from service.live.registry import Change, Move, Policy, Registry
 from service.live.swaps import Installed, Swaps
-from service.observability.metrics import METRICS_TYPE, Metrics, process_rss_bytes
+from service.observability.metrics import METRICS_TYPE, Metrics
+from service.process import process_rss_bytes
 
 BEAT_S = 15.0  # of silence, after which a stream of events says that it is still there
 RETRY_MS = 1000
@@ -84,7 +86,7 @@ def router(
         active = found.active
         return schemas.AdminModelReply(
             name=name,
-            active=active.facts,
+            active=active.identity,
             model_bytes=active.model_bytes,
             blocks=_blocks(found.directory, active.allocation),
             live=_live(registry, found),
@@ -104,10 +106,18 @@ def router(
         percent = body.canary_percent
         if percent is None:
             return await change(
-                request, name, "swap", lambda files, now: now.activate(choose(files, body)), body.policy
+                request,
+                name,
+                "swap",
+                lambda files, now: now.activate(configurations.choose(files, body.choice)),
+                body.policy,
             )
         return await change(
-            request, name, "canary", lambda files, now: now.try_out(choose(files, body), percent), body.policy
+            request,
+            name,
+            "canary",
+            lambda files, now: now.try_out(configurations.choose(files, body.choice), percent),
+            body.policy,
         )
 
     @routes.post(
@@ -141,7 +151,7 @@ def router(
     @routes.get(
         "/models/{name}/events",
         response_class=StreamingResponse,
-        responses={200: {"content": {"text/event-stream": {}}}, **documented(401, 404, 422, 429)},
+        responses={200: EVENT_STREAM, **documented(401, 404, 422, 429)},
         summary="The history as it happens, as server-sent events; Last-Event-ID replays what was missed",
     )
     async def events(name: str, last_event_id: Annotated[int | None, Header(ge=0)] = None) -> StreamingResponse:
@@ -168,7 +178,7 @@ async def _server_sent(events: AsyncIterator[Event | None]) -> AsyncIterator[byt
         if event is None:
             yield b"retry: %d\n\n" % RETRY_MS  # to the client's parser this is no event
         else:
-            yield b"id: %d\nevent: %s\ndata: %s\n\n" % (event.id, event.what.encode(), orjson.dumps(asdict(event)))
+            yield encode(event.what, orjson.dumps(asdict(event)), event.id)
 
 
 def _installed(entry: Installed, swaps: Swaps) -> schemas.InstalledModel:
@@ -186,7 +196,7 @@ def _installed(entry: Installed, swaps: Swaps) -> schemas.InstalledModel:
 def _moved(name: str, move: Move | None, registry: Registry, swaps: Swaps) -> schemas.ModelMove:
     rss_bytes = process_rss_bytes()
     model = registry.models.get(name)
-    active = move.active.config if move else model.active.facts.config if model else None
+    active = move.active.config if move else model.active.identity.config if model else None
     return schemas.ModelMove(
         name=name,
         result="ok" if move else "unchanged",
@@ -205,21 +215,21 @@ def _memory(registry: Registry) -> schemas.MemoryInfo:
 
 def _reply(model: Model, done: Change, live: list[schemas.LiveInfo], saved: bool) -> schemas.ConfigReply:
     after = done.answers
-    quality = configurations.quality(model.directory, after.facts.config)
+    quality = configurations.quality(model.directory, after.identity.config)
     return schemas.ConfigReply(
         result="unchanged" if done.unchanged else "ok",
         live=live,
         saved=saved,
         rss_bytes_before=done.rss_before,
         rss_bytes_after=done.rss_after,
-        before=done.answered.facts,
-        after=after.facts,
+        before=done.answered.identity,
+        after=after.identity,
         bytes_before=done.answered.model_bytes,
         bytes_after=after.model_bytes,
         blocks=_blocks(model.directory, after.allocation),
         milliseconds=done.milliseconds,
         quality={data: dict(figures) for data, figures in quality.items()},
-        warning=configurations.warning(model.directory, after.facts.config),
+        warning=configurations.warning(model.directory, after.identity.config),
     )
 
 
@@ -229,28 +239,18 @@ def _live(registry: Registry, model: Model) -> list[schemas.LiveInfo]:
     return [
         schemas.LiveInfo.model_validate(
             {
-                "config": translator.facts.config,
-                "role": roles.get(translator.facts.config, "loaded"),
-                "bits_per_weight": translator.facts.bits_per_weight,
+                "config": translator.identity.config,
+                "role": roles.get(translator.identity.config, "loaded"),
+                "bits_per_weight": translator.identity.bits_per_weight,
                 "model_bytes": translator.model_bytes,
             }
         )
-        for translator in registry.translators(model)
+        for translator in model.translators()
     ]
 
 
-def choose(directory: ModelDirectory, body: schemas.ConfigRequest) -> Choice:
-    """The configuration that a body asks for. Raises UnavailableConfiguration."""
-    if body.config is not None:
-        return configurations.by_name(directory, body.config)
-    if body.planes is not None:
-        return configurations.by_planes(directory, body.planes)
-    assert body.memory_budget_bytes is not None  # the schema saw to it
-    return configurations.by_budget(directory, body.memory_budget_bytes)
-
-
 def _preview(directory: ModelDirectory, body: schemas.ConfigRequest) -> schemas.ConfigPreview:
-    choice = choose(directory, body)
+    choice = configurations.choose(directory, body.choice)
     quality = configurations.quality(directory, choice.name)
     return schemas.ConfigPreview(
         config=choice.name,

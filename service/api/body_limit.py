@@ -1,45 +1,65 @@
 """Middleware that refuses large heads, and large or compressed bodies, before anything parses them."""
 
+from collections.abc import Sequence
+
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.errors import refusal
+from service.api.dialect import Dialect, dialect_of
 
-_UPLOADS = frozenset({"/v1/files", "/translate_file", "/v2/document"})
+_FORM_FIELDS_BYTES = 64 << 10  # of an upload, beside the file
 
 
 class BodyLimit:
-    """413 above `max_bytes`, by Content-Length and by what really arrives; 415 for an encoded body; 431 for headers."""
+    """413 by Content-Length and by the bytes that arrive, 415 for an encoded body, 431 for large headers."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int, max_file_bytes: int, max_header_bytes: int) -> None:
-        """`max_bytes`: the largest body that passes; `max_header_bytes`: the largest request line and headers.
+    def __init__(
+        self,
+        app: ASGIApp,
+        dialects: Sequence[Dialect],
+        max_bytes: int,
+        max_file_bytes: int,
+        max_header_bytes: int,
+    ) -> None:
+        """Limit the requests of an app.
 
-        `max_file_bytes`: the largest file; the other fields of its form may have 64 KiB.
+        Args:
+            dialects: They tell which paths take uploads, and the form of errors.
+            max_bytes: The largest body that passes.
+            max_file_bytes: The largest file of an upload; the other fields of its form may have 64 KiB.
+            max_header_bytes: The largest request line and headers together.
         """
-        self._app, self._max_bytes, self._max_header_bytes = app, max_bytes, max_header_bytes
-        self._max_upload_bytes = max_file_bytes + (64 << 10)
+        self._app, self._dialects = app, dialects
+        self._max_bytes, self._max_header_bytes = max_bytes, max_header_bytes
+        self._max_upload_bytes = max_file_bytes + _FORM_FIELDS_BYTES
+        self._uploads = frozenset().union(*(dialect.uploads for dialect in dialects))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, with its body counted."""
+        """Pass the request on and count its body."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+
+        async def refuse(status: int, sentence: str, headers: dict[str, str] | None = None) -> None:
+            reply = dialect_of(scope["path"], self._dialects).refusal(status, sentence, headers)
+            await reply(scope, receive, send)
+
         # the HTTP server's own limit is for heads that arrive in parts; one that comes whole passes it
         if _head_bytes(scope) > self._max_header_bytes:
             sentence = f"The headers are larger than {self._max_header_bytes:,} bytes."
-            await refusal(scope["path"], 431, sentence, {"Connection": "close"})(scope, receive, send)
+            await refuse(431, sentence, {"Connection": "close"})
             return
         headers = Headers(scope=scope)
         if headers.get("content-encoding", "identity").lower() != "identity":
             # decompressing would need a limit of its own against bodies that inflate a thousandfold
-            await refusal(scope["path"], 415, "Send the body without Content-Encoding.")(scope, receive, send)
+            await refuse(415, "Send the body without Content-Encoding.")
             return
-        max_bytes = self._max_upload_bytes if scope["path"] in _UPLOADS else self._max_bytes
+        max_bytes = self._max_upload_bytes if scope["path"] in self._uploads else self._max_bytes
         too_large = f"The body is larger than {max_bytes:,} bytes; send less text in a request."
         declared = headers.get("content-length", "")
         if declared.isdecimal() and int(declared[:20]) > max_bytes:
-            await refusal(scope["path"], 413, too_large)(scope, receive, send)
+            await refuse(413, too_large)
             return
         received = 0
 

@@ -1,119 +1,66 @@
 """The dialect of DeepL's API, version 2: what its official clients, and those of others, send and read."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-import orjson
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
 from service.accounts.glossaries import NOBODY, Glossaries
-from service.accounts.keys import Keys, KeyUse
+from service.accounts.keys import Keys, KeyUse, MissingKey, QuotaExceeded
+from service.api.calls import cost_headers
+from service.api.deepl_schemas import (
+    MAX_TEXTS,
+    DeeplDocument,
+    DeeplDocumentStatus,
+    DeeplError,
+    DeeplLanguage,
+    DeeplTranslation,
+    DeeplTranslations,
+    DeeplUsage,
+    DocumentFields,
+    DocumentKeyFields,
+    LanguagesFields,
+    ModelType,
+    TranslateFields,
+)
+from service.api.dialect import Dialect
+from service.api.downloads import download
 from service.api.errors import documented, sentence_of
-from service.api.fields import Fields, form_body, json_reply, query_fields, read_fields
-from service.api.native_files import download, read_upload
+from service.api.fields import Fields, read_fields
+from service.api.json_reply import JsonReply
 from service.api.native_glossaries import wanted as wanted_glossary
-from service.api.schemas import DeeplError
-from service.live.registry import Pin, Registry
-from service.observability.metrics import ModelFacts
+from service.api.openapi import FILE_REPLY, form_body, query_fields, upload_body
+from service.api.uploads import read_upload
+from service.files import FileRefused, UnknownFormat
+from service.live.model import NotLive, Pin
+from service.live.registry import Registry
+from service.live.routing import UnsupportedPair
 from service.requests import pipeline
-from service.requests.dispatch import Dispatcher
+from service.requests.dispatch import Dispatcher, LimitExceeded
 from service.requests.file_jobs import FileJob, FileJobs
 from service.requests.pipeline import AUTO, Outcome, Wish
 from service.text import languages
+from service.text.glossary import GlossaryRefused
 from service.text.markup import Markup
 from service.text.sentences import SplitSentences
+from service.translation.cost import ModelIdentity
 from service.translation.translator import Options
 
-MAX_TEXTS = 50
 UNLIMITED = 10**12  # how DeepL's own replies say that there is no limit
 
-_QUALITY, _LATENCY = "quality_optimized", "latency_optimized"
-_MODEL_TYPES = {_QUALITY: _QUALITY, _LATENCY: _LATENCY, "prefer_quality_optimized": _QUALITY}  # asked -> used
+_MODEL_TYPES: dict[str, ModelType] = {  # requested -> used
+    "quality_optimized": "quality_optimized",
+    "latency_optimized": "latency_optimized",
+    "prefer_quality_optimized": "quality_optimized",
+}
 _FORMALITIES = ("default", "more", "less", "prefer_more", "prefer_less")
 _NO_SUCH_THING = ("glossary_ids", "style_id", "translation_memory_id")  # whatever they name, we have none
 _REFUSALS = documented(400, 403, 413, 415, 429, 503, 504, model=DeeplError)
-
-_TAGS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-_TRANSLATE = {
-    "text": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "maxItems": MAX_TEXTS}]},
-    "target_lang": {"type": "string", "examples": ["DE"]},
-    "source_lang": {"type": "string", "description": "Detected, text by text, where it is missing."},
-    "split_sentences": {"enum": ["0", "1", "nonewlines"]},
-    "preserve_formatting": {"enum": [True, False, "0", "1"], "description": "Formatting is always preserved."},
-    "formality": {"enum": ["default", "prefer_more", "prefer_less"]},
-    "glossary_id": {"type": "string", "description": "A glossary of the key; needs source_lang."},
-    "model_type": {"enum": list(_MODEL_TYPES)},
-    "tag_handling": {"enum": ["xml", "html"]},
-    "ignore_tags": _TAGS,
-    "splitting_tags": {**_TAGS, "description": "They always end a sentence."},
-    "non_splitting_tags": {**_TAGS, "description": "They never end a sentence."},
-    "outline_detection": {
-        "enum": [True, False, "0", "1"],
-        "description": "0: of XML, splitting_tags alone end a sentence; else those without words beside them do, too.",
-    },
-}
-_TRANSLATE_REPLY = {
-    "type": "object",
-    "required": ["translations"],
-    "properties": {
-        "translations": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["detected_source_language", "text", "billed_characters"],
-                "properties": {
-                    "detected_source_language": {"type": "string"},
-                    "text": {"type": "string"},
-                    "billed_characters": {"type": "integer"},
-                    "model_type_used": {"enum": [_QUALITY, _LATENCY]},
-                },
-            },
-        }
-    },
-}
-_DOCUMENT = {
-    "target_lang": _TRANSLATE["target_lang"],
-    "source_lang": _TRANSLATE["source_lang"],
-    "filename": {"type": "string"},
-    "output_format": {"type": "string", "description": "That of the document; others are refused."},
-    "formality": _TRANSLATE["formality"],
-    "glossary_id": _TRANSLATE["glossary_id"],
-}
-_DOCUMENT_FORM = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file", "target_lang"],
-                    "properties": {"file": {"type": "string", "format": "binary"}, **_DOCUMENT},
-                }
-            }
-        },
-    }
-}
-_DOCUMENT_KEY = {"document_key": {"type": "string"}}
-_DOCUMENT_REPLY = {
-    "type": "object",
-    "required": ["document_id", "document_key"],
-    "properties": {"document_id": {"type": "string"}, "document_key": {"type": "string"}},
-}
-_DOCUMENT_STATUS = {
-    "type": "object",
-    "required": ["document_id", "status"],
-    "properties": {
-        "document_id": {"type": "string"},
-        "status": {"enum": ["queued", "translating", "done", "error"]},
-        "seconds_remaining": {"type": "integer"},
-        "billed_characters": {"type": "integer"},
-        "error_message": {"type": "string"},
-    },
-}
-_DOCUMENT_STATES = {
+_DOCUMENT_STATES: dict[str, Literal["queued", "translating", "done", "error"]] = {
     "queued": "queued",
     "translating": "translating",
     "done": "done",
@@ -121,24 +68,23 @@ _DOCUMENT_STATES = {
     "cancelled": "error",
 }
 _CHARACTERS_A_SECOND = 5000  # of the default model, about; clients wait that long before they ask again
-_LANGUAGES = {"type": {"enum": ["source", "target"]}}
-_LANGUAGES_REPLY = {
-    "type": "array",
-    "items": {
-        "type": "object",
-        "required": ["language", "name"],
-        "properties": {
-            "language": {"type": "string"},
-            "name": {"type": "string"},
-            "supports_formality": {"type": "boolean"},
-        },
+
+DIALECT = Dialect(
+    paths=re.compile("/v2/(translate|languages|usage|glossar|document|write|admin)|/v3/"),  # /v2 is KServe's, too
+    error_field="message",
+    refusals={
+        MissingKey: (403, "Authorization failed: send the API key as Authorization: DeepL-Auth-Key KEY."),
+        QuotaExceeded: (456, "Quota exceeded: {}"),
+        UnsupportedPair: (400, "{}"),
+        LimitExceeded: (413, "{}"),
+        GlossaryRefused: (400, "{}"),
+        NotLive: (400, "{}"),
+        UnknownFormat: (400, "{}"),
+        FileRefused: (400, "{}"),
     },
-}
-_USAGE_REPLY = {
-    "type": "object",
-    "required": ["character_count", "character_limit"],
-    "properties": {"character_count": {"type": "integer"}, "character_limit": {"type": "integer"}},
-}
+    not_found="Not found",
+    uploads=frozenset({"/v2/document"}),
+)
 
 
 def router(
@@ -167,14 +113,14 @@ def router(
 
     @routes.get(
         "/translate",
-        responses={200: json_reply(_TRANSLATE_REPLY)},
-        openapi_extra=query_fields(_TRANSLATE),
+        response_model=DeeplTranslations,
+        openapi_extra=query_fields(TranslateFields),
         summary="Translate, by the query string",
     )
     @routes.post(
         "/translate",
-        responses={200: json_reply(_TRANSLATE_REPLY)},
-        openapi_extra=form_body(_TRANSLATE, "text", "target_lang"),
+        response_model=DeeplTranslations,
+        openapi_extra=form_body(TranslateFields),
         summary="Translate up to 50 texts",
     )
     async def translate(request: Request) -> Response:
@@ -185,18 +131,18 @@ def router(
         wish = asked.wish._replace(options=await with_glossary(use, fields, asked.wish.options))
         outcome = await pipeline.translate(dispatcher, registry, request, deepl_key(request, fields), wish)
         characters += sum(outcome.characters)
-        return _reply(_translated(asked, outcome), outcome.cost.headers() if outcome.cost else None)
+        return JsonReply(_translated(asked, outcome), headers=cost_headers(outcome.cost) if outcome.cost else None)
 
     @routes.get(
         "/languages",
-        responses={200: json_reply(_LANGUAGES_REPLY)},
-        openapi_extra=query_fields(_LANGUAGES),
+        response_model=list[DeeplLanguage],
+        openapi_extra=query_fields(LanguagesFields),
         summary="Source or target languages",
     )
     @routes.post(
         "/languages",
-        responses={200: json_reply(_LANGUAGES_REPLY)},
-        openapi_extra=form_body(_LANGUAGES),
+        response_model=list[DeeplLanguage],
+        openapi_extra=form_body(LanguagesFields),
         summary="Source or target languages",
     )
     async def known_languages(request: Request) -> Response:
@@ -207,24 +153,24 @@ def router(
             raise HTTPException(400, "Parameter 'type' is invalid. 'source' and 'target' are valid values.")
         codes = dict.fromkeys(pair[kind == "target"] for pair in registry.pairs())
         formality = {"supports_formality": False} if kind == "target" else {}
-        return _reply([{"language": code.upper(), "name": languages.name(code), **formality} for code in codes])
+        return JsonReply([{"language": code.upper(), "name": languages.name(code), **formality} for code in codes])
 
-    @routes.get("/usage", responses={200: json_reply(_USAGE_REPLY)}, summary="Characters of the key, this month")
-    @routes.post("/usage", responses={200: json_reply(_USAGE_REPLY)}, summary="Characters of the key, this month")
+    @routes.get("/usage", response_model=DeeplUsage, summary="Characters of the key, this month")
+    @routes.post("/usage", response_model=DeeplUsage, summary="Characters of the key, this month")
     async def usage(request: Request) -> Response:
         use = await key_use(request, await read_fields(request))
         count = characters if use.name is None else use.characters  # without keys: of this process, since its start
-        return _reply({"character_count": count, "character_limit": use.characters_per_month or UNLIMITED})
+        return JsonReply({"character_count": count, "character_limit": use.characters_per_month or UNLIMITED})
 
     @routes.post(
         "/document",
-        responses={200: json_reply(_DOCUMENT_REPLY)},
-        openapi_extra=_DOCUMENT_FORM,
+        response_model=DeeplDocument,
+        openapi_extra=upload_body(DocumentFields),
         summary="Begin to translate a document",
     )
     async def document(request: Request) -> Response:
         upload = await read_upload(request, "Parameter 'file' not specified")
-        fields = Fields({name: [value] for name in (*_DOCUMENT, "auth_key") if (value := upload.field(name))}, False)
+        fields = upload.fields(*DocumentFields.__annotations__, "auth_key")
         use = await key_use(request, fields)
         source, target = _pair(fields, registry)
         _formality(fields, target)
@@ -233,7 +179,7 @@ def router(
             raise HTTPException(400, "Value for 'output_format' not supported.")
         options = await with_glossary(use, fields, Options(source or AUTO, target))
         job = await files.submit(request, name, upload.file, options, deepl_key(request, fields))
-        return _reply({"document_id": job.id, "document_key": job.secret})
+        return JsonReply({"document_id": job.id, "document_key": job.secret})
 
     async def its_job(document_id: str, request: Request) -> FileJob:
         fields = await read_fields(request)
@@ -245,13 +191,14 @@ def router(
 
     @routes.post(
         "/document/{document_id}",
-        responses={200: json_reply(_DOCUMENT_STATUS), **documented(404, 422, model=DeeplError)},
-        openapi_extra=form_body(_DOCUMENT_KEY, "document_key"),
+        response_model=DeeplDocumentStatus,
+        responses=documented(404, 422, model=DeeplError),
+        openapi_extra=form_body(DocumentKeyFields),
         summary="How far a document is",
     )
     async def document_status(document_id: str, request: Request) -> Response:
         job = await its_job(document_id, request)
-        status: dict[str, Any] = {"document_id": job.id, "status": _DOCUMENT_STATES[job.status]}
+        status: DeeplDocumentStatus = {"document_id": job.id, "status": _DOCUMENT_STATES[job.status]}
         if job.status == "translating":
             left = job.characters - job.characters_done
             status["seconds_remaining"] = 1 + left // _CHARACTERS_A_SECOND
@@ -259,16 +206,13 @@ def router(
             status["billed_characters"] = job.characters
         elif job.has_ended:
             status["error_message"] = sentence_of(job.error) if job.error else "The translation was cancelled."
-        return _reply(status)
+        return JsonReply(status)
 
     @routes.post(
         "/document/{document_id}/result",
         response_class=Response,
-        responses={
-            **documented(404, 422, model=DeeplError),
-            200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
-        },
-        openapi_extra=form_body(_DOCUMENT_KEY, "document_key"),
+        responses={**documented(404, 422, model=DeeplError), 200: FILE_REPLY},
+        openapi_extra=form_body(DocumentKeyFields),
         summary="The translated document",
     )
     async def document_result(document_id: str, request: Request) -> Response:
@@ -287,24 +231,24 @@ def deepl_key(request: Request, fields: Fields) -> str | None:
     return given if isinstance(given, str) else None
 
 
-def fewest_bits(live: Sequence[ModelFacts]) -> str:
+def fewest_bits(live: Sequence[ModelIdentity]) -> str:
     """The live configuration that stands for latency_optimized."""
-    return min(live, key=lambda facts: facts.bits_per_weight).config
+    return min(live, key=lambda identity: identity.bits_per_weight).config
 
 
-def most_bits(live: Sequence[ModelFacts]) -> str:
+def most_bits(live: Sequence[ModelIdentity]) -> str:
     """The live configuration that stands for quality_optimized."""
-    return max(live, key=lambda facts: facts.bits_per_weight).config
+    return max(live, key=lambda identity: identity.bits_per_weight).config
 
 
-_PINS: dict[str, Pin] = {_LATENCY: fewest_bits, _QUALITY: most_bits}
+_PINS: dict[ModelType, Pin] = {"latency_optimized": fewest_bits, "quality_optimized": most_bits}
 
 
 class _Asked(NamedTuple):
     """A checked request; `model_type` is what its reply names."""
 
     wish: Wish
-    model_type: str | None
+    model_type: ModelType | None
 
 
 def _asked(fields: Fields, registry: Registry) -> _Asked:
@@ -415,22 +359,18 @@ def _one_of(fields: Fields, name: str, values: tuple[str, ...]) -> str | None:
     return str(value)
 
 
-def _translated(asked: _Asked, outcome: Outcome) -> dict[str, Any]:
-    used = {"model_type_used": asked.model_type} if asked.model_type else {}
-    return {
-        "translations": [
-            {
-                "detected_source_language": detected.language.upper(),
-                "text": translation.best.text,
-                "billed_characters": characters,
-                **used,
-            }
-            for translation, detected, characters in zip(
-                outcome.translations, outcome.detected, outcome.characters, strict=True
-            )
-        ]
-    }
-
-
-def _reply(content: Any, headers: dict[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(content), headers=headers, media_type="application/json")
+def _translated(asked: _Asked, outcome: Outcome) -> DeeplTranslations:
+    translations: list[DeeplTranslation] = [
+        {
+            "detected_source_language": detected.language.upper(),
+            "text": translation.best.text,
+            "billed_characters": characters,
+        }
+        for translation, detected, characters in zip(
+            outcome.translations, outcome.detected, outcome.characters, strict=True
+        )
+    ]
+    if asked.model_type is not None:
+        for translation in translations:
+            translation["model_type_used"] = asked.model_type
+    return {"translations": translations}

@@ -1,63 +1,30 @@
 """Glossaries in the dialect of DeepL's API, version 2."""
 
 import asyncio
-from typing import Any
 
-import orjson
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
 from service.accounts.glossaries import Glossaries, Head
 from service.accounts.keys import Keys
 from service.api.deepl import deepl_key, language_code
+from service.api.deepl_schemas import (
+    DeeplError,
+    DeeplGlossaries,
+    DeeplGlossary,
+    DeeplGlossaryPairs,
+    GlossaryFields,
+)
 from service.api.errors import documented
-from service.api.fields import Fields, form_body, json_reply, read_fields
+from service.api.fields import Fields, read_fields
+from service.api.json_reply import JsonReply
 from service.api.native_glossaries import owner
-from service.api.schemas import DeeplError
+from service.api.openapi import form_body
 from service.live.registry import Registry
 from service.text.glossary_files import FORMATS, read_entries
 
 TSV = "text/tab-separated-values"
 _NOT_FOUND = documented(404, 422, model=DeeplError)
-_CREATE = {
-    "name": {"type": "string"},
-    "source_lang": {"type": "string", "examples": ["en"]},
-    "target_lang": {"type": "string", "examples": ["de"]},
-    "entries": {"type": "string", "examples": ["printer\tDrucker"], "description": "One a line."},
-    "entries_format": {"enum": ["tsv", "csv"]},
-}
-_GLOSSARY = {
-    "type": "object",
-    "required": ["glossary_id", "ready", "name", "source_lang", "target_lang", "creation_time", "entry_count"],
-    "properties": {
-        "glossary_id": {"type": "string"},
-        "ready": {"type": "boolean"},
-        "name": {"type": "string"},
-        "source_lang": {"type": "string"},
-        "target_lang": {"type": "string"},
-        "creation_time": {"type": "string", "format": "date-time"},
-        "entry_count": {"type": "integer"},
-    },
-}
-_GLOSSARIES = {
-    "type": "object",
-    "required": ["glossaries"],
-    "properties": {"glossaries": {"type": "array", "items": _GLOSSARY}},
-}
-_PAIRS = {
-    "type": "object",
-    "required": ["supported_languages"],
-    "properties": {
-        "supported_languages": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["source_lang", "target_lang"],
-                "properties": {"source_lang": {"type": "string"}, "target_lang": {"type": "string"}},
-            },
-        }
-    },
-}
 
 
 def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
@@ -69,18 +36,18 @@ def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
         return await owner(keys, deepl_key(request, await read_fields(request)))
 
     @routes.get(
-        "/glossary-language-pairs", responses={200: json_reply(_PAIRS)}, summary="The pairs that glossaries may have"
+        "/glossary-language-pairs", response_model=DeeplGlossaryPairs, summary="The pairs that glossaries may have"
     )
     async def pairs(request: Request) -> Response:
         await owner_of(request)
         supported = [{"source_lang": source, "target_lang": target} for source, target in registry.direct_pairs()]
-        return _reply({"supported_languages": supported})
+        return JsonReply({"supported_languages": supported})
 
     @routes.post(
         "/glossaries",
         status_code=201,
-        responses={201: json_reply(_GLOSSARY)},
-        openapi_extra=form_body(_CREATE, *_CREATE),
+        response_model=DeeplGlossary,
+        openapi_extra=form_body(GlossaryFields),
         summary="Keep a glossary, for the key; without keys it is everyone's",
     )
     async def create(request: Request) -> Response:
@@ -88,17 +55,17 @@ def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
         of = await owner(keys, deepl_key(request, fields))
         name, source, target, entries = await asyncio.to_thread(_asked, fields, registry.direct_pairs())
         head = await asyncio.to_thread(glossaries.create, of, name, source, target, entries)
-        return _reply(_glossary(head), 201)
+        return JsonReply(_glossary(head), 201)
 
-    @routes.get("/glossaries", responses={200: json_reply(_GLOSSARIES)}, summary="The glossaries of the key")
+    @routes.get("/glossaries", response_model=DeeplGlossaries, summary="The glossaries of the key")
     async def every(request: Request) -> Response:
         heads = await asyncio.to_thread(glossaries.heads, await owner_of(request))
-        return _reply({"glossaries": list(map(_glossary, heads))})
+        return JsonReply({"glossaries": list(map(_glossary, heads))})
 
-    @routes.get("/glossaries/{glossary_id}", responses={200: json_reply(_GLOSSARY), **_NOT_FOUND}, summary="A glossary")
+    @routes.get("/glossaries/{glossary_id}", response_model=DeeplGlossary, responses=_NOT_FOUND, summary="A glossary")
     async def one(glossary_id: str, request: Request) -> Response:
         of = await owner_of(request)
-        return _reply(_glossary(await asyncio.to_thread(glossaries.head, of, glossary_id)))
+        return JsonReply(_glossary(await asyncio.to_thread(glossaries.head, of, glossary_id)))
 
     @routes.get(
         "/glossaries/{glossary_id}/entries",
@@ -123,7 +90,7 @@ def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
 def _asked(fields: Fields, pairs: list[tuple[str, str]]) -> tuple[str, str, str, dict[str, str]]:
     """Name, source, target and entries."""
     given: dict[str, str] = {}
-    for name in _CREATE:
+    for name in GlossaryFields.__annotations__:
         value = fields.first(name)
         if not isinstance(value, str) or not value:
             raise HTTPException(400, f"Parameter '{name}' not specified")
@@ -137,7 +104,7 @@ def _asked(fields: Fields, pairs: list[tuple[str, str]]) -> tuple[str, str, str,
     return given["name"], source, target, read_entries(given["entries"], form)
 
 
-def _glossary(head: Head) -> dict[str, Any]:
+def _glossary(head: Head) -> DeeplGlossary:
     return {
         "glossary_id": head.id,
         "ready": True,
@@ -147,7 +114,3 @@ def _glossary(head: Head) -> dict[str, Any]:
         "creation_time": head.created,
         "entry_count": head.entries,
     }
-
-
-def _reply(content: Any, status: int = 200) -> Response:
-    return Response(orjson.dumps(content), status, media_type="application/json")

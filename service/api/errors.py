@@ -1,36 +1,29 @@
-"""Every refusal is one sentence, as `{"error": ...}` or in the dialect's own shape.
+"""HTTP status and headers of each exception, and the handlers that turn exceptions into error replies.
 
-Which exception is which status, in which dialect, stands here and nowhere else.
+A dialect states what it does differently in its `Dialect`.
 """
 
 import logging
-import re
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
-import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from models.format.directory import ModelError, UnavailableConfiguration
 from service.accounts.glossaries import UnknownGlossary
-from service.accounts.keys import MissingKey, QuotaExceeded, RateExceeded, StoreDown, WrongKey
-from service.api.schemas import DeeplError, Error
+from service.accounts.keys import MissingKey, QuotaExceeded, RateExceeded, WrongKey
+from service.accounts.unavailable import StoreUnavailable
+from service.api.dialect import Dialect, dialect_of
+from service.api.schemas import Body, Error
 from service.files import FileRefused, UnknownFormat
 from service.live.desired import CanaryConflict
 from service.live.history import TooManyFollowers
 from service.live.memory import InsufficientMemory
-from service.live.registry import (
-    LastModel,
-    NotLive,
-    NotReady,
-    SelfTestFailed,
-    SwapInProgress,
-    SwapTookTooLong,
-    UnknownModel,
-    UnsupportedPair,
-)
+from service.live.model import NotLive, NotReady, SelfTestFailed, SwapTookTooLong, UnknownModel
+from service.live.registry import LastModel, SwapInProgress
+from service.live.routing import UnsupportedPair
 from service.observability.middleware import REQUEST_ID
 from service.observability.request_context import current
 from service.requests.dispatch import DeadlineExceeded, LimitExceeded
@@ -43,7 +36,7 @@ STATUS: dict[type[Exception], int] = {
     WrongKey: 403,
     RateExceeded: 429,
     QuotaExceeded: 429,
-    StoreDown: 503,
+    StoreUnavailable: 503,
     UnsupportedPair: 422,
     LimitExceeded: 422,
     GlossaryRefused: 422,
@@ -84,86 +77,13 @@ MEANING = {
 }
 
 
-class Dialect(NamedTuple):
-    """How a dialect refuses: the field with the sentence; what differs from STATUS, with {} for our own sentence."""
-
-    field: str
-    differences: Mapping[type[Exception], tuple[int, str]]
-
-
-NATIVE = Dialect("error", {})
-LIBRETRANSLATE = Dialect(
-    "error",
-    {
-        MissingKey: (400, "Please contact the server operator to get an API key"),
-        WrongKey: (403, "Invalid API key"),
-        RateExceeded: (429, "Slowdown: {}"),
-        QuotaExceeded: (429, "Slowdown: {}"),
-        QueueFull: (429, "Slowdown: {}"),
-        GlossaryRefused: (400, "{}"),
-        UnsupportedPair: (400, "{}"),
-        LimitExceeded: (400, "{}"),
-        NotLive: (400, "{}"),
-        FileRefused: (400, "{}"),
-        TooManyFiles: (429, "Slowdown: {}"),
-    },
-)
-DEEPL = Dialect(
-    "message",
-    {
-        MissingKey: (403, "Authorization failed: send the API key as Authorization: DeepL-Auth-Key KEY."),
-        QuotaExceeded: (456, "Quota exceeded: {}"),
-        UnsupportedPair: (400, "{}"),
-        LimitExceeded: (413, "{}"),
-        GlossaryRefused: (400, "{}"),
-        NotLive: (400, "{}"),
-        UnknownFormat: (400, "{}"),
-        FileRefused: (400, "{}"),
-    },
-)
-KSERVE = Dialect(
-    "error",
-    {
-        UnknownModel: (400, "{}"),
-        UnavailableConfiguration: (400, "{}"),
-        ModelError: (400, "{}"),
-        NotLive: (400, "{}"),
-        CanaryConflict: (400, "{}"),
-    },
-)
-# KServe's paths begin with /v2 too: of DeepL's, each name that its clients know is listed
-KSERVE_PATHS = re.compile(r"/v2/(health|models|repository)/")
-LIBRETRANSLATE_PATHS = re.compile(
-    r"/(translate|detect|languages|health|frontend/settings|suggest|spec|translate_file)/?|/download_file/.*"
-)
-DEEPL_PATHS = re.compile(r"/v2/(translate|languages|usage|glossar|document|write|admin)|/v3/")
-
 UNEXPECTED = "The server failed; its log says why."
-# What the framework says by itself, as sentences.
-PLAIN = {
-    "Not Found": "There is nothing at this path; /docs lists what there is.",
-    "Method Not Allowed": "This path does not take that method; /docs lists what it takes.",
-}
+_METHOD_NOT_ALLOWED = "This path does not take that method; /docs lists what it takes."
 
 
-def documented(*statuses: int, model: type[Error | DeeplError] = Error) -> dict[int | str, dict[str, Any]]:
+def documented(*statuses: int, model: type[Body] = Error) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route, for the OpenAPI."""
     return {status: {"model": model, "description": MEANING[status]} for status in statuses}
-
-
-def dialect_of(path: str) -> Dialect:
-    """Whose path it is."""
-    if LIBRETRANSLATE_PATHS.fullmatch(path):
-        return LIBRETRANSLATE
-    if KSERVE_PATHS.match(path):
-        return KSERVE
-    return DEEPL if DEEPL_PATHS.match(path) else NATIVE
-
-
-def refusal(path: str, status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
-    """An error as the client of a path reads it."""
-    body = orjson.dumps({dialect_of(path).field: sentence})
-    return Response(body, status, dict(headers or {}), media_type="application/json")
 
 
 def status_of(error: Exception) -> int:
@@ -183,28 +103,29 @@ def sentence_of(error: Exception) -> str:
     return str(error.detail if isinstance(error, HTTPException) else error) if known else UNEXPECTED
 
 
-def install(app: FastAPI) -> None:
-    """Map exceptions to refusals."""
+def install(app: FastAPI, dialects: Sequence[Dialect]) -> None:
+    """Turn exceptions into error replies, each in the form of the dialect that owns the path."""
 
     async def known(request: Request, error: Exception) -> Response:
-        differences = dialect_of(request.url.path).differences
-        status, words = differences.get(type(error), (status_of(error), "{}"))
-        return refusal(request.url.path, status, words.format(error), _headers(error))
+        dialect = dialect_of(request.url.path, dialects)
+        status, text = dialect.refusals.get(type(error), (status_of(error), "{}"))
+        return dialect.refusal(status, text.format(error), _headers(error))
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        path = request.url.path
-        plain = {**PLAIN, **({"Not Found": "Not found"} if dialect_of(path) is DEEPL else {})}
-        return refusal(path, error.status_code, plain.get(error.detail, error.detail), error.headers)
+        dialect = dialect_of(request.url.path, dialects)
+        # the framework's own words, as sentences
+        sentences = {"Not Found": dialect.not_found, "Method Not Allowed": _METHOD_NOT_ALLOWED}
+        return dialect.refusal(error.status_code, sentences.get(error.detail, error.detail), error.headers)
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return refusal(request.url.path, status_of(error), _validation_sentence(error))
+        return dialect_of(request.url.path, dialects).refusal(status_of(error), _validation_sentence(error))
 
     async def unexpected(request: Request, error: Exception) -> Response:
         logging.getLogger("sub3").error("%s %r failed", request.method, request.url.path, exc_info=error)
         # made outside of the middleware that adds the id to other replies
-        return refusal(request.url.path, 500, UNEXPECTED, {REQUEST_ID: current().id})
+        return dialect_of(request.url.path, dialects).refusal(500, UNEXPECTED, {REQUEST_ID: current().id})
 
     for kind in STATUS:
         app.add_exception_handler(kind, known)
@@ -218,7 +139,7 @@ def _headers(error: Exception) -> dict[str, str]:
         return {"Retry-After": str(error.retry_after_s)}
     if isinstance(error, MissingKey):
         return {"WWW-Authenticate": "Bearer"}
-    soon = NotReady | SchedulerClosed | StoreDown | SwapTookTooLong | TooManyFollowers
+    soon = NotReady | SchedulerClosed | StoreUnavailable | SwapTookTooLong | TooManyFollowers
     return {"Retry-After": "1"} if isinstance(error, soon) else {}
 
 

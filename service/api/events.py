@@ -13,6 +13,7 @@ from service.api import schemas
 from service.api.errors import sentence_of
 from service.translation.translator import OnSentence, TranslatedSentence
 
+EVENT_STREAM: dict[str, Any] = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
 STREAM_RESPONSE: dict[str, Any] = {
     "description": "Events, each `event: NAME` and one line `data: JSON`. `sentence` (SentenceEvent) for each sentence "
     "as soon as it is ready, those of a text in order; at the end `done` (TranslateReply: the whole texts and what "
@@ -27,6 +28,18 @@ STREAM_RESPONSE: dict[str, Any] = {
         }
     },
 }
+
+
+def encode(name: str, data: bytes, id: int | None = None) -> bytes:
+    """Encode one server-sent event.
+
+    Args:
+        name: Type of the event.
+        data: One line of JSON.
+        id: What a client sends as Last-Event-ID when it connects again.
+    """
+    head = b"" if id is None else b"id: %d\n" % id
+    return b"%sevent: %s\ndata: %s\n\n" % (head, name.encode(), data)
 
 
 class EventStream(StreamingResponse):
@@ -68,7 +81,7 @@ class Events:
         try:
             sentence = self._first
             while sentence is not None:
-                yield _event("sentence", _sentence_event(sentence))
+                yield _encoded("sentence", _sentence_event(sentence))
                 sentence = await self._sentences.get()
             yield self._end()
         finally:
@@ -76,9 +89,9 @@ class Events:
 
     def _end(self) -> bytes:
         try:
-            return _event("done", self._work.result())
+            return _encoded("done", self._work.result())
         except Exception as error:
-            return _event("error", schemas.Error(error=sentence_of(error)))
+            return _encoded("error", schemas.Error(error=sentence_of(error)))
 
     async def _cancel(self) -> None:
         """End the translation if it hasn't ended, and see it let go of the engine."""
@@ -97,5 +110,5 @@ def _sentence_event(sentence: TranslatedSentence) -> schemas.SentenceEvent:
     )
 
 
-def _event(name: str, data: BaseModel) -> bytes:
-    return f"event: {name}\ndata: {data.model_dump_json(exclude_none=True)}\n\n".encode()
+def _encoded(name: str, data: BaseModel) -> bytes:
+    return encode(name, data.model_dump_json(exclude_none=True).encode())

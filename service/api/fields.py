@@ -29,23 +29,6 @@ class Fields:
         return [value for name in names for value in self._values.get(name, ()) if value is not None]
 
 
-def form_body(properties: dict[str, Any], *required: str) -> dict[str, Any]:
-    """The OpenAPI of a body that `read_fields` reads."""
-    schema = {"type": "object", "properties": properties, "required": required}
-    kinds = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
-    return {"requestBody": {"content": {kind: {"schema": schema} for kind in kinds}}}
-
-
-def query_fields(properties: dict[str, Any]) -> dict[str, Any]:
-    """The OpenAPI of a query string that `read_fields` reads."""
-    return {"parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in properties.items()]}
-
-
-def json_reply(schema: dict[str, Any]) -> dict[str, Any]:
-    """The OpenAPI of a reply."""
-    return {"description": "Done.", "content": {"application/json": {"schema": schema}}}
-
-
 async def read_fields(request: Request) -> Fields:
     """The fields of a request: its JSON object, or else its query string and form together.
 

@@ -1,7 +1,8 @@
-"""Routes whose request body is JSON, read strictly: UTF-8, no NaN, no lone surrogates, no name twice, bounded depth."""
+"""Routes with strict JSON bodies: UTF-8, no NaN, no lone surrogates, no repeated names, bounded depth."""
 
 import json
-from collections.abc import Callable, Coroutine
+import re
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import orjson
@@ -12,31 +13,36 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 MAX_FIELDS = 200  # of an object or a form; DeepL's clients send up to 50 texts as repeated fields
+_NAME_END = re.compile(rb'"[ \t\n\r]*:')
 
 
 def media_type(request: Request) -> str:
-    """What kind of body the request says that it has, in lower case and without parameters."""
+    """Return the media type of the body in lower case, without parameters."""
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
 def is_json(kind: str) -> bool:
-    """Whether a media type is JSON."""
+    """Return whether a media type is JSON."""
     return kind == "application/json" or kind.endswith("+json")
 
 
 def parse_json(body: bytes) -> Any:
-    """A JSON document.
+    """Parse a JSON document.
 
     Raises:
-        HTTPException: 400, it is none.
+        HTTPException: 400, the body is not valid JSON, or an object in it has a name twice.
     """
     try:
-        # orjson first: it refuses what is no UTF-8, NaN and lone surrogates, and bounds the depth
+        # orjson refuses invalid UTF-8, NaN and lone surrogates, and bounds the depth
         document = orjson.loads(body)
         if isinstance(document, dict):
             if len(document) > MAX_FIELDS:  # before anything is made of each of them
                 raise HTTPException(400, f"The JSON object has more than {MAX_FIELDS} fields; no request has.")
-            json.loads(body, object_pairs_hook=_unique)  # orjson keeps the last of two names
+            # orjson keeps the last of two equal names. Each name in the body ends with a quote and a colon, so if
+            # these are as many as the names that were kept, none was lost. Text such as `"a\": b"` counts, too: only
+            # then the body is parsed again. (A body of 76 bytes takes 1.6 us; with two parses it took 5.2.)
+            if len(_NAME_END.findall(body)) != _count_names(document):
+                json.loads(body, object_pairs_hook=_require_unique)
     except orjson.JSONDecodeError as error:
         raise HTTPException(400, f"The body is not valid JSON: {error.msg} at character {error.pos}.") from None
     except (RecursionError, ValueError):
@@ -47,23 +53,42 @@ def parse_json(body: bytes) -> Any:
     return document
 
 
+def _count_names(container: dict[str, Any] | list[Any]) -> int:
+    """Count the names of all objects in a parsed document."""
+    count = 0
+    values: Iterable[Any] = container
+    if isinstance(container, dict):
+        count, values = len(container), container.values()
+    for value in values:
+        if type(value) is dict or type(value) is list:  # isinstance is a third slower over a list of texts
+            count += _count_names(value)
+    return count
+
+
+def _require_unique(pairs: list[tuple[str, Any]]) -> None:
+    """Raise ValueError if an object has a name twice."""
+    names = {name for name, _ in pairs}
+    if len(names) != len(pairs):
+        raise ValueError("an object has a name twice")
+
+
 class JsonRequest(Request):
-    """A request that parses its body with `parse_json`."""
+    """A request whose body is parsed with `parse_json`."""
 
     async def json(self) -> Any:
-        """The body.
+        """Parse the body.
 
         Raises:
-            HTTPException: 400, it is no JSON.
+            HTTPException: 400, as for `parse_json`.
         """
         return parse_json(await self.body())
 
 
 class JsonRoute(APIRoute):
-    """FastAPI's route with JsonRequest for its request."""
+    """FastAPI's route, with bodies parsed by `parse_json`."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler that FastAPI calls."""
+        """Return the handler that FastAPI calls."""
         handler = super().get_route_handler()
         has_body = self.body_field is not None
 
@@ -76,14 +101,14 @@ class JsonRoute(APIRoute):
 
 
 class DirectRoute(JsonRoute):
-    """A JsonRoute that calls an endpoint of a body and the request, which makes its own response, without FastAPI.
+    """A JsonRoute that validates the body and calls its endpoint directly; the endpoint makes its own response.
 
-    FastAPI's reading of the body and of dependencies is a fifth of what a request costs beside the engine; its
-    description is as for other routes. Dependencies are not called: they may only describe how a key is sent.
+    FastAPI's handling of the body and of dependencies is a fifth of the cost of a request outside the engine. The
+    OpenAPI is the same as for other routes. Dependencies are not called: they may only describe how a key is sent.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler that FastAPI calls."""
+        """Return the handler that FastAPI calls."""
         if self.body_field is None:
             return super().get_route_handler()
         endpoint = self.endpoint
@@ -104,9 +129,3 @@ class DirectRoute(JsonRoute):
             return response
 
         return direct
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> None:
-    names = {name for name, _ in pairs}
-    if len(names) != len(pairs):
-        raise ValueError("an object has a name twice")

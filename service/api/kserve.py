@@ -9,24 +9,42 @@ what can be loaded is what the server's folder has.
 """
 
 import asyncio
+import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import SecretStr, ValidationError
 from starlette.exceptions import HTTPException
 
-from service.api import schemas
+from models.format.directory import ModelError, UnavailableConfiguration
+from service.api import kserve_schemas as schemas
 from service.api.admin_guard import guarded
+from service.api.dialect import Dialect
 from service.api.errors import documented
 from service.api.json_route import JsonRoute
+from service.api.openapi import json_body
+from service.api.schemas import Body
 from service.live import configurations
-from service.live.registry import Model, NotLive, NotReady, Registry
+from service.live.desired import CanaryConflict
+from service.live.model import Model, NotLive, NotReady, UnknownModel
+from service.live.registry import Registry
 from service.live.swaps import Installed, Swaps
 
 EXTENSIONS = ["model_repository"]
 PLATFORM = "sub3_bcq"
+BodyT = TypeVar("BodyT", bound=Body)
+DIALECT = Dialect(
+    paths=re.compile("/v2/(health|models|repository)/"),  # the other paths under /v2 are DeepL's
+    refusals={
+        UnknownModel: (400, "{}"),
+        UnavailableConfiguration: (400, "{}"),
+        ModelError: (400, "{}"),
+        NotLive: (400, "{}"),
+        CanaryConflict: (400, "{}"),
+    },
+)
 
 
 def router(tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swaps, version: str) -> APIRouter:
@@ -92,7 +110,7 @@ def _repository(tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swap
     routes = APIRouter(prefix="/repository", route_class=guarded(tokens))
     refusals = documented(400, 401, 409, 413, 422, 503, 507)
 
-    @routes.post("/index", responses=documented(400, 401, 413), openapi_extra=_body(schemas.RepositoryIndex))
+    @routes.post("/index", responses=documented(400, 401, 413), openapi_extra=json_body(schemas.RepositoryIndex))
     async def index(request: Request) -> list[schemas.RepositoryEntry]:
         wanted = await _read(request, schemas.RepositoryIndex)
         entries = []
@@ -105,7 +123,7 @@ def _repository(tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swap
         "/models/{model}/load",
         response_class=Response,
         responses=refusals,
-        openapi_extra=_body(schemas.RepositoryLoad),
+        openapi_extra=json_body(schemas.RepositoryLoad),
     )
     async def load(model: str, request: Request) -> Response:
         config = (await _read(request, schemas.RepositoryLoad)).parameters.config
@@ -125,7 +143,7 @@ def _repository(tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swap
         "/models/{model}/unload",
         response_class=Response,
         responses=refusals,
-        openapi_extra=_body(schemas.RepositoryUnload),
+        openapi_extra=json_body(schemas.RepositoryUnload),
     )
     async def unload(model: str, request: Request) -> Response:
         config = (await _read(request, schemas.RepositoryUnload)).parameters.config
@@ -157,7 +175,7 @@ def _unserved(installed: Installed) -> schemas.RepositoryEntry:
 
 def _entries(registry: Registry, model: Model) -> list[schemas.RepositoryEntry]:
     """Every configuration of a model, the live ones that have no name in its directory too."""
-    live = [translator.facts.config for translator in registry.translators(model)]
+    live = [translator.identity.config for translator in model.translators()]
     entries = []
     for name in dict.fromkeys([*model.directory.config.configurations, *live, *model.loading]):
         state: Literal["READY", "LOADING", "UNAVAILABLE"] = "UNAVAILABLE"
@@ -179,7 +197,7 @@ def _metadata(registry: Registry, name: str) -> schemas.KserveModel:
     model.active  # noqa: B018 -- 503 until the model has started
     return schemas.KserveModel(
         name=name,
-        versions=[translator.facts.config for translator in registry.translators(model)],
+        versions=[translator.identity.config for translator in model.translators()],
         platform=PLATFORM,
         inputs=[schemas.KserveTensor(name="text")],
         outputs=[schemas.KserveTensor(name="translation")],
@@ -192,7 +210,7 @@ def _require_live(registry: Registry, name: str, config: str | None) -> None:
         raise NotLive(f"{config[:100]!r} is not live; live are {', '.join(versions)}.")
 
 
-async def _read(request: Request, kind: type[schemas.BodyT]) -> schemas.BodyT:
+async def _read(request: Request, kind: type[BodyT]) -> BodyT:
     """A body, whatever its content type says (Triton's client says none); an empty one is {}.
 
     Raises:
@@ -210,11 +228,3 @@ async def _read(request: Request, kind: type[schemas.BodyT]) -> schemas.BodyT:
             sentence = f"{place!r} is not taken: no files, addresses or settings, only a configuration's name."
             raise HTTPException(400, sentence) from None
         raise HTTPException(400, f"The field {place!r} is refused: {problem['msg']}.") from None
-
-
-def _body(kind: type[schemas.Body]) -> dict[str, Any]:
-    """The OpenAPI of a body that the route reads itself."""
-    schema = kind.model_json_schema(ref_template="#/$defs/{model}")
-    for definition in schema.pop("$defs", {}).values():  # each is used once: it goes where it is used
-        schema["properties"]["parameters"] = definition
-    return {"requestBody": {"content": {"application/json": {"schema": schema}}}}

@@ -1,33 +1,55 @@
 """The dialect of LibreTranslate: its paths, fields and error texts to the letter, which clients compare."""
 
 import asyncio
-from typing import Any, NamedTuple
+import re
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote
 
 import orjson
 from fastapi import APIRouter, Request, Response
+from pydantic import Field
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.accounts.glossaries import Glossaries
-from service.accounts.keys import Keys
-from service.api.errors import LIBRETRANSLATE_PATHS, documented
-from service.api.fields import Fields, form_body, json_reply, read_fields
-from service.api.native_files import download, read_upload
+from service.accounts.keys import Keys, MissingKey, QuotaExceeded, RateExceeded, WrongKey
+from service.api.calls import cost_headers
+from service.api.dialect import Dialect
+from service.api.downloads import download
+from service.api.errors import documented
+from service.api.fields import Fields, read_fields
+from service.api.json_reply import JsonReply
+from service.api.libretranslate_schemas import (
+    DetectFields,
+    FileFields,
+    LibreDetected,
+    LibreFile,
+    LibreHealth,
+    LibreLanguage,
+    LibreSettings,
+    LibreTranslations,
+    TranslateFields,
+)
 from service.api.native_glossaries import with_terms
+from service.api.openapi import FILE_REPLY, form_body, upload_body
 from service.api.schemas import are_terms
-from service.files import ENDINGS, UnknownFormat, translated_name
-from service.live.registry import NotReady, Registry
+from service.api.uploads import read_upload
+from service.files import ENDINGS, FileRefused, UnknownFormat, translated_name
+from service.live.model import NotLive, NotReady
+from service.live.registry import Registry
+from service.live.routing import UnsupportedPair
 from service.requests import pipeline
 from service.requests.disconnect import while_connected
-from service.requests.dispatch import Dispatcher
-from service.requests.file_jobs import FileJob, FileJobs, UnknownFile
+from service.requests.dispatch import Dispatcher, LimitExceeded
+from service.requests.file_jobs import FileJob, FileJobs, TooManyFiles, UnknownFile
 from service.requests.pipeline import AUTO, Outcome, Wish
 from service.settings import Settings
 from service.text import languages
 from service.text.detection import Detected, detect
+from service.text.glossary import GlossaryRefused
 from service.text.markup import Markup
+from service.translation.scheduler import QueueFull
 from service.translation.translator import Options, Translation
 
 # How replies spell what is one code inside; requests may use either.
@@ -42,65 +64,26 @@ _CORS = {
     "Access-Control-Max-Age": "1728000",
 }
 
-_STRINGS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-_CODE = {"type": "string"}
-_KEY = {"api_key": {"type": "string"}}
-_TRANSLATE = {
-    "q": _STRINGS,
-    "source": {**_CODE, "description": "A code or `auto`.", "examples": ["en"]},
-    "target": {**_CODE, "examples": ["de"]},
-    "format": {"enum": ["text", "html"]},
-    "alternatives": {"type": "integer", "minimum": 0},
-    "glossary": {
-        "description": "In JSON, terms and their translations; or the id or name of a stored one. Ours.",
-        "anyOf": [{"type": "string"}, {"type": "object", "additionalProperties": {"type": "string"}}],
+
+DIALECT = Dialect(
+    paths=re.compile(
+        r"/(translate|detect|languages|health|frontend/settings|suggest|spec|translate_file)/?\Z|/download_file/"
+    ),
+    refusals={
+        MissingKey: (400, "Please contact the server operator to get an API key"),
+        WrongKey: (403, "Invalid API key"),
+        RateExceeded: (429, "Slowdown: {}"),
+        QuotaExceeded: (429, "Slowdown: {}"),
+        QueueFull: (429, "Slowdown: {}"),
+        GlossaryRefused: (400, "{}"),
+        UnsupportedPair: (400, "{}"),
+        LimitExceeded: (400, "{}"),
+        NotLive: (400, "{}"),
+        FileRefused: (400, "{}"),
+        TooManyFiles: (429, "Slowdown: {}"),
     },
-    **_KEY,
-}
-_FILE = {"source": _TRANSLATE["source"], "target": _TRANSLATE["target"], "glossary": {"type": "string"}, **_KEY}
-_FILE_FORM = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file", "source", "target"],
-                    "properties": {"file": {"type": "string", "format": "binary"}, **_FILE},
-                }
-            }
-        },
-    }
-}
-_FILE_REPLY = {
-    "type": "object",
-    "required": ["translatedFileUrl"],
-    "properties": {"translatedFileUrl": {"type": "string"}},
-}
-_DETECT = {"q": {"type": "string"}, **_KEY}
-_DETECTED = {
-    "type": "object",
-    "required": ["confidence", "language"],
-    "properties": {"confidence": {"type": "number", "minimum": 0, "maximum": 100}, "language": _CODE},
-}
-_DETECT_REPLY = {"type": "array", "items": _DETECTED, "minItems": 1}
-_TRANSLATE_REPLY = {
-    "type": "object",
-    "required": ["translatedText"],
-    "properties": {
-        "translatedText": _STRINGS,
-        "detectedLanguage": {"anyOf": [_DETECTED, {"type": "array", "items": _DETECTED}]},
-        "alternatives": {"type": "array", "items": _STRINGS},
-    },
-}
-_LANGUAGES_REPLY = {
-    "type": "array",
-    "items": {
-        "type": "object",
-        "required": ["code", "name", "targets"],
-        "properties": {"code": _CODE, "name": {"type": "string"}, "targets": {"type": "array", "items": _CODE}},
-    },
-}
+    uploads=frozenset({"/translate_file"}),
+)
 
 
 def router(
@@ -125,8 +108,9 @@ def router(
 
     @routes.post(
         "/translate",
-        responses={200: json_reply(_TRANSLATE_REPLY), **documented(400, 403, 413, 415, 429, 503, 504)},
-        openapi_extra=form_body(_TRANSLATE, "q", "source", "target"),
+        response_model=LibreTranslations,
+        responses=documented(400, 403, 413, 415, 429, 503, 504),
+        openapi_extra=form_body(TranslateFields),
         summary="Translate a text or a list",
     )
     async def translate(request: Request) -> Response:
@@ -136,13 +120,14 @@ def router(
         markup = Markup("html") if asked.is_html else None
         wish = Wish(asked.texts, options, markup)
         outcome = await pipeline.translate(dispatcher, registry, request, _key(fields), wish)
-        headers = outcome.cost.headers() if outcome.cost else {}
-        return _reply(_translated(asked, outcome), headers)
+        headers = cost_headers(outcome.cost) if outcome.cost else {}
+        return JsonReply(_translated(asked, outcome), headers=headers)
 
     @routes.post(
         "/detect",
-        responses={200: json_reply(_DETECT_REPLY), **documented(400, 403, 413, 415, 503)},
-        openapi_extra=form_body(_DETECT, "q"),
+        response_model=Annotated[list[LibreDetected], Field(min_length=1)],
+        responses=documented(400, 403, 413, 415, 503),
+        openapi_extra=form_body(DetectFields),
         summary="Which language a text is in, the likeliest first",
     )
     async def detection(request: Request) -> Response:
@@ -151,13 +136,13 @@ def router(
         if keys.required:
             await asyncio.to_thread(keys.usage, _key(fields))  # refuses a wrong one; detection is free
         sources = {source for source, _ in registry.pairs()}
-        return _reply([_spoken(found) for found in detect(text, sources)])
+        return JsonReply([_spoken(found) for found in detect(text, sources)])
 
-    @routes.get("/languages", responses={200: json_reply(_LANGUAGES_REPLY)}, summary="The languages and their targets")
+    @routes.get("/languages", response_model=list[LibreLanguage], summary="The languages and their targets")
     async def known_languages() -> Response:
         pairs = registry.pairs()
         codes = dict.fromkeys(code for pair in pairs for code in pair)
-        return _reply(
+        return JsonReply(
             [
                 {
                     "code": _iso(code),
@@ -168,20 +153,16 @@ def router(
             ]
         )
 
-    @routes.get(
-        "/health", responses={200: json_reply({"type": "object"}), **documented(503)}, summary="Whether it is ready"
-    )
+    @routes.get("/health", response_model=LibreHealth, responses=documented(503), summary="Whether it is ready")
     async def health() -> Response:
         if not registry.ready:
             raise NotReady
-        return _reply({"status": "ok"})
+        return JsonReply({"status": "ok"})
 
-    @routes.get(
-        "/frontend/settings", responses={200: json_reply({"type": "object"})}, summary="What a front end offers"
-    )
+    @routes.get("/frontend/settings", response_model=LibreSettings, summary="What a front end offers")
     async def frontend_settings() -> Response:
         source, target = registry.pairs()[0]
-        return _reply(
+        return JsonReply(
             {
                 "charLimit": settings.max_text_characters,
                 "frontendTimeout": 500,
@@ -199,13 +180,14 @@ def router(
 
     @routes.post(
         "/translate_file",
-        responses={200: json_reply(_FILE_REPLY), **documented(400, 403, 413, 415, 429, 503)},
-        openapi_extra=_FILE_FORM,
+        response_model=LibreFile,
+        responses=documented(400, 403, 413, 415, 429, 503),
+        openapi_extra=upload_body(FileFields),
         summary="Translate a file; the reply, once it is done, says where the translation is",
     )
     async def translate_file(request: Request) -> Response:
         upload = await read_upload(request, "Invalid request: missing file parameter")
-        fields = Fields({name: [value] for name in (*_FILE, "apiKey") if (value := upload.field(name))}, False)
+        fields = upload.fields(*FileFields.__annotations__, "apiKey")
         source, target = _pair(fields, registry)
         try:
             options = await with_glossary(fields, Options(source, target))
@@ -220,15 +202,12 @@ def router(
         if job.error is not None:
             raise job.error
         name = quote(translated_name(job.name, job.options.target))
-        return _reply({"translatedFileUrl": f"{request.base_url}download_file/{job.id}.{name}"})
+        return JsonReply({"translatedFileUrl": f"{request.base_url}download_file/{job.id}.{name}"})
 
     @routes.get(
         "/download_file/{name}",
         response_class=Response,
-        responses={
-            **documented(404, 422),
-            200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
-        },
+        responses={**documented(404, 422), 200: FILE_REPLY},
         summary="A translated file",
     )
     async def download_file(name: str) -> Response:
@@ -241,9 +220,9 @@ def router(
     async def suggest() -> Response:
         raise HTTPException(403, "Suggestions are disabled on this server.")
 
-    @routes.get("/spec", responses={200: json_reply({"type": "object"})}, summary="This document")
+    @routes.get("/spec", response_model=dict[str, Any], summary="This document")
     async def spec(request: Request) -> Response:
-        return _reply(request.app.openapi())
+        return JsonReply(request.app.openapi())
 
     return routes
 
@@ -263,7 +242,7 @@ def cross_origin(app: ASGIApp) -> ASGIApp:
     """Middleware: pages of any origin may use this dialect; refusals say so too, and preflights are answered."""
 
     async def allowed(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not LIBRETRANSLATE_PATHS.fullmatch(scope["path"]):
+        if scope["type"] != "http" or not DIALECT.paths.match(scope["path"]):
             await app(scope, receive, send)
             return
 
@@ -369,13 +348,15 @@ def _exceeds(size: int, limit: int) -> HTTPException:
     return HTTPException(400, f"Invalid request: request ({size}) exceeds text limit ({limit})")
 
 
-def _translated(asked: _Asked, outcome: Outcome) -> dict[str, Any]:
+def _translated(asked: _Asked, outcome: Outcome) -> LibreTranslations:
     """The reply: its fields are lists if the request's were, and are there only if they were asked for."""
 
     def shaped(values: list[Any]) -> Any:
         return values if asked.is_list else values[0]
 
-    reply = {"translatedText": shaped([translation.best.text for translation in outcome.translations])}
+    reply: LibreTranslations = {
+        "translatedText": shaped([translation.best.text for translation in outcome.translations])
+    }
     if asked.source == AUTO:
         reply["detectedLanguage"] = shaped([_spoken(detected) for detected in outcome.detected])
     if asked.alternatives:
@@ -387,7 +368,7 @@ def _alternative_texts(translation: Translation) -> list[str]:
     return [alternative.text for alternative in translation.alternatives]
 
 
-def _spoken(detected: Detected) -> dict[str, Any]:
+def _spoken(detected: Detected) -> LibreDetected:
     """A detection in LibreTranslate's terms: confidence in percent."""
     confidence = round(100 * detected.confidence, 2)
     return {"confidence": confidence, "language": _iso(detected.language)}
@@ -395,7 +376,3 @@ def _spoken(detected: Detected) -> dict[str, Any]:
 
 def _iso(code: str) -> str:
     return _ISO.get(code, code)
-
-
-def _reply(content: Any, headers: dict[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(content), headers=headers, media_type="application/json")

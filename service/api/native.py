@@ -1,5 +1,6 @@
 """The native dialect: /v1, the health checks and /metrics."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -9,17 +10,21 @@ from service.accounts.glossaries import Glossaries
 from service.accounts.keys import Keys
 from service.api import native_glossaries as glossaries_api
 from service.api import schemas
+from service.api.calls import cost_headers
+from service.api.dialect import Dialect
 from service.api.errors import documented
 from service.api.events import STREAM_RESPONSE, Events, EventStream
 from service.api.json_route import DirectRoute
 from service.api.native_key import SECURITY, native_key
 from service.live import configurations
-from service.live.registry import Model, NotReady, Registry
+from service.live.model import Model, NotReady
+from service.live.registry import Registry
 from service.observability.metrics import METRICS_TYPE, Metrics
 from service.requests import pipeline
 from service.requests.dispatch import TIMEOUT_HEADER, Dispatcher
 from service.translation.translator import OnSentence, Options
 
+DIALECT = Dialect(paths=re.compile("/v1/"), uploads=frozenset({"/v1/files"}))
 TIMEOUT_PARAMETER = {
     "name": TIMEOUT_HEADER,
     "in": "header",
@@ -68,7 +73,7 @@ def router(
         assert outcome.cost is not None  # no text is empty
         return Response(
             _reply(body, outcome).model_dump_json(exclude_none=True),
-            headers=outcome.cost.headers(),
+            headers=cost_headers(outcome.cost),
             media_type="application/json",
         )
 
@@ -119,7 +124,7 @@ def _reply(body: schemas.TranslateRequest, outcome: pipeline.Outcome) -> schemas
     assert cost is not None  # no text is empty
     return schemas.TranslateReply(
         translations=[
-            schemas.Translation(
+            schemas.TranslationReply(
                 text=translation.best.text,
                 score=translation.best.score,
                 alternatives=[schemas.Alternative(text=a.text, score=a.score) for a in translation.alternatives],
@@ -167,14 +172,14 @@ def configuration_infos(model: Model) -> list[schemas.ConfigurationInfo]:
 
 
 def _model_info(registry: Registry, model: Model) -> schemas.ModelInfo:
-    config, facts = model.directory.config, model.active.facts
+    config, identity = model.directory.config, model.active.identity
     return schemas.ModelInfo(
         name=config.name,
         source_languages=list(config.source_languages),
         target_languages=list(config.target_languages),
-        version=facts.version,
-        active=facts.config,
-        live=[translator.facts.config for translator in registry.translators(model)],
+        version=identity.version,
+        active=identity.config,
+        live=[translator.identity.config for translator in model.translators()],
         default=config.default_configuration,
         configurations=configuration_infos(model),
     )

@@ -1,107 +1,25 @@
-"""Files over HTTP: uploads, downloads, and the native routes under /v1/files."""
+"""The native routes of files under /v1/files."""
 
-import mimetypes
-import os
 from collections.abc import AsyncIterator
-from pathlib import PurePath
-from typing import IO
-from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
-from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
 from service.accounts.glossaries import Glossaries
 from service.accounts.keys import Keys
 from service.api import native_glossaries as glossaries_api
 from service.api import schemas
+from service.api.downloads import download
 from service.api.errors import documented, sentence_of
-from service.api.json_route import MAX_FIELDS, media_type
+from service.api.events import EVENT_STREAM, encode
 from service.api.native_key import SECURITY, native_key
-from service.files import ENDINGS, translated_name
+from service.api.openapi import FILE_REPLY, upload_body
+from service.api.uploads import read_upload
+from service.files import translated_name
 from service.requests.file_jobs import FileJob, FileJobs
 from service.text.sentences import SplitSentences
 from service.translation.translator import Options
-
-_CHUNK = 1 << 16
-_MEDIA_TYPES = {".md": "text/markdown", ".po": "text/x-gettext-translation", ".srt": "application/x-subrip"}
-_FORM = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file", "source", "target"],
-                    "properties": {
-                        "file": {"type": "string", "format": "binary", "description": "One of " + " ".join(ENDINGS)},
-                        "source": {"type": "string", "description": "A code or `auto`."},
-                        "target": {"type": "string"},
-                        "split_sentences": {"enum": ["0", "1", "nonewlines"]},
-                        "glossary": {"type": "string", "description": "The id or name of a stored glossary."},
-                    },
-                }
-            }
-        },
-    }
-}
-
-
-class Upload:
-    """A form with a file."""
-
-    def __init__(self, form: FormData, file: UploadFile) -> None:
-        """Over both."""
-        self._form = form
-        self.file: IO[bytes] = file.file
-        self.name = file.filename or ""
-
-    def field(self, name: str) -> str | None:
-        """The first value of a field; None if it is missing or empty."""
-        value = self._form.get(name)
-        return value if isinstance(value, str) and value else None
-
-
-async def read_upload(request: Request, missing: str) -> Upload:
-    """The form of a request; large files go to the disk, without a name, while they arrive.
-
-    Raises:
-        HTTPException: 400 with the sentence `missing`: there is no file in it; 415: it is no such form.
-    """
-    if media_type(request) != "multipart/form-data":
-        raise HTTPException(415, "Send the file as multipart/form-data.")
-    form = await request.form(max_files=1, max_fields=MAX_FIELDS)
-    file = form.get("file")
-    if not isinstance(file, UploadFile):
-        raise HTTPException(400, missing)
-    return Upload(form, file)
-
-
-def download(job: FileJob) -> Response:
-    """The translated file of a job that is done."""
-    assert job.result is not None
-    handle = os.dup(job.result.fileno())  # the job may be forgotten meanwhile
-    size = os.fstat(handle).st_size
-
-    async def chunks() -> AsyncIterator[bytes]:
-        try:
-            position = 0
-            while chunk := os.pread(handle, _CHUNK, position):
-                yield chunk
-                position += len(chunk)
-        finally:
-            os.close(handle)
-
-    name = translated_name(job.name, job.options.target)
-    kind = _MEDIA_TYPES.get(PurePath(name).suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
-    headers = {
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
-        "Content-Length": str(size),
-        "X-Content-Type-Options": "nosniff",
-        "Cache-Control": "no-store",
-    }
-    return StreamingResponse(chunks(), media_type=kind, headers=headers)
 
 
 def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
@@ -113,7 +31,7 @@ def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
         status_code=202,
         response_model=schemas.FileReply,
         responses=documented(400, 401, 403, 413, 415, 422, 429, 503),
-        openapi_extra=_FORM,
+        openapi_extra=upload_body(schemas.FileFields),
         summary="Begin to translate a file",
         **SECURITY,
     )
@@ -142,7 +60,7 @@ def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
     @routes.get(
         "/{file_id}/events",
         response_class=Response,
-        responses={**documented(404, 422), 200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+        responses={**documented(404, 422), 200: EVENT_STREAM},
         summary="How far a file is, each time that this changes (server-sent events)",
         **SECURITY,
     )
@@ -151,17 +69,14 @@ def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
 
         async def lines() -> AsyncIterator[bytes]:
             async for state in jobs.follow(job):
-                yield f"event: {state.status}\ndata: {_reply(state).model_dump_json(exclude_none=True)}\n\n".encode()
+                yield encode(state.status, _reply(state).model_dump_json(exclude_none=True).encode())
 
         return StreamingResponse(lines(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
     @routes.get(
         "/{file_id}/result",
         response_class=Response,
-        responses={
-            **documented(404, 409, 422),
-            200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
-        },
+        responses={**documented(404, 409, 422), 200: FILE_REPLY},
         summary="The translated file",
         **SECURITY,
     )

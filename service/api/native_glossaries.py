@@ -23,7 +23,7 @@ async def owner(keys: Keys, key: str | None) -> str:
     """Whose glossaries the bearer of a key has.
 
     Raises:
-        MissingKey, WrongKey, StoreDown: as the keys say.
+        MissingKey, WrongKey, StoreUnavailable: as the keys say.
     """
     if not keys.required:
         return NOBODY
@@ -41,7 +41,7 @@ async def wanted(glossaries: Glossaries, of: str, terms: str | Mapping[str, str]
 
     Raises:
         GlossaryRefused: there is none, it is for other languages, or as a Glossary says.
-        StoreDown: nobody can tell.
+        StoreUnavailable: nobody can tell.
     """
     if source != AUTO:
         glossaries.check_pair(source, target)

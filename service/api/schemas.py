@@ -1,20 +1,18 @@
-"""Bodies of requests and replies. Unknown fields are refused, so that a typing error never passes in silence.
+"""Bodies of native requests and replies.
 
-The limits of the settings (characters, texts, alternatives, beam) are held by the routes; those here never change.
+Unknown fields are refused, so that a misspelt option does not pass unnoticed. The routes check the limits that the
+settings may change (characters, texts, alternatives, beam size); the limits here are fixed.
 """
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
+from typing_extensions import TypedDict
 
-from service.live.canary import Report
-from service.live.history import Event
-from service.observability.metrics import Memory, ModelFacts, Timings
+from service.files import ENDINGS
+from service.translation.cost import Memory, ModelIdentity, StageTimings
 
 Language = Annotated[str, Field(min_length=1, max_length=35, description="Code such as `en`; case is ignored.")]
-Planes = Annotated[int, Field(ge=1, le=8)]
-Glob = Annotated[str, Field(min_length=1, max_length=200)]
-MAX_GLOBS = 1000
 Quality = dict[str, dict[str, float]]
 
 
@@ -24,19 +22,10 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
 
 
-BodyT = TypeVar("BodyT", bound=Body)
-
-
 class Error(Body):
     """The body of every 4xx and 5xx."""
 
     error: str = Field(description="One sentence that says what is wrong and what to do.")
-
-
-class DeeplError(Body):
-    """The body of every 4xx and 5xx of DeepL's dialect."""
-
-    message: str
 
 
 class Detected(Body):
@@ -128,7 +117,7 @@ class Link(Body):
     target: tuple[int, int]
 
 
-class Translation(Body):
+class TranslationReply(Body):
     """A translation; what holds no letter (emoji, numbers, spaces) comes back as it is, with the score 0."""
 
     text: str
@@ -149,12 +138,12 @@ class Translation(Body):
 class TranslateReply(Body):
     """Translations in the order of the texts, the weights that made them, and what they cost."""
 
-    translations: list[Translation]
-    model: ModelFacts = Field(description="Of several, the first that answered.")
-    models: list[ModelFacts] | None = Field(
+    translations: list[TranslationReply]
+    model: ModelIdentity = Field(description="Of several, the first that answered.")
+    models: list[ModelIdentity] | None = Field(
         default=None, description="There if several models answered: all of them, in the order in which they did."
     )
-    latency_ms: Timings
+    latency_ms: StageTimings
     memory: Memory
 
 
@@ -216,6 +205,16 @@ class GlossariesReply(Body):
     glossaries: list[GlossaryInfo]
 
 
+class FileFields(TypedDict):
+    """The fields of a form that uploads a file."""
+
+    file: Annotated[bytes, Field(description="One of " + " ".join(ENDINGS))]
+    source: Annotated[str, Field(description="A code or `auto`.")]
+    target: str
+    split_sentences: NotRequired[Literal["0", "1", "nonewlines"]]
+    glossary: NotRequired[Annotated[str, Field(description="The id or name of a stored glossary.")]]
+
+
 class FileReply(Body):
     """A file that is being translated, or has been."""
 
@@ -272,46 +271,6 @@ class ModelsReply(Body):
     pairs: list[PairInfo]
 
 
-class MemoryInfo(Body):
-    """Resident bytes of the process, and the most that a swap may bring it to (null: nothing limits it)."""
-
-    process_rss_bytes: int
-    limit_bytes: int | None
-
-
-class InstalledModel(Body):
-    """A model directory: what it is, and whether it is served."""
-
-    name: str
-    state: Literal["live", "loading", "unloaded", "bad"]
-    reason: str | None = Field(description="What is wrong with it; null if nothing is.")
-    source_languages: list[str]
-    target_languages: list[str]
-    active: str | None = Field(description="The configuration that answers; null if the model isn't served.")
-    saved: bool = Field(description="Whether what is served of it would survive a restart.")
-
-
-class InstalledReply(Body):
-    """The model directories that there are, and what can be translated now."""
-
-    models: list[InstalledModel]
-    pairs: list[PairInfo]
-    memory: MemoryInfo
-
-
-class ModelMove(Body):
-    """A model that is served from now on, or no longer, what that took and what can be translated now."""
-
-    name: str
-    result: Literal["ok", "unchanged"]
-    active: str | None = Field(description="The configuration that answers, or did; null if none did.")
-    milliseconds: float
-    pairs: list[PairInfo]
-    saved: bool = Field(description="Whether this state would survive a restart.")
-    rss_bytes_before: int
-    rss_bytes_after: int = Field(description="What still answers requests in flight is in it.")
-
-
 class Health(Body):
     """Answer of the health checks."""
 
@@ -319,182 +278,3 @@ class Health(Body):
     complaints: list[str] = Field(
         default=[], description="What fails while requests are served, such as a store; absent if nothing does."
     )
-
-
-class LayerInfo(Body):
-    """One layer's part of a block."""
-
-    layer: int
-    planes: list[int]
-    bytes: int
-
-
-class BlockInfo(Body):
-    """A block of the model: embedding, encoder.self_attention, encoder.ffn and so on."""
-
-    block: str
-    planes: list[int] = Field(description="Plane counts in use; several where frequent words have more.")
-    bytes: int = Field(description="Planes, scales, biases and layer norms.")
-    layers: list[LayerInfo]
-
-
-class LiveInfo(Body):
-    """A live configuration and why it is live."""
-
-    config: str
-    role: Literal["active", "canary", "loaded"]
-    bits_per_weight: float
-    model_bytes: int
-
-
-class AdminModelReply(Body):
-    """What serves, block by block, what could, and how it came to this."""
-
-    name: str
-    active: ModelFacts
-    model_bytes: int
-    blocks: list[BlockInfo]
-    live: list[LiveInfo]
-    canary: Report | None
-    memory: MemoryInfo
-    saved: bool = Field(description="Whether this state would survive a restart.")
-    history: list[Event] = Field(description="The last 256 changes and refusals, oldest first.")
-    configurations: list[ConfigurationInfo]
-
-
-class ConfigRequest(Body):
-    """Exactly one of config, planes and memory_budget_bytes; how, and for which share of the requests."""
-
-    config: str | None = Field(default=None, min_length=1, max_length=200, description="Name of a configuration.")
-    planes: Annotated[dict[Glob, Planes], Field(min_length=1, max_length=MAX_GLOBS)] | None = Field(
-        default=None,
-        description="Planes by glob over blocks or matrices, the last match wins; the rest is as in the default one.",
-        examples=[{"decoder.*.ffn": 1}],
-    )
-    memory_budget_bytes: int | None = Field(
-        default=None, ge=1, description="Serve the configuration of the best measured BLEU whose bytes fit."
-    )
-    policy: Literal["availability", "resource"] = Field(
-        default="availability",
-        description="availability loads beside what serves; resource drops that first, and requests wait meanwhile.",
-    )
-    canary_percent: float | None = Field(
-        default=None,
-        gt=0,
-        le=100,
-        description="Not a swap yet: give it this share of the requests that pin nothing, until promote or rollback.",
-    )
-
-    @field_validator("planes", mode="before")
-    @classmethod
-    def _few(cls, planes: Any) -> Any:
-        if isinstance(planes, dict) and len(planes) > MAX_GLOBS:  # before an error is made for each of them
-            raise ValueError(f"give up to {MAX_GLOBS:,} globs")
-        return planes
-
-    @model_validator(mode="after")
-    def _one(self) -> "ConfigRequest":
-        if sum(choice is not None for choice in (self.config, self.planes, self.memory_budget_bytes)) != 1:
-            raise ValueError("give exactly one of config, planes and memory_budget_bytes")
-        return self
-
-
-class ConfigReply(Body):
-    """A finished change: the active configuration before and after, what is live, and the memory of the process."""
-
-    result: Literal["ok", "unchanged"]
-    live: list[LiveInfo]
-    saved: bool = Field(description="Whether this state would survive a restart.")
-    rss_bytes_before: int
-    rss_bytes_after: int = Field(description="What still answers requests in flight is in it.")
-    before: ModelFacts
-    after: ModelFacts
-    bytes_before: int
-    bytes_after: int
-    blocks: list[BlockInfo]
-    milliseconds: float
-    quality: Quality
-    warning: str | None = Field(description="A sentence if the configuration translates badly or is unmeasured.")
-
-
-class ConfigPreview(Body):
-    """What a change would make live, and what it would cost and give."""
-
-    config: str
-    bits_per_weight: float
-    bytes: int
-    blocks: list[BlockInfo]
-    quality: Quality
-    warning: str | None = Field(description="A sentence if the configuration translates badly or is unmeasured.")
-
-
-class KserveServer(Body):
-    """KServe's server metadata."""
-
-    name: str
-    version: str
-    extensions: list[str]
-
-
-class KserveTensor(Body):
-    """KServe's description of a tensor."""
-
-    name: str
-    datatype: Literal["BYTES"] = "BYTES"
-    shape: list[int] = Field(default_factory=lambda: [-1])
-
-
-class KserveModel(Body):
-    """KServe's model metadata."""
-
-    name: str
-    versions: list[str] = Field(description="The live configurations.")
-    platform: str
-    inputs: list[KserveTensor]
-    outputs: list[KserveTensor]
-
-
-class KserveReady(Body):
-    """KServe's answer of a model's readiness."""
-
-    name: str
-    ready: bool
-
-
-class RepositoryIndex(Body):
-    """What to list."""
-
-    ready: bool = Field(default=False, description="Only what is READY.")
-
-
-class RepositoryEntry(Body):
-    """A configuration as a version of a model in Triton's repository index."""
-
-    name: str
-    version: str
-    state: Literal["READY", "LOADING", "UNAVAILABLE"]
-    reason: str
-
-
-class LoadParameters(Body):
-    """Of Triton's parameters the one that is taken, with another meaning: a name, not a file's content."""
-
-    config: str | None = Field(default=None, min_length=1, max_length=200, description="Name of a configuration.")
-
-
-class UnloadParameters(LoadParameters):
-    """`unload_dependents` has no effect: nothing depends on a configuration."""
-
-    unload_dependents: bool = False
-
-
-class RepositoryLoad(Body):
-    """What to load."""
-
-    parameters: LoadParameters = Field(default_factory=LoadParameters)
-
-
-class RepositoryUnload(Body):
-    """What to unload."""
-
-    parameters: UnloadParameters = Field(default_factory=UnloadParameters)

@@ -4,28 +4,30 @@ import argparse
 import sys
 from dataclasses import replace
 
-from service.accounts.keys import NameTaken, Record, StoreDown, new_key
+from service.accounts.keys import NameTaken, Record, new_key
+from service.accounts.unavailable import StoreUnavailable
 from service.settings import Settings
+from service.stores.opening import open_keys
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verbs and their options."""
+    """Add the verbs and their options."""
     verbs = parser.add_subparsers(dest="verb", required=True)
-    add = verbs.add_parser("add", help="make a key and print it, this once")
-    add.add_argument("name", help="what replies, logs and this list call it")
-    add.add_argument("--requests-per-minute", type=_positive, metavar="N", help="unlimited if left out")
-    add.add_argument("--characters", type=_positive, metavar="N", help="a calendar month (UTC); unlimited if left out")
-    verbs.add_parser("list", help="every key with its limits and what it used this month")
-    revoke = verbs.add_parser("revoke", help="refuse a key from now on, for good")
+    add = verbs.add_parser("add", help="create a key and print it; it is not shown again")
+    add.add_argument("name", help="shown in replies, logs and this list; up to 64 letters, digits, - and _")
+    add.add_argument("--requests-per-minute", type=_positive, metavar="N", help="rate limit; unlimited by default")
+    add.add_argument(
+        "--characters", type=_positive, metavar="N", help="quota a calendar month (UTC); unlimited by default"
+    )
+    verbs.add_parser("list", help="list every key with its limits and its usage of this month")
+    revoke = verbs.add_parser("revoke", help="refuse a key from now on; this can't be undone")
     revoke.add_argument("name")
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Do what the arguments say; 1 with a sentence on stderr if that can't be done."""
-    from service.stores.key_stores import open_store  # the server parses these arguments too, and may need no SQLite
-
+    """Run the verb of the arguments; return 1 with a sentence on stderr if it fails."""
     try:
-        store = open_store(settings)
+        store = open_keys(settings)
         if arguments.verb == "add":
             key, record = new_key(arguments.name, arguments.requests_per_minute, arguments.characters)
             store.add(record)
@@ -37,7 +39,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
                 print(_line(record))
         elif store.update(arguments.name, lambda record: replace(record, revoked=True)) is None:
             raise ValueError("There is no key of that name; `keys list` shows all.")
-    except (NameTaken, ValueError, StoreDown) as error:
+    except (NameTaken, ValueError, StoreUnavailable) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

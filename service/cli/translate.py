@@ -124,7 +124,7 @@ def _translate(
         "target": options.target,
         "characters": total,
         "cut_sentences": cut,
-        "model": asdict(translator.facts),
+        "model": asdict(translator.identity),
         "latency_ms": {
             stage: round(sum(getattr(result, f"{stage}_ms") for result in work), 3)
             for stage in ("tokenize", "encode", "decode", "detokenize")

@@ -1,7 +1,7 @@
-"""A transport that sends a reply's head and body in one write.
+"""A transport that sends the head and the body of a reply in one write.
 
-uvicorn writes them apart. A process that is killed between the two has begun a reply, so nginx can't ask another
-replica for it (1 of 1,126 requests when replicas were killed under load).
+uvicorn writes them separately. If the process is killed between the two, the reply has begun and nginx cannot retry
+the request on another replica (1 of 1,126 requests when replicas were killed under load).
 """
 
 import asyncio
@@ -9,37 +9,37 @@ from typing import Any
 
 
 class PairedWrites:
-    """A transport of asyncio whose first write waits for a second until the event loop's next turn."""
+    """An asyncio transport that holds a write back until the next write or the event loop's next iteration."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        """`loop`: the transport's."""
+        """Wrap a transport of the loop."""
         self._transport, self._loop = transport, loop
-        self._kept = b""
+        self._held = b""
 
     def write(self, data: bytes) -> None:
-        """Keep the bytes, or send them behind those that are kept: never more than one write is held back."""
-        if self._kept:
-            data, self._kept = self._kept + data, b""
+        """Hold the bytes back, or send them together with those held back: at most one write waits."""
+        if self._held:
+            data, self._held = self._held + data, b""
             self._transport.write(data)
         elif data:
-            self._kept = bytes(data)
+            self._held = bytes(data)
             self._loop.call_soon(self._flush)
 
     def write_eof(self) -> None:
-        """Say that nothing more comes."""
+        """Send what was held back and close the sending side."""
         self._flush()
         self._transport.write_eof()
 
     def close(self) -> None:
-        """Close once everything is sent."""
+        """Send what was held back and close."""
         self._flush()
         self._transport.close()
 
     def __getattr__(self, name: str) -> Any:
-        """The rest is the transport's own."""
+        """Delegate everything else to the transport."""
         return getattr(self._transport, name)
 
     def _flush(self) -> None:
-        if self._kept:
-            data, self._kept = self._kept, b""
+        if self._held:
+            data, self._held = self._held, b""
             self._transport.write(data)

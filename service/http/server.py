@@ -1,4 +1,4 @@
-"""uvicorn with an end that loses no request."""
+"""uvicorn with graceful shutdown: no accepted request is dropped."""
 
 import os
 import signal
@@ -16,17 +16,23 @@ _CLOSE = (b"connection", b"close")
 
 
 class Server(uvicorn.Server):
-    """Ends in order: not ready, serve on for the drain delay, accept no more, finish what is in flight."""
+    """Shuts down in order: not ready, keep serving for the drain delay, stop accepting, finish requests in flight."""
 
     def __init__(self, app: FastAPI, settings: Settings, **options: Any) -> None:
-        """`options`: more of uvicorn's."""
+        """Configure uvicorn for an app.
+
+        Args:
+            app: Made by `create_app`.
+            settings: Address, limits and shutdown times.
+            options: Further options of `uvicorn.Config`.
+        """
         config = uvicorn.Config(
             app,
             host=settings.host,
             port=settings.port,
             http=protocol(settings),
             ws="none",
-            access_log=False,  # it would write query strings, which may hold keys and texts: observer.py has ours
+            access_log=False,  # it would write query strings, which may hold keys and texts
             log_config=None,
             server_header=False,
             h11_max_incomplete_event_size=settings.max_header_bytes,
@@ -36,26 +42,26 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._registry, self._history = app.state.registry, app.state.history
         self._drain_s = settings.drain_seconds
-        self._ends_at: float | None = None  # of time.monotonic
+        self._ends_at: float | None = None  # time.monotonic() at which the drain delay ends
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal begins the end (SIGINT, from a terminal, without the delay); the second one is the end."""
+        """Begin the shutdown on the first signal, for SIGINT without the delay; exit at once on the second."""
         if self._ends_at is not None:
             os._exit(128 + sig)  # not the signal's default action: the first process of a container has none
-        self._send_away()
+        self._close_keep_alive_connections()
         self._registry.drain()
         self._ends_at = time.monotonic() + (self._drain_s if sig == signal.SIGTERM else 0.0)
 
     async def on_tick(self, counter: int) -> bool:
-        """Called ten times a second; true ends the serving."""
+        """Return whether to stop serving; uvicorn calls this ten times a second."""
         over = await super().on_tick(counter)
         if self._ends_at is None:
             return over
-        self._send_away()  # once more: uvicorn has the headers of its own replaced every second
-        self._history.close()  # streams of events would go on for ever
+        self._close_keep_alive_connections()  # again: uvicorn resets its default headers every second
+        self._history.close()  # streams of events would not end by themselves
         return over or time.monotonic() >= self._ends_at
 
-    def _send_away(self) -> None:
-        """A client that goes on asking is sent away between two requests, so that the end meets no idle connection."""
+    def _close_keep_alive_connections(self) -> None:
+        """Have each connection closed after its next reply, so that none is idle when the server stops."""
         if _CLOSE not in self.server_state.default_headers:
             self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]

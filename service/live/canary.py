@@ -1,4 +1,4 @@
-"""A canary: a configuration that takes a share of the requests, and what is learnt about it beside the active one."""
+"""A canary: a configuration that takes a share of the requests, and its comparison with the active one."""
 
 import threading
 from collections import deque
@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from service.translation.translator import Translator
 
 LATENCIES_KEPT = 1000
-# How many of 100 unpinned requests are run on both sides, at most; canary requests beyond that are not compared.
+# Shadow traffic: at most so many of 100 unpinned requests are run on both sides.
 COMPARED_PERCENT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What one configuration did for requests that pinned nothing since the canary began; latency of the last 1000."""
+    """Figures of one configuration for unpinned requests since the canary began; latency of the last 1000."""
 
     config: str
     requests: int
@@ -26,7 +26,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Both sides, and of the texts that the canary answered, how many the active one answers in the same words."""
+    """Both sides, and how many of the compared texts the active configuration translates into the same words."""
 
     percent: float
     active: Side
@@ -46,10 +46,10 @@ class _Tally:
     def side(self) -> Side:
         ranked = sorted(self.latencies_ms)
         return Side(
-            config=self.translator.facts.config,
+            config=self.translator.identity.config,
             requests=self.requests,
             mean_ms=round(sum(ranked) / len(ranked), 3) if ranked else None,
-            p95_ms=ranked[(95 * len(ranked) - 1) // 100] if ranked else None,
+            p95_ms=ranked[(95 * len(ranked) - 1) // 100] if ranked else None,  # nearest rank
             model_bytes=self.translator.model_bytes,
             peak_request_bytes=self.peak_request_bytes,
         )
@@ -59,8 +59,8 @@ class Canary:
     """The running tally of one canary. Thread-safe."""
 
     def __init__(self, active: Translator, canary: Translator, percent: float) -> None:
-        """Nothing counted yet."""
-        self.name = canary.facts.config
+        """Start counting; `percent` is the canary's share of the unpinned requests, above 0 and at most 100."""
+        self.name = canary.identity.config
         self.percent = percent
         self._lock = threading.Lock()
         self._active, self._canary = _Tally(active), _Tally(canary)
@@ -68,7 +68,7 @@ class Canary:
         self._texts_compared = self._texts_equal = 0
 
     def takes_next(self) -> bool:
-        """Whether the next unpinned request is the canary's: exactly `percent` of any long run of them, evenly."""
+        """Decide whether the next unpinned request goes to the canary: exactly `percent` of them do, evenly spread."""
         with self._lock:
             self._share += self.percent
             if self._share < 100:
@@ -77,16 +77,16 @@ class Canary:
             return True
 
     def count(self, config: str, latency_ms: float, request_bytes: int) -> None:
-        """An unpinned request was answered, by either side."""
+        """Count an unpinned request that a configuration of either side has answered."""
         with self._lock:
             for tally in (self._active, self._canary):
-                if tally.translator.facts.config == config:
+                if tally.translator.identity.config == config:
                     tally.requests += 1
                     tally.latencies_ms.append(latency_ms)
                     tally.peak_request_bytes = max(tally.peak_request_bytes, request_bytes)
 
     def wants_comparison(self, config: str) -> bool:
-        """Whether a request that this configuration has answered is to be run on the other side too."""
+        """Decide whether to run a request that this configuration has answered on the other side too."""
         if config != self.name:
             return False
         with self._lock:
@@ -97,13 +97,13 @@ class Canary:
             return True
 
     def compared(self, equal: Sequence[bool]) -> None:
-        """One entry a text: whether both sides said the same."""
+        """Count compared texts; `equal` has an entry for each."""
         with self._lock:
             self._texts_compared += len(equal)
             self._texts_equal += sum(equal)
 
     def report(self) -> Report:
-        """What is known by now."""
+        """Return the figures so far."""
         with self._lock:
             texts, equal = self._texts_compared, self._texts_equal
             return Report(

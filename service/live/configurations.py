@@ -1,7 +1,8 @@
-"""The configurations of a model as an administrator sees them: what they cost, how good they are, which one fits."""
+"""The configurations of a model as an administrator sees them: how to choose one, what it costs, how good it is."""
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from models.format.directory import (
@@ -13,45 +14,71 @@ from models.format.directory import (
     matrix_bytes,
 )
 
-CUSTOM = "custom"  # explicit planes are named custom- and eight hex digits of what they resolve to
+CUSTOM = "custom"  # explicit planes are named custom- and eight hex digits of their allocation
 BLEU_TO_WARN = 2.0
 
 
 class Choice(NamedTuple):
-    """A configuration to serve: the name that replies give it, and its planes. Equal names are equal allocations."""
+    """A configuration that its directory can serve: the name in replies, and its planes. Names are unique."""
 
     name: str
     allocation: Allocation
 
 
+@dataclass(frozen=True, slots=True)
+class ConfigurationChoice:
+    """How an administrator chooses a configuration: exactly one field is set.
+
+    `planes` maps globs over matrices or blocks to numbers of planes, the last match wins.
+    """
+
+    name: str | None = None
+    planes: Mapping[str, int] | None = None
+    memory_budget_bytes: int | None = None
+
+
 class Block(NamedTuple):
-    """The paper's block of a model, or one layer of it; planes are the counts in use, most first."""
+    """A block of the model, or one layer of it; planes are the counts in use, most first."""
 
     planes: list[int]
     bytes: int
 
 
+def choose(directory: ModelDirectory, asked: ConfigurationChoice) -> Choice:
+    """Find the configuration that was asked for.
+
+    Raises:
+        UnavailableConfiguration: the directory cannot serve it, or none fits the budget.
+    """
+    if asked.name is not None:
+        return by_name(directory, asked.name)
+    if asked.planes is not None:
+        return by_planes(directory, asked.planes)
+    if asked.memory_budget_bytes is not None:
+        return by_budget(directory, asked.memory_budget_bytes)
+    raise ValueError("One of name, planes and memory_budget_bytes must be set.")
+
+
 def by_name(directory: ModelDirectory, name: str) -> Choice:
-    """The configuration that the directory names."""
+    """Choose a configuration of the directory. Raises UnavailableConfiguration."""
     allocation = directory.allocation(name)
     directory.check(allocation)
     return Choice(name, allocation)
 
 
 def by_planes(directory: ModelDirectory, planes: Mapping[str, int]) -> Choice:
-    """Explicit planes: globs over matrices or blocks, the last match wins."""
-    return custom(directory, directory.resolve(planes))
+    """Choose planes by globs over matrices or blocks, the last match wins. Raises UnavailableConfiguration."""
+    return _custom(directory.resolve(planes))
 
 
-def custom(directory: ModelDirectory, allocation: Allocation) -> Choice:
-    """An allocation that has no name of its own."""
+def by_allocation(directory: ModelDirectory, allocation: Allocation) -> Choice:
+    """Choose planes row by row. Raises UnavailableConfiguration."""
     directory.check(allocation)
-    digest = hashlib.sha256(repr(sorted(allocation.items())).encode()).hexdigest()
-    return Choice(f"{CUSTOM}-{digest[:8]}", allocation)
+    return _custom(allocation)
 
 
 def by_budget(directory: ModelDirectory, budget_bytes: int) -> Choice:
-    """The configuration of the best measured BLEU whose bytes fit; the largest where nothing was measured.
+    """Choose the best measured BLEU among the configurations that fit; the largest where nothing was measured.
 
     Raises:
         UnavailableConfiguration: none fits; the sentence says the smallest.
@@ -68,11 +95,11 @@ def by_budget(directory: ModelDirectory, budget_bytes: int) -> Choice:
             f"No configuration fits {budget_bytes} bytes; the smallest, {smallest}, takes {usable[smallest].bytes}."
         )
     best = max(fitting, key=lambda name: (_bleu_or_lowest(fitting[name].quality), fitting[name].bytes))
-    return by_name(directory, best)
+    return Choice(best, fitting[best].allocation)
 
 
 def unavailable(directory: ModelDirectory, configuration: Configuration) -> str | None:
-    """Why the directory can't serve the configuration; None if it can."""
+    """Say why the directory cannot serve the configuration; None if it can."""
     try:
         directory.check(configuration.allocation)
     except UnavailableConfiguration as error:
@@ -81,13 +108,13 @@ def unavailable(directory: ModelDirectory, configuration: Configuration) -> str 
 
 
 def quality(directory: ModelDirectory, name: str) -> Mapping[str, Mapping[str, float]]:
-    """Measured quality by test set; empty for explicit planes and where nothing was measured."""
+    """Return the measured quality by test set; empty for explicit planes and where nothing was measured."""
     configuration = directory.config.configurations.get(name)
     return configuration.quality if configuration else {}
 
 
 def warning(directory: ModelDirectory, name: str) -> str | None:
-    """A sentence if the configuration is known to be bad or isn't known at all."""
+    """Return a sentence if the quality of the configuration is bad or unknown."""
     measured = bleu(quality(directory, name))
     if measured is None:
         return f"The quality of {name} has not been measured."
@@ -101,13 +128,13 @@ def warning(directory: ModelDirectory, name: str) -> str | None:
 
 
 def bleu(figures: Mapping[str, Mapping[str, float]]) -> float | None:
-    """Mean BLEU over the test sets; None if unmeasured."""
+    """Return the mean BLEU over the test sets; None if unmeasured."""
     values = [metrics["bleu"] for metrics in figures.values() if "bleu" in metrics]
     return sum(values) / len(values) if values else None
 
 
 def blocks(directory: ModelDirectory, allocation: Allocation) -> dict[str, tuple[Block, dict[int, Block]]]:
-    """Block -> (the whole block, its layers by number); all bytes together are the model's."""
+    """Return for each block the whole of it and its layers by number; the bytes add up to the model's."""
     cells: dict[tuple[str, int], tuple[set[int], int]] = {}
 
     def add(tensor: str, planes: set[int], size: int) -> None:
@@ -135,7 +162,7 @@ def blocks(directory: ModelDirectory, allocation: Allocation) -> dict[str, tuple
 
 
 def _block_and_layer(tensor: str) -> tuple[str, int]:
-    """decoder.0.ffn.inner -> ("decoder.ffn", 0); what has no layer gets -1."""
+    """Split decoder.0.ffn.inner into ("decoder.ffn", 0); a tensor outside of the layers gets -1."""
     parts = tensor.split(".")
     if parts[0].endswith("embedding"):
         return "embedding", -1
@@ -144,6 +171,11 @@ def _block_and_layer(tensor: str) -> tuple[str, int]:
     if parts[1] == "norm":  # the final norm of a pre-norm stack
         return f"{parts[0]}.norm", -1
     return f"{parts[0]}.{parts[2]}", int(parts[1])
+
+
+def _custom(allocation: Allocation) -> Choice:
+    digest = hashlib.sha256(repr(sorted(allocation.items())).encode()).hexdigest()
+    return Choice(f"{CUSTOM}-{digest[:8]}", allocation)
 
 
 def _bleu_or_lowest(figures: Mapping[str, Mapping[str, float]]) -> float:

@@ -1,22 +1,23 @@
-"""What an administrator wants of a model: which configurations are live, which one answers, who tries to replace it."""
+"""The desired state of a model: which configurations are live, which one is active, which one is the canary."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from models.format.directory import ModelDirectory, Segment, UnavailableConfiguration
 from models.format.typed_json import decode_json
-from service.live.configurations import Choice, by_name, custom
+from service.live.configurations import Choice, by_allocation, by_name
 
 
 class CanaryConflict(ValueError):
-    """What was asked needs a canary and there is none, or needs none and there is one."""
+    """The operation needs a canary and there is none, or a canary is in its way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """The whole of it: `active` answers what pins nothing, `loaded` are live beside it, `canary` takes a share.
+    """An immutable state: `active` answers requests without a pin, `canary` takes a share of them.
 
-    A value, never changed in place: a swap goes from one to the next, a restart goes back to the last one.
+    `loaded` are live beside them, for requests that pin one. A swap goes from one state to the next, a restart back to
+    the last one.
     """
 
     active: Choice
@@ -26,12 +27,12 @@ class Desired:
 
     @property
     def choices(self) -> dict[str, Choice]:
-        """Everything that is to be live, by name, the active one first."""
+        """All configurations that are to be live, by name, the active one first."""
         wanted = [self.active, *self.loaded, *([self.canary] if self.canary else [])]
         return {choice.name: choice for choice in wanted}
 
     def activate(self, choice: Choice) -> "Desired":
-        """Another one answers; the one before goes unless it is loaded.
+        """Make another one active; the one before goes unless it is loaded.
 
         Raises:
             CanaryConflict: a canary runs.
@@ -41,15 +42,15 @@ class Desired:
         return replace(self, active=choice)
 
     def load(self, choice: Choice) -> "Desired":
-        """One more is live beside the active one."""
+        """Have one more live beside the active one."""
         return replace(self, loaded=(*(other for other in self.loaded if other != choice), choice))
 
     def unload(self, name: str) -> "Desired":
-        """One is no longer live.
+        """Have one live no longer.
 
         Raises:
             UnavailableConfiguration: it isn't loaded.
-            CanaryConflict: it is the active one or the canary, which can't be taken away.
+            CanaryConflict: it is the active one or the canary.
         """
         if name in (self.active.name, self.canary.name if self.canary else None):
             raise CanaryConflict(f"{name} answers requests; make another one active, or roll the canary back, first.")
@@ -58,11 +59,11 @@ class Desired:
         return replace(self, loaded=tuple(choice for choice in self.loaded if choice.name != name))
 
     def unload_all(self) -> "Desired":
-        """Nothing is loaded beside the active one and the canary."""
+        """Have nothing loaded beside the active one and the canary."""
         return replace(self, loaded=())
 
     def try_out(self, choice: Choice, percent: float) -> "Desired":
-        """A canary takes `percent` (0 to 100) of the requests that pin nothing.
+        """Start a canary with `percent` (above 0, at most 100) of the requests without a pin, or change its share.
 
         Raises:
             CanaryConflict: another canary runs, or it is the active one already.
@@ -74,7 +75,7 @@ class Desired:
         return replace(self, canary=choice, canary_percent=percent)
 
     def promote(self) -> "Desired":
-        """The canary becomes the active one.
+        """Make the canary the active one.
 
         Raises:
             CanaryConflict: there is none.
@@ -82,7 +83,7 @@ class Desired:
         return replace(self.roll_back(), active=self._canary())
 
     def roll_back(self) -> "Desired":
-        """The canary ends.
+        """End the canary.
 
         Raises:
             CanaryConflict: there is none.
@@ -98,7 +99,7 @@ class Desired:
 
 @dataclass(frozen=True)
 class _Written:
-    """A choice as JSON: its name, or, if it is a custom one, its planes row by row."""
+    """A choice as JSON: its name, or the planes row by row of a custom one."""
 
     config: str | None
     allocation: dict[str, tuple[Segment, ...]] | None
@@ -115,7 +116,7 @@ class _Document:
 
 
 def to_json(directory: ModelDirectory, desired: Desired) -> dict[str, Any]:
-    """What `from_json` reads, for a JSON writer."""
+    """Convert to what `from_json` reads, for a JSON encoder."""
     return asdict(
         _Document(
             active=_write(directory, desired.active),
@@ -127,7 +128,7 @@ def to_json(directory: ModelDirectory, desired: Desired) -> dict[str, Any]:
 
 
 def from_json(directory: ModelDirectory, value: Any) -> Desired:
-    """What a JSON reader made of `to_json`'s, checked against the directory that is to serve it.
+    """Convert from what a JSON decoder returned, checked against the directory that is to serve it.
 
     Raises:
         ValueError: it is malformed, or the directory can't serve it; the sentence says why.
@@ -149,4 +150,4 @@ def _write(directory: ModelDirectory, choice: Choice) -> _Written:
 def _read(directory: ModelDirectory, written: _Written) -> Choice:
     if written.config is not None:
         return by_name(directory, written.config)
-    return custom(directory, written.allocation or {})
+    return by_allocation(directory, written.allocation or {})

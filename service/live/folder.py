@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.format.directory import ModelDirectory, ModelError, open_model
-from service.live.registry import UnknownModel
+from service.live.model import UnknownModel
 from service.settings import Settings
 
 # As format.py has it. What begins with a dot is none: copies and new models are made under such names and renamed.
@@ -17,19 +17,19 @@ _log = logging.getLogger("sub3.models")
 
 
 class ModelFolder:
-    """Names of model directories, and why those that can't be served can't. A name from a client is only looked up."""
+    """Model directories by name, and the faults of the bad ones. A client's name is looked up, never part of a path."""
 
     def __init__(self, paths: Callable[[], Mapping[str, Path]]) -> None:
-        """`paths`: what there is now, by name."""
+        """Take a function that lists the present directories by name."""
         self._paths = paths
-        self.faults: dict[str, str] = {}  # by name, of those that were to be served: a sentence
+        self.faults: dict[str, str] = {}  # a sentence by name, for those that were to be served
 
     def names(self) -> list[str]:
-        """What there is now, in order."""
+        """List the present names in order."""
         return sorted(self._paths())
 
     def path(self, name: str) -> Path:
-        """Where a model is.
+        """Return the path of a model.
 
         Raises:
             UnknownModel: there is none of that name.
@@ -40,7 +40,7 @@ class ModelFolder:
         return paths[name]
 
     def open(self, name: str, *, verify: bool = True) -> ModelDirectory:
-        """A directory; its model has the directory's name, whatever it was called when it was made.
+        """Open a directory; the model gets the directory's name, whatever config.json calls it.
 
         Raises:
             UnknownModel: there is none of that name.
@@ -56,17 +56,17 @@ class ModelFolder:
 
 
 def _listed(names: list[str]) -> str:
-    """Names for a sentence; not all of very many."""
+    """Join names for a sentence, with a count instead of the last ones where there are many."""
     if len(names) > _MOST_NAMED:
         return f"{', '.join(names[:_MOST_NAMED])} and {len(names) - _MOST_NAMED} more"
     return ", ".join(names) or "none"
 
 
 def open_models(settings: Settings) -> tuple[ModelFolder, list[ModelDirectory]]:
-    """The folder of the settings, and the directories that are to be served, as far as they are good.
+    """Open the folder of the settings, and those directories to be served that are good.
 
     Raises:
-        ModelError: none is.
+        ModelError: none of them is good.
     """
     if settings.model_directory is not None:
         directory = open_model(settings.model_directory)

@@ -1,4 +1,4 @@
-"""What was done to the models: a bounded list that can be followed live."""
+"""The history of swaps: a bounded list of events that can be followed live."""
 
 import asyncio
 import contextlib
@@ -6,9 +6,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal
+
+from service.translation.cost import milliseconds_since
 
 KEPT = 256
 What = Literal["swap", "load", "unload", "canary", "promote", "rollback", "restore", "follow", "add", "remove"]
@@ -16,15 +18,16 @@ Result = Literal["ok", "unchanged", "refused", "failed"]
 
 
 class TooManyFollowers(Exception):
-    """As many streams are open as may be."""
+    """The maximum number of streams is open."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One thing that somebody did: `who` is the name of a token, "start", or "replica" for what another one was told.
+    """One operation on a model.
 
-    Ids rise, also over a restart. `before` and `after` are the active configurations, "" of a model that wasn't
-    served; `detail` is a refusal's sentence.
+    `who` is the name of a token, "start", or "replica" where another replica got the request. `before` and `after` are
+    the active configurations, "" if the model wasn't served. `detail` is the sentence of a refusal or failure. The
+    history sets `id`, which rises, also over a restart, and `time`, in ISO 8601, UTC.
     """
 
     id: int
@@ -39,11 +42,37 @@ class Event:
     detail: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An operation that is running, see `Event`; it starts when this is made."""
+
+    model: str
+    who: str
+    what: What
+    before: str
+    started: float = field(default_factory=time.perf_counter)
+
+    def end(self, result: Result, after: str, detail: str | None = None) -> Event:
+        """Return the event of the operation, which ends now; the history gives it id and time."""
+        return Event(
+            id=0,
+            time="",
+            model=self.model,
+            who=self.who,
+            what=self.what,
+            result=result,
+            before=self.before,
+            after=after,
+            milliseconds=milliseconds_since(self.started),
+            detail=detail,
+        )
+
+
 class History:
-    """Thread-safe; followers wait on their event loop."""
+    """The last events of all models. Thread-safe; followers wait on their event loop."""
 
     def __init__(self, max_followers: int = 16) -> None:
-        """Empty."""
+        """Start empty; `max_followers` is the maximum number of open streams."""
         self._events: deque[Event] = deque(maxlen=KEPT)
         self._next_id = time.time_ns() // 1_000_000  # above those of an earlier process
         self._lock = threading.Lock()
@@ -51,41 +80,35 @@ class History:
         self._max_followers = max_followers
         self._closed = False
 
-    def add(
-        self,
-        model: str,
-        who: str,
-        what: What,
-        result: Result,
-        configurations: tuple[str, str],
-        milliseconds: float,
-        detail: str | None = None,
-    ) -> None:
-        """Remember and tell the followers; `configurations` are the active ones before and after."""
+    def add(self, event: Event) -> None:
+        """Remember an event under the next id, and wake the followers."""
         with self._lock:
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
-            self._events.append(
-                Event(self._next_id, now, model, who, what, result, *configurations, milliseconds, detail)
-            )
+            self._events.append(replace(event, id=self._next_id, time=now))
             self._next_id += 1
         self._wake()
 
     def of(self, model: str, after: int = 0) -> list[Event]:
-        """The events of a model whose ids are above `after`, oldest first."""
+        """Return the events of a model with ids above `after`, oldest first."""
         with self._lock:
             return [event for event in self._events if event.model == model and event.id > after]
 
     def check_room(self) -> None:
-        """Raise TooManyFollowers if as many streams are open as may be."""
+        """Raise TooManyFollowers if the maximum number of streams is open."""
         with self._lock:
             if len(self._followers) >= self._max_followers:
                 raise TooManyFollowers(f"{self._max_followers} streams of events are open; close one of them.")
 
     async def follow(self, model: str, after: int | None, beat_s: float) -> AsyncIterator[Event | None]:
-        """Events of a model as they happen, after the id `after` (None: from now on).
+        """Yield the events of a model as they happen; ends when the history is closed.
 
-        None comes first, to say that nothing will be missed from here on, and after each `beat_s` of silence. Ends when
-        the history is closed, and at once if as many follow as may.
+        Yields None first, when nothing can be missed any more, and after each `beat_s` of silence. Yields nothing if
+        the maximum number of streams is open.
+
+        Args:
+            model: its name.
+            after: begin with the events above this id; None begins with the next event.
+            beat_s: in seconds.
         """
         follower = (asyncio.get_running_loop(), asyncio.Event())
         with self._lock:
@@ -116,6 +139,6 @@ class History:
     def _wake(self) -> None:
         with self._lock:
             followers = list(self._followers)
-        for loop, told in followers:
-            with contextlib.suppress(RuntimeError):  # its loop has closed: nobody follows any more
-                loop.call_soon_threadsafe(told.set)
+        for loop, woken in followers:
+            with contextlib.suppress(RuntimeError):  # its loop has closed
+                loop.call_soon_threadsafe(woken.set)

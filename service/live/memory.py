@@ -1,32 +1,28 @@
-"""The memory that this process may have, and giving back what it no longer needs."""
+"""The memory that a configuration will take, and whether it fits."""
 
-import ctypes
-import functools
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 from models.format.directory import ModelDirectory
-from service.process import CGROUPS, PROC, memory_limits
+from service.process import CGROUPS, PROC, memory_limits, trim_heap
 
-_FINE_POSITIONS = 32  # as in kernels/model.h
+_FINE_POSITIONS = 32  # as in kernels/network/model.h
 _DOUBLE_BYTES = 8
-_M_ARENA_MAX = -8  # of malloc.h
 
 
 class InsufficientMemory(Exception):
-    """What is to be loaded does not fit the limit; the sentence says the figures and the way out."""
+    """What is to be loaded does not fit the limit; the sentence gives the figures and the way out."""
 
 
 def own_bytes(directory: ModelDirectory) -> int:
-    """What a loaded configuration allocates beside its mapped weights: the engine's table of positions."""
+    """Return what a loaded configuration allocates beside its mapped weights: the engine's table of positions."""
     architecture = directory.config.architecture
     positions = _FINE_POSITIONS + math.ceil(architecture.max_positions / _FINE_POSITIONS)
     return positions * architecture.d_model * _DOUBLE_BYTES
 
 
-def resident_weight_bytes(directory: ModelDirectory, smaps: Path = Path("/proc/self/smaps")) -> int:
-    """What of the mapped weight files is resident in this process; 0 where there is no /proc."""
+def resident_weight_bytes(directory: ModelDirectory, smaps: Path = PROC / "self/smaps") -> int:
+    """Return the resident bytes of the mapped weight files; 0 where there is no /proc."""
     files = {
         str((directory.path / mapped.file).resolve()) for mapped in (directory.main, *directory.specialised.values())
     }
@@ -44,7 +40,7 @@ def resident_weight_bytes(directory: ModelDirectory, smaps: Path = Path("/proc/s
 
 
 def limit_bytes(setting: int | None, cgroups: Path = CGROUPS, proc: Path = PROC) -> int | None:
-    """The smallest of the setting and the limits of this process's control groups; None if nothing limits it."""
+    """Return the smallest of the setting and the limits of the control groups; None if nothing limits this process."""
     return min([*([] if setting is None else [setting]), *memory_limits(cgroups, proc)], default=None)
 
 
@@ -52,30 +48,7 @@ def give_back(directory: ModelDirectory) -> None:
     """Return pages that nothing live needs to the system.
 
     Weight pages: all of the mapping, as those in use come back from the page cache at their next touch (0.3 ms a swap;
-    a swap from eight planes to two of the default model kept 10 of 69 MB without it). The heap: 1 MB a swap.
+    without it a swap from eight planes to two of the default model kept 10 of 69 MB). The heap: 1 MB a swap.
     """
     directory.release_pages()
     trim_heap()
-
-
-def trim_heap() -> None:
-    """Return what was freed to the system, which glibc's malloc keeps until it is told; 0.1 ms."""
-    if trim := _malloc_trim():
-        trim(0)
-
-
-def share_one_heap() -> None:
-    """Have glibc's malloc serve all threads from one heap; to be called before they start.
-
-    By default each gets one of its own, and keeps what the engines that it has loaded left in it: under a swap a second
-    the resident memory rose for minutes (2.2 % in 300 swaps), now it doesn't, and it is 2 MB less. The threads seldom
-    allocate, so they don't wait for each other.
-    """
-    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
-        mallopt(_M_ARENA_MAX, 1)
-
-
-@functools.cache
-def _malloc_trim() -> Callable[[int], int] | None:
-    """Glibc's malloc_trim; None with another C library."""
-    return getattr(ctypes.CDLL(None), "malloc_trim", None)

@@ -1,4 +1,4 @@
-"""Which models take a text from one language to another: the one that can, or else the shortest chain of them."""
+"""Which models translate a language pair: the one that can, or else the shortest chain of them."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -6,8 +6,12 @@ from typing import NamedTuple
 Pair = tuple[str, str]  # source and target language
 
 
+class UnsupportedPair(Exception):
+    """A language pair that no live model translates; the sentence lists those that can be translated."""
+
+
 class Leg(NamedTuple):
-    """A model's part of a way."""
+    """One model's step of a way."""
 
     model: str
     source: str
@@ -18,13 +22,13 @@ Way = tuple[Leg, ...]
 
 
 def ways(models: Mapping[str, Iterable[Pair]], max_pivots: int) -> dict[Pair, Way]:
-    """The way of each pair of languages that has one.
+    """Find the way of each language pair that has one.
 
-    It is the shortest; of equally short ones that whose models come first, step by step, and of one model's that whose
-    pairs do. Pairs that a model translates itself come first, in that order too.
+    The shortest way wins. Among equally short ones, the models that come first win, step by step; within a model, the
+    pairs that come first. Pairs that a model translates directly come first in the result.
 
     Args:
-        models: their pairs, by name; the order says which comes first.
+        models: the pairs of each model by its name, in the order of preference.
         max_pivots: most languages between source and target.
     """
     direct: dict[Pair, Leg] = {}

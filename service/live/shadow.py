@@ -9,15 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 from kernels.engine import CancelFlag, Cancelled
 from service.live.canary import Canary
-from service.live.registry import NotLive, NotReady, Registry, SwapTookTooLong, UnsupportedPair
-from service.observability.metrics import Cost
+from service.live.model import NotLive, NotReady, SwapTookTooLong
+from service.live.registry import Registry
+from service.live.routing import UnsupportedPair
+from service.translation.cost import Cost
 from service.translation.translator import Options, Translation
 
 MAX_WAITING = 8  # requests to be compared; more are not
 MAX_CHARACTERS = 4000  # of a request; longer ones are not compared
 
 
-class Trials:
+class ShadowTraffic:
     """Comparisons run after the reply, one at a time, in a thread that any other work goes before."""
 
     def __init__(self, registry: Registry) -> None:

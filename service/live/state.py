@@ -1,4 +1,4 @@
-"""Where the desired state outlives the process: a JSON file here, Redis in `service.stores.redis_state`."""
+"""Where the desired state outlives the process: the protocol, and a JSON file. Redis is in `service.stores`."""
 
 import contextlib
 import json
@@ -11,73 +11,70 @@ from typing import Any, Protocol
 import orjson
 
 from models.format.typed_json import decode_json
+from service.accounts.unavailable import StoreUnavailable
 
 MAX_BYTES = 1 << 20
 
 
-class StateStoreDown(Exception):
-    """The store can't be read or written; the sentence says why."""
-
-
 class BadState(Exception):
-    """What the store holds is no state; the sentence says why."""
+    """The store holds something that is not a state; the sentence says why."""
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A model's desired state as JSON, and how many changes led to it; the higher generation wins.
+    """A model's desired state as JSON, and its generation, the number of changes so far; the higher one wins.
 
-    `desired` is None of a model that is not to be served.
+    `desired` is None if the model is not to be served.
     """
 
     generation: int
     desired: Any
 
 
-class Store(Protocol):
-    """Calls block; any thread may make them."""
+class StateStore(Protocol):
+    """Where desired states are stored. Calls block; any thread may make them."""
 
     @property
     def shared(self) -> bool:
         """Whether other replicas write to it."""
 
     def read(self, model: str) -> Saved | None:
-        """What was saved last; None if nothing was. Raises StateStoreDown, BadState."""
+        """Return the last saved state; None if there is none. Raises StoreUnavailable, BadState."""
 
     def write(self, model: str, saved: Saved) -> bool:
-        """Keep it, unless what is kept has this generation or a higher one: then False. Raises StateStoreDown."""
+        """Store a state, unless the stored generation is as high; return whether. Raises StoreUnavailable."""
 
 
 class NoStore:
-    """Nothing outlives the process."""
+    """A store that stores nothing; see `StateStore`."""
 
     shared = False
 
     def read(self, model: str) -> Saved | None:
-        """None."""
+        """Return None."""
         return None
 
     def write(self, model: str, saved: Saved) -> bool:
-        """True."""
+        """Return True."""
         return True
 
 
 class FileStore:
-    """All models in one file, which is replaced as a whole; a bad file is refused as a whole."""
+    """One JSON file for all models, replaced as a whole; a malformed file is refused as a whole."""
 
     shared = False
 
     def __init__(self, path: Path) -> None:
-        """The file need not exist yet."""
+        """Open nothing yet; the file need not exist."""
         self._path = path
         self._lock = threading.Lock()
 
     def read(self, model: str) -> Saved | None:
-        """What was saved last; None if nothing was. Raises StateStoreDown, BadState."""
+        """See StateStore."""
         return self._all().get(model)
 
     def write(self, model: str, saved: Saved) -> bool:
-        """Keep it: this process is the only writer, so it is always the newest. Raises StateStoreDown."""
+        """Store a state: this process is the only writer, so it is always the newest. Raises StoreUnavailable."""
         with self._lock:
             try:
                 known = self._all()
@@ -88,7 +85,7 @@ class FileStore:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 _replace(self._path, dump({"models": models}))
             except OSError as error:
-                raise StateStoreDown(f"{self._path} can't be written: {error.strerror}.") from None
+                raise StoreUnavailable(f"{self._path} can't be written: {error.strerror}.") from None
         return True
 
     def _all(self) -> dict[str, Saved]:
@@ -98,7 +95,7 @@ class FileStore:
         except FileNotFoundError:
             return {}
         except OSError as error:
-            raise StateStoreDown(f"{self._path} can't be read: {error.strerror}.") from None
+            raise StoreUnavailable(f"{self._path} can't be read: {error.strerror}.") from None
         try:
             if len(content) > MAX_BYTES:
                 raise ValueError(f"it is larger than {MAX_BYTES:,} bytes")
@@ -109,11 +106,11 @@ class FileStore:
                 raise ValueError("models must be an object")
             return {name: parse(value) for name, value in document["models"].items()}
         except ValueError as error:
-            raise BadState(f"{self._path} is no desired state: {error}.") from None
+            raise BadState(f"{self._path} is not a desired state: {error}.") from None
 
 
 def parse(value: Any) -> Saved:
-    """A saved state as a JSON reader made it. Raises ValueError."""
+    """Check a saved state that a JSON reader returned. Raises ValueError."""
     if not isinstance(value, dict) or set(value) != {"generation", "desired"}:
         raise ValueError("a model must be an object with generation and desired")
     generation = decode_json(int, value["generation"], "generation")
@@ -123,12 +120,12 @@ def parse(value: Any) -> Saved:
 
 
 def dump(value: Any) -> bytes:
-    """JSON, of Saved in it too."""
+    """Encode as JSON; the value may contain Saved."""
     return json.dumps(value, default=asdict).encode()
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write under another name, sync, rename, sync the directory: after a crash there is the old file or the new."""
+    """Write under another name, sync, rename, sync the directory: a crash leaves the old file or the new one."""
     new = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with new.open("wb") as file:

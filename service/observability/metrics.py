@@ -1,140 +1,26 @@
 """What a request cost, in one record that feeds the reply, its headers and Prometheus; and the service's own gauges."""
 
-import os
-import resource
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
 from itertools import accumulate
-from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from service.process import process_rss_bytes
+from service.translation.cost import LiveConfiguration, StageTimings
 from service.translation.scheduler import BATCH_SIZES, Load
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
-    """Which weights answered: `version` is 12 hex digits of their checksum, `config` their allocation of planes."""
-
-    name: str
-    config: str
-    version: str
-    bits_per_weight: float
-
-
-@dataclass(frozen=True, slots=True)
-class Timings:
-    """Milliseconds by stage; `total` runs from the accepted request to its reply.
-
-    `encode` and `decode` are the request's share of what the engine threads did for everybody: where several requests
-    run together their stages leave some of `total` over, where several threads work on one they may exceed it.
-    """
-
-    queue: float
-    tokenize: float
-    encode: float
-    decode: float
-    detokenize: float
-    total: float
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """Bytes: the weights that the configuration can touch, this request's scratch, and the whole process."""
-
-    model_bytes: int
-    workspace_peak_bytes: int
-    kv_cache_peak_bytes: int
-    process_rss_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """The record of one request: which weights answered, the first ones first, with their bytes, and what that took."""
-
-    weights: Mapping[ModelFacts, int]
-    latency_ms: Timings
-    memory: Memory
-
-    @property
-    def model(self) -> ModelFacts:
-        """The weights that answered, or of several the first ones."""
-        return next(iter(self.weights))
-
-    def then(self, later: "Cost") -> "Cost":
-        """Of two parts of a request, done one after the other.
-
-        Times add up, and so do the bytes of different weights; of scratch the larger part counts, since one is given
-        back before the other begins.
-        """
-        latency = {name: getattr(self.latency_ms, name) + getattr(later.latency_ms, name) for name in _names(Timings)}
-        memory = {name: max(getattr(self.memory, name), getattr(later.memory, name)) for name in _names(Memory)}
-        weights = {**self.weights, **later.weights}
-        memory["model_bytes"] = sum(weights.values())
-        return Cost(weights, Timings(**{name: round(ms, 3) for name, ms in latency.items()}), Memory(**memory))
-
-    def headers(self) -> dict[str, str]:
-        """The same figures as X-Sub3-* headers; where several models answered, their facts are lists."""
-        models = list(self.weights)
-        headers = {
-            "X-Sub3-Model": ", ".join(model.name for model in models),
-            "X-Sub3-Config": ", ".join(model.config for model in models),
-            "X-Sub3-Version": ", ".join(model.version for model in models),
-            "X-Sub3-Bits-Per-Weight": ", ".join(repr(model.bits_per_weight) for model in models),
-        }
-        for record, names in ((self.latency_ms, _TIMING_HEADERS), (self.memory, _MEMORY_HEADERS)):
-            headers.update({header: repr(getattr(record, name)) for name, header in names.items()})
-        return headers
-
-
-# made once: of a request's 2.3 ms beside the engine, on a core whose caches the engine has just filled, each counts
-_TIMING_HEADERS = {field.name: f"X-Sub3-{field.name.title()}-Ms" for field in fields(Timings)}
-_MEMORY_HEADERS = {field.name: f"X-Sub3-{field.name.title().replace('_', '-')}" for field in fields(Memory)}
-
-
-def _names(record: type[Timings] | type[Memory]) -> list[str]:
-    return [field.name for field in fields(record)]
-
-
-def process_rss_bytes() -> int:
-    """Resident bytes of this process now (of its peak where there is no /proc)."""
-    if (statm := _statm()) is not None:
-        return int(os.pread(statm, 64, 0).split()[1]) * _PAGE_BYTES
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-@cache
-def _statm() -> int | None:
-    """Our /proc/self/statm, which stays open: opening it takes twenty times as long as reading it."""
-    try:
-        return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-
-
-class LiveFacts(NamedTuple):
-    """A live configuration: bytes of its weights, those with its own memory too, and its figures by test set."""
-
-    facts: ModelFacts
-    model_bytes: int
-    resident_bytes: int
-    quality: Mapping[str, Mapping[str, float]]
 
 
 class Metrics:
     """The Prometheus side of one app; labels are routes, statuses, stages and configurations, so they are few."""
 
-    def __init__(self, models: Callable[[], Iterable[LiveFacts]], load: Callable[[], Load]) -> None:
+    def __init__(self, models: Callable[[], Iterable[LiveConfiguration]], load: Callable[[], Load]) -> None:
         """Counters at zero.
 
         Args:
@@ -152,7 +38,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._stage = {field.name: stages.labels(field.name) for field in fields(Timings)}
+        self._stage = {field.name: stages.labels(field.name) for field in fields(StageTimings)}
         self._texts = Counter("sub3_texts", "Texts translated.", registry=self._registry)
         self._pivoted = Counter(
             "sub3_pivoted_texts", "Those of them that went through a third language.", registry=self._registry
@@ -180,7 +66,7 @@ class Metrics:
         """Count an HTTP request; `route` is its template, so that there are few."""
         self._requests.labels(route, str(status)).inc()
 
-    def translated(self, texts: int, timings: Timings, *, is_pivoted: bool) -> None:
+    def translated(self, texts: int, timings: StageTimings, *, is_pivoted: bool) -> None:
         """Count a finished request."""
         self._texts.inc(texts)
         if is_pivoted:
@@ -206,7 +92,7 @@ class Metrics:
 class _Gauges(Collector):
     """Figures that are read when they are asked for, so that nothing has to keep them up to date."""
 
-    def __init__(self, models: Callable[[], Iterable[LiveFacts]], load: Callable[[], Load]) -> None:
+    def __init__(self, models: Callable[[], Iterable[LiveConfiguration]], load: Callable[[], Load]) -> None:
         self._models, self._load = models, load
 
     def collect(self) -> Iterator[Metric]:
@@ -228,13 +114,13 @@ class _Gauges(Collector):
             "Measured quality of the configuration, such as BLEU, by test set; absent if it was never measured.",
             labels=["model", "config", "data", "measure"],
         )
-        for facts, model_bytes, resident_bytes, figures in self._models():
-            info.add_metric([facts.name, facts.config, facts.version, str(facts.bits_per_weight)], 1)
-            size.add_metric([facts.name, facts.config], model_bytes)
-            resident.add_metric([facts.name, facts.config], resident_bytes)
+        for identity, model_bytes, resident_bytes, figures in self._models():
+            info.add_metric([identity.name, identity.config, identity.version, str(identity.bits_per_weight)], 1)
+            size.add_metric([identity.name, identity.config], model_bytes)
+            resident.add_metric([identity.name, identity.config], resident_bytes)
             for data, measures in figures.items():
                 for measure, figure in measures.items():
-                    quality.add_metric([facts.name, facts.config, data, measure], figure)
+                    quality.add_metric([identity.name, identity.config, data, measure], figure)
         yield from (info, size, resident, quality)
         yield from _load_metrics(self._load())
         yield GaugeMetricFamily("sub3_process_resident_bytes", "Resident bytes of the process.", process_rss_bytes())
@@ -261,8 +147,3 @@ def _load_metrics(load: Load) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "sub3_sentences_left_early", "Sentences of requests that ended early, waiting or running.", load.left_early
     )
-
-
-def milliseconds_since(started: float) -> float:
-    """Milliseconds since a time of time.perf_counter, to the microsecond."""
-    return round(1e3 * (time.perf_counter() - started), 3)

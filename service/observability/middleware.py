@@ -8,12 +8,13 @@ import time
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.observability.metrics import Metrics, milliseconds_since
-from service.observability.request_context import Facts, begin
+from service.observability.metrics import Metrics
+from service.observability.request_context import RequestContext, begin
 from service.observability.tracing import Tracing
+from service.translation.cost import milliseconds_since
 
 REQUEST_ID = "X-Request-Id"
-FACTS = "sub3.facts"  # in the ASGI scope, for the connection
+CONTEXT = "sub3.context"  # in the ASGI scope, for the connection
 REFUSED = "sub3.refused"  # the status that the connection sent in the app's place
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")  # goes into a log line and a header as it is
 _log = logging.getLogger("sub3.access")
@@ -24,8 +25,8 @@ def new_id() -> str:
     return secrets.token_hex(16)
 
 
-class Observer:
-    """Sees every request; what it says of one is in Facts, its route template and its status."""
+class AccessLog:
+    """Sees every request; what it says of one is in RequestContext, its route template and its status."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing | None) -> None:
         """`tracing`: None makes no spans."""
@@ -39,15 +40,15 @@ class Observer:
         started, started_ns = time.perf_counter(), time.time_ns()
         headers = Headers(scope=scope)
         sent = headers.get(REQUEST_ID, "")
-        facts = begin(sent if _SAFE_ID.fullmatch(sent) else new_id())
-        scope[FACTS] = facts
+        context = begin(sent if _SAFE_ID.fullmatch(sent) else new_id())
+        scope[CONTEXT] = context
         status = 500  # what the client gets when nothing was sent
 
         async def identified(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID] = facts.id
+                MutableHeaders(scope=message)[REQUEST_ID] = context.id
             await send(message)
 
         try:
@@ -56,24 +57,24 @@ class Observer:
             status = scope.get(REFUSED, status)
             route = getattr(scope.get("route"), "path", "none")  # never the raw path: it may hold anything
             self._metrics.requested(route, status)
-            log_access(scope["method"], route, status, milliseconds_since(started), facts)
+            log_access(scope["method"], route, status, milliseconds_since(started), context)
             if self._tracing is not None:
-                self._tracing.record(scope["method"], route, status, started_ns, headers, facts)
+                self._tracing.record(scope["method"], route, status, started_ns, headers, context)
 
 
-def log_access(method: str, route: str, status: int, milliseconds: float | None, facts: Facts) -> None:
+def log_access(method: str, route: str, status: int, milliseconds: float | None, context: RequestContext) -> None:
     """One line; `record.fields` has the same as a dictionary for the JSON format."""
     fields: dict[str, str | int | float | None] = {
-        "request_id": facts.id,
+        "request_id": context.id,
         "method": method,
         "route": route,
         "status": status,
         "ms": milliseconds,
-        "key": facts.key,
-        "texts": facts.texts,
-        "characters": facts.characters,
-        "configuration": ",".join(model.config for model in facts.cost.weights) if facts.cost else None,
-        "model": ",".join(model.name for model in facts.cost.weights) if facts.cost else None,
+        "key": context.key,
+        "texts": context.texts,
+        "characters": context.characters,
+        "configuration": ",".join(model.config for model in context.cost.weights) if context.cost else None,
+        "model": ",".join(model.name for model in context.cost.weights) if context.cost else None,
     }
     rest = " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
     _log.info("%s", rest, extra={"fields": fields})

@@ -6,11 +6,11 @@ It holds no text, no key, no address and no query string, so that neither log no
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from service.observability.metrics import Cost
+from service.translation.cost import Cost
 
 
 @dataclass(slots=True)
-class Facts:
+class RequestContext:
     """`id` is the request's; `key` is the name of its API key; `cost` is None unless it was translated."""
 
     id: str
@@ -20,16 +20,16 @@ class Facts:
     cost: Cost | None = None
 
 
-_current: ContextVar[Facts] = ContextVar("facts")
+_current: ContextVar[RequestContext] = ContextVar("context")
 
 
-def begin(request_id: str) -> Facts:
-    """New facts for what the current task serves."""
-    facts = Facts(request_id)
-    _current.set(facts)
-    return facts
+def begin(request_id: str) -> RequestContext:
+    """New context for what the current task serves."""
+    context = RequestContext(request_id)
+    _current.set(context)
+    return context
 
 
-def current() -> Facts:
-    """The facts of the request that the current task serves; nobody reads them outside of one."""
-    return _current.get(None) or Facts("")
+def current() -> RequestContext:
+    """The context of the request that the current task serves; nobody reads them outside of one."""
+    return _current.get(None) or RequestContext("")

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
 
-from service.observability.metrics import Timings
-from service.observability.request_context import Facts
+from service.observability.request_context import RequestContext
+from service.translation.cost import StageTimings
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -57,7 +57,9 @@ class Tracing:
         self._propagator = TraceContextTextMapPropagator()
         self._kind = SpanKind.SERVER
 
-    def record(self, method: str, route: str, status: int, started_ns: int, headers: Headers, facts: Facts) -> None:
+    def record(
+        self, method: str, route: str, status: int, started_ns: int, headers: Headers, context: RequestContext
+    ) -> None:
         """A span from `started_ns`, a Unix time, until now; the child of what `traceparent` names.
 
         Its events are the stages. Their lengths are measured; their places are not: they are laid end to end.
@@ -67,12 +69,12 @@ class Tracing:
             "http.request.method": method,
             "http.route": route,
             "http.response.status_code": status,
-            "sub3.request_id": facts.id,
-            "sub3.texts": facts.texts,
-            "sub3.characters": facts.characters,
+            "sub3.request_id": context.id,
+            "sub3.texts": context.texts,
+            "sub3.characters": context.characters,
         }
-        if facts.cost is not None:
-            model = facts.cost.model  # of several, the first
+        if context.cost is not None:
+            model = context.cost.model  # of several, the first
             attributes |= {
                 "sub3.model": model.name,
                 "sub3.config": model.config,
@@ -80,9 +82,9 @@ class Tracing:
                 "sub3.bits_per_weight": model.bits_per_weight,
             }
         span = self._tracer.start_span(f"{method} {route}", parent, self._kind, attributes, start_time=started_ns)
-        if facts.cost is not None:
+        if context.cost is not None:
             at_ns = started_ns
-            for stage, milliseconds in stages(facts.cost.latency_ms).items():
+            for stage, milliseconds in stages(context.cost.latency_ms).items():
                 at_ns += round(1e6 * milliseconds)
                 span.add_event(stage, {"ms": milliseconds}, timestamp=at_ns)
         if status >= 500:
@@ -96,6 +98,6 @@ class Tracing:
         self._provider.shutdown()
 
 
-def stages(timings: Timings) -> dict[str, float]:
+def stages(timings: StageTimings) -> dict[str, float]:
     """Milliseconds of each stage, in their order, without the total."""
-    return {name: getattr(timings, name) for name in Timings.__slots__ if name != "total"}
+    return {name: getattr(timings, name) for name in StageTimings.__slots__ if name != "total"}

@@ -12,13 +12,16 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 
 from service.accounts.keys import Keys, KeyUse
-from service.live.registry import Pin, Registry, Step
-from service.live.shadow import Trials
-from service.observability.metrics import Cost, Memory, Metrics, Timings, milliseconds_since, process_rss_bytes
-from service.observability.request_context import Facts, current
+from service.live.model import Pin
+from service.live.registry import Registry, Step
+from service.live.shadow import ShadowTraffic
+from service.observability.metrics import Metrics
+from service.observability.request_context import RequestContext, current
+from service.process import process_rss_bytes
 from service.requests import pivot
 from service.requests.disconnect import CLIENT_CLOSED_REQUEST, while_connected
 from service.settings import Settings
+from service.translation.cost import Cost, Memory, StageTimings, milliseconds_since
 from service.translation.scheduler import Scheduler
 from service.translation.translator import OnSentence, Options, Translated, Translation, Translator
 
@@ -62,7 +65,7 @@ class Dispatcher:
         """Over one app's parts."""
         self._settings, self._registry, self._scheduler, self._metrics = settings, registry, scheduler, metrics
         self._keys = keys
-        self._trials = Trials(registry)
+        self._trials = ShadowTraffic(registry)
 
     async def close(self) -> None:
         """End what goes on after replies."""
@@ -100,7 +103,7 @@ class Dispatcher:
         Raises:
             LimitExceeded: too many or too long texts, too wide a beam, too many alternatives, no such time-out.
             DeadlineExceeded: it took too long.
-            MissingKey, WrongKey, RateExceeded, QuotaExceeded, StoreDown: as the keys say.
+            MissingKey, WrongKey, RateExceeded, QuotaExceeded, StoreUnavailable: as the keys say.
             NotLive: the configuration isn't live.
             UnsupportedPair, NotReady, QueueFull, SchedulerClosed: as the registry and the scheduler say.
             HTTPException: 499, the client went.
@@ -110,7 +113,7 @@ class Dispatcher:
         texts = [text for part in parts for text in part.texts]
         translations: list[Translation] = []
         async with (
-            self._admitted(texts, parts[0].options) as facts,
+            self._admitted(texts, parts[0].options) as context,
             self._charged(key, texts),
             self._in_time(request),
             AsyncExitStack() as leases,
@@ -126,7 +129,7 @@ class Dispatcher:
                 [_cost(step.translator, translated) for step, translated in zip(steps, work, strict=True)]
                 for steps, work in zip(ways, done, strict=True)
             ]
-            facts.cost = cost = _whole([each for way in costs for each in way], accepted)
+            context.cost = cost = _whole([each for way in costs for each in way], accepted)
         for part, steps, work, part_costs in zip(parts, ways, done, costs, strict=True):
             via = tuple(step.target for step in steps[:-1])
             own = [translation._replace(via=via) for translation in work[0].translations]
@@ -140,7 +143,7 @@ class Dispatcher:
         """What each step of each part did; a request that has been taken on is not refused half-way."""
         return [
             await pivot.serve(
-                steps, part.texts, part.options, self._scheduler, part.on_sentence, is_begun=part is not parts[0]
+                steps, part.texts, part.options, self._scheduler, part.on_sentence, is_admitted=part is not parts[0]
             )
             for steps, part in zip(ways, parts, strict=True)
         ]
@@ -160,13 +163,13 @@ class Dispatcher:
             ) from None
 
     @asynccontextmanager
-    async def _admitted(self, texts: Sequence[str], options: Options) -> AsyncIterator[Facts]:
+    async def _admitted(self, texts: Sequence[str], options: Options) -> AsyncIterator[RequestContext]:
         """Refuse what exceeds the limits, and note what the access log and the trace tell."""
-        facts = current()
-        facts.texts, facts.characters = len(texts), sum(map(len, texts))
+        context = current()
+        context.texts, context.characters = len(texts), sum(map(len, texts))
         with self._failures_counted():
             check_limits(texts, options, self._settings)
-            yield facts
+            yield context
 
     @contextmanager
     def _failures_counted(self) -> Iterator[None]:
@@ -249,8 +252,8 @@ def _cost(translator: Translator, work: Translated) -> Cost:
         "detokenize": work.detokenize_ms,
     }
     return Cost(
-        weights={translator.facts: translator.model_bytes},
-        latency_ms=Timings(**stages, total=round(sum(stages.values()), 3)),
+        weights={translator.identity: translator.model_bytes},
+        latency_ms=StageTimings(**stages, total=round(sum(stages.values()), 3)),
         memory=Memory(
             model_bytes=translator.model_bytes,
             workspace_peak_bytes=work.workspace_peak_bytes,

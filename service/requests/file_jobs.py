@@ -92,7 +92,7 @@ class FileJobs:
         Raises:
             UnknownFormat: the name says that it isn't translated.
             UnsupportedPair, LimitExceeded, TooManyFiles: it is refused.
-            MissingKey, WrongKey, StoreDown: as the keys say.
+            MissingKey, WrongKey, StoreUnavailable: as the keys say.
         """
         ending_of(name)
         model = asked_model(request, None)

@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 from fastapi import Request
 
-from service.live.registry import Pin, Registry
-from service.observability.metrics import Cost
+from service.live.model import Pin
+from service.live.registry import Registry
 from service.requests.dispatch import Dispatcher, Part, asked_model
 from service.text.detection import Detected, detect
 from service.text.markup import Document, Markup
+from service.translation.cost import Cost
 from service.translation.translator import Candidate, OnSentence, Options, TranslatedSentence, Translation
 
 AUTO = "auto"

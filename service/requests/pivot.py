@@ -21,7 +21,7 @@ async def serve(
     scheduler: Scheduler,
     on_sentence: OnSentence | None = None,
     *,
-    is_begun: bool = False,
+    is_admitted: bool = False,
 ) -> list[Translated]:
     """Translate texts by each of the steps; what each did, the first one with the translations of the last.
 
@@ -30,7 +30,7 @@ async def serve(
 
     Args:
         on_sentence: gets each sentence of the texts once the last step is done with it, those of a text in its order.
-        is_begun: the work is part of a request that has been taken on, whatever waits.
+        is_admitted: the work is part of a request that has been taken on, whatever waits.
 
     Raises:
         Exception: as `Translator.serve` says.
@@ -38,7 +38,7 @@ async def serve(
     step, *rest = steps
     own = replace(options, source=step.source, target=step.target)
     if not rest:
-        return [await step.translator.serve(texts, own, scheduler, on_sentence, is_begun=is_begun)]
+        return [await step.translator.serve(texts, own, scheduler, on_sentence, is_admitted=is_admitted)]
     later: list[Translated] = []
     cuts: dict[int, int] = defaultdict(int)  # sentences of a text that a later step had to cut
 
@@ -47,7 +47,7 @@ async def serve(
         passed_on = None if relay is None else relay.take
         made = [sentence.best.text for sentence in sentences]
         whole = replace(options, split_sentences="0")  # each is a sentence already
-        later.extend(await serve(rest, made, whole, scheduler, passed_on, is_begun=True))
+        later.extend(await serve(rest, made, whole, scheduler, passed_on, is_admitted=True))
         candidates = []
         for sentence, translation in zip(sentences, later[0].translations, strict=True):
             cuts[sentence.text] += translation.cut_sentences
@@ -58,7 +58,9 @@ async def serve(
             relay.finish([best for best, *_ in candidates])
         return candidates
 
-    first = await step.translator.serve(texts, replace(own, alternatives=0), scheduler, go_on=go_on, is_begun=is_begun)
+    first = await step.translator.serve(
+        texts, replace(own, alternatives=0), scheduler, go_on=go_on, is_admitted=is_admitted
+    )
     translations = [
         translation._replace(cut_sentences=translation.cut_sentences + cuts[text])
         for text, translation in enumerate(first.translations)

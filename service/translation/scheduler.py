@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from kernels.engine import Engine, Interrupt, Sentence, SentenceResult, set_threads
-from service.live.memory import trim_heap
+from service.process import trim_heap
 from service.translation.batches import Batches, Turn
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)  # upper bounds of the histogram of sentences in a step
@@ -167,11 +167,11 @@ class Scheduler:
             return replace(self._load, steps=list(self._load.steps))
 
     @contextmanager
-    def announced(self, tokens: int, *, is_begun: bool = False) -> Iterator[None]:
+    def reserve_queue(self, tokens: int, *, is_admitted: bool = False) -> Iterator[None]:
         """Count tokens as waiting while the block makes their sentences. An empty queue takes a request of any size.
 
         Args:
-            is_begun: they go on with a request that has had its place, so they have one.
+            is_admitted: they go on with a request that has had its place, so they have one.
 
         Raises:
             QueueFull: at once, if they have no place.
@@ -181,7 +181,7 @@ class Scheduler:
             if self._closed:
                 raise SchedulerClosed
             waiting = self._load.waiting_tokens
-            if not is_begun and waiting and waiting + tokens > self._limits.queue_tokens:
+            if not is_admitted and waiting and waiting + tokens > self._limits.queue_tokens:
                 raise QueueFull(self._retry_after_s())
             self._load.waiting_tokens += tokens
         try:
@@ -193,7 +193,7 @@ class Scheduler:
     async def run(
         self, engine: Engine, sentences: Sequence[Sentence], ready: Callable[[int, SentenceResult], None]
     ) -> Usage:
-        """Translate sentences that were `announced`; `ready` gets each with its number, on this event loop.
+        """Translate sentences that were `reserve_queue`; `ready` gets each with its number, on this event loop.
 
         When the caller is cancelled, its sentences leave at the next step. In any case this returns only once no
         thread touches the engine for it any more: what the caller holds may be released.

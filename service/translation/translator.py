@@ -22,11 +22,11 @@ from kernels.engine import (
     SentenceResult,
 )
 from models.format.directory import Allocation, ModelDirectory
-from service.observability.metrics import ModelFacts, milliseconds_since
 from service.text import placeholders
 from service.text.alignment import Link, best_layer, links, moved
 from service.text.glossary import Glossary, GlossaryRefused
 from service.text.sentences import Piece, SplitSentences, cut_at_kept, halve, has_words, split
+from service.translation.cost import ModelIdentity, milliseconds_since
 from service.translation.scheduler import Scheduler, Usage
 from service.translation.tokenizer import Tokenizer
 
@@ -245,7 +245,7 @@ class Translator:
         config = directory.config
         tensors, segments = directory.engine_inputs(allocation)
         self.allocation = allocation
-        self.facts = ModelFacts(
+        self.identity = ModelIdentity(
             name=config.name,
             config=configuration,
             version=directory.version(allocation),
@@ -269,7 +269,7 @@ class Translator:
         on_sentence: OnSentence | None = None,
         go_on: GoOn | None = None,
         *,
-        is_begun: bool = False,
+        is_admitted: bool = False,
     ) -> Translated:
         """Translate texts among everybody else's.
 
@@ -278,14 +278,14 @@ class Translator:
         Args:
             on_sentence: gets each sentence, those of a text in its order.
             go_on: gets all of them, and says what stands in their places in the translations.
-            is_begun: the texts are part of a request that has been taken on; they find a place in any queue.
+            is_admitted: the texts are part of a request that has been taken on; they find a place in any queue.
 
         Raises:
             GlossaryRefused: the vocabulary can't spell the translation of a term.
             QueueFull, SchedulerClosed: as the scheduler says.
         """
         tokens = sum(map(len, texts)) // _CHARACTERS_A_TOKEN * _most_rows(options)
-        with scheduler.announced(tokens, is_begun=is_begun):
+        with scheduler.reserve_queue(tokens, is_admitted=is_admitted):
             documents, tokenize_ms = await self._prepared(texts, options)
         arrivals = _Arrivals(documents, self._tokenizer, on_sentence)
         usage = await scheduler.run(self._engine, self._wishes(documents, options), arrivals.ready)

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from models.format.directory import open_model, write_config
 from service.accounts.keys import new_key
 from service.settings import Settings
-from service.stores.key_stores import SqliteStore
+from service.stores.sqlite import SqliteKeys
 from tests.browser.conftest import OpenPage, keep
 from tests.service.api.test_stream import let_through_until_one_ended
 from tests.service.running import Server, held_steps, serve, texts_of, translate, until_metric, until_noticed
@@ -103,7 +103,7 @@ def test_a_refusal_is_shown_in_the_servers_words(tiny_model: Path, open_page: Op
 def test_a_server_that_asks_for_keys(tiny_model: Path, tmp_path: Path, open_page: OpenPage) -> None:
     path = tmp_path / "keys.sqlite3"
     key, record = new_key("browser", None, None)
-    SqliteStore(path).add(record)
+    SqliteKeys(path).add(record)
     with serve(Settings(model_directory=tiny_model, threads=1, api_keys=True, keys_file=path)) as server:
         page = open_page(server)
         page.locator("#text").fill("The old house.")

@@ -20,7 +20,8 @@ import service
 from models.format.directory import ModelError, UnavailableConfiguration, open_model
 from service.api.schemas import ModelsReply
 from service.app import create_app
-from service.live.registry import Registry, SelfTestFailed
+from service.live.model import SelfTestFailed
+from service.live.registry import Registry
 from service.settings import Settings
 from tests.service.running import PAIR, TOKEN, assert_refused, serve, translate, until_running
 from tests.service.tiny_model import write_tiny_model

@@ -24,13 +24,14 @@ from service.accounts.keys import (
     QuotaExceeded,
     RateExceeded,
     Record,
-    StoreDown,
     WrongKey,
     charge,
     new_key,
 )
+from service.accounts.unavailable import StoreUnavailable
 from service.settings import Settings
-from service.stores.key_stores import RedisStore, SqliteStore
+from service.stores.redis import RedisKeys
+from service.stores.sqlite import SqliteKeys
 from tests.service.redis_server import RedisServer
 from tests.service.running import assert_refused, serve, texts_of, translate
 
@@ -43,7 +44,7 @@ DECEMBER = NOVEMBER + 20 * 86_400
 class Shelf:
     """A store as a test sees it: open it as often as wanted, break it, mend it, read its raw bytes."""
 
-    open: Callable[[], SqliteStore | RedisStore]
+    open: Callable[[], SqliteKeys | RedisKeys]
     settings: dict[str, str]
     fail: Callable[[], None]
     mend: Callable[[], None]
@@ -52,9 +53,9 @@ class Shelf:
 
 @pytest.fixture(params=["sqlite", "redis"])
 def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shelf]:
-    opened: list[SqliteStore | RedisStore] = []
+    opened: list[SqliteKeys | RedisKeys] = []
 
-    def keep(store: SqliteStore | RedisStore) -> SqliteStore | RedisStore:
+    def keep(store: SqliteKeys | RedisKeys) -> SqliteKeys | RedisKeys:
         opened.append(store)
         return store
 
@@ -72,11 +73,11 @@ def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shelf]:
         def unlock() -> None:
             blocker.pop().close()
 
-        yield Shelf(lambda: keep(SqliteStore(path)), {"SUB3_KEYS_FILE": str(path)}, lock, unlock, raw)
+        yield Shelf(lambda: keep(SqliteKeys(path)), {"SUB3_KEYS_FILE": str(path)}, lock, unlock, raw)
     else:
         server = RedisServer(tmp_path)
         server.start()
-        yield Shelf(lambda: keep(RedisStore(server.url)), {"REDIS_URL": server.url}, server.stop, server.start, raw)
+        yield Shelf(lambda: keep(RedisKeys(server.url)), {"REDIS_URL": server.url}, server.stop, server.start, raw)
         server.stop()
     for store in opened:
         store.close()
@@ -273,7 +274,7 @@ def test_with_the_store_down_the_last_known_state_decides(shelf: Shelf, caplog: 
         keys.authorise(key, 71)
     with pytest.raises(WrongKey):
         keys.authorise("a.guess", 1)
-    with pytest.raises(StoreDown, match="can't be checked"):
+    with pytest.raises(StoreUnavailable, match="can't be checked"):
         keys.authorise(later, 1)
     assert keys.authorise(revoked, 1).name == "revoked"  # the last known state
     keys.refund(keys.authorise(key, 5))

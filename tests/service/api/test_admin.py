@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from models.format.directory import Allocation, ModelDirectory, open_model
-from service.api.schemas import AdminModelReply, ConfigPreview, ConfigReply
+from service.api.admin_schemas import AdminModelReply, ConfigPreview, ConfigReply
 from service.live.configurations import Choice, by_name, by_planes
 from service.live.desired import Desired
 from service.live.registry import Registry
@@ -254,7 +254,7 @@ def test_a_lease_outlives_a_swap_and_the_last_one_closes(tiny_model: Path) -> No
             assert old.translate(SENTENCES, options).translations  # the first reader is still there
             async with registry.lease("en", "de") as new:
                 assert new is not old
-                assert new.facts.config == "half"
+                assert new.identity.config == "half"
         with pytest.raises(Exception, match="closed"):
             old.translate(SENTENCES, options)
 

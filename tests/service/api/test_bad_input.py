@@ -23,7 +23,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from service.observability.metrics import process_rss_bytes
+from service.process import process_rss_bytes
 from service.settings import Settings
 from tests.service.running import AUTHORIZED, PAIR, TOKEN, Server, serve
 

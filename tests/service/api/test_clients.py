@@ -18,7 +18,7 @@ from libretranslatepy import LibreTranslateAPI
 
 from service.accounts.keys import new_key
 from service.settings import Settings
-from service.stores.key_stores import SqliteStore
+from service.stores.sqlite import SqliteKeys
 from tests.service.running import Server, exchange, http_request, serve, texts_of, translate
 
 CLIENTS = Path(__file__).parents[1] / "clients"
@@ -37,7 +37,7 @@ def locked(tiny_model: Path, tmp_path: Path) -> Iterator[tuple[str, str]]:
     """The address of a server that asks for keys, and a key of 20 characters a month."""
     path = tmp_path / "keys.sqlite3"
     key, record = new_key("small", None, 20)
-    SqliteStore(path).add(record)
+    SqliteKeys(path).add(record)
     with serve(Settings(model_directory=tiny_model, threads=1, api_keys=True, keys_file=path)) as running:
         yield running.url, key
 

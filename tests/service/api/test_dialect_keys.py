@@ -8,7 +8,7 @@ import pytest
 
 from service.accounts.keys import new_key
 from service.settings import Settings
-from service.stores.key_stores import SqliteStore
+from service.stores.sqlite import SqliteKeys
 from tests.service.running import PAIR, serve
 
 LIBRE = {"q": "The old house.", **PAIR}
@@ -19,7 +19,7 @@ DEEPL = {"text": "The old house.", "target_lang": "DE", "source_lang": "EN"}
 def keyed(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, str, str]]:
     """A server that asks for keys; a key of 1,000 characters a month, and one of a request a minute."""
     path = tmp_path_factory.mktemp("keys") / "keys.sqlite3"
-    store = SqliteStore(path)
+    store = SqliteKeys(path)
     keys = []
     for name, pace, quota in (("small", None, 1000), ("slow", 1, None)):
         key, record = new_key(name, pace, quota)

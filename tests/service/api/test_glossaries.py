@@ -11,11 +11,13 @@ import httpx
 import pytest
 
 from service.accounts.glossaries import NOBODY, Glossaries, UnknownGlossary
-from service.accounts.keys import StoreDown, new_key
+from service.accounts.keys import new_key
+from service.accounts.unavailable import StoreUnavailable
 from service.api.deepl_glossaries import TSV
 from service.settings import Settings
-from service.stores.glossary_stores import RedisStore, SqliteStore
-from service.stores.key_stores import SqliteStore as KeyStore
+from service.stores.redis import RedisGlossaries
+from service.stores.sqlite import SqliteGlossaries
+from service.stores.sqlite import SqliteKeys as KeyStore
 from service.text.glossary import GlossaryRefused
 from tests.service.redis_server import RedisServer
 from tests.service.running import Server, assert_refused, serve, texts_of, translate
@@ -28,15 +30,15 @@ TREE = "A big tree sees the river."
 class Shelf:
     """A store as a test sees it: open it as often as wanted, break it."""
 
-    open: Callable[[], SqliteStore | RedisStore]
+    open: Callable[[], SqliteGlossaries | RedisGlossaries]
     fail: Callable[[], object]
 
 
 @pytest.fixture(params=["sqlite", "redis"])
 def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shelf]:
-    opened: list[SqliteStore | RedisStore] = []
+    opened: list[SqliteGlossaries | RedisGlossaries] = []
 
-    def keep(store: SqliteStore | RedisStore) -> SqliteStore | RedisStore:
+    def keep(store: SqliteGlossaries | RedisGlossaries) -> SqliteGlossaries | RedisGlossaries:
         opened.append(store)
         return store
 
@@ -47,12 +49,12 @@ def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shelf]:
             with sqlite3.connect(path) as database:
                 database.execute("DROP TABLE glossaries")
 
-        yield Shelf(lambda: keep(SqliteStore(path)), fail)
+        yield Shelf(lambda: keep(SqliteGlossaries(path)), fail)
     else:
         server = RedisServer(tmp_path)
         server.start()
         stopped: list[None] = []
-        yield Shelf(lambda: keep(RedisStore(server.url)), lambda: stopped.append(server.stop()))
+        yield Shelf(lambda: keep(RedisGlossaries(server.url)), lambda: stopped.append(server.stop()))
         if not stopped:
             server.stop()
     for store in opened:
@@ -142,7 +144,7 @@ def test_a_store_that_fails_is_told_without_its_reason(shelf: Shelf, caplog: pyt
     glossaries = glossaries_over(shelf)
     glossaries.create("acme", "a", "en", "de", ENTRIES)
     shelf.fail()
-    with pytest.raises(StoreDown, match=r"^The glossaries can't be reached at the moment; retry later\.$"):
+    with pytest.raises(StoreUnavailable, match=r"^The glossaries can't be reached at the moment; retry later\.$"):
         glossaries.heads("acme")
     assert "down" in caplog.text
 

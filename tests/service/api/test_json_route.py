@@ -1,4 +1,4 @@
-"""The direct route against FastAPI's own handling of the same endpoint."""
+"""Strict JSON bodies; and the direct route against FastAPI's own handling of the same endpoint."""
 
 import asyncio
 import json
@@ -7,11 +7,12 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import APIRouter, FastAPI, Request, Response
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from starlette.exceptions import HTTPException
 
 from service.api import errors
-from service.api.json_route import DirectRoute, JsonRoute
+from service.api.json_route import DirectRoute, JsonRoute, parse_json
 from service.api.schemas import TranslateRequest
 
 GOOD = {"text": "Hello.", "source": "EN", "target": "de"}
@@ -28,7 +29,7 @@ def make_app() -> FastAPI:
             return Response(body.model_dump_json(), headers={"X-Length": request.headers["content-length"]})
 
         app.include_router(routes)
-    errors.install(app)
+    errors.install(app, [])
     return app
 
 
@@ -86,3 +87,51 @@ VALUES = st.recursive(
 def test_any_object_is_answered_as_by_fastapi(changes: dict[str, Any]) -> None:
     expected, direct = answers(json.dumps({**GOOD, **changes}).encode(), JSON)
     assert direct == expected
+
+
+# JSON as text, where an object may have a name twice: strings that look like names, spelled and spaced in any way
+STRINGS = st.sampled_from(['"a"', '"\\u0061"', '"b"', '"a\\":"', '":"', '"\\\\"', '"\\\\\\":"', '""'])
+SPACES = st.sampled_from(["", "", " ", "\t", "\r\n "])
+
+
+def as_object(members: list[tuple[str, str, str, str]]) -> str:
+    return "{" + ",".join(f"{name}{before}:{after}{value}" for name, before, after, value in members) + "}"
+
+
+def as_list(items: list[str]) -> str:
+    return "[" + ",".join(items) + "]"
+
+
+JSON_TEXTS = st.recursive(
+    STRINGS | st.just("1"),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(as_list)
+        | st.lists(st.tuples(STRINGS, SPACES, SPACES, inner), max_size=4).map(as_object)
+    ),
+    max_leaves=8,
+)
+
+
+def has_a_name_twice(text: str) -> bool:
+    """By Python's own parser."""
+    objects: list[list[str]] = []
+    json.loads(text, object_pairs_hook=lambda pairs: objects.append([name for name, _ in pairs]))
+    return any(len(set(names)) < len(names) for names in objects)
+
+
+@given(value=JSON_TEXTS)
+@example('{"a":1,"a" :2}')  # the second spaced
+@example('{"a":1,"\\u0061":2}')  # the second spelled otherwise
+@example('[{"a":{"b":1,"b":2}}]')  # deep inside
+@example('{"a":{"b":1,"c":2},"a":3}')  # what is lost has names, too
+@example('{"a":"b\\":","c":1}')  # none twice, but a text that looks like a name
+@settings(max_examples=500)
+def test_a_name_twice_is_refused_wherever_it_is_and_however_it_is_spelled(value: str) -> None:
+    body = f'{{"outer": {value}}}'
+    if has_a_name_twice(body):
+        with pytest.raises(HTTPException) as caught:
+            parse_json(body.encode())
+        assert caught.value.status_code == 400
+        assert "a name twice" in caught.value.detail
+    else:
+        assert parse_json(body.encode()) == json.loads(body)

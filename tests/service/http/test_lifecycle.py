@@ -147,7 +147,7 @@ def test_headers_too_large(impatient: Server) -> None:
 def test_what_is_no_http(impatient: Server) -> None:
     with connection(impatient) as client:
         client.sendall(b"\x16\x03\x01\x02\x00\r\n\r\n")
-        assert refusal(until_closed(client)) == (400, "This is no HTTP/1.1 request.")
+        assert refusal(until_closed(client)) == (400, "Malformed HTTP/1.1 request.")
 
 
 def test_connections_too_many(tiny_model: Path) -> None:

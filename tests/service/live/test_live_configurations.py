@@ -2,19 +2,20 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-import service.live.registry
 from models.format.directory import ModelDirectory, open_model
 from service.live.configurations import by_name, by_planes
 from service.live.desired import CanaryConflict, Desired, from_json, to_json
-from service.live.registry import NotLive, Policy, Registry, SelfTestFailed, SwapTookTooLong
+from service.live.model import NotLive, SelfTestFailed, SwapTookTooLong
+from service.live.registry import Policy, Registry
 from service.settings import Settings
-from service.translation.translator import Options, Translator
+from service.translation.translator import Options
 from tests.service.running import Server, assert_refused, serve, texts_of, translate
 
 TEXT = "A big tree sees the river."
@@ -88,7 +89,7 @@ def test_a_pinned_lease_keeps_its_configuration_until_it_ends(registry: Registry
 
 def test_states_follow_from_one_another(registry: Registry) -> None:
     def live() -> list[str]:
-        return [translator.facts.config for translator in registry.translators(registry.find("tiny"))]
+        return [translator.identity.config for translator in registry.find("tiny").translators()]
 
     load(registry, "half")
     load(registry, "narrow")
@@ -114,7 +115,7 @@ def test_under_resource_a_request_waits_and_then_the_new_one_answers(registry: R
             waiting = asyncio.create_task(answered_by(registry))
             await asyncio.sleep(0)
             assert not waiting.done()
-            assert old.facts.config == "full"
+            assert old.identity.config == "full"
         await swap
         assert await waiting == "half"
 
@@ -133,20 +134,30 @@ def test_under_resource_nobody_waits_for_ever(registry: Registry) -> None:
 
 
 @pytest.mark.parametrize("policy", ["availability", "resource"])
-def test_a_failed_change_leaves_what_there_was(
-    registry: Registry, policy: Policy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(translator: Translator, directory: ModelDirectory) -> None:
-        if translator.facts.config == "half":
-            raise SelfTestFailed("half is broken.")
+def test_a_failed_change_leaves_what_there_was(tiny_model: Path, tmp_path: Path, policy: Policy) -> None:
+    directory = open_model(shutil.copytree(tiny_model, tmp_path / "tiny"))
+    registry = Registry([directory], max_batch_tokens=4096)
+    registry.start()
+    # the scales of two planes, which `full` does not read
+    scales = directory.main.tensors["embedding.scales.2"]
+    with (directory.path / "model.safetensors").open("r+b") as file:
+        place = file.read().index(bytes(scales.data))
+        file.seek(place)
+        good = file.read(scales.nbytes)
 
-    with monkeypatch.context() as broken:
-        broken.setattr(service.live.registry, "_self_test", fail)
-        with pytest.raises(SelfTestFailed):
+        def write(content: bytes) -> None:
+            file.seek(place)
+            file.write(content)
+            file.flush()
+
+        write(b"\xff\xff" * (scales.nbytes // 2))  # NaN, in the pages that are mapped
+        with pytest.raises(SelfTestFailed, match="half of tiny"):
             registry.change("tiny", activate, policy)
-    assert asyncio.run(answered_by(registry)) == "full"
+        assert asyncio.run(answered_by(registry)) == "full"
+        write(good)
     registry.change("tiny", activate, policy)
     assert asyncio.run(answered_by(registry)) == "half"
+    registry.close()
 
 
 def test_a_desired_state_is_read_as_it_was_written(tiny_model: Path) -> None:
@@ -172,4 +183,4 @@ def test_a_desired_state_is_read_as_it_was_written(tiny_model: Path) -> None:
 
 async def answered_by(registry: Registry) -> str:
     async with registry.lease("en", "de") as translator:
-        return translator.facts.config
+        return translator.identity.config

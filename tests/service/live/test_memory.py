@@ -14,12 +14,12 @@ from service.live.configurations import Choice
 from service.live.desired import Desired
 from service.live.memory import InsufficientMemory, give_back, resident_weight_bytes
 from service.live.registry import Registry
-from service.observability.metrics import process_rss_bytes
+from service.process import process_rss_bytes
 
 # Threads that allocate at the same time; then glibc's own account of its heaps, one element each.
 HEAPS = """
 import ctypes, sys, threading
-from service.live.memory import share_one_heap
+from service.process import share_one_heap
 if sys.argv[1] == "shared":
     share_one_heap()
 libc = ctypes.CDLL(None)
@@ -44,8 +44,8 @@ libc.fclose(stream)
 # of before, and whether 50 of the 60 MB go back while this waits for no more than a minute.
 IDLE = """
 import ctypes, time
-from service.live.memory import share_one_heap
-from service.observability.metrics import process_rss_bytes
+from service.process import share_one_heap
+from service.process import process_rss_bytes
 from service.translation.scheduler import Limits, Scheduler
 share_one_heap()
 libc = ctypes.CDLL(None)

@@ -9,10 +9,11 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from service.live.state import BadState, Saved, StateStoreDown
+from service.accounts.unavailable import StoreUnavailable
+from service.live.state import BadState, Saved
 from service.settings import Settings
-from service.stores.key_stores import open_store
-from service.stores.redis_state import RedisStateStore
+from service.stores.opening import open_keys
+from service.stores.redis import RedisState
 from tests.service.live.test_swaps import MODEL, config_of, roles, shown, swap
 from tests.service.redis_server import RedisServer
 from tests.service.running import AUTHORIZED, TOKEN, assert_refused, serve, texts_of, translate, until_metric
@@ -94,7 +95,7 @@ def test_a_server_starts_without_redis(tiny_model: Path, redis: RedisServer) -> 
 def test_of_two_swaps_at_once_one_wins(tiny_model: Path, redis: RedisServer) -> None:
     with replica(tiny_model, redis) as client:
         swap(client, config="half")
-        state = RedisStateStore(redis.url)
+        state = RedisState(redis.url)
         rival = state.read("tiny")
         assert rival is not None
         # another replica's swap to `full`, written while this one has not looked yet
@@ -111,7 +112,7 @@ def test_of_two_swaps_at_once_one_wins(tiny_model: Path, redis: RedisServer) -> 
 
 
 def test_the_store_takes_only_a_higher_generation(redis: RedisServer) -> None:
-    state = RedisStateStore(redis.url)
+    state = RedisState(redis.url)
     assert state.read("tiny") is None
     assert state.write("tiny", Saved(3, {"a": 1}))
     assert not state.write("tiny", Saved(3, {"a": 2}))
@@ -124,19 +125,19 @@ def test_the_store_takes_only_a_higher_generation(redis: RedisServer) -> None:
         state.read("tiny")
     assert state.write("tiny", Saved(1, {}))  # what is bad is replaced
     redis.stop()
-    with pytest.raises(StateStoreDown):
+    with pytest.raises(StoreUnavailable):
         state.read("tiny")
     redis.start()
-    with pytest.raises(StateStoreDown, match="no redis://"):
-        RedisStateStore("ftp://localhost")
+    with pytest.raises(StoreUnavailable, match="must start with redis://"):
+        RedisState("ftp://localhost")
 
 
 def test_a_password_from_a_file(tiny_model: Path, redis: RedisServer, tmp_path: Path) -> None:
     secret = tmp_path / "password"
     secret.write_text("of the tests\n")
-    RedisStateStore(redis.url)._redis.config_set("requirepass", "of the tests")
-    with pytest.raises(StateStoreDown, match="authenticate"):
-        RedisStateStore(redis.url).read("tiny")
+    RedisState(redis.url)._redis.config_set("requirepass", "of the tests")
+    with pytest.raises(StoreUnavailable, match="authenticate"):
+        RedisState(redis.url).read("tiny")
     settings = Settings(
         model_directory=tiny_model,
         threads=1,
@@ -145,6 +146,6 @@ def test_a_password_from_a_file(tiny_model: Path, redis: RedisServer, tmp_path: 
         redis_password_file=secret,
         api_keys=True,
     )
-    assert open_store(settings).all() == []
+    assert open_keys(settings).all() == []
     with serve(settings) as server, httpx.Client(base_url=server.url, headers=AUTHORIZED, timeout=60) as client:
         assert swap(client, config="half").saved

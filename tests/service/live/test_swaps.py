@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.api.schemas import AdminModelReply, ConfigReply
+from service.api.admin_schemas import AdminModelReply, ConfigReply
 from service.live.memory import limit_bytes
 from service.settings import Settings
 from tests.service.running import AUTHORIZED, TOKEN, assert_refused, serve, texts_of, translate, until_metric

@@ -24,7 +24,7 @@ import service
 from service.accounts.keys import new_key
 from service.app import create_app
 from service.settings import Settings
-from service.stores.key_stores import SqliteStore
+from service.stores.sqlite import SqliteKeys
 from tests.service.running import PAIR, TOKEN, Server, serve, translate
 
 ROOT = Path(service.__file__).parent.parent
@@ -113,7 +113,7 @@ def test_a_failure_of_the_server_has_one_too(tiny_model: Path) -> None:
 
 def test_json_log_lines_say_what_there_was_and_no_word_of_it(tiny_model: Path, tmp_path: Path) -> None:
     key, record = new_key("acme", None, None)
-    SqliteStore(tmp_path / "keys.sqlite3").add(record)
+    SqliteKeys(tmp_path / "keys.sqlite3").add(record)
     settings = {"SUB3_LOG_JSON": "true", "SUB3_API_KEYS": "true", "SUB3_KEYS_FILE": str(tmp_path / "keys.sqlite3")}
     with logged(tiny_model, **settings, SUB3_ADMIN_TOKEN=TOKEN) as (client, lines):
         client.headers["X-Api-Key"] = key

@@ -12,7 +12,7 @@ import pytest
 
 from service.accounts.keys import new_key
 from service.settings import Settings
-from service.stores.key_stores import open_store
+from service.stores.opening import open_keys
 from tests.service.running import Server, assert_refused, held_steps, held_worker, serve, texts_of, translate
 
 TEXT = "The old house.\n\n  - A big tree sees the river.\n"
@@ -166,7 +166,7 @@ def test_old_files_are_forgotten(tiny_model: Path) -> None:
 
 def test_a_file_belongs_to_its_key(tiny_model: Path, tmp_path: Path) -> None:
     settings = Settings(model_directory=tiny_model, threads=1, api_keys=True, keys_file=tmp_path / "keys.sqlite3")
-    store, keys = open_store(settings), []
+    store, keys = open_keys(settings), []
     for name in ("mine", "other"):
         key, record = new_key(name, None, None)
         store.add(record)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from service.accounts.keys import new_key
 from service.settings import Settings
-from service.stores.key_stores import SqliteStore
+from service.stores.sqlite import SqliteKeys
 from service.text.alignment import Link, through
 from tests.service.running import (
     AUTHORIZED,
@@ -255,7 +255,7 @@ def test_texts_of_several_languages_have_their_own_models(folder: Path, tmp_path
 def test_a_key_pays_once_and_the_deadline_is_one(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "keys.sqlite3"
     key, record = new_key("pivot", None, 1000)
-    SqliteStore(path).add(record)
+    SqliteKeys(path).add(record)
     with (
         serve(Settings(models_directory=folder, threads=1, api_keys=True, keys_file=path)) as server,
         httpx.Client(base_url=server.url, headers={"X-Api-Key": key}, timeout=60) as client,
@@ -274,7 +274,7 @@ def test_a_key_pays_once_and_the_deadline_is_one(folder: Path, tmp_path: Path) -
 def test_texts_of_several_languages_are_one_request(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "keys.sqlite3"
     key, record = new_key("mixed", 1, 1000)  # one request a minute
-    SqliteStore(path).add(record)
+    SqliteKeys(path).add(record)
     with (
         serve(Settings(models_directory=folder, threads=1, api_keys=True, keys_file=path)) as server,
         httpx.Client(base_url=server.url, headers={"X-Api-Key": key}, timeout=60) as client,

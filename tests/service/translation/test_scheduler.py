@@ -228,12 +228,17 @@ def test_a_full_queue_refuses_at_once_and_an_empty_one_takes_anything(engine: En
     async def scenario(scheduler: Scheduler, gate: Gate) -> None:
         first = asyncio.create_task(scheduler.run(engine, [sentence()], nothing))
         await reached(gate)
-        with scheduler.announced(1_000_000):
+        with scheduler.reserve_queue(1_000_000):
             assert scheduler.load().waiting_tokens == 1_000_000
-            with pytest.raises(QueueFull) as refused, scheduler.announced(1):
+            with pytest.raises(QueueFull) as refused, scheduler.reserve_queue(1):
                 pass
             assert 1 <= refused.value.retry_after_s <= 60
-        with scheduler.announced(60), scheduler.announced(40), pytest.raises(QueueFull), scheduler.announced(1):
+        with (
+            scheduler.reserve_queue(60),
+            scheduler.reserve_queue(40),
+            pytest.raises(QueueFull),
+            scheduler.reserve_queue(1),
+        ):
             pass
         gate.open()
         await first
@@ -249,7 +254,7 @@ def test_retry_after_is_the_queue_at_the_measured_throughput(engine: Engine) -> 
         tokens_a_second = scheduler._done_tokens / scheduler._busy_s  # of one thread
         assert scheduler._done_tokens > 0.9 * 20 * 4 * 4
         queue = int(20 * 2 * tokens_a_second)
-        with scheduler.announced(queue), pytest.raises(QueueFull) as refused, scheduler.announced(1):
+        with scheduler.reserve_queue(queue), pytest.raises(QueueFull) as refused, scheduler.reserve_queue(1):
             pass
         assert refused.value.retry_after_s == pytest.approx(20, abs=1)
 
@@ -340,7 +345,7 @@ def test_close_finishes_what_there_is_and_refuses_what_comes(engine: Engine) -> 
         await reached(gate)
         closing = asyncio.create_task(asyncio.to_thread(scheduler.close))
         await until(lambda: scheduler._closed)
-        with pytest.raises(SchedulerClosed), scheduler.announced(1):
+        with pytest.raises(SchedulerClosed), scheduler.reserve_queue(1):
             pass
         with pytest.raises(SchedulerClosed):
             await scheduler.run(engine, [sentence()], nothing)

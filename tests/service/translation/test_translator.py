@@ -114,6 +114,6 @@ def test_a_set_flag_ends_the_work(translator: Translator) -> None:
 def test_the_facts_are_the_directory_s(tiny_model: Path, translator: Translator) -> None:
     directory = open_model(tiny_model)
     configuration = directory.config.configurations["full"]
-    assert translator.facts.version == directory.config.checksums["model.safetensors"][:12]
-    assert translator.facts.bits_per_weight == round(configuration.bits_per_weight, 4)
+    assert translator.identity.version == directory.config.checksums["model.safetensors"][:12]
+    assert translator.identity.bits_per_weight == round(configuration.bits_per_weight, 4)
     assert translator.model_bytes == configuration.bytes

@@ -1,0 +1,79 @@
+"""Bodies of the KServe v2 and model repository routes."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from service.api.schemas import Body
+
+
+class KserveServer(Body):
+    """KServe's server metadata."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class KserveTensor(Body):
+    """KServe's description of a tensor."""
+
+    name: str
+    datatype: Literal["BYTES"] = "BYTES"
+    shape: list[int] = Field(default_factory=lambda: [-1])
+
+
+class KserveModel(Body):
+    """KServe's model metadata."""
+
+    name: str
+    versions: list[str] = Field(description="The live configurations.")
+    platform: str
+    inputs: list[KserveTensor]
+    outputs: list[KserveTensor]
+
+
+class KserveReady(Body):
+    """KServe's answer of a model's readiness."""
+
+    name: str
+    ready: bool
+
+
+class RepositoryIndex(Body):
+    """What to list."""
+
+    ready: bool = Field(default=False, description="Only what is READY.")
+
+
+class RepositoryEntry(Body):
+    """A configuration as a version of a model in Triton's repository index."""
+
+    name: str
+    version: str
+    state: Literal["READY", "LOADING", "UNAVAILABLE"]
+    reason: str
+
+
+class LoadParameters(Body):
+    """Of Triton's parameters the one that is taken, with another meaning: a name, not a file's content."""
+
+    config: str | None = Field(default=None, min_length=1, max_length=200, description="Name of a configuration.")
+
+
+class UnloadParameters(LoadParameters):
+    """`unload_dependents` has no effect: nothing depends on a configuration."""
+
+    unload_dependents: bool = False
+
+
+class RepositoryLoad(Body):
+    """What to load."""
+
+    parameters: LoadParameters = Field(default_factory=LoadParameters)
+
+
+class RepositoryUnload(Body):
+    """What to unload."""
+
+    parameters: UnloadParameters = Field(default_factory=UnloadParameters)

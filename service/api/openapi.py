@@ -1,0 +1,66 @@
+"""OpenAPI descriptions of bodies that a route reads itself, made from the types of their fields."""
+
+from typing import Any
+
+from pydantic import TypeAdapter
+
+_FORM, _MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
+FILE_REPLY: dict[str, Any] = {
+    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+}
+
+
+def json_body(fields: type) -> dict[str, Any]:
+    """Describe a JSON body.
+
+    Args:
+        fields: A pydantic model or TypedDict.
+    """
+    return _body(fields, "application/json")
+
+
+def form_body(fields: type) -> dict[str, Any]:
+    """Describe a body that `read_fields` reads: JSON or a form of either kind."""
+    return _body(fields, "application/json", _FORM, _MULTIPART)
+
+
+def upload_body(fields: type) -> dict[str, Any]:
+    """Describe a form with a file, which `read_upload` reads."""
+    described = _body(fields, _MULTIPART)
+    described["requestBody"]["required"] = True
+    return described
+
+
+def query_fields(fields: type) -> dict[str, Any]:
+    """Describe a query string that `read_fields` reads."""
+    schema = _schema(fields)
+    required = schema.get("required", ())
+    return {
+        "parameters": [
+            {"name": name, "in": "query", "required": name in required, "schema": field}
+            for name, field in schema["properties"].items()
+        ]
+    }
+
+
+def _body(fields: type, *media_types: str) -> dict[str, Any]:
+    return {"requestBody": {"content": {kind: {"schema": _schema(fields)} for kind in media_types}}}
+
+
+def _schema(fields: type) -> dict[str, Any]:
+    """Return the JSON schema of a type, with nested definitions in their places.
+
+    FastAPI collects the definitions of bodies that it reads itself, but not those of `openapi_extra`.
+    """
+    schema = TypeAdapter(fields).json_schema()
+    definitions = schema.pop("$defs", {})
+
+    def inlined(node: Any) -> Any:
+        if isinstance(node, dict):
+            if "$ref" in node:
+                return inlined(definitions[node["$ref"].rpartition("/")[2]])
+            return {key: inlined(value) for key, value in node.items()}
+        return [inlined(item) for item in node] if isinstance(node, list) else node
+
+    result: dict[str, Any] = inlined(schema)
+    return result

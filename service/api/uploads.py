@@ -1,0 +1,44 @@
+"""Reading the form of a request that uploads a file."""
+
+from typing import IO
+
+from fastapi import Request
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+
+from service.api.fields import Fields
+from service.api.json_route import MAX_FIELDS, media_type
+
+
+class Upload:
+    """A form with a file."""
+
+    def __init__(self, form: FormData, file: UploadFile) -> None:
+        """Wrap a form and the file in it."""
+        self._form = form
+        self.file: IO[bytes] = file.file
+        self.name = file.filename or ""
+
+    def field(self, name: str) -> str | None:
+        """Return the first value of a field, or None if it is missing or empty."""
+        value = self._form.get(name)
+        return value if isinstance(value, str) and value else None
+
+    def fields(self, *names: str) -> Fields:
+        """Return the named fields that have a value."""
+        return Fields({name: [value] for name in names if (value := self.field(name))}, False)
+
+
+async def read_upload(request: Request, missing: str) -> Upload:
+    """The form of a request; large files go to the disk, without a name, while they arrive.
+
+    Raises:
+        HTTPException: 400 with the sentence `missing`: there is no file in it; 415: it is no such form.
+    """
+    if media_type(request) != "multipart/form-data":
+        raise HTTPException(415, "Send the file as multipart/form-data.")
+    form = await request.form(max_files=1, max_fields=MAX_FIELDS)
+    file = form.get("file")
+    if not isinstance(file, UploadFile):
+        raise HTTPException(400, missing)
+    return Upload(form, file)
