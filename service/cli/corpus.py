@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--engine",
         choices=("process", "ray"),
         default="process",
-        help="process: threads of this process (default); ray: workers of the cluster at RAY_ADDRESS, or of a local one",
+        help="process: threads of this process (default); ray: workers of the cluster at RAY_ADDRESS, or a local one",
     )
     parser.add_argument(
         "--workers", type=positive, metavar="N", help="threads, or workers of Ray (default: every core)"
