@@ -1,4 +1,4 @@
-"""`python -m service`: serve the model of the settings with uvicorn."""
+"""`python -m service`: serve the models of the settings over HTTP."""
 
 import gc
 
@@ -24,7 +24,7 @@ from service.settings import Settings, describe
 def main() -> int:
     """Run until SIGTERM or SIGINT; return 2 if the settings or the models are refused."""
     arguments = _arguments()
-    # until the server takes the signal over
+    # until the server handles the signal
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         settings = Settings()
@@ -34,7 +34,6 @@ def main() -> int:
         share_one_heap()
         app = create_app(settings)
     except ValidationError as error:
-        # pydantic's own text would print the refused value, which may be the token
         for problem in error.errors():
             print(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}", file=sys.stderr)
         return 2
@@ -50,7 +49,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m service",
-        description="Serve translations over HTTP. Settings are environment variables:\n\n" + describe(),
+        description="Serves translations over HTTP. The settings are environment variables:\n\n" + describe(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command")

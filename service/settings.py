@@ -1,6 +1,7 @@
-"""Settings of the service, read from the environment once at start. `python -m service --help` prints this list."""
+"""Settings of the service, read from the environment once at start. `python -m service --help` prints them."""
 
 import re
+import textwrap
 from pathlib import Path
 
 from pydantic import AliasChoices, Field, PrivateAttr, SecretStr, field_validator, model_validator
@@ -9,184 +10,207 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from service.process import usable_cores
 
 ADMIN_TOKEN_CHARACTERS = 16
+_INDENT = " " * 6  # in the text of --help
 
 
 class Settings(BaseSettings):
-    """One documented field a setting; the environment variable is SUB3_ and the field's name in capitals."""
+    """One documented field for each setting; its environment variable is SUB3_ and the field's name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="SUB3_", populate_by_name=True, protected_namespaces=())
+    model_config = SettingsConfigDict(
+        env_prefix="SUB3_", populate_by_name=True, protected_namespaces=(), hide_input_in_errors=True
+    )
     _admin_names: dict[str, SecretStr] = PrivateAttr(default_factory=dict)
     _redis_password: str | None = PrivateAttr(default=None)
 
     models_directory: Path = Field(
         default=Path("models/store"),
-        description="Folder of model directories, in the format of docs/design.md; a model has its directory's name.",
+        description="Folder of model directories, in the format of docs/design.md. A model is named after its "
+        "directory.",
     )
     served_models: str = Field(
         default="",
-        description="Names of models in SUB3_MODELS_DIRECTORY to serve at start, with commas between; all if empty.",
+        description="Comma-separated names of the models in SUB3_MODELS_DIRECTORY to serve at start; all if empty.",
     )
     model_directory: Path | None = Field(
-        default=None, description="The one model directory to serve, instead of those in SUB3_MODELS_DIRECTORY."
+        default=None, description="A single model directory to serve, instead of those in SUB3_MODELS_DIRECTORY."
     )
     configuration: str | None = Field(
         default=None,
-        description="Configuration to serve at start, of the models that have it; else, and if it is unset, the "
-        "directory's default_configuration.",
+        description="Configuration to serve at start. If it is unset, and for models that lack it, the directory's "
+        "default_configuration.",
     )
     max_pivots: int = Field(
         default=1,
         ge=0,
         le=4,
-        description="Most languages that a translation goes through where no model translates the pair itself; 0 turns "
-        "that off.",
+        description="Maximum number of intermediate languages where no model translates a pair directly; 0 turns "
+        "pivoting off.",
     )
     host: str = Field(
         default="127.0.0.1",
-        description="Address to listen on. HOST is read too.",
+        description="Address to listen on; HOST is an alias.",
         validation_alias=AliasChoices("SUB3_HOST", "HOST"),
     )
     port: int = Field(
         default=8080,
         ge=0,
         le=65535,
-        description="TCP port to listen on; 0 takes a free one. PORT is read too.",
+        description="TCP port to listen on; 0 chooses a free one. PORT is an alias.",
         validation_alias=AliasChoices("SUB3_PORT", "PORT"),
     )
     threads: int = Field(
         default_factory=usable_cores,
         ge=1,
         le=256,
-        description="Threads that translate; by default as many as there are cores, or whole ones in the container's "
-        "quota. A sentence that is alone is computed by up to four of them.",
+        description="Engine threads. The default is the number of cores, or of whole cores in the container's CPU "
+        "quota. Up to four threads share the work of a sentence that runs alone.",
     )
     max_batch_rows: int = Field(
         default=16,
         ge=1,
-        description="Hypotheses decoded together in a thread; more make each step longer. A request that runs "
-        "something already gets half of them, the other half is kept for those that come.",
+        description="Hypotheses decoded together in a thread; more rows make each step longer. A request that already "
+        "has rows running may use half of them; the rest is reserved for new requests.",
     )
     max_batch_tokens: int = Field(
         default=4096,
         ge=1,
-        description="Source tokens times beam size decoded together in a thread; bounds the key/value cache. "
-        "Half of it is kept as above.",
+        description="Source tokens times beam size decoded together in a thread; bounds the KV cache. Half of them is "
+        "reserved for new requests, as with SUB3_MAX_BATCH_ROWS.",
     )
     max_encode_tokens: int = Field(
         default=64,
         ge=1,
-        description="Source tokens encoded between two decoder steps; bounds what a long arrival costs the others.",
+        description="Source tokens encoded between two decoder steps; bounds the delay that a long new text causes.",
     )
     max_queue_tokens: int = Field(
         default=65_536,
         ge=1,
-        description="Source tokens times beam size that may wait; more is answered 429 with Retry-After. An empty "
-        "queue takes a request of any size.",
+        description="Source tokens times beam size that may wait; a request beyond that gets 429 with Retry-After. An "
+        "empty queue accepts a request of any size.",
     )
     request_timeout_ms: int = Field(
         default=30_000,
         ge=1,
-        description="Milliseconds that a request may take, then 504; a request's X-Request-Timeout-Ms says otherwise.",
+        description="Default timeout of a request in milliseconds, then 504; the header X-Request-Timeout-Ms sets "
+        "another.",
     )
     max_request_timeout_ms: int = Field(
-        default=120_000, ge=1, description="Longest time that a request gets by X-Request-Timeout-Ms, in milliseconds."
+        default=120_000, ge=1, description="Longest timeout that X-Request-Timeout-Ms may set, in milliseconds."
     )
     max_text_characters: int = Field(
-        default=10_000, ge=1, description="Longest text in Unicode characters; longer is 422."
+        default=10_000, ge=1, description="Maximum length of a text in Unicode characters; a longer one gets 422."
     )
-    max_texts: int = Field(default=128, ge=1, description="Most texts in one request; more is 422.")
-    max_body_bytes: int = Field(default=1 << 20, ge=1, description="Largest request body in bytes; larger is 413.")
-    max_file_bytes: int = Field(default=10 << 20, ge=1, description="Largest file in bytes; larger is 413.")
+    max_texts: int = Field(default=128, ge=1, description="Maximum number of texts in a request; more get 422.")
+    max_body_bytes: int = Field(
+        default=1 << 20, ge=1, description="Maximum size of a request body in bytes; a larger one gets 413."
+    )
+    max_file_bytes: int = Field(
+        default=10 << 20, ge=1, description="Maximum size of a file in bytes; a larger one gets 413."
+    )
     max_unpacked_bytes: int = Field(
-        default=64 << 20, ge=1, description="Most bytes that a file may unpack to (docx, odt, epub); more is refused."
+        default=64 << 20,
+        ge=1,
+        description="Maximum unpacked size of a file (docx, odt, epub) in bytes; a larger one is refused.",
     )
     max_files: int = Field(
-        default=16, ge=1, description="Most files that are kept at a time, translated or not; more is 429."
+        default=16, ge=1, description="Maximum number of files stored at a time, translated or not; one more gets 429."
     )
     file_minutes: float = Field(
-        default=60, gt=0, description="Time that a translated file is kept for its client, in minutes."
+        default=60, gt=0, description="Minutes for which a translated file is stored for its client."
     )
-    max_alternatives: int = Field(default=4, ge=0, description="Most alternatives to a translation; more is 422.")
-    max_beam_size: int = Field(default=8, ge=1, description="Widest beam; wider is 422.")
+    max_alternatives: int = Field(
+        default=4, ge=0, description="Maximum number of alternatives to a translation; more get 422."
+    )
+    max_beam_size: int = Field(default=8, ge=1, description="Maximum beam size; a larger one gets 422.")
     header_seconds: float = Field(
-        default=10, gt=0, description="Time a client has to send a request's headers, in seconds; slower is 408."
+        default=10,
+        gt=0,
+        description="Seconds within which a client must send the headers of a request; a slower one gets 408.",
     )
     body_seconds: float = Field(
-        default=30, gt=0, description="Time a client has to send a request's body, in seconds; slower is 408."
+        default=30,
+        gt=0,
+        description="Seconds within which a client must send the body of a request; a slower one gets 408.",
     )
     max_header_bytes: int = Field(
-        default=16 << 10, ge=1024, description="Largest request line and headers in bytes; larger is 431."
+        default=16 << 10,
+        ge=1024,
+        description="Maximum size of the request line and headers in bytes; larger ones get 431.",
     )
     max_connections: int = Field(
-        default=512, ge=1, description="Most connections at the same time; one more is answered 503 and closed."
+        default=512, ge=1, description="Maximum number of open connections; one more gets 503 and is closed."
     )
     drain_seconds: float = Field(
         default=5,
         ge=0,
-        description="Time to serve on after SIGTERM with /health/ready at 503, in seconds: balancers turn away.",
+        description="Seconds to keep serving after SIGTERM while /health/ready returns 503, so that load balancers "
+        "stop routing here.",
     )
     log_json: bool = Field(default=False, description="Write each log line as a JSON object instead of plain text.")
     shutdown_seconds: int = Field(
-        default=30, ge=1, description="Time that requests in flight have to finish after the drain, in seconds."
+        default=30, ge=1, description="Seconds that requests in flight have to finish after the drain."
     )
     admin_token: SecretStr | None = Field(
         default=None,
-        description="Bearer token of /admin, at least 16 characters; unset or empty turns /admin off (404).",
+        description="Bearer token of /admin, at least 16 characters. Unset or empty turns /admin off (404).",
     )
 
     api_keys: bool = Field(
         default=False,
-        description="Ask for an API key with every translation; `python -m service keys add NAME` makes one.",
+        description="Require an API key for every translation; `python -m service keys add NAME` creates one.",
     )
     keys_file: Path = Field(
         default=Path("keys.sqlite3"),
-        description="SQLite file of the API keys, unless SUB3_REDIS_URL is set; made when it is first needed.",
+        description="SQLite file of the API keys, unless SUB3_REDIS_URL is set; created when it is first needed.",
     )
     glossaries_file: Path = Field(
         default=Path("glossaries.sqlite3"),
-        description="SQLite file of the stored glossaries, unless SUB3_REDIS_URL is set; made when it is first needed.",
+        description="SQLite file of the stored glossaries, unless SUB3_REDIS_URL is set; created when it is first "
+        "needed.",
     )
     max_glossaries: int = Field(
-        default=100, ge=0, description="Most stored glossaries of an API key, or of all without keys; more is 422."
+        default=100,
+        ge=0,
+        description="Maximum number of stored glossaries of an API key (of the server, without keys); more get 422.",
     )
     redis_url: SecretStr | None = Field(
         default=None,
-        description="Redis of several replicas, redis://HOST; keeps API keys, glossaries and what is live. REDIS_URL "
-        "is read too.",
+        description="Redis that replicas share, redis://HOST: it stores API keys, glossaries and the desired state of "
+        "the models. REDIS_URL is an alias.",
         validation_alias=AliasChoices("SUB3_REDIS_URL", "REDIS_URL"),
     )
     redis_password_file: Path | None = Field(
-        default=None, description="File that holds the password of SUB3_REDIS_URL, such as a Docker secret."
+        default=None, description="File with the password of SUB3_REDIS_URL, such as a Docker secret."
     )
 
     admin_token_file: Path | None = Field(
-        default=None, description="File that holds the token of SUB3_ADMIN_TOKEN, such as a Docker secret."
+        default=None, description="File with the token of SUB3_ADMIN_TOKEN, such as a Docker secret."
     )
     admin_tokens: SecretStr | None = Field(
         default=None,
-        description="More tokens of /admin as name:token,name:token; the history of swaps shows the names. "
-        "That of SUB3_ADMIN_TOKEN is admin.",
+        description="More tokens of /admin, as name:token,name:token; the history of swaps shows the names. The name "
+        "of SUB3_ADMIN_TOKEN is admin.",
     )
     admin_tokens_file: Path | None = Field(
-        default=None, description="File that holds what SUB3_ADMIN_TOKENS would; commas or line ends between them."
+        default=None, description="File with tokens as in SUB3_ADMIN_TOKENS, separated by commas or line ends."
     )
     swap_wait_seconds: float = Field(
         default=10.0,
         gt=0,
         le=300,
-        description="Longest time that requests wait for a swap with the policy resource, and that it waits for "
-        "requests in flight; then 503 with Retry-After.",
+        description="Maximum seconds that requests wait for a swap with the policy resource, and that such a swap "
+        "waits for requests in flight; then 503 with Retry-After.",
     )
     memory_limit_bytes: int | None = Field(
         default=None,
         ge=1,
-        description="Resident bytes that a swap may bring the process to; more is 507. The control group's limit "
-        "holds as well.",
+        description="Maximum resident bytes of the process after a swap; a swap that needs more gets 507. The memory "
+        "limit of the container applies as well.",
     )
     state_file: Path | None = Field(
         default=Path("desired.json"),
-        description="File that keeps what administrators made live over a restart; it wins over SUB3_CONFIGURATION. "
-        "Empty keeps nothing; with SUB3_REDIS_URL that keeps it.",
+        description="File that stores the swaps of administrators over a restart; it overrides SUB3_CONFIGURATION. "
+        "Empty stores nothing. Redis is used instead if SUB3_REDIS_URL is set.",
     )
 
     @property
@@ -196,7 +220,7 @@ class Settings(BaseSettings):
 
     @property
     def redis_password(self) -> str | None:
-        """What redis_password_file holds; None leaves what the address says."""
+        """The content of redis_password_file; None leaves the password in the address."""
         return self._redis_password
 
     @property
@@ -253,7 +277,7 @@ class Settings(BaseSettings):
     @classmethod
     def _long_enough(cls, token: SecretStr | None) -> SecretStr | None:
         if token is None or token.get_secret_value() == "":
-            return None  # compose files pass an unset variable on as an empty one
+            return None  # Compose files pass an unset variable on as an empty one
         if len(token.get_secret_value()) < ADMIN_TOKEN_CHARACTERS:
             raise ValueError(f"SUB3_ADMIN_TOKEN needs at least {ADMIN_TOKEN_CHARACTERS} characters; it was refused.")
         return token
@@ -267,9 +291,11 @@ def _read(path: Path) -> str:
 
 
 def describe() -> str:
-    """The settings as a text: variable, default and meaning, one paragraph each."""
+    """List the settings for --help: variable, default and description, a paragraph each."""
     lines = []
     for name, field in Settings.model_fields.items():
-        default = "unset" if field.default is None else field.default
-        lines.append(f"  SUB3_{name.upper()} (default {default})\n      {field.description}")
+        default = field.get_default(call_default_factory=True)
+        shown = "unset" if default is None else "empty" if default == "" else default
+        lines.append(f"  SUB3_{name.upper()} (default {shown})")
+        lines += textwrap.wrap(field.description or "", 100, initial_indent=_INDENT, subsequent_indent=_INDENT)
     return "\n".join(lines)

@@ -1,6 +1,6 @@
-"""`python -m service.cli.health`: whether the server of this machine's settings is ready, as an exit status.
+"""`python -m service.cli.health`: ask the server of this machine whether it is ready; for containers.
 
-For a container's health check, which runs it every few seconds: it imports the standard library only.
+A health check runs it every few seconds, so it imports the standard library only.
 """
 
 import os
@@ -11,7 +11,7 @@ TIMEOUT_S = 5.0
 
 
 def main() -> int:
-    """0 if /health/ready says 200, else 1 with a sentence on stderr."""
+    """Return 0 if /health/ready replies 200, else 1 with a sentence on stderr."""
     port = int(os.environ.get("SUB3_PORT") or os.environ.get("PORT") or 8080)
     connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
     try:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from service.accounts.keys import NameTaken, Record, new_key
 from service.accounts.unavailable import StoreUnavailable
+from service.cli.arguments import positive
 from service.settings import Settings
 from service.stores.opening import open_keys
 
@@ -15,9 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True)
     add = verbs.add_parser("add", help="create a key and print it; it is not shown again")
     add.add_argument("name", help="shown in replies, logs and this list; up to 64 letters, digits, - and _")
-    add.add_argument("--requests-per-minute", type=_positive, metavar="N", help="rate limit; unlimited by default")
+    add.add_argument("--requests-per-minute", type=positive, metavar="N", help="rate limit; unlimited by default")
     add.add_argument(
-        "--characters", type=_positive, metavar="N", help="quota a calendar month (UTC); unlimited by default"
+        "--characters", type=positive, metavar="N", help="quota a calendar month (UTC); unlimited by default"
     )
     verbs.add_parser("list", help="list every key with its limits and its usage of this month")
     revoke = verbs.add_parser("revoke", help="refuse a key from now on; this can't be undone")
@@ -50,10 +51,3 @@ def _line(record: Record) -> str:
     quota = "no limit" if record.characters_per_month is None else f"of {record.characters_per_month}"
     used = f"{record.month or 'unused'}: {record.requests} requests, {record.characters} characters ({quota})"
     return "\t".join([record.name, "revoked" if record.revoked else "valid", pace, used])
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("give a whole number of at least 1")
-    return number

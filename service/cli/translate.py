@@ -1,7 +1,4 @@
-"""`sub3`: translate files or standard input by the engine itself, without a server.
-
-It starts in half a second: neither the web framework nor its settings are loaded.
-"""
+"""`sub3 translate`: translate files or standard input by the engine itself, without a server."""
 
 import argparse
 import contextlib
@@ -9,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,7 +17,7 @@ from models.format.directory import ModelDirectory, ModelError, UnavailableConfi
 from service.files import FileRefused, Limits, OpenFile, UnknownFormat, ending_of, open_file, translated_name
 from service.files.chunks import Collected, parts, sample
 from service.live.configurations import by_name
-from service.process import usable_cores
+from service.process import process_peak_rss_bytes, process_rss_bytes, usable_cores
 from service.text.detection import detect
 from service.text.glossary import Glossary
 from service.text.glossary_files import read_entries
@@ -32,10 +29,15 @@ _LIMITS = Limits(1 << 30)  # one's own files
 _BATCH_TOKENS = 4096
 _DEFAULT = Path(os.environ.get("SUB3_MODEL_DIRECTORY") or Path(__file__).parents[2] / "models" / "store" / "en-de")
 _BAR = 30  # characters
+HELP = "translate files, or standard input to standard output"
+DESCRIPTION = (
+    "Translates files; notes.txt becomes notes.de.txt beside it. Without files, or for the file -, standard input goes "
+    "to standard output as plain text."
+)
 
 
 class _Input(NamedTuple):
-    """What is translated, and where to; None is standard input or output."""
+    """An input and its output; None is standard input or output."""
 
     path: Path | None
     output: Path | None
@@ -55,9 +57,41 @@ class _Input(NamedTuple):
             sys.stdout.buffer.flush()
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run; 1 if a file was refused, 2 if nothing could begin."""
-    given = _parser().parse_args(arguments)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("files", nargs="*", type=_file, metavar="FILE", help="txt, html, md, po, xliff, docx, odt, ...")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        help=f"model directory (default: {_DEFAULT}, or the first beside it that has the languages)",
+    )
+    parser.add_argument("--config", help="configuration, such as flat-4 (default: the model's default)")
+    parser.add_argument("--source", help="language, or auto to detect it (default: the model's first)")
+    parser.add_argument("--target", help="language (default: the model's first)")
+    parser.add_argument("--beam-size", type=int, choices=range(1, 9), default=1, help="hypotheses kept (default: 1)")
+    ways = [way for way in get_args(SplitSentences) if way != "lines"]
+    parser.add_argument(
+        "--split-sentences",
+        choices=ways,
+        default="1",
+        help="nonewlines: a line break does not end a sentence (default: 1)",
+    )
+    parser.add_argument(
+        "--glossary", type=Path, metavar="FILE", help="terms and their translations, in .csv, else separated by tabs"
+    )
+    parser.add_argument(
+        "--output", "-o", type=Path, metavar="DIR", help="directory of the translated files; - is standard output"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print a line of JSON for each input: model, milliseconds, bytes"
+    )
+    parser.add_argument(
+        "--threads", type=int, choices=range(1, 257), default=usable_cores(), metavar="N", help="(default: every core)"
+    )
+
+
+def run(given: argparse.Namespace) -> int:
+    """Translate the files; return 1 if one was refused, 2 if the model or an option was."""
     started = time.perf_counter()
     try:
         directory = _directory(given)
@@ -94,7 +128,7 @@ def _translate(
     directory: ModelDirectory,
     as_json: bool,
 ) -> dict[str, Any]:
-    """Translate one file; what it took."""
+    """Translate one file, and report what it took."""
     started = time.perf_counter()
     opened = open_file(wanted.name, wanted.read(), _LIMITS)
     if options.source == "auto":
@@ -103,9 +137,9 @@ def _translate(
     options = replace(options, alignment=True)
     work: list[Translated] = []
     cut, done, total = 0, 0, sum(map(len, opened.texts))
-    wishes = list(parts(opened.texts))
-    results = pool.map(lambda part: translator.translate([text for _, text in part], options), wishes)
-    for part, result in zip(wishes, results, strict=True):
+    pieces = list(parts(opened.texts))
+    results = pool.map(lambda part: translator.translate([text for _, text in part], options), pieces)
+    for part, result in zip(pieces, results, strict=True):
         work.append(result)
         for (index, text), translation in zip(part, result.translations, strict=True):
             translations.add(index, text, translation.best.text, translation.best.alignment)
@@ -134,13 +168,14 @@ def _translate(
             "model_bytes": translator.model_bytes,
             "workspace_peak_bytes": max((result.workspace_peak_bytes for result in work), default=0),
             "kv_cache_peak_bytes": max((result.kv_cache_peak_bytes for result in work), default=0),
-            **_resident_bytes(),
+            "process_rss_bytes": process_rss_bytes(),
+            "process_peak_rss_bytes": process_peak_rss_bytes(),
         },
     }
 
 
 def _show(name: str, part: float) -> None:
-    """A progress bar, where somebody looks at it."""
+    """Draw a progress bar, if stderr is a terminal."""
     if sys.stderr.isatty():
         filled = round(_BAR * part)
         end = "\n" if part >= 1 else ""
@@ -148,14 +183,14 @@ def _show(name: str, part: float) -> None:
 
 
 def _detected(opened: OpenFile, options: Options, directory: ModelDirectory) -> Options:
-    """The options with the language of the texts, or the model's where it is none of them."""
+    """Set the detected source language, or the model's first one where it does not translate that."""
     known = directory.config.source_languages
     language = detect(sample(opened.texts), known)[0].language
     return replace(options, source=language if language in known else known[0])
 
 
 def _directory(given: argparse.Namespace) -> ModelDirectory:
-    """The model that is asked for, or the default one; if that hasn't the languages, the first beside it that has."""
+    """Open the given model, or the default one; if that lacks the languages, the first beside it that has them."""
     directory = open_model(given.model or _DEFAULT)
     if given.model is None and not _translates(directory, given):
         for path in sorted(directory.path.parent.iterdir()):
@@ -198,44 +233,6 @@ def _inputs(given: argparse.Namespace, target: str) -> Iterator[_Input]:
             yield _Input(path, (given.output or path.parent) / translated_name(path.name, target))
 
 
-def _resident_bytes() -> dict[str, int]:
-    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines())
-    return {
-        "process_rss_bytes": 1024 * int(fields["VmRSS"].split()[0]),
-        "process_peak_rss_bytes": 1024 * int(fields["VmHWM"].split()[0]),
-    }
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="sub3", description="Translation with weights of one to eight binary planes.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    verb = commands.add_parser(
-        "translate",
-        help="translate files, or standard input to standard output",
-        description="Translates files; notes.txt becomes notes.de.txt beside it. Without files, or for the file -, "
-        "standard input goes to standard output as plain text.",
-    )
-    verb.add_argument("files", nargs="*", type=_file, metavar="FILE", help="txt, html, md, po, xliff, docx, odt, ...")
-    verb.add_argument(
-        "--model",
-        type=Path,
-        help=f"model directory (default {_DEFAULT}, or the first beside it that has the languages)",
-    )
-    verb.add_argument("--config", help="configuration, such as flat-4; the model's default one if it is not given")
-    verb.add_argument("--source", help="language, or auto to detect it; the model's first one if it is not given")
-    verb.add_argument("--target", help="language; the model's first one if it is not given")
-    verb.add_argument("--beam-size", type=int, choices=range(1, 9), default=1, help="hypotheses kept (default 1)")
-    ways = [way for way in get_args(SplitSentences) if way != "lines"]
-    verb.add_argument("--split-sentences", choices=ways, default="1", help="nonewlines: line breaks end no sentence")
-    verb.add_argument(
-        "--glossary", type=Path, metavar="FILE", help="terms and their translations: .csv, else a tab between the two"
-    )
-    verb.add_argument("--output", "-o", type=Path, metavar="DIR", help="where files go; - is standard output")
-    verb.add_argument("--json", action="store_true", help="a line of JSON for each input: model, milliseconds, bytes")
-    verb.add_argument("--threads", type=int, choices=range(1, 257), default=usable_cores(), metavar="N")
-    return parser
-
-
 def _file(name: str) -> Path:
     if name != "-":
         try:
@@ -243,7 +240,3 @@ def _file(name: str) -> Path:
         except UnknownFormat as error:
             raise argparse.ArgumentTypeError(str(error)) from None
     return Path(name)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,68 +1,20 @@
-"""Translates corpora of any size: shards of JSON lines in, shards of JSON lines out, each exactly once.
+"""Translation of corpora of any size: shards of JSON lines in, shards of JSON lines out, each exactly once.
 
-It is the service's own way from text to text, so a corpus gets what a request would get. A run that was killed goes on
-with the shards that have no receipt; nothing of a half-written one is ever seen under its name.
+A run that was killed resumes with the shards that have no receipt. A half-written shard never has its final name.
 """
 
-import asyncio
-import hashlib
 import os
 import sys
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any
 
-import orjson
+from models.format.directory import open_model
+from service.corpora.shard_translator import SCORE, TRANSLATION, ShardTranslator
+from service.corpora.shards import Advance, CorpusError, Job, Shard, Work, find_shards, sole_writer, state
 
-from kernels.engine import EngineError
-from models.format.directory import ModelDirectory, open_model
-from service.corpora.shards import (
-    CorpusError,
-    Receipt,
-    Shard,
-    Work,
-    find_shards,
-    replacing,
-    sole_writer,
-    state,
-    write_receipt,
-)
-from service.translation.scheduler import Limits, Scheduler
-from service.translation.tokenizer import Tokenizer
-from service.translation.translator import Options, Translation, Translator
-
-TEXT, TRANSLATION, SCORE = "text", "translation", "score"
-# Half of a thread's rows are kept for requests that run nothing, which here are the first sentences of blocks.
-_ROWS = 32
-_TOKENS = 8192
-_UNBOUNDED = 1 << 60
-_BLOCK_LINES = 64
-_BLOCKS_A_THREAD = 4
-
-Advance = Callable[[int], object]  # gets bytes of input that are done
-
-
-@dataclass(frozen=True)
-class Job:
-    """A corpus to translate; it goes to other processes and machines, which see the same files."""
-
-    shards: tuple[Shard, ...]
-    model: Path
-    work: Work
-
-
-# Of each shard, as it ends, the reason why it was refused, or None.
-Results = Callable[[Job, Sequence[Shard], int | None, Advance], Iterator[tuple[Shard, str | None]]]
-
-
-class Block(NamedTuple):
-    """Lines as they are in the file, and their texts."""
-
-    lines: list[bytes]
-    texts: list[str]
+# Translates shards with so many workers; yields each as it ends, with the reason if it was refused.
+Run = Callable[[Job, Sequence[Shard], int | None, Advance], Iterator[tuple[Shard, str | None]]]
 
 
 def plan(
@@ -74,13 +26,24 @@ def plan(
     source: str | None = None,
     target: str | None = None,
     beam_size: int = 1,
-    field: str = TEXT,
+    field: str = "text",
 ) -> Job:
-    """What is to be done; without configuration or languages the model's default ones.
+    """Find the shards, and check that the model can translate them.
+
+    Args:
+        patterns: globs of input files.
+        output: the directory of the outputs.
+        model: a model directory.
+        config: a configuration; the model's default one if None.
+        source: language of the texts; the model's first one if None.
+        target: language of the translations; the model's first one if None.
+        beam_size: at least 1.
+        field: the field of a line that holds the text.
 
     Raises:
-        CorpusError: no such input, or a pair that the model does not translate.
-        ModelError, UnavailableConfiguration: as the directory says.
+        CorpusError: there is no such input, or the model does not translate the pair.
+        ModelError: the directory is bad.
+        UnavailableConfiguration: it has no such configuration.
     """
     directory = open_model(model)
     facts = directory.config
@@ -108,17 +71,19 @@ def plan(
 def translate(
     job: Job, output: Path, *, engine: str = "process", workers: int | None = None, overwrite: bool = False
 ) -> None:
-    """Translate what is not done yet, with a progress bar.
+    """Translate the shards that are not done, with a progress bar.
 
     Args:
-        engine: `process` is this one with `workers` threads; `ray` is Ray Data with as many workers of one thread.
-        workers: all processors if None.
-        overwrite: do everything again.
+        job: what `plan` has found.
+        output: the directory of the outputs.
+        engine: `process` translates on `workers` threads of this process, `ray` on as many workers of Ray Data.
+        workers: at least 1; every core if None.
+        overwrite: translate finished shards again, too.
 
     Raises:
-        CorpusError: some shards were refused; their reasons have been printed and the others are done.
+        CorpusError: some shards were refused; their reasons have been printed, and the others are done.
     """
-    tqdm, results = _parts(engine)
+    tqdm, run = _extras(engine)
     with sole_writer(output):
         states = {shard: "new" if overwrite else state(shard, job.work) for shard in job.shards}
         todo = [shard for shard in job.shards if states[shard] != "done"]
@@ -129,7 +94,7 @@ def translate(
         done = total - sum(shard.source.stat().st_size for shard in todo)
         refused = 0
         with tqdm(total=total, initial=done, unit="B", unit_scale=True, desc=job.work.config) as bar:
-            for shard, fault in results(job, todo, workers, bar.update):
+            for shard, fault in run(job, todo, workers, bar.update):
                 if fault is not None:
                     refused += 1
                     bar.write(f"{shard.target.name} is refused: {fault}", file=sys.stderr)
@@ -137,8 +102,8 @@ def translate(
             raise CorpusError(f"{refused} of {len(job.shards)} shards were refused, for the reasons above.")
 
 
-def _parts(engine: str) -> tuple[Any, Results]:
-    """The progress bar and what translates; neither comes with the server."""
+def _extras(engine: str) -> tuple[Any, Run]:
+    """Import the progress bar and the engine, which are extras: a server needs neither."""
     try:
         from tqdm import tqdm
 
@@ -155,117 +120,17 @@ def _parts(engine: str) -> tuple[Any, Results]:
 def in_process(
     job: Job, shards: Sequence[Shard], workers: int | None, advance: Advance
 ) -> Iterator[tuple[Shard, str | None]]:
-    """Translate shard by shard on the threads of this process; of each the reason why it was refused, or None."""
-    with Shards(job, workers or os.cpu_count() or 1) as translator:
+    """Translate shard by shard on the threads of this process.
+
+    Args:
+        job: has the model.
+        shards: of the job.
+        workers: threads; every core if None.
+        advance: gets the bytes of input that are done.
+
+    Yields:
+        Each shard as it ends, with the reason if it was refused, else None.
+    """
+    with ShardTranslator(job, workers or os.cpu_count() or 1) as translator:
         for shard in shards:
             yield shard, translator.translate(shard, advance)
-
-
-class Shards:
-    """A loaded model that translates one shard after the other."""
-
-    def __init__(self, job: Job, threads: int) -> None:
-        """Load the model; `threads` of it translate."""
-        self._work, self._threads = job.work, threads
-        directory: ModelDirectory = open_model(job.model)
-        allocation = directory.allocation(job.work.config)
-        self._translator = Translator(directory, Tokenizer(directory), job.work.config, allocation, _TOKENS)
-        self._options = Options(job.work.source, job.work.target, job.work.beam_size)
-
-    def __enter__(self) -> "Shards":
-        """Itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Free the engine."""
-        self._translator.close()
-
-    def translate(self, shard: Shard, advance: Advance) -> str | None:
-        """Write a shard's output, then its receipt; the sentence why not where the input is at fault."""
-        try:
-            write_receipt(shard, asyncio.run(self._translate(shard, advance)))
-        except (CorpusError, EngineError, OSError) as error:
-            return str(error)
-        return None
-
-    async def _translate(self, shard: Shard, advance: Advance) -> Receipt:
-        before = shard.source.stat()
-        digest, lines, characters = hashlib.sha256(), 0, 0
-        with self._scheduler() as scheduler, shard.source.open("rb") as file, replacing(shard.target) as out:
-            blocks = read_blocks(file, shard.source, self._work.field)
-            async with aclosing(self._in_order(blocks, scheduler)) as translated:
-                async for block, translations in translated:
-                    for line, translation in zip(block.lines, translations, strict=True):
-                        digest.update(line)
-                        out.write(with_translation(line, translation))
-                    lines += len(block.lines)
-                    characters += sum(map(len, block.texts))
-                    advance(sum(map(len, block.lines)))
-            size = out.tell()
-            after = shard.source.stat()
-            if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-                raise CorpusError(f"{shard.source} changed while it was read; run this again.")
-        return Receipt(self._work, before.st_size, before.st_mtime_ns, digest.hexdigest(), lines, characters, size)
-
-    async def _in_order(
-        self, blocks: Iterator[Block], scheduler: Scheduler
-    ) -> AsyncGenerator[tuple[Block, list[Translation]], None]:
-        """Blocks with their translations, in order, while the next ones are being translated."""
-        running: deque[tuple[Block, asyncio.Task[list[Translation]]]] = deque()
-
-        async def one(block: Block) -> list[Translation]:
-            return (await self._translator.serve(block.texts, self._options, scheduler)).translations
-
-        try:
-            for block in blocks:
-                running.append((block, asyncio.create_task(one(block))))
-                if len(running) > _BLOCKS_A_THREAD * self._threads:
-                    first, task = running.popleft()
-                    yield first, await task
-            while running:
-                first, task = running.popleft()
-                yield first, await task
-        finally:
-            for _, task in running:
-                task.cancel()
-            await asyncio.gather(*(task for _, task in running), return_exceptions=True)
-
-    @contextmanager
-    def _scheduler(self) -> Iterator[Scheduler]:
-        scheduler = Scheduler(Limits(self._threads, _ROWS, _TOKENS, queue_tokens=_UNBOUNDED))
-        scheduler.start()
-        try:
-            yield scheduler
-        finally:
-            scheduler.close()
-
-
-def read_blocks(file: BinaryIO, path: Path, field: str) -> Iterator[Block]:
-    """The lines of a shard in blocks.
-
-    Raises:
-        CorpusError: a line is no JSON object with a text, or has what the output would add.
-    """
-    block = Block([], [])
-    for number, line in enumerate(file, start=1):
-        try:
-            entry = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            raise CorpusError(f"{path}: line {number} is not JSON ({error}).") from None
-        if not isinstance(entry, dict) or not isinstance(entry.get(field), str):
-            raise CorpusError(f"{path}: line {number} is no object with a string {field!r}.")
-        if TRANSLATION in entry or SCORE in entry:
-            raise CorpusError(f"{path}: line {number} has a {TRANSLATION!r} or a {SCORE!r} already.")
-        block.lines.append(line)
-        block.texts.append(entry[field])
-        if len(block.lines) == _BLOCK_LINES:
-            yield block
-            block = Block([], [])
-    if block.lines:
-        yield block
-
-
-def with_translation(line: bytes, translation: Translation) -> bytes:
-    """The line to the letter, with two fields more before its closing brace."""
-    added = orjson.dumps({TRANSLATION: translation.best.text, SCORE: translation.best.score})
-    return line.rstrip()[:-1].rstrip() + b"," + added[1:] + b"\n"

@@ -1,7 +1,7 @@
 """A corpus on a Ray cluster: Ray Data hands each shard to a worker, which translates it as one process would.
 
-Workers and driver see the same files at the same paths, which on several machines is a shared file system. A worker
-that dies has given nothing its final name, so Ray may start its shard again elsewhere.
+Workers and driver see the same files at the same paths; several machines need a shared file system. A worker that dies
+has given nothing its final name, so Ray may start its shard again elsewhere.
 """
 
 import logging
@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-# Ray reads these as it is imported. It would report its use to its makers, and its ports are open to the network: one
+# Ray reads these as it is imported. By default it sends usage statistics, and its ports are open to the network: one
 # that is started here asks for a token.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 LOCAL = not os.environ.get("RAY_ADDRESS")
@@ -20,19 +20,19 @@ if LOCAL:
 import ray
 import ray.data
 
-from service.corpora.corpus import Advance, Job, Shards
-from service.corpora.shards import Shard
+from service.corpora.shard_translator import ShardTranslator
+from service.corpora.shards import Advance, Job, Shard
 
 
 class _Worker:
-    """One process of the cluster with one engine thread."""
+    """A process of the cluster with one engine thread."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._shards = Shards(job, threads=1)
+        self._shards = ShardTranslator(job, threads=1)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        """Of each shard's number the reason why it was refused, or an empty string."""
+        """Translate the shards of these numbers; each gets the reason why it was refused, or an empty string."""
         numbers = [int(number) for number in batch["number"]]
         faults = [self._shards.translate(self._job.shards[number], lambda _: None) or "" for number in numbers]
         return {"number": numbers, "fault": faults}
@@ -43,13 +43,20 @@ def on_ray(
 ) -> Iterator[tuple[Shard, str | None]]:
     """Translate shards on the cluster of RAY_ADDRESS, or on a local one that ends with this process.
 
-    Of each, in the order in which they end, the reason why it was refused, or None.
+    Args:
+        job: has the model and all shards.
+        shards: those to translate.
+        workers: processes of one thread; every core of the cluster if None.
+        advance: gets the bytes of input that are done.
+
+    Yields:
+        Each shard as it ends, with the reason if it was refused, else None.
     """
     if not shards:
         return
     _connect(workers)
     context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False  # ours counts what is done, over all runs
+    context.enable_progress_bars = False  # ours counts what is done in all runs
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:

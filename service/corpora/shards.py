@@ -1,4 +1,4 @@
-"""The shards of a corpus: which are done already, and how a new one gets its name only once it is whole."""
+"""The shards of a corpus: which are done, and how an output gets its name only once it is whole."""
 
 import contextlib
 import fcntl
@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,17 +18,19 @@ _RECEIPTS = ".receipts"
 _PARTIAL = ".partial"
 _READ_BYTES = 1 << 20
 
+Advance = Callable[[int], object]  # gets the bytes of input that are done
+
 
 class CorpusError(ValueError):
-    """A corpus that can't be translated. One sentence."""
+    """The corpus can't be translated; the sentence says why."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is done to every shard. One output directory holds the results of one work."""
+    """What is done to every shard. An output directory holds the results of one work."""
 
     model: str
-    version: str  # 12 hex digits of the weights' checksum, as replies of the service have it
+    version: str  # 12 hex digits of the weights' checksum, as in the replies of the service
     config: str
     bits_per_weight: float
     source: str
@@ -39,7 +41,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a finished shard was made of, and by which work; kept beside the shards as JSON."""
+    """The input and the work of a finished shard; a JSON file beside the outputs."""
 
     work: Work
     source_bytes: int
@@ -58,8 +60,17 @@ class Shard(NamedTuple):
     receipt: Path
 
 
+@dataclass(frozen=True)
+class Job:
+    """A corpus to translate; it goes to other processes and machines, which see the same files."""
+
+    shards: tuple[Shard, ...]
+    model: Path
+    work: Work
+
+
 def find_shards(patterns: Sequence[str], output: Path) -> list[Shard]:
-    """The files that the patterns match, sorted by name.
+    """Find the files that the patterns match, sorted by name.
 
     Raises:
         CorpusError: a pattern matches nothing, two files have one name, or an output would replace an input.
@@ -82,10 +93,10 @@ def find_shards(patterns: Sequence[str], output: Path) -> list[Shard]:
 
 
 def state(shard: Shard, work: Work) -> Literal["done", "changed", "new"]:
-    """Whether a shard is done; `changed` if it was, but its input or its output is another one now.
+    """Say whether a shard is done; `changed` if it was, but its input or its output is a different one now.
 
     Raises:
-        CorpusError: it was made by another work.
+        CorpusError: its output is of another work.
     """
     receipt = _read_receipt(shard.receipt)
     if receipt is None or not shard.target.exists():
@@ -104,14 +115,14 @@ def state(shard: Shard, work: Work) -> Literal["done", "changed", "new"]:
 
 
 def write_receipt(shard: Shard, receipt: Receipt) -> None:
-    """Say that a shard is done; its output has its name already."""
+    """Mark a shard as done; its output has its name already."""
     with replacing(shard.receipt) as file:
         file.write(json.dumps(asdict(receipt), indent=1, ensure_ascii=False).encode() + b"\n")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that gets its name, and is on the disk, once the block has ended well; without an end nobody sees it."""
+    """Open a new file that gets its name, and is on the disk, once the block has ended without an exception."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_PARTIAL, dir=path.parent)
     new = Path(name)
@@ -135,7 +146,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def sole_writer(output: Path) -> Iterator[None]:
-    """Hold the output directory against other runs, and clear it of what a killed one left half written.
+    """Lock the output directory against other runs, and remove the half-written files of a killed one.
 
     Raises:
         CorpusError: another run writes to it.
@@ -160,7 +171,7 @@ def _clear(output: Path) -> None:
 
 
 def _read_receipt(path: Path) -> Receipt | None:
-    """None if there is none, or one that can't be read: the shard is then done again."""
+    """Read a receipt; None if there is none or it is damaged: the shard is then done again."""
     try:
         receipt: Receipt = decode_json(Receipt, json.loads(path.read_bytes()), "the receipt")
     except (FileNotFoundError, ValueError):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from models.__main__ import main
+from service.cli.__main__ import main
 from tests.conftest import ROOT
 from tests.load.sentences import OURS
 
@@ -23,12 +23,12 @@ def folder(tmp_path):
     for number in range(SHARDS):
         entries = [{"n": n, "text": OURS[(n + number) % len(OURS)]} for n in range(300)]
         (tmp_path / f"part-{number}.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-    assert main(["translate", "--input", f"{tmp_path}/part-*.jsonl", "--output", str(tmp_path / "single")]) == 0
+    assert main(["corpus", "--input", f"{tmp_path}/part-*.jsonl", "--output", str(tmp_path / "single")]) == 0
     return tmp_path
 
 
 def on_ray(folder):
-    command = [sys.executable, "-m", "models", "translate", "--engine", "ray", "--workers", "2"]
+    command = [sys.executable, "-m", "service.cli", "corpus", "--engine", "ray", "--workers", "2"]
     command += ["--input", f"{folder}/part-*.jsonl", "--output", str(folder / "out")]
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 import service
+from service.process import usable_cores
 from service.settings import Settings, describe
 
 ROOT = Path(service.__file__).parent.parent
@@ -32,10 +33,12 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings().port == 4321
 
 
-@pytest.mark.parametrize("token", ["short", "fifteen-letters"])
-def test_a_short_token_is_refused_without_being_shown(token: str) -> None:
-    with pytest.raises(ValidationError, match="at least 16 characters"):
-        Settings(admin_token=token)
+@pytest.mark.parametrize("token", ["tiny", "fifteen-letters"])
+@pytest.mark.parametrize("tokens", [{"admin_token": "{}"}, {"admin_tokens": "release-bot:{}"}])
+def test_a_short_token_is_refused_without_being_shown(token: str, tokens: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="at least 16 characters") as refused:
+        Settings.model_validate({name: text.format(token) for name, text in tokens.items()})
+    assert token not in str(refused.value)
 
 
 def test_an_empty_token_turns_admin_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,3 +80,4 @@ def test_help_lists_the_settings() -> None:
     )
     assert finished.returncode == 0
     assert "SUB3_MAX_QUEUE_TOKENS (default 65536)" in finished.stdout
+    assert f"SUB3_THREADS (default {usable_cores()})" in finished.stdout

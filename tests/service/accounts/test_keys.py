@@ -4,6 +4,7 @@ import dataclasses
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -289,6 +290,24 @@ def test_with_the_store_down_the_last_known_state_decides(shelf: Shelf, caplog: 
     records = {record.name: record for record in shelf.open().all()}
     assert (records["a"].requests, records["a"].characters) == (3, 70)
     assert caplog.text.count("last known state") == 1
+
+
+def test_what_was_counted_without_the_store_still_counts_when_it_fails_again(shelf: Shelf) -> None:
+    key = add(shelf, "a", quota=100)
+    keys = Keys(shelf.open(), ask_again_s=0.01)
+    keys.authorise(key, 10)
+    shelf.fail()
+    assert keys.authorise(key, 50).characters == 60
+    shelf.mend()
+    deadline = time.monotonic() + 60
+    while keys.down:  # no request comes meanwhile, so the 50 are not in the store
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    shelf.fail()
+    with pytest.raises(QuotaExceeded, match="has 40 left"):
+        keys.authorise(key, 41)
+    assert keys.authorise(key, 40).characters == 100
+    shelf.mend()
 
 
 # The server

@@ -21,7 +21,7 @@ TEXT = "The old house.\n\n  - A big tree sees the river.\n"
 
 def sub3(model: Path, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "service.cli.translate", "translate", "--model", str(model), *arguments],
+        [sys.executable, "-m", "service.cli", "translate", "--model", str(model), *arguments],
         input=given,
         capture_output=True,
         text=True,
@@ -112,8 +112,8 @@ def test_refusals(tiny_model: Path, tmp_path: Path, arguments: list[str], status
 
 def test_it_loads_no_server(tiny_model: Path) -> None:
     code = (
-        "import sys, service.cli.translate; "
-        f"service.cli.translate.main(['translate', '--model', {str(tiny_model)!r}]); "
+        "import sys, service.cli.__main__; "
+        f"service.cli.__main__.main(['translate', '--model', {str(tiny_model)!r}]); "
         "print([m for m in ('fastapi', 'starlette', 'pydantic', 'uvicorn', 'torch', 'lxml') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], input="", capture_output=True, text=True, check=True, cwd=ROOT)
@@ -126,7 +126,7 @@ def test_the_languages_choose_among_the_models_beside_the_default_one(tmp_path: 
 
     def translated(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "service.cli.translate", "translate", *arguments],
+            [sys.executable, "-m", "service.cli", "translate", *arguments],
             input=TEXT,
             capture_output=True,
             text=True,

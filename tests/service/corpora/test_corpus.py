@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.__main__ import main
 from models.format.directory import open_model
+from service.cli.__main__ import main
 from service.corpora import corpus
+from service.corpora.shard_translator import with_translation
 from service.corpora.shards import CorpusError, sole_writer
 from service.translation.tokenizer import Tokenizer
 from service.translation.translator import Candidate, Options, Translation, Translator
@@ -39,7 +40,7 @@ def shards(tmp_path):
 
 
 def run(model, folder, *options, output="out"):
-    command = ["translate", "--input", f"{folder}/part-*.jsonl", "--output", str(folder / output)]
+    command = ["corpus", "--input", f"{folder}/part-*.jsonl", "--output", str(folder / output)]
     return main([*command, "--model", str(model), "--workers", "2", *options])
 
 
@@ -82,7 +83,7 @@ def test_threads_change_no_byte(tiny, shards):
 )
 def test_what_a_line_had_stays_to_the_letter(rest, text, end):
     line = json.dumps(rest | {"text": text}) + end
-    translated = corpus.with_translation(line.encode(), Translation(Candidate(text, -0.5), ()))
+    translated = with_translation(line.encode(), Translation(Candidate(text, -0.5), ()))
     assert translated.startswith(line.rstrip()[:-1].encode())
     assert translated.endswith(b"}\n")
     assert json.loads(translated) == rest | {"text": text, "translation": text, "score": -0.5}
@@ -93,7 +94,7 @@ def test_a_run_that_was_killed_goes_on(shards):
         entries = [{"n": n, "text": OURS[n % len(OURS)]} for n in range(300)]
         (shards / f"part-{number}.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     assert run(DEFAULT_MODEL, shards, output="reference") == 0
-    command = [sys.executable, "-m", "models", "translate", "--input", f"{shards}/part-*.jsonl"]
+    command = [sys.executable, "-m", "service.cli", "corpus", "--input", f"{shards}/part-*.jsonl"]
     with subprocess.Popen([*command, "--output", str(shards / "out")], cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 120
         while len(outputs(shards)) < 2:
@@ -151,8 +152,8 @@ def test_another_configuration_is_refused_in_the_same_directory(tiny, shards, ca
         (b'{"text": "cut', "line 2 is not JSON"),
         (b"", "line 2 is not JSON"),
         (b'{"text": "\xff"}', "line 2 is not JSON"),
-        (b'["text"]', "line 2 is no object with a string 'text'"),
-        (b'{"text": 7}', "line 2 is no object with a string 'text'"),
+        (b'["text"]', "line 2 must be an object with a string 'text'"),
+        (b'{"text": 7}', "line 2 must be an object with a string 'text'"),
         (b'{"text": "a", "translation": "b"}', "line 2 has a 'translation'"),
     ],
 )
@@ -168,9 +169,9 @@ def test_inputs_that_can_not_be_told_apart_are_refused(tiny, shards, capfd):
     (shards / "other").mkdir()
     (shards / "other/part-0.jsonl").write_text("{}")
     arguments = ["--output", str(shards / "out"), "--model", str(tiny), "--input"]
-    assert main(["translate", *arguments, f"{shards}/**/part-0.jsonl"]) == 2
+    assert main(["corpus", *arguments, f"{shards}/**/part-0.jsonl"]) == 2
     assert "have the same name" in capfd.readouterr().err
-    assert main(["translate", *arguments, f"{shards}/none-*"]) == 2
+    assert main(["corpus", *arguments, f"{shards}/none-*"]) == 2
     assert "no file matches" in capfd.readouterr().err
     assert run(tiny, shards, output=".") == 2
     assert "is in the output directory" in capfd.readouterr().err

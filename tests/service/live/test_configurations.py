@@ -1,11 +1,21 @@
 """Which configuration an administrator gets."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from models.format.directory import ModelDirectory, Segment, UnavailableConfiguration, open_model
-from service.live.configurations import blocks, by_budget, by_name, by_planes, unavailable, warning
+from service.live.configurations import (
+    ConfigurationChoice,
+    blocks,
+    by_budget,
+    by_name,
+    by_planes,
+    choose,
+    unavailable,
+    warning,
+)
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +32,23 @@ def test_the_budget_gets_the_best_measured_that_fits(directory: ModelDirectory) 
     assert by_budget(directory, sizes["half"] - 1).name == "narrow"
     with pytest.raises(UnavailableConfiguration, match=f"narrow, takes {sizes['narrow']}"):
         by_budget(directory, sizes["narrow"] - 1)
+
+
+def test_of_equally_good_ones_the_largest_that_fits_is_chosen(directory: ModelDirectory) -> None:
+    quality = directory.config.configurations["half"].quality
+    equal = {name: replace(each, quality=quality) for name, each in directory.config.configurations.items()}
+    directory = replace(directory, config=replace(directory.config, configurations=equal))
+    for name in ("full", "clusters", "half", "narrow"):
+        assert by_budget(directory, equal[name].bytes).name == name
+
+
+def test_there_is_one_way_to_choose(directory: ModelDirectory) -> None:
+    size = directory.config.configurations["half"].bytes
+    assert choose(directory, ConfigurationChoice(name="half")) == by_name(directory, "half")
+    assert choose(directory, ConfigurationChoice(memory_budget_bytes=size)) == by_name(directory, "half")
+    assert choose(directory, ConfigurationChoice(planes={"*": 2})) == by_planes(directory, {"*": 2})
+    with pytest.raises(ValueError, match="must be set"):
+        choose(directory, ConfigurationChoice())
 
 
 def test_planes_by_glob(directory: ModelDirectory) -> None:

@@ -4,6 +4,9 @@ import asyncio
 import json
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -13,7 +16,7 @@ from models.format.directory import ModelDirectory, open_model
 from service.live.configurations import by_name, by_planes
 from service.live.desired import CanaryConflict, Desired, from_json, to_json
 from service.live.model import NotLive, SelfTestFailed, SwapTookTooLong
-from service.live.registry import Policy, Registry
+from service.live.registry import Policy, Registry, SwapInProgress
 from service.settings import Settings
 from service.translation.translator import Options
 from tests.service.running import Server, assert_refused, serve, texts_of, translate
@@ -158,6 +161,36 @@ def test_a_failed_change_leaves_what_there_was(tiny_model: Path, tmp_path: Path,
     registry.change("tiny", activate, policy)
     assert asyncio.run(answered_by(registry)) == "half"
     registry.close()
+
+
+def test_one_thread_at_a_time_changes_a_model(registry: Registry) -> None:
+    with ThreadPoolExecutor(1) as other:
+
+        def change() -> None:
+            registry.change("tiny", activate)
+
+        with registry.changing("tiny"):
+            with registry.changing("tiny"):  # the same thread may
+                pass
+            assert registry.is_changing("tiny")
+            with pytest.raises(SwapInProgress, match="Another swap of tiny is running"):
+                other.submit(change).result(60)
+            with pytest.raises(SwapInProgress):
+                other.submit(registry.remove, "tiny").result(60)
+        assert not registry.is_changing("tiny")
+        other.submit(change).result(60)
+    assert registry.active_name("tiny") == "half"
+
+
+def test_a_removed_model_gives_no_lease(registry: Registry, tiny_model: Path) -> None:
+    directory = open_model(tiny_model)
+    second = replace(directory, config=replace(directory.config, name="second"))
+    registry.add(second, lambda files: Desired(by_name(files, "full")))
+    model = registry.find("tiny")  # as a request does just before the removal
+    registry.remove("tiny")
+    with ExitStack() as leases:
+        assert asyncio.run(model.lease(None, leases)) is None
+    assert asyncio.run(answered_by(registry)) == "full"
 
 
 def test_a_desired_state_is_read_as_it_was_written(tiny_model: Path) -> None:

@@ -1,18 +1,19 @@
-"""The heap that threads share, counted by glibc itself; what of the weights is resident, and what a change may need."""
+"""The heap that threads share, counted by glibc itself; resident weights, and what a change may need."""
 
 import platform
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import service
-from models.format.directory import open_model
-from service.live.configurations import Choice
+from models.format.directory import ModelDirectory, open_model
+from service.live.configurations import Choice, by_name
 from service.live.desired import Desired
-from service.live.memory import InsufficientMemory, give_back, resident_weight_bytes
+from service.live.memory import InsufficientMemory, give_back, own_bytes, resident_weight_bytes
 from service.live.registry import Registry
 from service.process import process_rss_bytes
 
@@ -60,6 +61,26 @@ scheduler.start()
 while process_rss_bytes() > before - 50_000_000 and time.monotonic() < ends_at: time.sleep(0.05)
 print(process_rss_bytes() <= before - 50_000_000)
 scheduler.close()
+"""
+
+# Bytes that a configuration is said to need beside its weights, and by how much the process grows with one.
+TABLE = """
+import sys
+from dataclasses import replace
+from models.format.directory import open_model
+from service.live.configurations import by_name
+from service.live.memory import own_bytes
+from service.live.registry import Registry
+from service.process import share_one_heap
+share_one_heap()
+directory = open_model(sys.argv[1])
+architecture = replace(directory.config.architecture, max_positions=65536)
+directory = replace(directory, config=replace(directory.config, architecture=architecture))
+registry = Registry([directory], max_batch_tokens=4096)
+registry.start()
+for name in ("half", "narrow"):
+    change = registry.change("tiny", lambda files, now: now.load(by_name(files, name)))
+print(own_bytes(directory), change.rss_after - change.rss_before)
 """
 
 
@@ -134,3 +155,45 @@ def test_planes_that_are_there_already_need_no_memory(own_copy: Path) -> None:
     with pytest.raises(InsufficientMemory, match="Loading flat-4 takes up to"):
         registry.change(name, lambda _, now: now.load(narrow))
     registry.close()
+
+
+@needs_smaps
+def test_what_is_freed_goes_back_to_the_system(own_copy: Path) -> None:
+    registry = Registry([open_model(own_copy)], max_batch_tokens=4096)
+    (name,) = registry.models
+    directory = registry.models[name].directory
+    registry.start_model(name, Desired(Choice("all", directory.resolve({"*": directory.config.codes.depth}))))
+    for tensor in directory.main.tensors.values():
+        bytes(tensor.data)
+    assert resident_weight_bytes(directory) > 0
+    registry.change(name, lambda files, now: now.activate(by_name(files, "flat-4")))
+    assert resident_weight_bytes(directory) == 0
+    registry.close()
+
+
+@pytest.fixture
+def far_positions(tiny_model: Path) -> ModelDirectory:
+    """The tiny model with as many positions as an engine may have: 1 MB for each configuration."""
+    directory = open_model(tiny_model)
+    architecture = replace(directory.config.architecture, max_positions=65_536)
+    return replace(directory, config=replace(directory.config, architecture=architecture))
+
+
+def test_the_table_of_positions_needs_memory_as_well(far_positions: ModelDirectory) -> None:
+    registry = Registry([far_positions], max_batch_tokens=4096)
+    registry.start()
+    table = own_bytes(far_positions)
+    assert table > 20 * far_positions.config.configurations["half"].bytes
+    registry.memory_limit_bytes = process_rss_bytes() + table // 2
+    with pytest.raises(InsufficientMemory, match="Loading half takes up to"):
+        registry.change("tiny", lambda files, now: now.load(by_name(files, "half")))
+    registry.memory_limit_bytes = process_rss_bytes() + 8 * table
+    assert "half" in registry.change("tiny", lambda files, now: now.load(by_name(files, "half"))).after.choices
+    registry.close()
+
+
+@needs_smaps
+def test_the_engine_allocates_what_the_table_is_said_to_need(tiny_model: Path) -> None:
+    needed, allocated = map(int, run(TABLE, str(tiny_model)).split())
+    assert needed > 1_000_000
+    assert abs(allocated - needed) < needed // 4

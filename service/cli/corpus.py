@@ -1,0 +1,68 @@
+"""`sub3 corpus`: translate shards of JSON lines, on this machine or on a Ray cluster."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from service.cli.arguments import positive
+
+HELP = "translate a corpus: shards of JSON lines in, shards of JSON lines out"
+DESCRIPTION = (
+    "Translates each shard once: a run that was stopped resumes where it was. Each line of a shard is an object with a "
+    "text; the output has the same line with a translation and a score."
+)
+_DEFAULT = Path(__file__).parents[2] / "models" / "store" / "en-de"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument(
+        "--input", nargs="+", required=True, metavar="PATTERN", help="files; each line is an object with a text"
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="gets a file of the name of each input"
+    )
+    parser.add_argument(
+        "--model", type=Path, default=_DEFAULT, metavar="DIR", help="model directory (default: %(default)s)"
+    )
+    parser.add_argument("--config", metavar="NAME", help="configuration (default: the model's default)")
+    parser.add_argument("--source", metavar="CODE", help="language of the texts (default: the model's first)")
+    parser.add_argument("--target", metavar="CODE", help="language of the translations (default: the model's first)")
+    parser.add_argument(
+        "--field", default="text", metavar="NAME", help="field that holds the text (default: %(default)s)"
+    )
+    parser.add_argument("--beam-size", type=positive, default=1, metavar="N", help="hypotheses kept (default: 1)")
+    parser.add_argument(
+        "--engine",
+        choices=("process", "ray"),
+        default="process",
+        help="process: threads of this process (default); ray: workers of the cluster at RAY_ADDRESS, or a local one",
+    )
+    parser.add_argument(
+        "--workers", type=positive, metavar="N", help="threads, or workers of Ray (default: every core)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="translate finished shards again, too")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Translate the corpus; return 2 with a sentence on stderr if it, or a part of it, is refused."""
+    from service.corpora import corpus  # `sub3 translate` needs no scheduler
+
+    try:
+        job = corpus.plan(
+            arguments.input,
+            arguments.output,
+            arguments.model,
+            config=arguments.config,
+            source=arguments.source,
+            target=arguments.target,
+            beam_size=arguments.beam_size,
+            field=arguments.field,
+        )
+        corpus.translate(
+            job, arguments.output, engine=arguments.engine, workers=arguments.workers, overwrite=arguments.overwrite
+        )
+    except (ValueError, OSError) as error:
+        print(f"corpus: {error}", file=sys.stderr)
+        return 2
+    return 0
