@@ -14,7 +14,12 @@ ADMIN_TOKEN_CHARACTERS = 16
 class Settings(BaseSettings):
     """One documented field a setting; the environment variable is SUB3_ and the field's name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="SUB3_", populate_by_name=True, protected_namespaces=())
+    model_config = SettingsConfigDict(
+        env_prefix="SUB3_",
+        populate_by_name=True,
+        protected_namespaces=(),
+        hide_input_in_errors=True,  # it may be a token
+    )
     _admin_names: dict[str, SecretStr] = PrivateAttr(default_factory=dict)
     _redis_password: str | None = PrivateAttr(default=None)
 
