@@ -36,7 +36,7 @@ EXTENSIONS = ["model_repository"]
 PLATFORM = "sub3_bcq"
 BodyT = TypeVar("BodyT", bound=Body)
 DIALECT = Dialect(
-    paths=re.compile("/v2/(health|models|repository)/"),  # the other paths under /v2 are DeepL's
+    paths=re.compile(r"/v2/?\Z|/v2/(health|models|repository)/"),  # the other paths under /v2 are DeepL's
     refusals={
         UnknownModel: (400, "{}"),
         UnavailableConfiguration: (400, "{}"),
