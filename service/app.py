@@ -97,12 +97,12 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.registry, app.state.scheduler, app.state.history = registry, scheduler, history
-    # a request tries the routes in this order
+    # a request tries the routes in the order in which they are included
+    app.include_router(page.router())
     apis: list[tuple[Dialect, list[APIRouter]]] = [
         (
             native.DIALECT,
             [
-                page.router(),
                 native.router(dispatcher, registry, metrics, keys, glossaries, complaints),
                 glossaries_api.router(keys, glossaries),
                 files_api.router(files, keys, glossaries),

@@ -17,7 +17,10 @@ class Settings(BaseSettings):
     """One documented field for each setting; its environment variable is SUB3_ and the field's name in capitals."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SUB3_", populate_by_name=True, protected_namespaces=(), hide_input_in_errors=True
+        env_prefix="SUB3_",
+        populate_by_name=True,
+        protected_namespaces=(),
+        hide_input_in_errors=True,  # it may be a token
     )
     _admin_names: dict[str, SecretStr] = PrivateAttr(default_factory=dict)
     _redis_password: str | None = PrivateAttr(default=None)

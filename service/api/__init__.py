@@ -1,1 +1,1 @@
-"""HTTP dialects: routes, schemas and error shapes."""
+"""HTTP APIs: native, DeepL, LibreTranslate, KServe and administration."""

@@ -1,4 +1,4 @@
-"""/admin: what each model serves, and changing that live. The routes exist only where a token is set."""
+"""The /admin routes: what each model serves, and changing that live. They exist only if a token is set."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -26,15 +26,23 @@ from service.live.swaps import Installed, Swaps
 from service.observability.metrics import METRICS_TYPE, Metrics
 from service.process import process_rss_bytes
 
-BEAT_S = 15.0  # of silence, after which a stream of events says that it is still there
-RETRY_MS = 1000
+BEAT_S = 15.0  # seconds without an event, after which a stream sends a keep-alive
+RETRY_MS = 1000  # how long a client waits before it connects again
 
 
 def router(
     tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swaps, history: History, metrics: Metrics
 ) -> APIRouter:
-    """The routes, each behind `Authorization: Bearer <one of the tokens>`."""
-    # The dependency states the scheme in the OpenAPI; the route class checks the token, before any body is read.
+    """Return the routes, each behind `Authorization: Bearer TOKEN`.
+
+    Args:
+        tokens: Name of the administrator -> token.
+        registry: The live models.
+        swaps: Changes what is served.
+        history: The events of each model.
+        metrics: Rendered for the page.
+    """
+    # the dependency describes the scheme in the OpenAPI; the route class checks the token before any body is read
     scheme = HTTPBearer(auto_error=False)
     routes = APIRouter(prefix="/admin", route_class=guarded(tokens), dependencies=[Depends(scheme)])
     refusals = documented(401, 404, 409, 422, 503, 507)
@@ -47,11 +55,11 @@ def router(
         policy: Policy = "availability",
     ) -> schemas.ConfigReply:
         model = registry.find(name)
-        # a change that has begun ends, whether or not the client waits for it
+        # in a thread: a change that has started is finished even if the client disconnects
         done = await asyncio.to_thread(swaps.change, name, request.state.admin, what, evolve, policy)
         return _reply(model, done, _live(registry, model), swaps.saved(name))
 
-    @routes.get("/models", responses=documented(401), summary="The model directories, and which of them are served")
+    @routes.get("/models", responses=documented(401), summary="List model directories and which of them are served")
     async def installed() -> schemas.InstalledReply:
         models = await asyncio.to_thread(swaps.installed)
         return schemas.InstalledReply(
@@ -63,7 +71,7 @@ def router(
     @routes.put(
         "/models/{name}",
         responses=refusals,
-        summary="Serve a model directory of the server's folder; its languages are there when this is answered",
+        summary="Load a model from the server's folder; its language pairs are served when this returns",
     )
     async def add(
         name: str, request: Request, config: Annotated[str | None, Query(min_length=1, max_length=200)] = None
@@ -71,15 +79,15 @@ def router(
         move = await asyncio.to_thread(swaps.add, name, request.state.admin, config)
         return _moved(name, move, registry, swaps)
 
-    @routes.delete(
-        "/models/{name}", responses=refusals, summary="Serve a model no longer; requests in flight finish on it"
-    )
+    @routes.delete("/models/{name}", responses=refusals, summary="Unload a model; in-flight requests finish")
     async def remove(name: str, request: Request) -> schemas.ModelMove:
         move = await asyncio.to_thread(swaps.remove, name, request.state.admin)
         return _moved(name, move, registry, swaps)
 
     @routes.get(
-        "/models/{name}", responses=documented(401, 404, 422, 503), summary="What a model serves, and how it came to it"
+        "/models/{name}",
+        responses=documented(401, 404, 422, 503),
+        summary="Get what a model serves, its configurations and its history",
     )
     async def model(name: str) -> schemas.AdminModelReply:
         found = registry.find(name)
@@ -100,7 +108,7 @@ def router(
     @routes.put(
         "/models/{name}/config",
         responses=refusals | documented(400, 413, 415),
-        summary="Serve another configuration, or give it a share; requests in flight finish on the old one",
+        summary="Switch the active configuration or start a canary; in-flight requests finish on the old one",
     )
     async def swap(name: str, body: schemas.ConfigRequest, request: Request) -> schemas.ConfigReply:
         percent = body.canary_percent
@@ -123,28 +131,28 @@ def router(
     @routes.post(
         "/models/{name}/config/preview",
         responses=documented(400, 401, 404, 413, 415, 422),
-        summary="What such a change would make live; nothing changes",
+        summary="Preview a change of configuration",
     )
     async def preview(name: str, body: schemas.ConfigRequest) -> schemas.ConfigPreview:
         return await asyncio.to_thread(_preview, registry.find(name).directory, body)
 
-    @routes.post("/models/{name}/promote", responses=refusals, summary="The canary becomes the active configuration")
+    @routes.post("/models/{name}/promote", responses=refusals, summary="Promote the canary to the active configuration")
     async def promote(name: str, request: Request) -> schemas.ConfigReply:
         return await change(request, name, "promote", lambda _, now: now.promote())
 
-    @routes.post("/models/{name}/rollback", responses=refusals, summary="The canary ends")
+    @routes.post("/models/{name}/rollback", responses=refusals, summary="Roll back the canary")
     async def rollback(name: str, request: Request) -> schemas.ConfigReply:
         return await change(request, name, "rollback", lambda _, now: now.roll_back())
 
     @routes.put(
         "/models/{name}/configs/{config}",
         responses=refusals,
-        summary="Have a configuration live beside the active one, for requests that pin it",
+        summary="Load a configuration beside the active one, for requests that pin it",
     )
     async def load(name: str, config: str, request: Request) -> schemas.ConfigReply:
         return await change(request, name, "load", lambda files, now: now.load(configurations.by_name(files, config)))
 
-    @routes.delete("/models/{name}/configs/{config}", responses=refusals, summary="Have it live no longer")
+    @routes.delete("/models/{name}/configs/{config}", responses=refusals, summary="Unload a configuration")
     async def unload(name: str, config: str, request: Request) -> schemas.ConfigReply:
         return await change(request, name, "unload", lambda _, now: now.unload(config))
 
@@ -152,7 +160,7 @@ def router(
         "/models/{name}/events",
         response_class=StreamingResponse,
         responses={200: EVENT_STREAM, **documented(401, 404, 422, 429)},
-        summary="The history as it happens, as server-sent events; Last-Event-ID replays what was missed",
+        summary="Stream the history of a model (SSE); Last-Event-ID replays missed events",
     )
     async def events(name: str, last_event_id: Annotated[int | None, Header(ge=0)] = None) -> StreamingResponse:
         registry.find(name)
@@ -165,7 +173,7 @@ def router(
         "/metrics",
         response_class=Response,
         responses=documented(401),
-        summary="What /metrics says of this process, for the page: a proxy may keep the other one to itself",
+        summary="Get Prometheus metrics of this process; unlike /metrics, a proxy passes it on to the page",
     )
     async def prometheus() -> Response:
         return Response(metrics.render(), media_type=METRICS_TYPE, headers={"Cache-Control": "no-store"})
@@ -176,7 +184,7 @@ def router(
 async def _server_sent(events: AsyncIterator[Event | None]) -> AsyncIterator[bytes]:
     async for event in events:
         if event is None:
-            yield b"retry: %d\n\n" % RETRY_MS  # to the client's parser this is no event
+            yield b"retry: %d\n\n" % RETRY_MS  # a client's parser makes no event of it
         else:
             yield encode(event.what, orjson.dumps(asdict(event)), event.id)
 

@@ -1,4 +1,4 @@
-"""The guard of routes that change what is served: a named bearer token, compared in constant time, and a log line."""
+"""Guard of administration routes: a named bearer token, compared in constant time, and a log line for each call."""
 
 import hmac
 import logging
@@ -17,7 +17,7 @@ _log = logging.getLogger("sub3.admin")
 
 
 def guarded(tokens: Mapping[str, SecretStr], route_class: type[JsonRoute] = JsonRoute) -> type[JsonRoute]:
-    """A route class that answers 401 without one of the tokens, before any body is read, and logs every call."""
+    """Return a route class that answers 401 without one of the tokens, before any body is read, and logs each call."""
     expected = {name: token.get_secret_value().encode() for name, token in tokens.items()}
 
     class AdminRoute(route_class):  # type: ignore[valid-type, misc]
@@ -25,7 +25,7 @@ def guarded(tokens: Mapping[str, SecretStr], route_class: type[JsonRoute] = Json
             handler = super().get_route_handler()
 
             async def guarded(request: Request) -> Response:
-                who, status = "nobody", 499  # cancelled: nobody is left to answer
+                who, status = "nobody", 499  # the status if the request is cancelled: the client has disconnected
                 try:
                     who = request.state.admin = _named(request, expected)
                     response: Response = await handler(request)
@@ -44,11 +44,15 @@ def guarded(tokens: Mapping[str, SecretStr], route_class: type[JsonRoute] = Json
 
 
 def _named(request: Request, expected: Mapping[str, bytes]) -> str:
-    """The name of the token that the request has."""
+    """Return the name of the token that the request carries.
+
+    Raises:
+        HTTPException: 401, it carries none of them.
+    """
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         given = request.headers.get(TRITON_HEADER, "")
-    # each is compared, so that the time says nothing about which
+    # all are compared, so that the time does not depend on which one matches
     names = [name for name, token in expected.items() if hmac.compare_digest(given.strip().encode(), token)]
     if not names:
         sentence = "Send the header Authorization: Bearer with the value of SUB3_ADMIN_TOKEN."

@@ -16,26 +16,26 @@ MAX_GLOBS = 1000
 
 
 class MemoryInfo(Body):
-    """Resident bytes of the process, and the most that a swap may bring it to (null: nothing limits it)."""
+    """Resident bytes of the process, and the limit that a swap must respect (null: there is none)."""
 
     process_rss_bytes: int
     limit_bytes: int | None
 
 
 class InstalledModel(Body):
-    """A model directory: what it is, and whether it is served."""
+    """A model directory and whether it is served."""
 
     name: str
     state: Literal["live", "loading", "unloaded", "bad"]
-    reason: str | None = Field(description="What is wrong with it; null if nothing is.")
+    reason: str | None = Field(description="What is wrong with the directory; null if nothing is.")
     source_languages: list[str]
     target_languages: list[str]
-    active: str | None = Field(description="The configuration that answers; null if the model isn't served.")
-    saved: bool = Field(description="Whether what is served of it would survive a restart.")
+    active: str | None = Field(description="The active configuration; null if the model is not served.")
+    saved: bool = Field(description="Whether a restart would restore what is served of it.")
 
 
 class InstalledReply(Body):
-    """The model directories that there are, and what can be translated now."""
+    """The model directories and the language pairs that are served."""
 
     models: list[InstalledModel]
     pairs: list[PairInfo]
@@ -43,20 +43,22 @@ class InstalledReply(Body):
 
 
 class ModelMove(Body):
-    """A model that is served from now on, or no longer, what that took and what can be translated now."""
+    """A model that was loaded or unloaded, the time it took, and the language pairs that are served now."""
 
     name: str
     result: Literal["ok", "unchanged"]
-    active: str | None = Field(description="The configuration that answers, or did; null if none did.")
+    active: str | None = Field(
+        description="The active configuration, or the last one of an unloaded model; null if there was none."
+    )
     milliseconds: float
     pairs: list[PairInfo]
-    saved: bool = Field(description="Whether this state would survive a restart.")
+    saved: bool = Field(description="Whether a restart would restore this state.")
     rss_bytes_before: int
-    rss_bytes_after: int = Field(description="What still answers requests in flight is in it.")
+    rss_bytes_after: int = Field(description="Includes what still answers requests in flight.")
 
 
 class LayerInfo(Body):
-    """One layer's part of a block."""
+    """The part of a block that belongs to one layer."""
 
     layer: int
     planes: list[int]
@@ -67,13 +69,13 @@ class BlockInfo(Body):
     """A block of the model: embedding, encoder.self_attention, encoder.ffn and so on."""
 
     block: str
-    planes: list[int] = Field(description="Plane counts in use; several where frequent words have more.")
+    planes: list[int] = Field(description="Plane counts in use; several if frequent words have more planes.")
     bytes: int = Field(description="Planes, scales, biases and layer norms.")
     layers: list[LayerInfo]
 
 
 class LiveInfo(Body):
-    """A live configuration and why it is live."""
+    """A live configuration and its role."""
 
     config: str
     role: Literal["active", "canary", "loaded"]
@@ -82,7 +84,7 @@ class LiveInfo(Body):
 
 
 class AdminModelReply(Body):
-    """What serves, block by block, what could, and how it came to this."""
+    """What a model serves, block by block, what it could serve, and its history."""
 
     name: str
     active: ModelIdentity
@@ -91,38 +93,38 @@ class AdminModelReply(Body):
     live: list[LiveInfo]
     canary: Report | None
     memory: MemoryInfo
-    saved: bool = Field(description="Whether this state would survive a restart.")
+    saved: bool = Field(description="Whether a restart would restore this state.")
     history: list[Event] = Field(description="The last 256 changes and refusals, oldest first.")
     configurations: list[ConfigurationInfo]
 
 
 class ConfigRequest(Body):
-    """Exactly one of config, planes and memory_budget_bytes; how, and for which share of the requests."""
+    """A configuration, given by exactly one of config, planes and memory_budget_bytes, and how to switch to it."""
 
     config: str | None = Field(default=None, min_length=1, max_length=200, description="Name of a configuration.")
     planes: Annotated[dict[Glob, Planes], Field(min_length=1, max_length=MAX_GLOBS)] | None = Field(
         default=None,
-        description="Planes by glob over blocks or matrices, the last match wins; the rest is as in the default one.",
+        description="Planes by glob over blocks or matrices; the last match wins, the rest is as by default.",
         examples=[{"decoder.*.ffn": 1}],
     )
     memory_budget_bytes: int | None = Field(
-        default=None, ge=1, description="Serve the configuration of the best measured BLEU whose bytes fit."
+        default=None, ge=1, description="Selects the configuration with the best measured BLEU whose bytes fit."
     )
     policy: Literal["availability", "resource"] = Field(
         default="availability",
-        description="availability loads beside what serves; resource drops that first, and requests wait meanwhile.",
+        description="availability loads beside the active configuration; resource unloads it first, and requests wait.",
     )
     canary_percent: float | None = Field(
         default=None,
         gt=0,
         le=100,
-        description="Not a swap yet: give it this share of the requests that pin nothing, until promote or rollback.",
+        description="Starts a canary with this percentage of the requests that pin nothing.",
     )
 
     @field_validator("planes", mode="before")
     @classmethod
     def _few(cls, planes: Any) -> Any:
-        if isinstance(planes, dict) and len(planes) > MAX_GLOBS:  # before an error is made for each of them
+        if isinstance(planes, dict) and len(planes) > MAX_GLOBS:  # one error, not one for each of them
             raise ValueError(f"give up to {MAX_GLOBS:,} globs")
         return planes
 
@@ -143,9 +145,9 @@ class ConfigReply(Body):
 
     result: Literal["ok", "unchanged"]
     live: list[LiveInfo]
-    saved: bool = Field(description="Whether this state would survive a restart.")
+    saved: bool = Field(description="Whether a restart would restore this state.")
     rss_bytes_before: int
-    rss_bytes_after: int = Field(description="What still answers requests in flight is in it.")
+    rss_bytes_after: int = Field(description="Includes what still answers requests in flight.")
     before: ModelIdentity
     after: ModelIdentity
     bytes_before: int
@@ -153,15 +155,15 @@ class ConfigReply(Body):
     blocks: list[BlockInfo]
     milliseconds: float
     quality: Quality
-    warning: str | None = Field(description="A sentence if the configuration translates badly or is unmeasured.")
+    warning: str | None = Field(description="A sentence if the configuration translates badly or is not measured.")
 
 
 class ConfigPreview(Body):
-    """What a change would make live, and what it would cost and give."""
+    """The configuration that a change would load, its cost and its quality."""
 
     config: str
     bits_per_weight: float
     bytes: int
     blocks: list[BlockInfo]
     quality: Quality
-    warning: str | None = Field(description="A sentence if the configuration translates badly or is unmeasured.")
+    warning: str | None = Field(description="A sentence if the configuration translates badly or is not measured.")

@@ -12,7 +12,7 @@ _FORM_FIELDS_BYTES = 64 << 10  # of an upload, beside the file
 
 
 class BodyLimit:
-    """413 by Content-Length and by the bytes that arrive, 415 for an encoded body, 431 for large headers."""
+    """Refuse large bodies by Content-Length and by bytes received (413), encoded bodies (415), large headers (431)."""
 
     def __init__(
         self,
@@ -25,7 +25,7 @@ class BodyLimit:
         """Limit the requests of an app.
 
         Args:
-            dialects: They tell which paths take uploads, and the form of errors.
+            dialects: The paths that take uploads, and the form of errors.
             max_bytes: The largest body that passes.
             max_file_bytes: The largest file of an upload; the other fields of its form may have 64 KiB.
             max_header_bytes: The largest request line and headers together.

@@ -1,4 +1,4 @@
-"""The dialect of DeepL's API, version 2: what its official clients, and those of others, send and read."""
+"""DeepL's API, version 2, as its official clients and third-party clients use it."""
 
 import asyncio
 import re
@@ -32,7 +32,7 @@ from service.api.downloads import download
 from service.api.errors import documented, sentence_of
 from service.api.fields import Fields, read_fields
 from service.api.json_reply import JsonReply
-from service.api.native_glossaries import wanted as wanted_glossary
+from service.api.native_glossaries import find_glossary
 from service.api.openapi import FILE_REPLY, form_body, query_fields, upload_body
 from service.api.uploads import read_upload
 from service.files import FileRefused, UnknownFormat
@@ -50,7 +50,7 @@ from service.text.sentences import SplitSentences
 from service.translation.cost import ModelIdentity
 from service.translation.translator import Options
 
-UNLIMITED = 10**12  # how DeepL's own replies say that there is no limit
+UNLIMITED = 10**12  # the limit in DeepL's own replies for an account without one
 
 _MODEL_TYPES: dict[str, ModelType] = {  # requested -> used
     "quality_optimized": "quality_optimized",
@@ -58,7 +58,7 @@ _MODEL_TYPES: dict[str, ModelType] = {  # requested -> used
     "prefer_quality_optimized": "quality_optimized",
 }
 _FORMALITIES = ("default", "more", "less", "prefer_more", "prefer_less")
-_NO_SUCH_THING = ("glossary_ids", "style_id", "translation_memory_id")  # whatever they name, we have none
+_UNSUPPORTED = ("glossary_ids", "style_id", "translation_memory_id")
 _REFUSALS = documented(400, 403, 413, 415, 429, 503, 504, model=DeeplError)
 _DOCUMENT_STATES: dict[str, Literal["queued", "translating", "done", "error"]] = {
     "queued": "queued",
@@ -67,7 +67,7 @@ _DOCUMENT_STATES: dict[str, Literal["queued", "translating", "done", "error"]] =
     "failed": "error",
     "cancelled": "error",
 }
-_CHARACTERS_A_SECOND = 5000  # of the default model, about; clients wait that long before they ask again
+_CHARACTERS_PER_SECOND = 5000  # approximate, of the default model; clients poll after the remaining time
 
 DIALECT = Dialect(
     paths=re.compile("/v2/(translate|languages|usage|glossar|document|write|admin)|/v3/"),  # /v2 is KServe's, too
@@ -90,17 +90,25 @@ DIALECT = Dialect(
 def router(
     dispatcher: Dispatcher, registry: Registry, keys: Keys, files: FileJobs, glossaries: Glossaries
 ) -> APIRouter:
-    """The routes over one app's parts; GET and POST, as DeepL's are."""
+    """Return the routes; several take GET and POST, as DeepL's do.
+
+    Args:
+        dispatcher: Runs the translations.
+        registry: The live models.
+        keys: The API keys.
+        files: The jobs of documents.
+        glossaries: The stored glossaries.
+    """
     routes = APIRouter(prefix="/v2", tags=["DeepL"], responses=_REFUSALS)
-    characters = 0  # translated by this process
+    characters = 0  # translated by this process, for /v2/usage without API keys
 
     async def key_use(request: Request, fields: Fields) -> KeyUse:
         if not keys.required:
             return KeyUse()
-        return await asyncio.to_thread(keys.usage, deepl_key(request, fields))  # refuses a wrong one
+        return await asyncio.to_thread(keys.usage, deepl_key(request, fields))  # raises for an unknown key
 
     async def with_glossary(use: KeyUse, fields: Fields, options: Options) -> Options:
-        """The options with the glossary that the fields name."""
+        """Return the options with the glossary that the fields name."""
         glossary_id = fields.first("glossary_id")
         if not glossary_id:
             return options
@@ -108,14 +116,14 @@ def router(
             raise HTTPException(400, "Use of a glossary requires the 'source_lang' parameter.")
         if not isinstance(glossary_id, str):
             raise HTTPException(400, "Value for 'glossary_id' not supported.")
-        glossary = await wanted_glossary(glossaries, use.name or NOBODY, glossary_id, options.source, options.target)
+        glossary = await find_glossary(glossaries, use.name or NOBODY, glossary_id, options.source, options.target)
         return replace(options, glossary=glossary)
 
     @routes.get(
         "/translate",
         response_model=DeeplTranslations,
         openapi_extra=query_fields(TranslateFields),
-        summary="Translate, by the query string",
+        summary="Translate texts of the query string",
     )
     @routes.post(
         "/translate",
@@ -137,13 +145,13 @@ def router(
         "/languages",
         response_model=list[DeeplLanguage],
         openapi_extra=query_fields(LanguagesFields),
-        summary="Source or target languages",
+        summary="List source or target languages",
     )
     @routes.post(
         "/languages",
         response_model=list[DeeplLanguage],
         openapi_extra=form_body(LanguagesFields),
-        summary="Source or target languages",
+        summary="List source or target languages",
     )
     async def known_languages(request: Request) -> Response:
         fields = await read_fields(request)
@@ -155,18 +163,18 @@ def router(
         formality = {"supports_formality": False} if kind == "target" else {}
         return JsonReply([{"language": code.upper(), "name": languages.name(code), **formality} for code in codes])
 
-    @routes.get("/usage", response_model=DeeplUsage, summary="Characters of the key, this month")
-    @routes.post("/usage", response_model=DeeplUsage, summary="Characters of the key, this month")
+    @routes.get("/usage", response_model=DeeplUsage, summary="Get the characters used this month")
+    @routes.post("/usage", response_model=DeeplUsage, summary="Get the characters used this month")
     async def usage(request: Request) -> Response:
         use = await key_use(request, await read_fields(request))
-        count = characters if use.name is None else use.characters  # without keys: of this process, since its start
+        count = characters if use.name is None else use.characters
         return JsonReply({"character_count": count, "character_limit": use.characters_per_month or UNLIMITED})
 
     @routes.post(
         "/document",
         response_model=DeeplDocument,
         openapi_extra=upload_body(DocumentFields),
-        summary="Begin to translate a document",
+        summary="Upload a document to translate",
     )
     async def document(request: Request) -> Response:
         upload = await read_upload(request, "Parameter 'file' not specified")
@@ -194,14 +202,14 @@ def router(
         response_model=DeeplDocumentStatus,
         responses=documented(404, 422, model=DeeplError),
         openapi_extra=form_body(DocumentKeyFields),
-        summary="How far a document is",
+        summary="Get document status",
     )
     async def document_status(document_id: str, request: Request) -> Response:
         job = await its_job(document_id, request)
         status: DeeplDocumentStatus = {"document_id": job.id, "status": _DOCUMENT_STATES[job.status]}
         if job.status == "translating":
             left = job.characters - job.characters_done
-            status["seconds_remaining"] = 1 + left // _CHARACTERS_A_SECOND
+            status["seconds_remaining"] = 1 + left // _CHARACTERS_PER_SECOND
         elif job.status == "done":
             status["billed_characters"] = job.characters
         elif job.has_ended:
@@ -213,7 +221,7 @@ def router(
         response_class=Response,
         responses={**documented(404, 422, model=DeeplError), 200: FILE_REPLY},
         openapi_extra=form_body(DocumentKeyFields),
-        summary="The translated document",
+        summary="Download the translated document",
     )
     async def document_result(document_id: str, request: Request) -> Response:
         job = await its_job(document_id, request)
@@ -225,19 +233,19 @@ def router(
 
 
 def deepl_key(request: Request, fields: Fields) -> str | None:
-    """The API key that a request carries: in the header, or as old clients send it."""
+    """Return the API key of a request: from the Authorization header, or from `auth_key` as old clients send it."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     given = key.strip() if scheme.lower() == "deepl-auth-key" else fields.first("auth_key")
     return given if isinstance(given, str) else None
 
 
 def fewest_bits(live: Sequence[ModelIdentity]) -> str:
-    """The live configuration that stands for latency_optimized."""
+    """Return the live configuration that answers latency_optimized requests."""
     return min(live, key=lambda identity: identity.bits_per_weight).config
 
 
 def most_bits(live: Sequence[ModelIdentity]) -> str:
-    """The live configuration that stands for quality_optimized."""
+    """Return the live configuration that answers quality_optimized requests."""
     return max(live, key=lambda identity: identity.bits_per_weight).config
 
 
@@ -245,18 +253,18 @@ _PINS: dict[ModelType, Pin] = {"latency_optimized": fewest_bits, "quality_optimi
 
 
 class _Asked(NamedTuple):
-    """A checked request; `model_type` is what its reply names."""
+    """A validated request; `model_type` is the one that the reply names."""
 
     wish: Wish
     model_type: ModelType | None
 
 
 def _asked(fields: Fields, registry: Registry) -> _Asked:
-    """The request, refused in DeepL's words. What is unknown is tolerated: clients pass extra fields on."""
+    """Validate a request, with DeepL's error texts. Unknown fields are ignored: clients send extra ones."""
     texts = _texts(fields)
     source, target = _pair(fields, registry)
     _formality(fields, target)
-    for name in _NO_SUCH_THING:
+    for name in _UNSUPPORTED:
         if fields.first(name):
             raise HTTPException(400, f"Value for '{name}' not supported.")
     split = _split_sentences(fields)
@@ -269,7 +277,7 @@ def _asked(fields: Fields, registry: Registry) -> _Asked:
 
 
 def _pair(fields: Fields, registry: Registry) -> tuple[str | None, str]:
-    """Source, None to detect it, and target."""
+    """Return the source language, None to detect it, and the target language."""
     pairs = registry.pairs()
     target = language_code(fields, "target_lang", {target for _, target in pairs})
     if target is None:
@@ -291,7 +299,11 @@ def _texts(fields: Fields) -> list[str]:
 
 
 def language_code(fields: Fields, name: str, known: set[str]) -> str | None:
-    """One of the known codes; a variant such as EN-GB stands for its language. None if the field is missing."""
+    """Return one of the known codes, or None if the field is missing. A variant such as EN-GB maps to its language.
+
+    Raises:
+        HTTPException: 400, the code is unknown.
+    """
     given = fields.first(name)
     if given is None or given == "":
         return None
@@ -336,7 +348,7 @@ def _markup(fields: Fields, split: SplitSentences) -> Markup | None:
 
 
 def _tags(fields: Fields, name: str) -> frozenset[str]:
-    """Names of tags in lower case, from lists and from texts with commas."""
+    """Return tag names in lower case, from lists and comma-separated strings."""
     tags: list[str] = []
     for given in fields.every(name, f"{name}[]"):
         if isinstance(given, str):
@@ -349,7 +361,7 @@ def _tags(fields: Fields, name: str) -> frozenset[str]:
 
 
 def _one_of(fields: Fields, name: str, values: tuple[str, ...]) -> str | None:
-    """The value of a field that must be one of a few; None if missing. true and false are 1 and 0."""
+    """Return a field that must have one of the values, or None if it is missing. true and false count as 1 and 0."""
     given = fields.first(name)
     if given is None or given == "":
         return None

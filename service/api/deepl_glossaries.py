@@ -1,4 +1,4 @@
-"""Glossaries in the dialect of DeepL's API, version 2."""
+"""The glossary routes of DeepL's API, version 2."""
 
 import asyncio
 
@@ -28,7 +28,7 @@ _NOT_FOUND = documented(404, 422, model=DeeplError)
 
 
 def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
-    """The routes over one app's parts."""
+    """Return the routes."""
     refusals = documented(400, 403, 413, 415, 503, model=DeeplError)
     routes = APIRouter(prefix="/v2", tags=["DeepL"], responses=refusals)
 
@@ -36,7 +36,9 @@ def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
         return await owner(keys, deepl_key(request, await read_fields(request)))
 
     @routes.get(
-        "/glossary-language-pairs", response_model=DeeplGlossaryPairs, summary="The pairs that glossaries may have"
+        "/glossary-language-pairs",
+        response_model=DeeplGlossaryPairs,
+        summary="List the language pairs that glossaries support",
     )
     async def pairs(request: Request) -> Response:
         await owner_of(request)
@@ -48,7 +50,7 @@ def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
         status_code=201,
         response_model=DeeplGlossary,
         openapi_extra=form_body(GlossaryFields),
-        summary="Keep a glossary, for the key; without keys it is everyone's",
+        summary="Create a glossary (owned by the API key, shared if keys are off)",
     )
     async def create(request: Request) -> Response:
         fields = await read_fields(request)
@@ -57,12 +59,17 @@ def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
         head = await asyncio.to_thread(glossaries.create, of, name, source, target, entries)
         return JsonReply(_glossary(head), 201)
 
-    @routes.get("/glossaries", response_model=DeeplGlossaries, summary="The glossaries of the key")
+    @routes.get("/glossaries", response_model=DeeplGlossaries, summary="List the glossaries of the API key")
     async def every(request: Request) -> Response:
         heads = await asyncio.to_thread(glossaries.heads, await owner_of(request))
         return JsonReply({"glossaries": list(map(_glossary, heads))})
 
-    @routes.get("/glossaries/{glossary_id}", response_model=DeeplGlossary, responses=_NOT_FOUND, summary="A glossary")
+    @routes.get(
+        "/glossaries/{glossary_id}",
+        response_model=DeeplGlossary,
+        responses=_NOT_FOUND,
+        summary="Get a glossary without its entries",
+    )
     async def one(glossary_id: str, request: Request) -> Response:
         of = await owner_of(request)
         return JsonReply(_glossary(await asyncio.to_thread(glossaries.head, of, glossary_id)))
@@ -71,7 +78,7 @@ def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
         "/glossaries/{glossary_id}/entries",
         response_class=Response,
         responses={200: {"content": {TSV: {"schema": {"type": "string"}}}}, **_NOT_FOUND},
-        summary="A glossary's entries, one a line",
+        summary="Get the entries of a glossary as tab-separated values",
     )
     async def entries(glossary_id: str, request: Request) -> Response:
         of = await owner_of(request)
@@ -88,7 +95,7 @@ def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
 
 
 def _asked(fields: Fields, pairs: list[tuple[str, str]]) -> tuple[str, str, str, dict[str, str]]:
-    """Name, source, target and entries."""
+    """Return the name, source language, target language and entries of a new glossary."""
     given: dict[str, str] = {}
     for name in GlossaryFields.__annotations__:
         value = fields.first(name)

@@ -17,9 +17,9 @@ _MEDIA_TYPES = {".md": "text/markdown", ".po": "text/x-gettext-translation", ".s
 
 
 def download(job: FileJob) -> Response:
-    """The translated file of a job that is done."""
+    """Return a reply with the translated file of a finished job."""
     assert job.result is not None
-    handle = os.dup(job.result.fileno())  # the job may be forgotten meanwhile
+    handle = os.dup(job.result.fileno())  # the job may be removed while the file is sent
     size = os.fstat(handle).st_size
 
     async def chunks() -> AsyncIterator[bytes]:

@@ -63,17 +63,17 @@ STATUS: dict[type[Exception], int] = {
 }
 MEANING = {
     400: "The body is not valid JSON in UTF-8.",
-    401: "The bearer token or the API key is missing; a wrong bearer token is 401 too.",
-    403: "The API key is missing or wrong, or what was asked for is turned off.",
-    404: "There is no such model, file or glossary.",
-    409: "Another swap is running, a canary is in the way, it is the only model, or a file is not translated yet.",
+    401: "The bearer token or the API key is missing, or the bearer token is wrong.",
+    403: "The API key is missing or wrong, or the function is disabled.",
+    404: "The model, file or glossary does not exist.",
+    409: "Another swap is running, a canary prevents it, the model is the only one, or a file is not translated yet.",
     413: "The body is too large.",
-    415: "The body is of a kind that is not taken, or it is compressed.",
-    422: "The body is JSON, but its content is refused: the sentence says which field and why.",
-    429: "The queue or the streams are full, or the API key is over its limits; Retry-After says when to come back.",
-    503: "No model is ready, or a store does not answer.",
+    415: "The media type of the body is not supported, or the body is compressed.",
+    422: "The content of the request is refused; the error says which field and why.",
+    429: "The queue is full, too many streams are open, or the API key is over its limits; retry after Retry-After.",
+    503: "No model is ready, or a store cannot be reached.",
     504: "The request took longer than the settings or its X-Request-Timeout-Ms allow.",
-    507: "The configuration does not fit the memory limit beside what serves.",
+    507: "The configuration does not fit into the memory limit beside what is served.",
 }
 
 
@@ -82,12 +82,17 @@ _METHOD_NOT_ALLOWED = "This path does not take that method; /docs lists what it 
 
 
 def documented(*statuses: int, model: type[Body] = Error) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route, for the OpenAPI."""
+    """Return the `responses` of a route for the OpenAPI.
+
+    Args:
+        statuses: Statuses of errors, all in MEANING.
+        model: Body of the errors.
+    """
     return {status: {"model": model, "description": MEANING[status]} for status in statuses}
 
 
 def status_of(error: Exception) -> int:
-    """The status that the client of an exception gets in the native dialect."""
+    """Return the HTTP status of an exception in the native dialect; 500 if it is unexpected."""
     if isinstance(error, HTTPException):
         return error.status_code
     if isinstance(error, RequestValidationError):
@@ -96,7 +101,7 @@ def status_of(error: Exception) -> int:
 
 
 def sentence_of(error: Exception) -> str:
-    """What the client of an exception reads where no status can be sent any more."""
+    """Return the sentence of an exception for a reply whose status has already been sent."""
     known = isinstance(error, HTTPException) or status_of(error) != 500
     if not known:
         logging.getLogger("sub3").error("a stream failed", exc_info=error)
@@ -144,7 +149,7 @@ def _headers(error: Exception) -> dict[str, str]:
 
 
 def _validation_sentence(error: RequestValidationError) -> str:
-    """A sentence for the first problem; the rest would only repeat it. The input itself is never quoted."""
+    """Return a sentence on the first problem; the others usually repeat it. Input values are never quoted."""
     problem = error.errors()[0]
     place = [str(part) for part in problem["loc"][1:] if part not in ("string", "list", "[key]")]
     message = str(problem["msg"]).removeprefix("Value error, ").rstrip(".")

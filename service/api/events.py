@@ -1,4 +1,4 @@
-"""A translation as server-sent events: `sentence` for each as it is ready, then `done` or `error`."""
+"""Server-sent events: their encoding, and a translation as a stream of sentences that ends with `done` or `error`."""
 
 import asyncio
 import contextlib
@@ -15,9 +15,9 @@ from service.translation.translator import OnSentence, TranslatedSentence
 
 EVENT_STREAM: dict[str, Any] = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
 STREAM_RESPONSE: dict[str, Any] = {
-    "description": "Events, each `event: NAME` and one line `data: JSON`. `sentence` (SentenceEvent) for each sentence "
-    "as soon as it is ready, those of a text in order; at the end `done` (TranslateReply: the whole texts and what "
-    "they cost), or `error` (Error) if it failed after the first sentence.",
+    "description": "Events, each `event: NAME` and one line `data: JSON`: `sentence` (SentenceEvent) for each sentence "
+    "as soon as it is ready, those of a text in order; then `done` (TranslateReply: the whole texts and what they "
+    "cost), or `error` (Error) if the translation failed after its first sentence.",
     "content": {
         "text/event-stream": {
             "schema": {  # of one event
@@ -43,30 +43,34 @@ def encode(name: str, data: bytes, id: int | None = None) -> bytes:
 
 
 class EventStream(StreamingResponse):
-    """A stream that leaves it to the dispatcher to notice a client that goes: two watchers would race."""
+    """A stream that does not watch for a disconnect: the dispatcher does, and two watchers would race."""
 
     media_type = "text/event-stream"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send all of it."""
+        """Send the whole stream."""
         await self.stream_response(send)
 
 
 class Events:
-    """The events of one translation; it runs while somebody reads `lines`, and is cancelled when they stop."""
+    """The events of one translation, which runs while `lines` is read and is cancelled when reading stops."""
 
     def __init__(self, work: Callable[[OnSentence], Awaitable[schemas.TranslateReply]]) -> None:
-        """`work`: the translation, which is given what takes its sentences."""
-        self._sentences: asyncio.Queue[TranslatedSentence | None] = asyncio.Queue()  # None: it is over
+        """Start the translation.
+
+        Args:
+            work: Runs it; its argument is called with each translated sentence.
+        """
+        self._sentences: asyncio.Queue[TranslatedSentence | None] = asyncio.Queue()  # None after the last
         self._work = asyncio.ensure_future(work(self._sentences.put_nowait))
         self._work.add_done_callback(lambda _: self._sentences.put_nowait(None))
         self._first: TranslatedSentence | None = None
 
-    async def begun(self) -> None:
-        """Wait for the first sentence, or the end where there is none.
+    async def wait_for_first(self) -> None:
+        """Wait for the first sentence, or for the end if there is none.
 
         Raises:
-            Exception: what made the translation fail before.
+            Exception: The translation failed before its first sentence; the exception is the translation's own.
         """
         try:
             self._first = await self._sentences.get()
@@ -77,7 +81,7 @@ class Events:
             self._work.result()
 
     async def lines(self) -> AsyncIterator[bytes]:
-        """The stream, after `begun`."""
+        """Yield the encoded events; call `wait_for_first` before."""
         try:
             sentence = self._first
             while sentence is not None:
@@ -94,7 +98,7 @@ class Events:
             return _encoded("error", schemas.Error(error=sentence_of(error)))
 
     async def _cancel(self) -> None:
-        """End the translation if it hasn't ended, and see it let go of the engine."""
+        """Cancel the translation unless it has ended, and wait until it has left the engine."""
         self._work.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):
             await self._work

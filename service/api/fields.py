@@ -1,6 +1,6 @@
-"""The fields of a request, however a client sends them: a JSON object, a form (of either kind), the query string.
+"""The fields of a request, from a JSON object, a form of either kind, or the query string.
 
-Read strictly and within bounds: UTF-8 or 400, few fields, no files. The body limit has counted the bytes before.
+They are read strictly: valid UTF-8, at most MAX_FIELDS fields, no files. BodyLimit bounds the bytes before.
 """
 
 from typing import Any
@@ -13,27 +13,27 @@ from service.api.json_route import MAX_FIELDS, is_json, media_type, parse_json
 
 
 class Fields:
-    """Names with their values: of any JSON type from a JSON object, strings from elsewhere, where names may repeat."""
+    """Names and values: of any JSON type from a JSON object; from forms, strings whose names may repeat."""
 
     def __init__(self, values: dict[str, list[Any]], is_json: bool) -> None:
-        """`is_json`: whether they come from a JSON object."""
+        """Take the values of each name; `is_json` tells whether they come from a JSON object."""
         self._values, self.is_json = values, is_json
 
     def first(self, *names: str) -> Any:
-        """The first value of the first of the names that has one; None (and JSON's null) is no value."""
+        """Return the first value of the first name that has one, or None. JSON's null counts as missing."""
         values = self.every(*names)
         return values[0] if values else None
 
     def every(self, *names: str) -> list[Any]:
-        """All values of the names."""
+        """Return all values of the names."""
         return [value for name in names for value in self._values.get(name, ()) if value is not None]
 
 
 async def read_fields(request: Request) -> Fields:
-    """The fields of a request: its JSON object, or else its query string and form together.
+    """Read the fields of a request: its JSON object, or its query string and form together.
 
     Raises:
-        HTTPException: 400, they can't be read.
+        HTTPException: 400, the body is not valid JSON, UTF-8 or a form, or has too many fields.
     """
     body = await request.body()
     kind = media_type(request)
@@ -52,7 +52,7 @@ async def read_fields(request: Request) -> Fields:
 
 def _of_json(document: Any) -> Fields:
     if not isinstance(document, dict):
-        raise HTTPException(400, "Invalid JSON format")  # LibreTranslate's words
+        raise HTTPException(400, "Invalid JSON format")  # LibreTranslate's text
     return Fields({name: [value] for name, value in document.items()}, True)
 
 

@@ -1,11 +1,12 @@
 """The KServe v2 health and metadata routes, and Triton's model repository over the configurations of our models.
 
-A model's versions are its configurations: READY is one that is live, so that requests may pin it, LOADING one that is
-being loaded, UNAVAILABLE the others. A model directory that is not served has one entry without a version. `load` has a
-model served; with `parameters.config`, a configuration's NAME, it has that live beside the active one. `unload` takes a
-configuration away again; without a name the model goes, or of the only one all that was loaded beside its active
-configuration, which stays: changing that is /admin's. Files, addresses and Triton's JSON configurations are refused:
-what can be loaded is what the server's folder has.
+The versions of a model are its configurations. A live one, which requests may pin, is READY; one that is being loaded
+is LOADING; the others are UNAVAILABLE. A model directory that is not served has one entry without a version.
+
+`load` loads a model, or, with the name of a configuration in `parameters.config`, that configuration beside the active
+one. `unload` unloads a configuration. Without a name it unloads the model; if it is the only model, it unloads all
+configurations except the active one, which only /admin changes. Files, addresses and Triton's JSON configurations are
+refused: only what is in the server's folder can be loaded.
 """
 
 import asyncio
@@ -36,7 +37,7 @@ EXTENSIONS = ["model_repository"]
 PLATFORM = "sub3_bcq"
 BodyT = TypeVar("BodyT", bound=Body)
 DIALECT = Dialect(
-    paths=re.compile("/v2/(health|models|repository)/"),  # the other paths under /v2 are DeepL's
+    paths=re.compile(r"/v2/?\Z|/v2/(health|models|repository)/"),  # the other paths under /v2 are DeepL's
     refusals={
         UnknownModel: (400, "{}"),
         UnavailableConfiguration: (400, "{}"),
@@ -48,14 +49,17 @@ DIALECT = Dialect(
 
 
 def router(tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swaps, version: str) -> APIRouter:
-    """The routes; the repository's exist only where a token is set, which they ask for like /admin.
+    """Return the routes. The repository's exist only if a token is set, and require it as /admin does.
 
     Args:
-        version: of the server.
+        tokens: Name of the administrator -> token.
+        registry: The live models.
+        swaps: Changes what is served.
+        version: The version of the server.
     """
     routes = APIRouter(prefix="/v2", tags=["KServe"], route_class=JsonRoute)
 
-    @routes.get("/health/live", response_class=Response, summary="Whether the process answers")
+    @routes.get("/health/live", response_class=Response, summary="Check liveness")
     async def live() -> Response:
         return Response()
 
@@ -63,31 +67,35 @@ def router(tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swaps, ve
         "/health/ready",
         response_class=Response,
         responses=documented(503),
-        summary="Whether every model has translated a sentence",
+        summary="Check readiness: every model has passed its self-test",
     )
     async def ready() -> Response:
         if not registry.ready:
             raise NotReady
         return Response()
 
-    @routes.get("", summary="The server's name and version")
+    @routes.get("", summary="Get server metadata")
     async def server() -> schemas.KserveServer:
         return schemas.KserveServer(name="sub3", version=version, extensions=EXTENSIONS)
 
     @routes.get(
-        "/models/{model}", responses=documented(400, 422, 503), summary="A model; its versions are configurations"
+        "/models/{model}",
+        responses=documented(400, 422, 503),
+        summary="Get model metadata; versions are live configurations",
     )
     async def metadata(model: str) -> schemas.KserveModel:
         return _metadata(registry, model)
 
     @routes.get(
-        "/models/{model}/versions/{config}", responses=documented(400, 422, 503), summary="A live configuration"
+        "/models/{model}/versions/{config}",
+        responses=documented(400, 422, 503),
+        summary="Get model metadata, if a configuration is live",
     )
     async def version_metadata(model: str, config: str) -> schemas.KserveModel:
         _require_live(registry, model, config)
         return _metadata(registry, model)
 
-    @routes.get("/models/{model}/ready", responses=documented(400, 422, 503), summary="Whether a model is ready")
+    @routes.get("/models/{model}/ready", responses=documented(400, 422, 503), summary="Check readiness of a model")
     async def model_ready(model: str) -> schemas.KserveReady:
         _require_live(registry, model, None)
         return schemas.KserveReady(name=model, ready=True)
@@ -95,7 +103,7 @@ def router(tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swaps, ve
     @routes.get(
         "/models/{model}/versions/{config}/ready",
         responses=documented(400, 422, 503),
-        summary="Whether a configuration is live",
+        summary="Check whether a configuration is live",
     )
     async def version_ready(model: str, config: str) -> schemas.KserveReady:
         _require_live(registry, model, config)
@@ -110,7 +118,12 @@ def _repository(tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swap
     routes = APIRouter(prefix="/repository", route_class=guarded(tokens))
     refusals = documented(400, 401, 409, 413, 422, 503, 507)
 
-    @routes.post("/index", responses=documented(400, 401, 413), openapi_extra=json_body(schemas.RepositoryIndex))
+    @routes.post(
+        "/index",
+        responses=documented(400, 401, 413),
+        openapi_extra=json_body(schemas.RepositoryIndex),
+        summary="List models and their configurations",
+    )
     async def index(request: Request) -> list[schemas.RepositoryEntry]:
         wanted = await _read(request, schemas.RepositoryIndex)
         entries = []
@@ -124,6 +137,7 @@ def _repository(tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swap
         response_class=Response,
         responses=refusals,
         openapi_extra=json_body(schemas.RepositoryLoad),
+        summary="Load a model or one of its configurations",
     )
     async def load(model: str, request: Request) -> Response:
         config = (await _read(request, schemas.RepositoryLoad)).parameters.config
@@ -144,6 +158,7 @@ def _repository(tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swap
         response_class=Response,
         responses=refusals,
         openapi_extra=json_body(schemas.RepositoryUnload),
+        summary="Unload a model or one of its configurations",
     )
     async def unload(model: str, request: Request) -> Response:
         config = (await _read(request, schemas.RepositoryUnload)).parameters.config
@@ -174,7 +189,7 @@ def _unserved(installed: Installed) -> schemas.RepositoryEntry:
 
 
 def _entries(registry: Registry, model: Model) -> list[schemas.RepositoryEntry]:
-    """Every configuration of a model, the live ones that have no name in its directory too."""
+    """Return every configuration of a model, including live ones that its directory does not name."""
     live = [translator.identity.config for translator in model.translators()]
     entries = []
     for name in dict.fromkeys([*model.directory.config.configurations, *live, *model.loading]):
@@ -211,10 +226,10 @@ def _require_live(registry: Registry, name: str, config: str | None) -> None:
 
 
 async def _read(request: Request, kind: type[BodyT]) -> BodyT:
-    """A body, whatever its content type says (Triton's client says none); an empty one is {}.
+    """Read a body of any content type, since Triton's client sends none; an empty body counts as {}.
 
     Raises:
-        HTTPException: 400, it is no such body.
+        HTTPException: 400, the body is not JSON or not of this kind.
     """
     try:
         content = await request.body()

@@ -34,16 +34,16 @@ class KserveModel(Body):
 
 
 class KserveReady(Body):
-    """KServe's answer of a model's readiness."""
+    """KServe's answer to a readiness check of a model."""
 
     name: str
     ready: bool
 
 
 class RepositoryIndex(Body):
-    """What to list."""
+    """Which entries of the repository to list."""
 
-    ready: bool = Field(default=False, description="Only what is READY.")
+    ready: bool = Field(default=False, description="List only what is READY.")
 
 
 class RepositoryEntry(Body):
@@ -56,24 +56,24 @@ class RepositoryEntry(Body):
 
 
 class LoadParameters(Body):
-    """Of Triton's parameters the one that is taken, with another meaning: a name, not a file's content."""
+    """The one parameter of Triton's that is supported; it names a configuration instead of containing one."""
 
     config: str | None = Field(default=None, min_length=1, max_length=200, description="Name of a configuration.")
 
 
 class UnloadParameters(LoadParameters):
-    """`unload_dependents` has no effect: nothing depends on a configuration."""
+    """Parameters of unloading; `unload_dependents` has no effect, since nothing depends on a configuration."""
 
     unload_dependents: bool = False
 
 
 class RepositoryLoad(Body):
-    """What to load."""
+    """What to load: a model, or one of its configurations."""
 
     parameters: LoadParameters = Field(default_factory=LoadParameters)
 
 
 class RepositoryUnload(Body):
-    """What to unload."""
+    """What to unload: a model, or one of its configurations."""
 
     parameters: UnloadParameters = Field(default_factory=UnloadParameters)

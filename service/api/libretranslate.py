@@ -1,4 +1,4 @@
-"""The dialect of LibreTranslate: its paths, fields and error texts to the letter, which clients compare."""
+"""LibreTranslate's API: its paths, fields and exact error texts, which clients compare."""
 
 import asyncio
 import re
@@ -52,7 +52,7 @@ from service.text.markup import Markup
 from service.translation.scheduler import QueueFull
 from service.translation.translator import Options, Translation
 
-# How replies spell what is one code inside; requests may use either.
+# Our code -> the code in replies; requests may use either.
 _ISO = {"zh": "zh-Hans", "zt": "zh-Hant", "pb": "pt-BR"}
 _ALIASES = {iso.lower(): code for code, iso in _ISO.items()}
 _CORS = {
@@ -94,11 +94,20 @@ def router(
     files: FileJobs,
     glossaries: Glossaries,
 ) -> APIRouter:
-    """The routes over one app's parts."""
+    """Return the routes.
+
+    Args:
+        dispatcher: Runs the translations.
+        registry: The live models.
+        settings: Limits of a request.
+        keys: The API keys.
+        files: The jobs of files.
+        glossaries: The stored glossaries.
+    """
     routes = APIRouter(tags=["LibreTranslate"])
 
     async def with_glossary(fields: Fields, options: Options) -> Options:
-        """The options with the glossary that the fields name or are."""
+        """Return the options with the glossary that the fields name or contain."""
         terms = fields.first("glossary")
         if terms is None or terms == "":
             return options
@@ -111,7 +120,7 @@ def router(
         response_model=LibreTranslations,
         responses=documented(400, 403, 413, 415, 429, 503, 504),
         openapi_extra=form_body(TranslateFields),
-        summary="Translate a text or a list",
+        summary="Translate a text or a list of texts",
     )
     async def translate(request: Request) -> Response:
         fields = await read_fields(request)
@@ -128,17 +137,17 @@ def router(
         response_model=Annotated[list[LibreDetected], Field(min_length=1)],
         responses=documented(400, 403, 413, 415, 503),
         openapi_extra=form_body(DetectFields),
-        summary="Which language a text is in, the likeliest first",
+        summary="Detect the language of a text, most likely first",
     )
     async def detection(request: Request) -> Response:
         fields = await read_fields(request)
         (text, *_), _ = _texts(fields)
         if keys.required:
-            await asyncio.to_thread(keys.usage, _key(fields))  # refuses a wrong one; detection is free
+            await asyncio.to_thread(keys.usage, _key(fields))  # raises for an unknown key; detection is not charged
         sources = {source for source, _ in registry.pairs()}
-        return JsonReply([_spoken(found) for found in detect(text, sources)])
+        return JsonReply([_detection(found) for found in detect(text, sources)])
 
-    @routes.get("/languages", response_model=list[LibreLanguage], summary="The languages and their targets")
+    @routes.get("/languages", response_model=list[LibreLanguage], summary="List languages and their targets")
     async def known_languages() -> Response:
         pairs = registry.pairs()
         codes = dict.fromkeys(code for pair in pairs for code in pair)
@@ -153,13 +162,13 @@ def router(
             ]
         )
 
-    @routes.get("/health", response_model=LibreHealth, responses=documented(503), summary="Whether it is ready")
+    @routes.get("/health", response_model=LibreHealth, responses=documented(503), summary="Check readiness")
     async def health() -> Response:
         if not registry.ready:
             raise NotReady
         return JsonReply({"status": "ok"})
 
-    @routes.get("/frontend/settings", response_model=LibreSettings, summary="What a front end offers")
+    @routes.get("/frontend/settings", response_model=LibreSettings, summary="Get the settings of a front end")
     async def frontend_settings() -> Response:
         source, target = registry.pairs()[0]
         return JsonReply(
@@ -183,7 +192,7 @@ def router(
         response_model=LibreFile,
         responses=documented(400, 403, 413, 415, 429, 503),
         openapi_extra=upload_body(FileFields),
-        summary="Translate a file; the reply, once it is done, says where the translation is",
+        summary="Translate a file and return the address of the translation",
     )
     async def translate_file(request: Request) -> Response:
         upload = await read_upload(request, "Invalid request: missing file parameter")
@@ -197,7 +206,7 @@ def router(
         try:
             await while_connected(request, _ended(files, job))
         except BaseException:
-            await files.remove(job)  # nobody would ask for it
+            await files.remove(job)  # only this reply would have told its address
             raise
         if job.error is not None:
             raise job.error
@@ -208,7 +217,7 @@ def router(
         "/download_file/{name}",
         response_class=Response,
         responses={**documented(404, 422), 200: FILE_REPLY},
-        summary="A translated file",
+        summary="Download a translated file",
     )
     async def download_file(name: str) -> Response:
         job = files.by_address(name.partition(".")[0])
@@ -216,11 +225,11 @@ def router(
             raise UnknownFile
         return download(job)
 
-    @routes.post("/suggest", responses=documented(403, 413, 415), summary="Off: nothing is learned from suggestions")
+    @routes.post("/suggest", responses=documented(403, 413, 415), summary="Suggest a better translation (disabled)")
     async def suggest() -> Response:
         raise HTTPException(403, "Suggestions are disabled on this server.")
 
-    @routes.get("/spec", response_model=dict[str, Any], summary="This document")
+    @routes.get("/spec", response_model=dict[str, Any], summary="Get this OpenAPI document")
     async def spec(request: Request) -> Response:
         return JsonReply(request.app.openapi())
 
@@ -233,13 +242,13 @@ async def _ended(files: FileJobs, job: FileJob) -> None:
 
 
 def _key(fields: Fields) -> str | None:
-    """The API key that a request carries."""
+    """Return the API key of a request."""
     key = fields.first("api_key", "apiKey")
     return key if isinstance(key, str) else None
 
 
 def cross_origin(app: ASGIApp) -> ASGIApp:
-    """Middleware: pages of any origin may use this dialect; refusals say so too, and preflights are answered."""
+    """Wrap an app so that pages of any origin may use this dialect (CORS), its errors and preflights included."""
 
     async def allowed(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not DIALECT.paths.match(scope["path"]):
@@ -258,7 +267,7 @@ def cross_origin(app: ASGIApp) -> ASGIApp:
 
 
 class _Asked(NamedTuple):
-    """A checked request; `is_list` says in which shape the reply is."""
+    """A validated request; the reply is a list if `is_list`."""
 
     texts: list[str]
     is_list: bool
@@ -269,7 +278,7 @@ class _Asked(NamedTuple):
 
 
 def _asked(fields: Fields, registry: Registry, settings: Settings) -> _Asked:
-    """The request, refused in LibreTranslate's order and words."""
+    """Validate a request, with LibreTranslate's order of checks and error texts."""
     texts, is_list = _texts(fields)
     for name in ("source", "target"):
         _code(fields, name)
@@ -287,7 +296,7 @@ def _asked(fields: Fields, registry: Registry, settings: Settings) -> _Asked:
 
 
 def _pair(fields: Fields, registry: Registry) -> tuple[str, str]:
-    """Source, which may be "auto", and target."""
+    """Return the source language, which may be "auto", and the target language."""
     source, target = _code(fields, "source"), _code(fields, "target")
     pairs = registry.pairs()
     for code in (source, target):
@@ -303,7 +312,7 @@ def _pair(fields: Fields, registry: Registry) -> tuple[str, str]:
 
 
 def _texts(fields: Fields) -> tuple[list[str], bool]:
-    """The texts, and whether they came as a list: of JSON, or of JSON written into a form, as Nextcloud does."""
+    """Return the texts, and whether they came as a list: in JSON, or as JSON in a form field, as Nextcloud sends it."""
     given = fields.first("q")
     if not given:
         raise HTTPException(400, "Invalid request: missing q parameter")
@@ -349,7 +358,7 @@ def _exceeds(size: int, limit: int) -> HTTPException:
 
 
 def _translated(asked: _Asked, outcome: Outcome) -> LibreTranslations:
-    """The reply: its fields are lists if the request's were, and are there only if they were asked for."""
+    """Return the reply: its fields are lists if `q` was, and optional ones are present only if requested."""
 
     def shaped(values: list[Any]) -> Any:
         return values if asked.is_list else values[0]
@@ -358,7 +367,7 @@ def _translated(asked: _Asked, outcome: Outcome) -> LibreTranslations:
         "translatedText": shaped([translation.best.text for translation in outcome.translations])
     }
     if asked.source == AUTO:
-        reply["detectedLanguage"] = shaped([_spoken(detected) for detected in outcome.detected])
+        reply["detectedLanguage"] = shaped([_detection(detected) for detected in outcome.detected])
     if asked.alternatives:
         reply["alternatives"] = shaped([_alternative_texts(translation) for translation in outcome.translations])
     return reply
@@ -368,8 +377,8 @@ def _alternative_texts(translation: Translation) -> list[str]:
     return [alternative.text for alternative in translation.alternatives]
 
 
-def _spoken(detected: Detected) -> LibreDetected:
-    """A detection in LibreTranslate's terms: confidence in percent."""
+def _detection(detected: Detected) -> LibreDetected:
+    """Return a detection as LibreTranslate words it, with the confidence in percent."""
     confidence = round(100 * detected.confidence, 2)
     return {"confidence": confidence, "language": _iso(detected.language)}
 

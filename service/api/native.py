@@ -1,4 +1,4 @@
-"""The native dialect: /v1, the health checks and /metrics."""
+"""The native API: /v1, health checks and /metrics."""
 
 import re
 from collections.abc import Callable
@@ -29,7 +29,7 @@ TIMEOUT_PARAMETER = {
     "name": TIMEOUT_HEADER,
     "in": "header",
     "required": False,
-    "description": "Milliseconds that the request may take, then 504; the server has a default and a longest.",
+    "description": "Time limit of the request in milliseconds, then 504; the server has a default and a maximum.",
     "schema": {"type": "integer", "minimum": 1},
 }
 
@@ -42,7 +42,16 @@ def router(
     glossaries: Glossaries,
     complaints: Callable[[], list[str]],
 ) -> APIRouter:
-    """The routes over one app's parts; `complaints` are sentences on what fails while requests are served."""
+    """Return the routes.
+
+    Args:
+        dispatcher: Runs the translations.
+        registry: The live models.
+        metrics: Rendered at /metrics.
+        keys: The API keys.
+        glossaries: The stored glossaries.
+        complaints: Returns sentences on what fails while requests are served.
+    """
     routes = APIRouter(route_class=DirectRoute)
 
     translation_route: dict[str, Any] = {**SECURITY, "openapi_extra": {"parameters": [TIMEOUT_PARAMETER]}}
@@ -65,7 +74,7 @@ def router(
         "/v1/translate",
         response_model=schemas.TranslateReply,
         responses=refusals,
-        summary="Translate one text or a list",
+        summary="Translate a text or a list of texts",
         **translation_route,
     )
     async def translate(body: schemas.TranslateRequest, request: Request) -> Response:
@@ -81,7 +90,7 @@ def router(
         "/v1/translate/stream",
         response_class=Response,
         responses={**refusals, 200: STREAM_RESPONSE},
-        summary="Translate one text or a list, each sentence as soon as it is ready (server-sent events)",
+        summary="Translate a text or a list of texts, streaming sentences as they are ready (SSE)",
         **translation_route,
     )
     async def stream(body: schemas.TranslateRequest, request: Request) -> Response:
@@ -89,15 +98,15 @@ def router(
             return _reply(body, await ask(body, request, on_sentence))
 
         events = Events(work)
-        await events.begun()  # a request that is refused gets its status, not a stream
+        await events.wait_for_first()  # a refused request gets its status, not a stream
         return EventStream(events.lines(), headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
 
-    @routes.get("/v1/models", summary="The models, their configurations and what each costs")
+    @routes.get("/v1/models", summary="List models, their configurations and language pairs")
     async def models() -> schemas.ModelsReply:
         infos = [_model_info(registry, model) for model in registry.models.values()]
         return schemas.ModelsReply(models=infos, pairs=pair_infos(registry))
 
-    @routes.get("/health/live", response_model_exclude_defaults=True, summary="Whether the process answers")
+    @routes.get("/health/live", response_model_exclude_defaults=True, summary="Check liveness")
     async def live() -> schemas.Health:
         return schemas.Health(status="live")
 
@@ -105,14 +114,14 @@ def router(
         "/health/ready",
         responses=documented(503),
         response_model_exclude_defaults=True,
-        summary="Whether every model has translated a sentence, and what fails meanwhile",
+        summary="Check readiness: every model has passed its self-test",
     )
     async def ready() -> schemas.Health:
         if not registry.ready:
             raise NotReady
         return schemas.Health(status="ready", complaints=complaints())
 
-    @routes.get("/metrics", response_class=Response, summary="Prometheus")
+    @routes.get("/metrics", response_class=Response, summary="Get Prometheus metrics")
     async def prometheus() -> Response:
         return Response(metrics.render(), media_type=METRICS_TYPE)
 
@@ -145,7 +154,7 @@ def _reply(body: schemas.TranslateRequest, outcome: pipeline.Outcome) -> schemas
 
 
 def pair_infos(registry: Registry) -> list[schemas.PairInfo]:
-    """What can be translated now, and how."""
+    """Return the language pairs that are served, and the models of each."""
     infos = []
     for (source, target), way in registry.ways.items():
         via = [leg.target for leg in way[:-1]]
@@ -154,7 +163,7 @@ def pair_infos(registry: Registry) -> list[schemas.PairInfo]:
 
 
 def configuration_infos(model: Model) -> list[schemas.ConfigurationInfo]:
-    """Every configuration of a model, with the reason where it can't be served."""
+    """Return every configuration of a model, with the reason if it cannot be served."""
     infos = []
     for name, configuration in model.directory.config.configurations.items():
         reason = configurations.unavailable(model.directory, configuration)

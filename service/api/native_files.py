@@ -1,4 +1,4 @@
-"""The native routes of files under /v1/files."""
+"""The native routes for files, under /v1/files."""
 
 from collections.abc import AsyncIterator
 
@@ -23,7 +23,7 @@ from service.translation.translator import Options
 
 
 def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
-    """The native routes."""
+    """Return the routes."""
     routes = APIRouter(prefix="/v1/files", tags=["Files"])
 
     @routes.post(
@@ -32,7 +32,7 @@ def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
         response_model=schemas.FileReply,
         responses=documented(400, 401, 403, 413, 415, 422, 429, 503),
         openapi_extra=upload_body(schemas.FileFields),
-        summary="Begin to translate a file",
+        summary="Upload a file to translate",
         **SECURITY,
     )
     async def submit(request: Request) -> Response:
@@ -53,7 +53,7 @@ def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
             media_type="application/json",
         )
 
-    @routes.get("/{file_id}", responses=documented(404, 422), summary="How far a file is", **SECURITY)
+    @routes.get("/{file_id}", responses=documented(404, 422), summary="Get translation status", **SECURITY)
     async def state(file_id: str, request: Request) -> schemas.FileReply:
         return _reply(jobs.find(file_id, native_key(request)))
 
@@ -61,7 +61,7 @@ def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
         "/{file_id}/events",
         response_class=Response,
         responses={**documented(404, 422), 200: EVENT_STREAM},
-        summary="How far a file is, each time that this changes (server-sent events)",
+        summary="Stream translation status (SSE)",
         **SECURITY,
     )
     async def events(file_id: str, request: Request) -> Response:
@@ -77,7 +77,7 @@ def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
         "/{file_id}/result",
         response_class=Response,
         responses={**documented(404, 409, 422), 200: FILE_REPLY},
-        summary="The translated file",
+        summary="Download the translated file",
         **SECURITY,
     )
     async def result(file_id: str, request: Request) -> Response:
@@ -90,7 +90,7 @@ def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
         "/{file_id}",
         status_code=204,
         responses=documented(404, 422),
-        summary="Cancel a file, and forget it",
+        summary="Cancel a translation and delete its files",
         **SECURITY,
     )
     async def remove(file_id: str, request: Request) -> Response:
@@ -101,10 +101,10 @@ def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
 
 
 def split_sentences(given: str | None) -> SplitSentences:
-    """DeepL's three values.
+    """Return one of the three values of split_sentences; "1" if it is missing.
 
     Raises:
-        HTTPException: 400, it is another.
+        HTTPException: 400, it is another value.
     """
     match given or "1":
         case "0":

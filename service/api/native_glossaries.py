@@ -1,4 +1,4 @@
-"""The native routes of glossaries, and what the dialects share of them: whose they are, which one a request wants."""
+"""The native glossary routes, and what all dialects need of glossaries: the owner, and the glossary of a request."""
 
 import asyncio
 from collections.abc import Mapping
@@ -16,37 +16,43 @@ from service.requests.pipeline import AUTO
 from service.text.glossary import Glossary, GlossaryRefused
 from service.translation.translator import Options
 
-_ENTRIES_ON_THE_LOOP = 100  # 0.2 ms; more are read in a thread
+_MAX_ENTRIES_ON_LOOP = 100  # 0.2 ms; more are prepared in a thread
 
 
 async def owner(keys: Keys, key: str | None) -> str:
-    """Whose glossaries the bearer of a key has.
+    """Return the owner of the glossaries of an API key.
 
     Raises:
-        MissingKey, WrongKey, StoreUnavailable: as the keys say.
+        MissingKey: The server requires a key.
+        WrongKey: The key is unknown.
+        StoreUnavailable: The store of keys cannot be reached.
     """
     if not keys.required:
         return NOBODY
     return (await asyncio.to_thread(keys.usage, key)).name or NOBODY
 
 
-async def wanted(glossaries: Glossaries, of: str, terms: str | Mapping[str, str], source: str, target: str) -> Glossary:
-    """The glossary that a request between two languages is to use.
+async def find_glossary(
+    glossaries: Glossaries, of: str, terms: str | Mapping[str, str], source: str, target: str
+) -> Glossary:
+    """Return the glossary of a request.
 
     Args:
-        of: the owner of the stored ones.
-        terms: the entries, or the id or name of a stored one.
-        source: may be "auto": it then serves those texts whose language a model translates itself, a stored one those
-            that are in its own.
+        glossaries: The stored glossaries.
+        of: Their owner.
+        terms: Entries, or the id or name of a stored glossary.
+        source: A code or "auto". With "auto", entries apply to texts in any language that one model translates to the
+            target; a stored glossary applies to texts in its own language.
+        target: A code.
 
     Raises:
-        GlossaryRefused: there is none, it is for other languages, or as a Glossary says.
-        StoreUnavailable: nobody can tell.
+        GlossaryRefused: There is no such glossary, it is for other languages, or its entries are invalid.
+        StoreUnavailable: The store of glossaries cannot be reached.
     """
     if source != AUTO:
         glossaries.check_pair(source, target)
     if not isinstance(terms, str):
-        if len(terms) <= _ENTRIES_ON_THE_LOOP:
+        if len(terms) <= _MAX_ENTRIES_ON_LOOP:
             return Glossary(terms, source, target)
         return await asyncio.to_thread(Glossary, terms, source, target)
     glossary = await asyncio.to_thread(glossaries.find, of, terms)
@@ -58,20 +64,34 @@ async def wanted(glossaries: Glossaries, of: str, terms: str | Mapping[str, str]
 async def with_terms(
     options: Options, terms: str | Mapping[str, str], glossaries: Glossaries, keys: Keys, key: str | None
 ) -> Options:
-    """The options with the glossary that the bearer of a key wants; as `owner` and `wanted` say."""
+    """Return the options with the glossary of a request.
+
+    Args:
+        options: The languages are taken from here.
+        terms: Entries, or the id or name of a stored glossary.
+        glossaries: The stored glossaries.
+        keys: The API keys.
+        key: The API key of the request, if any.
+
+    Raises:
+        MissingKey: The server requires a key.
+        WrongKey: The key is unknown.
+        GlossaryRefused: There is no such glossary, it is for other languages, or its entries are invalid.
+        StoreDown: A store cannot be reached.
+    """
     of = await owner(keys, key)
-    return replace(options, glossary=await wanted(glossaries, of, terms, options.source, options.target))
+    return replace(options, glossary=await find_glossary(glossaries, of, terms, options.source, options.target))
 
 
 def router(keys: Keys, glossaries: Glossaries) -> APIRouter:
-    """The native routes."""
+    """Return the routes."""
     routes = APIRouter(prefix="/v1/glossaries", tags=["Glossaries"], route_class=JsonRoute)
 
     @routes.post(
         "",
         status_code=201,
         responses=documented(400, 401, 403, 413, 415, 422, 503),
-        summary="Keep a glossary, for the API key; without keys it is everyone's",
+        summary="Create a glossary (owned by the API key, shared if keys are off)",
         **SECURITY,
     )
     async def create(body: schemas.GlossaryRequest, request: Request, response: Response) -> schemas.GlossaryInfo:
@@ -80,7 +100,7 @@ def router(keys: Keys, glossaries: Glossaries) -> APIRouter:
         response.headers["Location"] = f"/v1/glossaries/{head.id}"
         return _info(head)
 
-    @routes.get("", responses=documented(401, 403, 503), summary="The glossaries of the API key", **SECURITY)
+    @routes.get("", responses=documented(401, 403, 503), summary="List the glossaries of the API key", **SECURITY)
     async def every(request: Request) -> schemas.GlossariesReply:
         heads = await asyncio.to_thread(glossaries.heads, await owner(keys, native_key(request)))
         return schemas.GlossariesReply(glossaries=[_info(head) for head in heads])
@@ -88,7 +108,7 @@ def router(keys: Keys, glossaries: Glossaries) -> APIRouter:
     @routes.get(
         "/{glossary_id}",
         responses=documented(401, 403, 404, 422, 503),
-        summary="A glossary and its entries",
+        summary="Get a glossary and its entries",
         **SECURITY,
     )
     async def one(glossary_id: str, request: Request) -> schemas.GlossaryReply:

@@ -44,7 +44,8 @@ def query_fields(fields: type) -> dict[str, Any]:
 
 
 def _body(fields: type, *media_types: str) -> dict[str, Any]:
-    return {"requestBody": {"content": {kind: {"schema": _schema(fields)} for kind in media_types}}}
+    schema = _schema(fields)
+    return {"requestBody": {"content": {kind: {"schema": schema} for kind in media_types}}}
 
 
 def _schema(fields: type) -> dict[str, Any]:

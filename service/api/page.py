@@ -1,4 +1,4 @@
-"""The web page at `/`: the files of service/page, read once at start, so that serving them touches no disk."""
+"""The web page at `/`: the files of service/page, read once at start and served from memory."""
 
 import gzip
 import hashlib
@@ -12,12 +12,12 @@ DIRECTORY = Path(__file__).parents[1] / "page"
 INDEX = "index.html"
 MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 HEADERS = {
-    # The page runs its own files only, and talks to this server only.
+    # the page loads only its own files and connects only to this server
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",  # kept, but asked for again by its ETag: files of two versions never mix
+    "Cache-Control": "no-cache",  # revalidated by ETag on each use: files of two versions never mix
     "Vary": "Accept-Encoding",
 }
 
@@ -30,7 +30,7 @@ class _File(NamedTuple):
 
 
 def router() -> APIRouter:
-    """The routes of the page and of what it is made of."""
+    """Return the routes of the page and its files."""
     files = {path.name: _read(path) for path in sorted(DIRECTORY.iterdir())}
     routes = APIRouter(include_in_schema=False)
 

@@ -17,7 +17,7 @@ Quality = dict[str, dict[str, float]]
 
 
 class Body(BaseModel):
-    """What every request and reply has in common: no unknown field, no silent conversion."""
+    """Base of requests and replies: unknown fields are refused, and values are not converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
 
@@ -25,18 +25,18 @@ class Body(BaseModel):
 class Error(Body):
     """The body of every 4xx and 5xx."""
 
-    error: str = Field(description="One sentence that says what is wrong and what to do.")
+    error: str = Field(description="What is wrong and what to do, in one sentence.")
 
 
 class Detected(Body):
-    """The source language that was detected, and how probable it is."""
+    """The detected source language and its probability."""
 
     language: str
     confidence: float = Field(ge=0, le=1)
 
 
 def are_terms(value: Any) -> bool:
-    """Whether it is an object of terms and their translations."""
+    """Return whether a value is an object of terms and their translations."""
     return isinstance(value, dict) and all(isinstance(text, str) for entry in value.items() for text in entry)
 
 
@@ -45,16 +45,16 @@ def _shape(text: Any) -> str | None:
 
 
 class TranslateRequest(Body):
-    """Texts and the languages to translate them between."""
+    """Texts to translate, the languages, and options."""
 
     text: Annotated[
         Annotated[str, Tag("string")]
-        | Annotated[list[str], Field(fail_fast=True), Tag("list")],  # not an error for each item
+        | Annotated[list[str], Field(fail_fast=True), Tag("list")],  # one error, not one for each item
         Discriminator(
             _shape, custom_error_type="text_shape", custom_error_message="Input should be a string or a list of strings"
         ),
-    ] = Field(description="One text or a list; by default up to 128 texts of up to 10,000 characters.")
-    source: Language = Field(examples=["en"], description="A code, or `auto` to detect it text by text.")
+    ] = Field(description="A text or a list of texts; by default up to 128 texts of up to 10,000 characters.")
+    source: Language = Field(examples=["en"], description="A code, or `auto` to detect the language of each text.")
     target: Language = Field(examples=["de"])
     beam_size: int = Field(
         default=1, ge=1, description="Hypotheses kept at each step; 1 is greedy. By default up to 8."
@@ -62,32 +62,32 @@ class TranslateRequest(Body):
     alternatives: int = Field(
         default=0,
         ge=0,
-        description="Next best translations to return, by default up to 4; the beam is at least alternatives + 1 wide.",
+        description="Number of further translations, by default up to 4; the beam size is at least alternatives + 1.",
     )
     split_sentences: Literal["0", "1", "nonewlines"] = Field(
         default="1",
-        description="What ends a sentence: 1 full stops and line breaks, nonewlines full stops only, 0 nothing.",
+        description="Where sentences end: 1 at punctuation and line breaks, nonewlines at punctuation only, 0 nowhere.",
     )
-    alignment: bool = Field(default=False, description="Also tell which words come from which.")
+    alignment: bool = Field(default=False, description="Also return word alignments.")
     glossary: str | dict[str, str] | None = Field(
         default=None,
-        description="The translations of terms, up to 5,000; a term itself where it is not translated. Or the id or "
-        "name of a stored glossary.",
+        description="Up to 5,000 terms and their translations (the term itself if it must stay untranslated), or the "
+        "id or name of a stored glossary.",
         examples=[{"printer": "Drucker", "GitHub": "GitHub"}],
     )
     config: str | None = Field(
         default=None,
         min_length=1,
         max_length=200,
-        description="The live configuration that must answer, of each model on the way, else the active ones; the "
-        "header X-Sub3-Config pins too.",
+        description="Pins a live configuration, of each model if the translation takes several; by default the active "
+        "one answers. The header X-Sub3-Config pins, too.",
     )
     model: str | None = Field(
         default=None,
         min_length=1,
         max_length=200,
-        description="The model that must answer, of those that translate the pair themselves; the header X-Sub3-Model "
-        "says so too.",
+        description="Pins one of the models that translate the language pair directly; the header X-Sub3-Model pins, "
+        "too.",
     )
 
     @field_validator("source", "target")
@@ -98,74 +98,79 @@ class TranslateRequest(Body):
     @field_validator("glossary", mode="before")
     @classmethod
     def _terms(cls, glossary: Any) -> Any:
-        if not (glossary is None or isinstance(glossary, str) or are_terms(glossary)):  # not an error for each of them
+        if not (
+            glossary is None or isinstance(glossary, str) or are_terms(glossary)
+        ):  # one error, not one for each of them
             raise ValueError("give an object of terms and their translations, or a stored glossary's id or name")
         return glossary
 
 
 class Alternative(Body):
-    """A next best translation. Of a text of several sentences: their hypotheses of the same rank, joined."""
+    """A further translation. In a text of several sentences, the hypotheses of the same rank are joined."""
 
     text: str
     score: float
 
 
 class Link(Body):
-    """A word or mark of a translation and that of the source that it comes from: [begin, end) in Unicode characters."""
+    """A word or punctuation mark and the one it translates, as ranges [begin, end) in Unicode characters."""
 
     source: tuple[int, int]
     target: tuple[int, int]
 
 
 class TranslationReply(Body):
-    """A translation; what holds no letter (emoji, numbers, spaces) comes back as it is, with the score 0."""
+    """A translation. A text without letters (emoji, numbers, spaces) is returned unchanged with the score 0."""
 
     text: str
-    score: float = Field(description="Mean over the sentences of the log probability by Marian's length norm; <= 0.")
+    score: float = Field(
+        description="Log probability, normalised by length as Marian does, averaged over the sentences; <= 0."
+    )
     alternatives: list[Alternative]
-    detected: Detected | None = Field(default=None, description="There if `source` was `auto`.")
+    detected: Detected | None = Field(default=None, description="Present if `source` was `auto`.")
     alignment: list[Link] | None = Field(
-        default=None, description="There if it was asked for: a link for each word of the text that could be followed."
+        default=None, description="Present if requested: a link for each word of the text that could be aligned."
     )
     cut_sentences: int | None = Field(
-        default=None, description="There if sentences were longer than the model's window: so many were cut at clauses."
+        default=None,
+        description="Present if sentences were longer than the model's window: the number of those split at clauses.",
     )
     via: list[str] | None = Field(
-        default=None, description="There if no model translates the pair itself: the languages that it went through."
+        default=None, description="Present if no model translates the pair directly: the intermediate languages."
     )
 
 
 class TranslateReply(Body):
-    """Translations in the order of the texts, the weights that made them, and what they cost."""
+    """Translations in the order of the texts, the models that made them, and what they cost."""
 
     translations: list[TranslationReply]
-    model: ModelIdentity = Field(description="Of several, the first that answered.")
+    model: ModelIdentity = Field(description="The model that answered; the first one if there were several.")
     models: list[ModelIdentity] | None = Field(
-        default=None, description="There if several models answered: all of them, in the order in which they did."
+        default=None, description="Present if several models answered: all of them, in order."
     )
     latency_ms: StageTimings
     memory: Memory
 
 
 class SentenceEvent(Body):
-    """`event: sentence` of a stream: one sentence of a text, as soon as it and those before it are ready."""
+    """`event: sentence` of a stream: a sentence, sent as soon as it and the sentences before it are ready."""
 
-    text: int = Field(description="Which text of the request, from 0.")
-    sentence: int = Field(description="Which sentence of the text, from 0; pieces without a letter don't count.")
+    text: int = Field(description="Index of the text in the request.")
+    sentence: int = Field(description="Index of the sentence in the text; parts without letters are not counted.")
     source: str
     translation: str
     score: float
 
 
 class GlossaryRequest(Body):
-    """Terms and their translations, to be kept."""
+    """A glossary to store."""
 
-    name: str = Field(description="Need not be unique: the youngest of a name answers to it.")
+    name: str = Field(description="Need not be unique: a name refers to the newest glossary that has it.")
     source: Language = Field(examples=["en"])
     target: Language = Field(examples=["de"])
     entries: dict[str, str] = Field(
-        description="The translation of each term, the term itself where it is not translated. A term is found as "
-        "whole words: in lower case in any casing, with capitals as written. Up to 5,000 of up to 200 characters.",
+        description="Terms and their translations (the term itself if it must stay untranslated). A term matches whole "
+        "words: a lower-case term in any case, one with capitals exactly. Up to 5,000, each of up to 200 characters.",
         examples=[{"printer": "Drucker", "GitHub": "GitHub"}],
     )
 
@@ -183,7 +188,7 @@ class GlossaryRequest(Body):
 
 
 class GlossaryInfo(Body):
-    """A stored glossary; it belongs to the API key that made it, and to everyone on a server without keys."""
+    """A stored glossary. It is owned by the API key that created it; without keys it is shared."""
 
     id: str
     name: str
@@ -216,30 +221,32 @@ class FileFields(TypedDict):
 
 
 class FileReply(Body):
-    """A file that is being translated, or has been."""
+    """The translation of a file."""
 
     id: str
-    name: str = Field(description="What the translated file is called.")
+    name: str = Field(description="Name of the translated file.")
     status: Literal["queued", "translating", "done", "failed", "cancelled"]
-    progress: float = Field(ge=0, le=1, description="The part of its characters that is translated.")
-    characters: int = Field(description="Of its texts; 0 until it has been opened.")
-    source: str | None = Field(default=None, description="The language; the detected one, if `source` was `auto`.")
+    progress: float = Field(ge=0, le=1, description="Fraction of the characters that is translated.")
+    characters: int = Field(description="Characters of its texts; 0 until the file has been read.")
+    source: str | None = Field(
+        default=None, description="The source language; the detected one if `source` was `auto`."
+    )
     target: str
-    error: str | None = Field(default=None, description="There if it failed.")
+    error: str | None = Field(default=None, description="Present if the translation failed.")
 
 
 class ConfigurationInfo(Body):
-    """A configuration with its cost and its measured quality."""
+    """A configuration, its cost and its measured quality."""
 
     name: str
     bits_per_weight: float
-    bytes: int = Field(description="All bytes needed to translate, tokenizer aside.")
+    bytes: int = Field(description="All bytes needed to translate, except the tokenizer.")
     quality: Quality = Field(
-        description="BLEU, chrF and, on the machine that measured them, milliseconds a sentence by test set; empty if "
-        "unmeasured."
+        description="By test set: BLEU, chrF and milliseconds per sentence on the machine that measured them; empty if "
+        "not measured."
     )
     available: bool
-    reason: str | None = Field(description="Why it can't be served; null if it can.")
+    reason: str | None = Field(description="Why it cannot be served; null if it can.")
 
 
 class ModelInfo(Body):
@@ -250,29 +257,31 @@ class ModelInfo(Body):
     target_languages: list[str]
     version: str
     active: str
-    live: list[str] = Field(description="What a request may pin: the active one, and what is loaded beside it.")
+    live: list[str] = Field(
+        description="Configurations that a request may pin: the active one and those loaded beside it."
+    )
     default: str
     configurations: list[ConfigurationInfo]
 
 
 class PairInfo(Body):
-    """A language pair that is served: by one model, or through languages that stand between."""
+    """A language pair that is served, by one model or through intermediate languages."""
 
     source: str
     target: str
-    via: list[str] = Field(description="Empty if a model translates it itself.")
-    models: list[str] = Field(description="Those that answer, one after the other.")
+    via: list[str] = Field(description="Intermediate languages; empty if a model translates the pair directly.")
+    models: list[str] = Field(description="The models that answer, in order.")
 
 
 class ModelsReply(Body):
-    """The live models, and what can be translated with them."""
+    """The live models and the language pairs that they serve."""
 
     models: list[ModelInfo]
     pairs: list[PairInfo]
 
 
 class Health(Body):
-    """Answer of the health checks."""
+    """The answer of a health check."""
 
     status: Literal["live", "ready"]
     complaints: list[str] = Field(

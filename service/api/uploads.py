@@ -1,4 +1,4 @@
-"""Reading the form of a request that uploads a file."""
+"""The form of a request that uploads a file."""
 
 from typing import IO
 
@@ -30,10 +30,14 @@ class Upload:
 
 
 async def read_upload(request: Request, missing: str) -> Upload:
-    """The form of a request; large files go to the disk, without a name, while they arrive.
+    """Read the form of a request. Large files are spooled to an unnamed file on disk while they arrive.
+
+    Args:
+        request: Its body has not been read.
+        missing: The sentence of the error if the form has no file.
 
     Raises:
-        HTTPException: 400 with the sentence `missing`: there is no file in it; 415: it is no such form.
+        HTTPException: 400, the form has no file; 415, the body is not multipart/form-data.
     """
     if media_type(request) != "multipart/form-data":
         raise HTTPException(415, "Send the file as multipart/form-data.")

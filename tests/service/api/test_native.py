@@ -159,15 +159,14 @@ def test_refused_content(client: httpx.Client, fields: dict[str, Any], words: li
         (b"null", 422),
         (b"[]", 422),
         (b'"text"', 422),
-        (b'{"text": "a", "source": "en", "target": "de", "beam_size": 1e400}', None),
-        (b'{"text": "a", "source": "en", "target": "de", "beam_size": ' + b"9" * 5000 + b"}", None),
+        (b'{"text": "a", "source": "en", "target": "de", "beam_size": 1e400}', 400),
+        (b'{"text": "a", "source": "en", "target": "de", "beam_size": ' + b"9" * 5000 + b"}", 400),
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_refused_bodies(client: httpx.Client, content: bytes, status: int | None) -> None:
+def test_refused_bodies(client: httpx.Client, content: bytes, status: int) -> None:
     response = client.post("/v1/translate", content=content, headers={"Content-Type": "application/json"})
-    assert_refused(response, status or response.status_code)
-    assert response.status_code in (400, 422)
+    assert_refused(response, status)
 
 
 def test_a_large_body_is_refused_by_its_declared_and_by_its_real_length(client: httpx.Client) -> None:

@@ -1,0 +1,63 @@
+"""Every route belongs to the dialect that declares it, so that its errors have that dialect's form."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.api import deepl, kserve, libretranslate, native
+from service.api.dialect import Dialect, dialect_of
+from service.app import create_app
+from service.settings import Settings
+from tests.service.running import TOKEN
+
+BY_TAG = {"DeepL": deepl.DIALECT, "LibreTranslate": libretranslate.DIALECT, "KServe": kserve.DIALECT}
+DIALECTS = [native.DIALECT, *BY_TAG.values()]
+
+
+@pytest.fixture(scope="module")
+def operations(tiny_model: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The path and the description of each operation."""
+    paths = create_app(Settings(model_directory=tiny_model, admin_token=TOKEN)).openapi()["paths"]
+    return [(path, operation) for path, methods in paths.items() for operation in methods.values()]
+
+
+def test_each_path_has_one_owner_and_it_is_the_dialect_of_the_route(
+    operations: list[tuple[str, dict[str, Any]]],
+) -> None:
+    seen: list[Dialect] = []
+    for path, operation in operations:
+        owners = [dialect for dialect in DIALECTS if dialect.paths.match(path)]
+        declared = next((BY_TAG[tag] for tag in operation.get("tags", ()) if tag in BY_TAG), None)
+        if declared is None:  # the native ones, and what no dialect owns: pages, health checks, /admin
+            assert owners == ([native.DIALECT] if path.startswith("/v1/") else []), path
+        else:
+            assert owners == [declared], path
+        seen += owners
+    assert all(dialect in seen for dialect in DIALECTS)
+
+
+def test_the_uploads_are_the_routes_that_take_files(operations: list[tuple[str, dict[str, Any]]]) -> None:
+    files = {
+        path
+        for path, operation in operations
+        if list(operation.get("requestBody", {}).get("content", ())) == ["multipart/form-data"]
+    }
+    assert files
+    assert frozenset[str]().union(*(dialect.uploads for dialect in DIALECTS)) == files
+
+
+def test_a_path_that_nobody_owns_has_the_default_form() -> None:
+    dialect = dialect_of("/nothing", DIALECTS)
+    assert dialect not in DIALECTS
+    assert dialect.refusal(404, "Not here.", {"X-A": "b"}).body == b'{"error":"Not here."}'
+
+
+def test_the_first_owner_answers() -> None:
+    first, second = Dialect(re.compile("/a"), "first"), Dialect(re.compile("/"), "second")
+    assert dialect_of("/a/b", [first, second]) is first
+    assert dialect_of("/b", [first, second]) is second
+    # beginnings only: an owner of /a is asked for no /b/a
+    assert dialect_of("/b/a", [first]) is not first
+    assert first.refusal(400, "No.").body == b'{"first":"No."}'
