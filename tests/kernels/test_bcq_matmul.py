@@ -200,3 +200,13 @@ def test_a_bad_table_is_refused_by_name(change, sentence):
     change(tensors, segments)
     with pytest.raises(InvalidModel, match=sentence):
         bcq_matmul(tensors, segments, 40, np.ones((1, 64), np.float32))
+
+
+def test_segments_of_different_group_sizes_are_refused():
+    """The codes of a matrix are read by the group size of its first segment."""
+    tensors, segments = random_matrix(np.random.default_rng(2), 40, 64, [(0, 16, 3), (16, 40, 2)], 32)
+    x = np.ones((1, 64), np.float32)
+    assert bcq_matmul(tensors, segments, 40, x).shape == (1, 40)
+    segments[1] = segments[1]._replace(group_size=64)
+    with pytest.raises(InvalidModel, match="the same group size"):
+        bcq_matmul(tensors, segments, 40, x)
