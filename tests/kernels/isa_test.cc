@@ -10,6 +10,7 @@
 
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <stdexcept>
 
 #include "tests/kernels/tiny_model.h"
@@ -310,13 +311,19 @@ void TestFloatOps(const std::vector<const Isa*>& isas) {
     for (size_t k = 1; k <= std::min<size_t>(n, 9); k += 4) {
       std::vector<float> ties = x;
       for (float& v : ties) v = std::round(v);
-      SameEverywhere(isas, "top k", [&](const FloatOps& ops) {
+      const std::vector<float> largest = SameEverywhere(isas, "top k", [&](const FloatOps& ops) {
         std::vector<int32_t> indices(k);
         std::vector<float> values(k);
         ops.top_k(ties.data(), n, k, indices.data(), values.data());
         for (int32_t index : indices) values.push_back(static_cast<float>(index));
         return values;
       });
+      std::vector<size_t> order(n);
+      std::iota(order.begin(), order.end(), size_t{0});
+      std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return ties[a] > ties[b]; });
+      for (size_t i = 0; i < k; ++i) {
+        CHECK(largest[i] == ties[order[i]] && largest[k + i] == static_cast<float>(order[i]));
+      }
     }
   }
   for (int round = 0; round < 100; ++round) {
