@@ -375,7 +375,7 @@ SUB3_EXPORT int32_t sub3_logits(const sub3_model* model, const int32_t* source, 
   });
 }
 
-SUB3_EXPORT int32_t sub3_bcq_matmul(const char* isa, uint32_t bytes, const sub3_tensor* tensors, uint64_t num_tensors,
+SUB3_EXPORT int32_t sub3_bcq_matmul(const char* isa, uint32_t int8, const sub3_tensor* tensors, uint64_t num_tensors,
                                     const sub3_segment* segments, uint64_t num_segments, uint64_t rows,
                                     uint64_t columns, const float* x, uint64_t n, float* y) {
   return Guard([&] {
@@ -385,11 +385,10 @@ SUB3_EXPORT int32_t sub3_bcq_matmul(const char* isa, uint32_t bytes, const sub3_
     const sub3::BcqMatrix matrix = table.Matrix("m", rows, columns);
     const sub3::Isa& chosen = isa == nullptr ? sub3::ActiveIsa() : sub3::IsaByName(isa);
     sub3::Workspace workspace;
-    Require(!bytes || sub3::IsByteMatrix(matrix),
-            "The product of bytes takes at most six planes and one scale group a row.");
-    const auto multiply = bytes ? chosen.bcq_byte_matmul : chosen.bcq_matmul;
-    void* scratch = workspace.Allocate<char>(bytes ? sub3::BcqByteMatmulScratchBytes(columns, n)
-                                                   : sub3::BcqMatmulScratchBytes(columns));
+    Require(!int8 || sub3::FitsInt8(matrix), "The int8 GEMM takes at most six planes and one scale group a row.");
+    const auto multiply = int8 ? chosen.bcq_int8_matmul : chosen.bcq_matmul;
+    void* scratch = workspace.Allocate<char>(int8 ? sub3::BcqInt8MatmulScratchBytes(columns, n)
+                                                  : sub3::BcqMatmulScratchBytes(columns));
     const sub3::Product product{&matrix, nullptr, y, rows, 0, rows};
     multiply(&product, 1, x, columns, columns, n, scratch);
   });

@@ -192,9 +192,9 @@ int32_t sub3_batch_remove(sub3_batch* batch, uint64_t id);
 int32_t sub3_logits(const sub3_model* model, const int32_t* source, uint64_t source_length, const int32_t* target,
                     uint64_t target_length, float* logits, uint64_t num_logits);
 
-/* One product y[n, rows] = x[n, columns] W^T with codes as in docs/design.md, for tests and benchmarks: the product of
- * bytes if `bytes`. Tensors are named "m.plane.1" .. and "m.scales.k", segments "m". isa NULL means the one in use. */
-int32_t sub3_bcq_matmul(const char* isa, uint32_t bytes, const sub3_tensor* tensors, uint64_t num_tensors,
+/* One product y[n, rows] = x[n, columns] W^T with codes as in docs/design.md, for tests and benchmarks; the int8 GEMM if
+ * `int8`. Tensors are named "m.plane.1" .. and "m.scales.k", segments "m". isa NULL means the one in use. */
+int32_t sub3_bcq_matmul(const char* isa, uint32_t int8, const sub3_tensor* tensors, uint64_t num_tensors,
                         const sub3_segment* segments, uint64_t num_segments, uint64_t rows, uint64_t columns,
                         const float* x, uint64_t n, float* y);
 

@@ -256,7 +256,7 @@ class Builder {
     Attention& attention = layer.self_attention;
     for (Linear* linear :
          {&attention.query, &attention.key, &attention.value, &attention.output, &layer.ffn.inner, &layer.ffn.outer}) {
-      ChooseBytes(linear);
+      ChooseInt8(linear);
     }
     return layer;
   }
@@ -264,8 +264,8 @@ class Builder {
   DecoderLayer ReadDecoderLayer(const std::string& name) {
     DecoderLayer layer{ReadAttention(name + ".self_attention"), ReadAttention(name + ".encoder_attention"),
                        ReadFeedForward(name + ".ffn", config_.decoder_ffn_dim)};
-    ChooseBytes(&layer.encoder_attention.key);
-    ChooseBytes(&layer.encoder_attention.value);
+    ChooseInt8(&layer.encoder_attention.key);
+    ChooseInt8(&layer.encoder_attention.value);
     return layer;
   }
 
@@ -289,7 +289,7 @@ class Builder {
     return {table_.Matrix(name, rows, columns), table_.Vector(name + ".bias", rows)};
   }
 
-  static void ChooseBytes(Linear* linear) { linear->bytes = IsByteMatrix(linear->weight, kMaxPlanesForBytes); }
+  static void ChooseInt8(Linear* linear) { linear->int8 = FitsInt8(linear->weight, kMaxPlanesForInt8); }
 
   const Config& config_;
   TensorTable& table_;

@@ -27,14 +27,14 @@ class InvalidModel : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Matrices of at most this many planes that meet whole sources at once use the product of bytes: at four planes its
+// Matrices of at most this many planes that meet whole sources at once use the int8 GEMM: at four planes its
 // rounding is a fiftieth of the codes' own error.
-constexpr int kMaxPlanesForBytes = 4;
+constexpr int kMaxPlanesForInt8 = 4;
 
 struct Linear {
   BcqMatrix weight;
   const float* bias = nullptr;
-  bool bytes = false;
+  bool int8 = false;
 };
 
 struct LayerNorm {

@@ -9,7 +9,7 @@ namespace sub3 {
 namespace {
 
 // Of the encoder at a time: bounds the inner activations; each share unpacks the weights once.
-constexpr size_t kFfnRows = kByteColumns;
+constexpr size_t kFfnRows = kInt8Columns;
 
 constexpr size_t kCutRows = 64;  // what the products take at a time, or a multiple of it
 
@@ -20,7 +20,7 @@ Scratch MakeScratch(const Model& model, const Context& context, size_t n, size_t
                     Workspace* workspace) {
   const Config& config = model.config;
   const size_t widest = std::max({config.d_model, config.encoder_ffn_dim, config.decoder_ffn_dim});
-  const size_t bytes = std::max({BcqMatmulScratchBytes(widest), BcqByteMatmulScratchBytes(widest, n), attention_bytes});
+  const size_t bytes = std::max({BcqMatmulScratchBytes(widest), BcqInt8MatmulScratchBytes(widest, n), attention_bytes});
   const size_t parts = context.pool->MaxWidth(), part_bytes = (bytes + 63) / 64 * 64;
   return {workspace->Allocate<char>(parts * part_bytes), part_bytes, parts, std::min(parts, context.pool->Width())};
 }
@@ -68,11 +68,11 @@ struct Output {
 };
 
 // The row where part `part` of `parts` begins, a multiple of kCutRows: a row costs as much as it has planes, or, in a
-// product of bytes, as any other.
+// int8 GEMM, as any other.
 size_t Cut(const Linear& linear, size_t part, size_t parts) {
   const size_t rows = linear.weight.rows;
   if (part == parts) return rows;
-  const auto cost = [&](const BcqSegment& segment) { return linear.bytes ? 1 : static_cast<size_t>(segment.planes); };
+  const auto cost = [&](const BcqSegment& segment) { return linear.int8 ? 1 : static_cast<size_t>(segment.planes); };
   size_t before = 0;
   for (const BcqSegment& segment : linear.weight.segments) before += (segment.end - segment.begin) * cost(segment);
   before = before * part / parts;
@@ -92,19 +92,19 @@ void Apply(const Context& context, std::initializer_list<Output> outputs, const 
   for (const Output& output : outputs) rows += output.linear->weight.rows;
   ForParts(context, scratch, n * columns * rows, [&](size_t part, size_t parts, void* own) {
     constexpr size_t kMost = 3;
-    Product products[kMost], byte_products[kMost];
-    size_t count = 0, byte_count = 0;
+    Product products[kMost], int8_products[kMost];
+    size_t count = 0, int8_count = 0;
     for (const Output& output : outputs) {
       const Linear& linear = *output.linear;
-      (linear.bytes ? byte_products[byte_count++] : products[count++]) = Product{&linear.weight,
-                                                                                 linear.bias,
-                                                                                 output.y,
-                                                                                 linear.weight.rows,
-                                                                                 Cut(linear, part, parts),
-                                                                                 Cut(linear, part + 1, parts)};
+      (linear.int8 ? int8_products[int8_count++] : products[count++]) = Product{&linear.weight,
+                                                                                linear.bias,
+                                                                                output.y,
+                                                                                linear.weight.rows,
+                                                                                Cut(linear, part, parts),
+                                                                                Cut(linear, part + 1, parts)};
     }
     if (count > 0) context.isa->bcq_matmul(products, count, x, columns, columns, n, own);
-    if (byte_count > 0) context.isa->bcq_byte_matmul(byte_products, byte_count, x, columns, columns, n, own);
+    if (int8_count > 0) context.isa->bcq_int8_matmul(int8_products, int8_count, x, columns, columns, n, own);
   });
 }
 

@@ -49,10 +49,10 @@ constexpr size_t kChunkColumns = 32;   // columns in a code word
 constexpr float kMaxQuantized = 8191;  // four of them make an int16
 constexpr float kSmallestMaximum = 1e-30f;
 constexpr size_t kMaxColumns = size_t{1} << 17;  // 127 * 127 * 2^17 < 2^31
-constexpr int kMaxBytePlanes = 6;
-constexpr float kByteWeights = 124;
-constexpr float kByteInputs = 127;
-constexpr size_t kByteColumns = 128;  // of X that share one unpacking of the weights
+constexpr int kMaxInt8Planes = 6;
+constexpr float kMaxInt8Weight = 124;
+constexpr float kMaxInt8Input = 127;
+constexpr size_t kInt8Columns = 128;  // of X that share one unpacking of the weights
 
 // Rows [begin, end) that use the same number of planes. scales is float16 [planes, groups, scale_rows], its first row
 // being scale_begin, a multiple of 16.
@@ -103,37 +103,37 @@ using BcqMatmulFunction = void (*)(const Product* products, size_t num_products,
 // Row `row` of the matrix as float32 [columns]: sum_i alpha_i * B_i, plane by plane. The embedding look-up.
 using DequantizeRowFunction = void (*)(const BcqMatrix& matrix, size_t row, float* out);
 
-// Bytes of scratch memory for any number of products of bytes of n rows of `columns` inputs.
-size_t BcqByteMatmulScratchBytes(size_t columns, size_t n);
+// Bytes of scratch memory for any number of int8 GEMMs of n rows of `columns` inputs.
+size_t BcqInt8MatmulScratchBytes(size_t columns, size_t n);
 
-// Whether the product of bytes can be had of a matrix of at most so many planes: one scale group a row.
-bool IsByteMatrix(const BcqMatrix& matrix, int most_planes = kMaxBytePlanes);
+// Whether the int8 GEMM can be had of a matrix of at most so many planes: one scale group a row.
+bool FitsInt8(const BcqMatrix& matrix, int most_planes = kMaxInt8Planes);
 
 namespace scalar {
 void DequantizeRow(const BcqMatrix&, size_t, float*);
 void BcqMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
-void BcqByteMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
+void BcqInt8Matmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
 }  // namespace scalar
 namespace avx2 {
 void DequantizeRow(const BcqMatrix&, size_t, float*);
 void BcqMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
-void BcqByteMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
+void BcqInt8Matmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
 }  // namespace avx2
 namespace avx2_vnni {
-void BcqByteMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
+void BcqInt8Matmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
 }
 namespace avx512 {
 void DequantizeRow(const BcqMatrix&, size_t, float*);
 void BcqMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
-void BcqByteMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
+void BcqInt8Matmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
 }  // namespace avx512
 namespace neon {
 void DequantizeRow(const BcqMatrix&, size_t, float*);
 void BcqMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
-void BcqByteMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
+void BcqInt8Matmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
 }  // namespace neon
 namespace neon_dotprod {
-void BcqByteMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
+void BcqInt8Matmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
 }
 
 const BcqSegment& SegmentOf(const BcqMatrix& matrix, size_t row);

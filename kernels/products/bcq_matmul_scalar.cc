@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "kernels/products/bcq_byte_matmul.h"
+#include "kernels/products/bcq_int8_matmul.h"
 
 namespace sub3 {
 
@@ -42,19 +42,19 @@ float BuildTables(const float* x, size_t columns, size_t chunks, int16_t* tables
 }
 
 // The integers of a row's scales and its rho.
-struct ByteScales {
-  int a[kMaxBytePlanes];
+struct Int8Scales {
+  int a[kMaxInt8Planes];
   float rho;
 };
 
-ByteScales RoundScales(const BcqMatrix& matrix, const BcqSegment& segment, size_t row) {
-  float alpha[kMaxBytePlanes], total = 0;
+Int8Scales RoundScales(const BcqMatrix& matrix, const BcqSegment& segment, size_t row) {
+  float alpha[kMaxInt8Planes], total = 0;
   for (int i = 0; i < segment.planes; ++i) {
     alpha[i] = Scale(matrix, segment, i, 0, row);
     total = total + std::fabs(alpha[i]);
   }
-  const float inverse = total > 0 ? kByteWeights / total : 0.0f;
-  ByteScales rounded{{}, total / kByteWeights};
+  const float inverse = total > 0 ? kMaxInt8Weight / total : 0.0f;
+  Int8Scales rounded{{}, total / kMaxInt8Weight};
   for (int i = 0; i < segment.planes; ++i) rounded.a[i] = static_cast<int>(std::nearbyint(alpha[i] * inverse));
   return rounded;
 }
@@ -108,12 +108,12 @@ size_t BcqMatmulScratchBytes(size_t columns) {
   return chunks * (2 * 288 + kChunkColumns * sizeof(int16_t)) + 64;
 }
 
-size_t BcqByteMatmulScratchBytes(size_t columns, size_t n) {
+size_t BcqInt8MatmulScratchBytes(size_t columns, size_t n) {
   const size_t width = (columns + kChunkColumns - 1) / kChunkColumns * kChunkColumns;
-  return width * (kByteTileRows + std::min(n, kByteColumns));
+  return width * (kInt8TileRows + std::min(n, kInt8Columns));
 }
 
-bool IsByteMatrix(const BcqMatrix& matrix, int most_planes) {
+bool FitsInt8(const BcqMatrix& matrix, int most_planes) {
   return matrix.groups == 1 && std::all_of(matrix.segments.begin(), matrix.segments.end(),
                                            [&](const BcqSegment& s) { return s.planes <= most_planes; });
 }
@@ -137,7 +137,7 @@ void BcqMatmul(const Product* products, size_t num_products, const float* x, siz
   }
 }
 
-void BcqByteMatmul(const Product* products, size_t num_products, const float* x, size_t x_stride, size_t columns,
+void BcqInt8Matmul(const Product* products, size_t num_products, const float* x, size_t x_stride, size_t columns,
                    size_t n, void* scratch) {
   auto* weights = static_cast<int8_t*>(scratch);
   auto* xq = weights + columns;
@@ -145,15 +145,15 @@ void BcqByteMatmul(const Product* products, size_t num_products, const float* x,
     const float* input = x + j * x_stride;
     float maximum = 0;
     for (size_t c = 0; c < columns; ++c) maximum = std::max(maximum, std::fabs(input[c]));
-    const float inverse = maximum < kSmallestMaximum ? 0.0f : kByteInputs / maximum;
-    const float scale = inverse == 0 ? 0.0f : maximum / kByteInputs;
+    const float inverse = maximum < kSmallestMaximum ? 0.0f : kMaxInt8Input / maximum;
+    const float scale = inverse == 0 ? 0.0f : maximum / kMaxInt8Input;
     for (size_t c = 0; c < columns; ++c) xq[c] = static_cast<int8_t>(std::nearbyint(input[c] * inverse));
     for (size_t p = 0; p < num_products; ++p) {
       const Product& product = products[p];
       const BcqMatrix& matrix = *product.weight;
       for (size_t row = product.begin; row < product.end; ++row) {
         const BcqSegment& segment = SegmentOf(matrix, row);
-        const ByteScales scales = RoundScales(matrix, segment, row);
+        const Int8Scales scales = RoundScales(matrix, segment, row);
         std::fill(weights, weights + columns, int8_t{0});
         for (int plane = 0; plane < segment.planes; ++plane) {
           const uint32_t* words = Words(matrix, plane, row);

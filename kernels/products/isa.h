@@ -10,7 +10,7 @@ namespace sub3 {
 
 struct Isa {
   const char* name;
-  BcqMatmulFunction bcq_matmul, bcq_byte_matmul;
+  BcqMatmulFunction bcq_matmul, bcq_int8_matmul;
   DequantizeRowFunction dequantize_row;
   const FloatOps* float_ops;
 };
