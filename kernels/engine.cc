@@ -322,6 +322,10 @@ SUB3_EXPORT uint64_t sub3_model_weight_bytes(const sub3_model* model) {
   return model == nullptr ? 0 : model->model.weight_bytes;
 }
 
+SUB3_EXPORT uint64_t sub3_position_table_bytes(uint32_t max_positions, uint32_t d_model) {
+  return sub3::Positions::TableBytes(max_positions, d_model);
+}
+
 SUB3_EXPORT int32_t sub3_translate(const sub3_model* model, const sub3_request* request, sub3_result* result) {
   return Guard([&] {
     Require(model != nullptr && request != nullptr && result != nullptr, "An argument is null.");
@@ -385,7 +389,8 @@ SUB3_EXPORT int32_t sub3_bcq_matmul(const char* isa, uint32_t int8, const sub3_t
     const sub3::BcqMatrix matrix = table.Matrix("m", rows, columns);
     const sub3::Isa& chosen = isa == nullptr ? sub3::ActiveIsa() : sub3::IsaByName(isa);
     sub3::Workspace workspace;
-    Require(!int8 || sub3::FitsInt8(matrix), "The int8 GEMM takes at most six planes and one scale group a row.");
+    Require(!int8 || sub3::FitsInt8(matrix, sub3::kMaxInt8Planes),
+            "The int8 GEMM takes at most six planes and one scale group a row.");
     const auto multiply = int8 ? chosen.bcq_int8_matmul : chosen.bcq_matmul;
     void* scratch = workspace.Allocate<char>(int8 ? sub3::BcqInt8MatmulScratchBytes(columns, n)
                                                   : sub3::BcqMatmulScratchBytes(columns));

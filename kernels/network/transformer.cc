@@ -4,6 +4,8 @@
 #include <cmath>
 #include <initializer_list>
 
+#include "kernels/products/bcq_int8_matmul.h"
+
 namespace sub3 {
 
 namespace {

@@ -1,83 +1,59 @@
-// What the vector kernels of the int8 GEMM share: the loops around the instruction set's inner parts.
+// The product of binary codes with many columns, an int8 GEMM: weights and activations are quantised to int8, the
+// weights once for all columns. For matrices of few planes (the encoder's), where it is faster than look-up tables.
 //
-// Codes of a tile of rows are unpacked once to integers and then meet every column: from a few columns on that costs
-// less than a look-up for each column and plane.
+// Contract, the same for every instruction set; Y, X and W as in bcq_matmul.h, one scale group for the whole row:
+//
+//     rho[r] = sum_i |alpha[i, r]| / 124
+//     a[i, r] = rint(alpha[i, r] * (124 / sum_i |alpha[i, r]|)), 0 if that sum is 0
+//     s = max|x| / 127;  xq[c] = rint(x[c] * (127 / max|x|)), all zeros if max|x| < 1e-30
+//     y[r] = float(sum_c (sum_i a[i, r] * B_i[r, c]) * xq[c]) * rho[r] * s + bias[r]
+//
+// Up to six planes round to |W| <= 124 + 6 / 2 = 127. The sum is an integer, so that every implementation returns the
+// same bits.
+//
+// Error: rounding the scales adds at most 0.3 / 124 of a row's largest weight for each plane (at four planes 1.4 % of
+// the codes' own squared error); rounding x adds 0.5 to 1 % of a product.
 
 #ifndef SUB3_KERNELS_BCQ_INT8_MATMUL_H_
 #define SUB3_KERNELS_BCQ_INT8_MATMUL_H_
 
 #include <algorithm>
+#include <cstddef>
 
 #include "kernels/products/bcq_matmul.h"
 
 namespace sub3 {
 
+constexpr int kMaxInt8Planes = 6;
+constexpr float kMaxInt8Weight = 124;
+constexpr float kMaxInt8Input = 127;
+constexpr size_t kInt8Columns = 128;   // of X that share one unpacking of the weights
 constexpr size_t kInt8TileBlocks = 4;  // of 16 rows that are unpacked together
 constexpr size_t kInt8TileRows = kInt8TileBlocks * kBlockRows;
 
-// A tile's rounded scales, by plane and row, and its codes: block b of plane i is planes[i] + b * chunks * 16.
-struct Int8Tile {
-  int32_t a[kMaxInt8Planes][kInt8TileRows];
-  float rho[kInt8TileRows];
-  const uint32_t* planes[kMaxInt8Planes];
-  int num_planes;
-  size_t num_blocks;
-  size_t chunks;
-};
+// Bytes of scratch memory for any number of products of n rows of `columns` inputs: a tile of unpacked weights and the
+// quantised inputs.
+constexpr size_t BcqInt8MatmulScratchBytes(size_t columns, size_t n) {
+  return NumChunks(columns) * kChunkColumns * (kInt8TileRows + std::min(n, kInt8Columns));
+}
 
-// Rows [first, last) of the tile that begins at row `row`, of one product, for `n` columns from column j on.
-struct Int8Output {
-  const Product* product;
-  size_t row, first, last;
-  size_t j;
-
-  float* At(size_t column) const { return product->y + (j + column) * product->y_stride + row; }
-};
-
-// A quantised column: its scale, and the sum of its integers where an instruction set needs it.
-struct Int8Column {
-  float s;
-  int32_t sum;
-};
-
-// Isa provides:
-//   using Input                                     an integer type: a quantised input
-//   using Weight                                    an integer type: an unpacked weight
-//   static void RoundScales(segment, row, tile)     a and rho of the tile, whose first row is `row`
-//   static Int8Column Quantize(x, columns, chunks, xq)   one column of chunks * 32 inputs, padded with zeros
-//   static void Unpack(tile, weights)               to kInt8TileRows * chunks * 32 weights, in the order Multiply wants
-//   static void Multiply(tile, weights, xq, s, n, output)
-template <class Isa>
-void Int8Matmul(const Product* products, size_t num_products, const float* x, size_t x_stride, size_t columns, size_t n,
-                void* scratch) {
-  const size_t chunks = (columns + kChunkColumns - 1) / kChunkColumns, width = chunks * kChunkColumns;
-  auto* weights = static_cast<typename Isa::Weight*>(scratch);
-  auto* xq = reinterpret_cast<typename Isa::Input*>(weights + kInt8TileRows * width);
-  Int8Column s[kInt8Columns];
-  Int8Tile tile;
-  tile.chunks = chunks;
-  for (size_t j = 0; j < n; j += kInt8Columns) {
-    const size_t count = std::min(kInt8Columns, n - j);
-    for (size_t c = 0; c < count; ++c) s[c] = Isa::Quantize(x + (j + c) * x_stride, columns, chunks, xq + c * width);
-    for (size_t p = 0; p < num_products; ++p) {
-      const BcqMatrix& matrix = *products[p].weight;
-      for (const BcqSegment& whole : matrix.segments) {
-        const BcqSegment segment = products[p].Taken(whole);
-        const size_t end = (segment.end + kBlockRows - 1) / kBlockRows;
-        for (size_t block = segment.begin / kBlockRows; block < end; block += kInt8TileBlocks) {
-          const size_t row = block * kBlockRows;
-          tile.num_planes = segment.planes;
-          tile.num_blocks = std::min(kInt8TileBlocks, end - block);
-          for (int i = 0; i < segment.planes; ++i) tile.planes[i] = matrix.planes[i] + row * chunks;
-          Isa::RoundScales(segment, row, &tile);
-          Isa::Unpack(tile, weights);
-          const size_t first = std::max(row, segment.begin) - row;
-          const size_t last = std::min(row + kInt8TileRows, segment.end) - row;
-          Isa::Multiply(tile, weights, xq, s, count, Int8Output{&products[p], row, first, last, j});
-        }
-      }
-    }
-  }
+namespace scalar {
+BcqMatmulFunction BcqInt8Matmul;
+}
+namespace avx2 {
+BcqMatmulFunction BcqInt8Matmul;
+}
+namespace avx2_vnni {
+BcqMatmulFunction BcqInt8Matmul;
+}
+namespace avx512 {
+BcqMatmulFunction BcqInt8Matmul;
+}
+namespace neon {
+BcqMatmulFunction BcqInt8Matmul;
+}
+namespace neon_dotprod {
+BcqMatmulFunction BcqInt8Matmul;
 }
 
 }  // namespace sub3

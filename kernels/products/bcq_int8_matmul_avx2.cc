@@ -25,7 +25,7 @@
 #include <immintrin.h>
 
 #include "kernels/floats/unroll.h"
-#include "kernels/products/bcq_int8_matmul.h"
+#include "kernels/products/bcq_int8_tiles.h"
 #include "kernels/products/columns_avx2.h"
 
 namespace sub3 {

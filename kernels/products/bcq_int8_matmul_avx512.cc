@@ -14,7 +14,7 @@
 #include <immintrin.h>
 
 #include "kernels/floats/unroll.h"
-#include "kernels/products/bcq_int8_matmul.h"
+#include "kernels/products/bcq_int8_tiles.h"
 
 namespace sub3 {
 namespace avx512 {

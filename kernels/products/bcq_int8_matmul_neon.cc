@@ -15,7 +15,7 @@
 #include <arm_neon.h>
 
 #include "kernels/floats/unroll.h"
-#include "kernels/products/bcq_int8_matmul.h"
+#include "kernels/products/bcq_int8_tiles.h"
 
 namespace sub3 {
 namespace SUB3_ISA_NAMESPACE {
