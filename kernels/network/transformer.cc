@@ -139,7 +139,7 @@ float* Slot(const DecoderState& sentence, size_t l, size_t part, size_t slot, si
 }  // namespace
 
 Encoded Encode(const Model& model, const Context& context, const int32_t* tokens, std::vector<size_t> offsets,
-               Workspace* states, uint64_t* peak_bytes) {
+               Workspace* states) {
   const Config& config = model.config;
   const FloatOps& ops = *context.isa->float_ops;
   const size_t d = config.d_model, n = offsets.back(), heads = config.encoder_heads;
@@ -189,8 +189,7 @@ Encoded Encode(const Model& model, const Context& context, const int32_t* tokens
       ops.layer_norm(x + i * d, model.encoder_norm.gain, model.encoder_norm.bias, config.norm_epsilon, d, x + i * d);
     }
   }
-  *peak_bytes = std::max(*peak_bytes, workspace.bytes() + states->bytes());
-  return {x, std::move(offsets)};
+  return {x, std::move(offsets), workspace.bytes() + states->bytes()};
 }
 
 DecoderState::DecoderState(size_t source_length, size_t max_rows, size_t max_length, uint32_t alignment_layer)
@@ -229,7 +228,7 @@ struct Decoder::Attended {
   }
 };
 
-void Decoder::Join(const Encoded& encoded, const std::vector<DecoderState*>& sentences, uint64_t* peak_bytes) const {
+void Decoder::Join(const Encoded& encoded, const std::vector<DecoderState*>& sentences) const {
   const size_t d = model_.config.d_model, n = encoded.tokens();
   Workspace workspace;
   float* keys = workspace.Allocate<float>(n * d);
@@ -248,7 +247,6 @@ void Decoder::Join(const Encoded& encoded, const std::vector<DecoderState*>& sen
       std::copy_n(values + first, size, sentence.encoder_values.back());
     }
   }
-  *peak_bytes += workspace.bytes();
 }
 
 void Decoder::Reserve(size_t max_rows, size_t longest) {
