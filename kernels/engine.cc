@@ -81,26 +81,28 @@ void RequireIds(const int32_t* ids, uint64_t n, uint64_t vocab_size, const char*
   for (uint64_t i = 0; i < n; ++i) Require(ids[i] >= 0 && static_cast<uint64_t>(ids[i]) < vocab_size, sentence);
 }
 
+sub3::Phrase CheckedPhrase(const sub3::Config& config, const sub3_phrase& phrase) {
+  Require(phrase.constraint < SUB3_MAX_CONSTRAINTS, "A constraint's number must be below 64.");
+  Require(phrase.tokens != nullptr && phrase.num_tokens >= 1 && phrase.num_tokens <= SUB3_MAX_PHRASE_TOKENS,
+          "A phrase must have from 1 to 64 tokens.");
+  RequireIds(phrase.tokens, phrase.num_tokens, config.target_vocab_size, "A phrase's token is outside the vocabulary.");
+  std::vector<int32_t> tokens(phrase.tokens, phrase.tokens + phrase.num_tokens);
+  const auto is_never_chosen = [&](int32_t token) {
+    const std::vector<int32_t>& never = config.suppressed;
+    return token == config.eos || std::find(never.begin(), never.end(), token) != never.end();
+  };
+  Require(std::none_of(tokens.begin(), tokens.end(), is_never_chosen),
+          "A phrase must not have eos or a suppressed token.");
+  return {std::move(tokens), phrase.constraint};
+}
+
 // The phrases that a sentence must have, checked.
 sub3::Constraints CheckedConstraints(const sub3::Config& config, const sub3_phrase* phrases, uint64_t num_phrases) {
   if (num_phrases == 0) return {};
   Require(phrases != nullptr, "The phrases are missing.");
   Require(num_phrases <= SUB3_MAX_PHRASES, "A sentence takes at most 512 phrases.");
   std::vector<sub3::Phrase> checked;
-  for (uint64_t i = 0; i < num_phrases; ++i) {
-    const sub3_phrase& phrase = phrases[i];
-    Require(phrase.constraint < SUB3_MAX_CONSTRAINTS, "A constraint's number must be below 64.");
-    Require(phrase.tokens != nullptr && phrase.num_tokens >= 1 && phrase.num_tokens <= SUB3_MAX_PHRASE_TOKENS,
-            "A phrase must have from 1 to 64 tokens.");
-    RequireIds(phrase.tokens, phrase.num_tokens, config.target_vocab_size,
-               "A phrase's token is outside the vocabulary.");
-    for (uint64_t t = 0; t < phrase.num_tokens; ++t) {
-      const auto& never = config.suppressed;
-      Require(phrase.tokens[t] != config.eos && std::find(never.begin(), never.end(), phrase.tokens[t]) == never.end(),
-              "A phrase must not have eos or a suppressed token.");
-    }
-    checked.push_back({{phrase.tokens, phrase.tokens + phrase.num_tokens}, phrase.constraint});
-  }
+  for (uint64_t i = 0; i < num_phrases; ++i) checked.push_back(CheckedPhrase(config, phrases[i]));
   return sub3::Constraints(std::move(checked));
 }
 
@@ -127,8 +129,8 @@ sub3::Source CheckedSource(const sub3::Model& model, const sub3_sentence& senten
       sentence.alignment_layer};
 }
 
-// The sources of a request; their ids are their places.
-std::vector<sub3::Source> CheckedSources(const sub3::Model& model, const sub3_request& request) {
+// The arrays of a request, whose offsets start and end as they must; what lies between is checked source by source.
+void CheckRequest(const sub3_request& request) {
   Require(request.num_sources > 0, "A request needs at least one source.");
   Require(request.num_sources <= kMaxSentences, "A request takes at most 65536 sources.");
   Require(request.tokens != nullptr && request.offsets != nullptr && request.max_lengths != nullptr,
@@ -138,21 +140,32 @@ std::vector<sub3::Source> CheckedSources(const sub3::Model& model, const sub3_re
   Require(request.num_hypotheses >= 1 && request.num_hypotheses <= std::max(request.beam_size, 1u),
           "The number of hypotheses must be from 1 to the beam size.");
   const uint64_t* phrases = request.phrase_offsets;
-  Require((request.num_phrases == 0) == (phrases == nullptr) &&
-              (phrases == nullptr ||
-               (request.phrases != nullptr && phrases[0] == 0 && phrases[request.num_sources] == request.num_phrases)),
+  const bool absent = request.num_phrases == 0 && phrases == nullptr;
+  Require(absent || (request.num_phrases > 0 && phrases != nullptr && request.phrases != nullptr && phrases[0] == 0 &&
+                     phrases[request.num_sources] == request.num_phrases),
           "The phrases' offsets must start at 0 and end at the number of phrases.");
+}
+
+// The phrases of source i of a checked request; none: null.
+std::pair<const sub3_phrase*, uint64_t> PhrasesOf(const sub3_request& request, uint64_t i) {
+  if (request.phrase_offsets == nullptr) return {nullptr, 0};
+  const uint64_t first = request.phrase_offsets[i], last = request.phrase_offsets[i + 1];
+  Require(first <= last && last <= request.num_phrases, "The phrases' offsets must not decrease.");
+  return {first == last ? nullptr : request.phrases + first, last - first};
+}
+
+// The sources of a request; their ids are their places.
+std::vector<sub3::Source> CheckedSources(const sub3::Model& model, const sub3_request& request) {
+  CheckRequest(request);
   std::vector<sub3::Source> sources;
   for (uint64_t i = 0; i < request.num_sources; ++i) {
-    const uint64_t first = phrases == nullptr ? 0 : phrases[i], last = phrases == nullptr ? 0 : phrases[i + 1];
-    Require(first <= last && last <= request.num_phrases, "The phrases' offsets must not decrease.");
+    const auto [phrases, num_phrases] = PhrasesOf(request, i);
     const uint64_t begin = request.offsets[i], end = request.offsets[i + 1];
     Require(begin < end && end <= request.num_tokens,
             "Each source needs at least one token, and the offsets must increase.");
-    sources.push_back(
-        CheckedSource(model, {i, request.tokens + begin, end - begin, request.max_lengths[i], request.min_length,
-                              request.beam_size, request.length_penalty, request.alignment_layer,
-                              first == last ? nullptr : request.phrases + first, last - first}));
+    sources.push_back(CheckedSource(
+        model, {i, request.tokens + begin, end - begin, request.max_lengths[i], request.min_length, request.beam_size,
+                request.length_penalty, request.alignment_layer, phrases, num_phrases}));
   }
   return sources;
 }
@@ -278,11 +291,10 @@ void Logits(const sub3::Model& model, const int32_t* source, uint64_t source_len
   const sub3::Context context = ContextOf(nullptr);
   const sub3::ThreadPool::Caller caller(context.pool);
   sub3::Workspace workspace;
-  uint64_t peak_bytes = 0;
-  const sub3::Encoded encoded = sub3::Encode(model, context, source, {0, source_length}, &workspace, &peak_bytes);
+  const sub3::Encoded encoded = sub3::Encode(model, context, source, {0, source_length}, &workspace);
   sub3::Decoder decoder(model, context);
   sub3::DecoderState state(source_length, 1, target_length);
-  decoder.Join(encoded, {&state}, &peak_bytes);
+  decoder.Join(encoded, {&state});
   decoder.Reserve(1, std::max(source_length, target_length));
   for (uint64_t t = 0; t < target_length; ++t) {
     decoder.Step({{&state, 0, target[t]}}, logits + t * config.target_vocab_size);
@@ -320,6 +332,10 @@ SUB3_EXPORT void sub3_model_destroy(sub3_model* model) { delete model; }
 
 SUB3_EXPORT uint64_t sub3_model_weight_bytes(const sub3_model* model) {
   return model == nullptr ? 0 : model->model.weight_bytes;
+}
+
+SUB3_EXPORT uint64_t sub3_position_table_bytes(uint32_t max_positions, uint32_t d_model) {
+  return sub3::Positions::TableBytes(max_positions, d_model);
 }
 
 SUB3_EXPORT int32_t sub3_translate(const sub3_model* model, const sub3_request* request, sub3_result* result) {
@@ -375,7 +391,7 @@ SUB3_EXPORT int32_t sub3_logits(const sub3_model* model, const int32_t* source, 
   });
 }
 
-SUB3_EXPORT int32_t sub3_bcq_matmul(const char* isa, uint32_t bytes, const sub3_tensor* tensors, uint64_t num_tensors,
+SUB3_EXPORT int32_t sub3_bcq_matmul(const char* isa, uint32_t int8, const sub3_tensor* tensors, uint64_t num_tensors,
                                     const sub3_segment* segments, uint64_t num_segments, uint64_t rows,
                                     uint64_t columns, const float* x, uint64_t n, float* y) {
   return Guard([&] {
@@ -385,11 +401,11 @@ SUB3_EXPORT int32_t sub3_bcq_matmul(const char* isa, uint32_t bytes, const sub3_
     const sub3::BcqMatrix matrix = table.Matrix("m", rows, columns);
     const sub3::Isa& chosen = isa == nullptr ? sub3::ActiveIsa() : sub3::IsaByName(isa);
     sub3::Workspace workspace;
-    Require(!bytes || sub3::IsByteMatrix(matrix),
-            "The product of bytes takes at most six planes and one scale group a row.");
-    const auto multiply = bytes ? chosen.bcq_byte_matmul : chosen.bcq_matmul;
-    void* scratch = workspace.Allocate<char>(bytes ? sub3::BcqByteMatmulScratchBytes(columns, n)
-                                                   : sub3::BcqMatmulScratchBytes(columns));
+    Require(!int8 || sub3::FitsInt8(matrix, sub3::kMaxInt8Planes),
+            "The int8 GEMM takes at most six planes and one scale group a row.");
+    const auto multiply = int8 ? chosen.bcq_int8_matmul : chosen.bcq_matmul;
+    void* scratch = workspace.Allocate<char>(int8 ? sub3::BcqInt8MatmulScratchBytes(columns, n)
+                                                  : sub3::BcqMatmulScratchBytes(columns));
     const sub3::Product product{&matrix, nullptr, y, rows, 0, rows};
     multiply(&product, 1, x, columns, columns, n, scratch);
   });

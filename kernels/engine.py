@@ -499,13 +499,13 @@ def bcq_matmul(
     x: Array,
     isa_name: str | None = None,
     *,
-    as_bytes: bool = False,
+    int8: bool = False,
 ) -> memoryview[float]:
     """One product with the coded matrix "m": x [n, columns] -> [n, rows]. For tests and benchmarks.
 
     Args:
         x: float32, contiguous.
-        as_bytes: the product of bytes (kernels/products/bcq_matmul.h), which rounds the scales and x to bytes.
+        int8: whether to take the int8 GEMM (kernels/products/bcq_int8_matmul.h).
 
     Raises InvalidModel for tables that do not fit and InvalidRequest for an instruction set that is not there.
     """
@@ -518,7 +518,7 @@ def bcq_matmul(
     _check(
         lib.sub3_bcq_matmul(
             isa_name.encode() if isa_name is not None else ffi.NULL,
-            as_bytes,
+            int8,
             tables.tensors,
             tables.num_tensors,
             tables.segments,

@@ -17,6 +17,11 @@
 #define SUB3_FLOAT16 2
 #define SUB3_UINT32 3
 
+/* The format of the codes: rows interleaved in a plane, columns in a code word, planes of a matrix. */
+#define SUB3_BLOCK_ROWS 16
+#define SUB3_WORD_COLUMNS 32
+#define SUB3_MAX_PLANES 8
+
 #define SUB3_RELU 1
 #define SUB3_SWISH 2
 #define SUB3_GELU 3
@@ -167,6 +172,9 @@ int32_t sub3_model_create(const sub3_config* config, const sub3_tensor* tensors,
 void sub3_model_destroy(sub3_model* model);
 uint64_t sub3_model_weight_bytes(const sub3_model* model);
 
+/* Bytes that a model of this architecture allocates for its table of positions, beside the tensors it points to. */
+uint64_t sub3_position_table_bytes(uint32_t max_positions, uint32_t d_model);
+
 int32_t sub3_translate(const sub3_model* model, const sub3_request* request, sub3_result* result);
 
 /* A running batch: sentences join between two steps and leave when they end or are removed; each gets what
@@ -192,9 +200,9 @@ int32_t sub3_batch_remove(sub3_batch* batch, uint64_t id);
 int32_t sub3_logits(const sub3_model* model, const int32_t* source, uint64_t source_length, const int32_t* target,
                     uint64_t target_length, float* logits, uint64_t num_logits);
 
-/* One product y[n, rows] = x[n, columns] W^T with codes as in docs/design.md, for tests and benchmarks: the product of
- * bytes if `bytes`. Tensors are named "m.plane.1" .. and "m.scales.k", segments "m". isa NULL means the one in use. */
-int32_t sub3_bcq_matmul(const char* isa, uint32_t bytes, const sub3_tensor* tensors, uint64_t num_tensors,
+/* One product y[n, rows] = x[n, columns] W^T with codes as in docs/design.md, for tests and benchmarks; the int8 GEMM
+ * if `int8`. Tensors are named "m.plane.1" .. and "m.scales.k", segments "m". isa NULL means the one in use. */
+int32_t sub3_bcq_matmul(const char* isa, uint32_t int8, const sub3_tensor* tensors, uint64_t num_tensors,
                         const sub3_segment* segments, uint64_t num_segments, uint64_t rows, uint64_t columns,
                         const float* x, uint64_t n, float* y);
 

@@ -38,8 +38,7 @@ void Batch::Add(const std::vector<Source>& sources) {
     offsets.push_back(tokens.size());
   }
   Workspace states;
-  uint64_t encode_bytes = 0;
-  const Encoded encoded = Encode(model_, context_, tokens.data(), std::move(offsets), &states, &encode_bytes);
+  const Encoded encoded = Encode(model_, context_, tokens.data(), std::move(offsets), &states);
 
   std::vector<std::unique_ptr<Sentence>> joining;
   std::vector<DecoderState*> joining_states;
@@ -47,20 +46,18 @@ void Batch::Add(const std::vector<Source>& sources) {
     joining.push_back(std::make_unique<Sentence>(source));
     joining_states.push_back(&joining.back()->state);
   }
-  uint64_t join_bytes = states.bytes();
-  decoder_.Join(encoded, joining_states, &join_bytes);
+  decoder_.Join(encoded, joining_states);
 
-  const uint64_t pass_bytes = std::max(encode_bytes, join_bytes);
   const double seconds = SecondsSince(start);
   cost_.encode_seconds += seconds;
-  cost_.workspace_peak_bytes = std::max(cost_.workspace_peak_bytes, pass_bytes + workspace_bytes());
+  cost_.workspace_peak_bytes = std::max(cost_.workspace_peak_bytes, encoded.pass_bytes + workspace_bytes());
   running_.reserve(running_.size() + joining.size());
   rows_.reserve(rows_.size() + joining.size());
   for (size_t s = 0; s < joining.size(); ++s) {
     Sentence& sentence = *joining[s];
     const size_t begin = encoded.offsets[s], end = encoded.offsets[s + 1];
     sentence.cost.encode_seconds = seconds * encoded.length(s) / encoded.tokens();
-    sentence.cost.workspace_peak_bytes = Share(pass_bytes, begin, end, encoded.tokens());
+    sentence.cost.workspace_peak_bytes = Share(encoded.pass_bytes, begin, end, encoded.tokens());
     rows_.push_back({&sentence.state, 0, model_.config.decoder_start});
     running_.push_back(std::move(joining[s]));
   }

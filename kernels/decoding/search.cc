@@ -1,6 +1,7 @@
 #include "kernels/decoding/search.h"
 
 #include <cmath>
+#include <iterator>
 #include <limits>
 
 namespace sub3 {
@@ -42,37 +43,40 @@ std::vector<Continuation> Search::Advance(const FloatOps& ops, float* logits) {
 
 // The best continuations of all rows, best first; with constraints as they are allocated.
 std::vector<Search::Candidate> Search::Candidates(const FloatOps& ops, float* logits) const {
-  const bool is_constrained = !options_.constraints.empty();
   const size_t num_rows = options_.num_rows();
   const size_t wanted = std::min(num_rows == 1 ? 1 : 2 * num_rows, options_.vocab_size);
-  std::vector<int32_t> tokens(wanted);
+  std::vector<int32_t> best(wanted);
   std::vector<float> values(wanted);
   std::vector<Candidate> candidates;
   for (uint32_t r = 0; r < rows_.size(); ++r, logits += options_.vocab_size) {
     if (length_ <= options_.min_length) logits[options_.eos] = -std::numeric_limits<float>::infinity();
-    ops.top_k(logits, options_.vocab_size, wanted, tokens.data(), values.data());
+    ops.top_k(logits, options_.vocab_size, wanted, best.data(), values.data());
     const float normalizer = ops.log_sum_exp(logits, options_.vocab_size, values[0]);
-    const auto add = [&](int32_t token, float value) {
-      candidates.push_back({r, token, rows_[r].sum + (value - normalizer)});
-    };
-    if (!is_constrained) {
-      for (size_t k = 0; k < wanted; ++k) add(tokens[k], values[k]);
-      continue;
-    }
-    // a row whose best token is eos ends if it may, and else goes on with what it needs: what it would say further is
-    // only there to thin the cost of the phrases out ("....")
-    const bool would_end = tokens[0] == options_.eos;
-    if (would_end && rows_[r].needed == 0) add(tokens[0], values[0]);
-    for (size_t k = 0; k < wanted && !would_end; ++k) {
-      if (tokens[k] != options_.eos) add(tokens[k], values[k]);
-    }
-    for (int32_t token : options_.constraints.Next(rows_[r].state)) {
-      if (would_end || std::find(tokens.begin(), tokens.end(), token) == tokens.end()) add(token, logits[token]);
+    for (const int32_t token : NextTokens(rows_[r], best)) {
+      candidates.push_back({r, token, rows_[r].sum + (logits[token] - normalizer)});
     }
   }
   std::stable_sort(candidates.begin(), candidates.end(),
                    [](const Candidate& a, const Candidate& b) { return a.sum > b.sum; });
-  return is_constrained ? Allocated(candidates) : candidates;
+  return options_.constraints.empty() ? candidates : Allocated(candidates);
+}
+
+// The tokens that a row may go on with. Without constraints, its best ones. With constraints, one of three rules:
+std::vector<int32_t> Search::NextTokens(const Row& row, const std::vector<int32_t>& best) const {
+  if (options_.constraints.empty()) return best;
+  const bool would_end = best[0] == options_.eos;
+  // A row that would end and has met all constraints ends.
+  if (would_end && row.needed == 0) return {options_.eos};
+  const std::vector<int32_t> needed = options_.constraints.Next(row.state);
+  // A row that would end too early goes on with what it needs only: any other token would be there just to thin the
+  // cost of the phrases out ("....").
+  if (would_end) return needed;
+  // Any other row goes on with its best tokens, eos apart, or with what it needs.
+  std::vector<int32_t> tokens;
+  std::remove_copy(best.begin(), best.end(), std::back_inserter(tokens), options_.eos);
+  std::copy_if(needed.begin(), needed.end(), std::back_inserter(tokens),
+               [&](int32_t token) { return std::find(best.begin(), best.end(), token) == best.end(); });
+  return tokens;
 }
 
 // Of candidates, best first, those that end, then one for each row of the next step, by what they need.

@@ -84,6 +84,7 @@ class Search {
   };
 
   std::vector<Candidate> Candidates(const FloatOps& ops, float* logits) const;
+  std::vector<int32_t> NextTokens(const Row& row, const std::vector<int32_t>& best) const;
   std::vector<Candidate> Allocated(const std::vector<Candidate>& candidates) const;
   void AddHypothesis(int32_t node, uint32_t last_row, float sum);
   float Normalized(float sum) const;

@@ -1,5 +1,5 @@
 // Loops over arrays of registers. With plain loops GCC 12 stores arrays of accumulators to memory in every round, which
-// halved the speed of the product of bytes (95 against 190 G products a second on Zen 4).
+// halved the speed of the int8 GEMM (95 against 190 G products a second on Zen 4).
 
 #ifndef SUB3_KERNELS_UNROLL_H_
 #define SUB3_KERNELS_UNROLL_H_

@@ -4,12 +4,14 @@
 #include <cmath>
 #include <initializer_list>
 
+#include "kernels/products/bcq_int8_matmul.h"
+
 namespace sub3 {
 
 namespace {
 
 // Of the encoder at a time: bounds the inner activations; each share unpacks the weights once.
-constexpr size_t kFfnRows = kByteColumns;
+constexpr size_t kFfnRows = kInt8Columns;
 
 constexpr size_t kCutRows = 64;  // what the products take at a time, or a multiple of it
 
@@ -20,7 +22,7 @@ Scratch MakeScratch(const Model& model, const Context& context, size_t n, size_t
                     Workspace* workspace) {
   const Config& config = model.config;
   const size_t widest = std::max({config.d_model, config.encoder_ffn_dim, config.decoder_ffn_dim});
-  const size_t bytes = std::max({BcqMatmulScratchBytes(widest), BcqByteMatmulScratchBytes(widest, n), attention_bytes});
+  const size_t bytes = std::max({BcqMatmulScratchBytes(widest), BcqInt8MatmulScratchBytes(widest, n), attention_bytes});
   const size_t parts = context.pool->MaxWidth(), part_bytes = (bytes + 63) / 64 * 64;
   return {workspace->Allocate<char>(parts * part_bytes), part_bytes, parts, std::min(parts, context.pool->Width())};
 }
@@ -68,11 +70,11 @@ struct Output {
 };
 
 // The row where part `part` of `parts` begins, a multiple of kCutRows: a row costs as much as it has planes, or, in a
-// product of bytes, as any other.
+// int8 GEMM, as any other.
 size_t Cut(const Linear& linear, size_t part, size_t parts) {
   const size_t rows = linear.weight.rows;
   if (part == parts) return rows;
-  const auto cost = [&](const BcqSegment& segment) { return linear.bytes ? 1 : static_cast<size_t>(segment.planes); };
+  const auto cost = [&](const BcqSegment& segment) { return linear.int8 ? 1 : static_cast<size_t>(segment.planes); };
   size_t before = 0;
   for (const BcqSegment& segment : linear.weight.segments) before += (segment.end - segment.begin) * cost(segment);
   before = before * part / parts;
@@ -92,19 +94,19 @@ void Apply(const Context& context, std::initializer_list<Output> outputs, const 
   for (const Output& output : outputs) rows += output.linear->weight.rows;
   ForParts(context, scratch, n * columns * rows, [&](size_t part, size_t parts, void* own) {
     constexpr size_t kMost = 3;
-    Product products[kMost], byte_products[kMost];
-    size_t count = 0, byte_count = 0;
+    Product products[kMost], int8_products[kMost];
+    size_t count = 0, int8_count = 0;
     for (const Output& output : outputs) {
       const Linear& linear = *output.linear;
-      (linear.bytes ? byte_products[byte_count++] : products[count++]) = Product{&linear.weight,
-                                                                                 linear.bias,
-                                                                                 output.y,
-                                                                                 linear.weight.rows,
-                                                                                 Cut(linear, part, parts),
-                                                                                 Cut(linear, part + 1, parts)};
+      (linear.int8 ? int8_products[int8_count++] : products[count++]) = Product{&linear.weight,
+                                                                                linear.bias,
+                                                                                output.y,
+                                                                                linear.weight.rows,
+                                                                                Cut(linear, part, parts),
+                                                                                Cut(linear, part + 1, parts)};
     }
     if (count > 0) context.isa->bcq_matmul(products, count, x, columns, columns, n, own);
-    if (byte_count > 0) context.isa->bcq_byte_matmul(byte_products, byte_count, x, columns, columns, n, own);
+    if (int8_count > 0) context.isa->bcq_int8_matmul(int8_products, int8_count, x, columns, columns, n, own);
   });
 }
 
@@ -137,7 +139,7 @@ float* Slot(const DecoderState& sentence, size_t l, size_t part, size_t slot, si
 }  // namespace
 
 Encoded Encode(const Model& model, const Context& context, const int32_t* tokens, std::vector<size_t> offsets,
-               Workspace* states, uint64_t* peak_bytes) {
+               Workspace* states) {
   const Config& config = model.config;
   const FloatOps& ops = *context.isa->float_ops;
   const size_t d = config.d_model, n = offsets.back(), heads = config.encoder_heads;
@@ -187,8 +189,7 @@ Encoded Encode(const Model& model, const Context& context, const int32_t* tokens
       ops.layer_norm(x + i * d, model.encoder_norm.gain, model.encoder_norm.bias, config.norm_epsilon, d, x + i * d);
     }
   }
-  *peak_bytes = std::max(*peak_bytes, workspace.bytes() + states->bytes());
-  return {x, std::move(offsets)};
+  return {x, std::move(offsets), workspace.bytes() + states->bytes()};
 }
 
 DecoderState::DecoderState(size_t source_length, size_t max_rows, size_t max_length, uint32_t alignment_layer)
@@ -227,7 +228,7 @@ struct Decoder::Attended {
   }
 };
 
-void Decoder::Join(const Encoded& encoded, const std::vector<DecoderState*>& sentences, uint64_t* peak_bytes) const {
+void Decoder::Join(const Encoded& encoded, const std::vector<DecoderState*>& sentences) const {
   const size_t d = model_.config.d_model, n = encoded.tokens();
   Workspace workspace;
   float* keys = workspace.Allocate<float>(n * d);
@@ -246,7 +247,6 @@ void Decoder::Join(const Encoded& encoded, const std::vector<DecoderState*>& sen
       std::copy_n(values + first, size, sentence.encoder_values.back());
     }
   }
-  *peak_bytes += workspace.bytes();
 }
 
 void Decoder::Reserve(size_t max_rows, size_t longest) {

@@ -40,15 +40,15 @@ struct Scratch {
 struct Encoded {
   const float* states;          // [tokens, d_model]
   std::vector<size_t> offsets;  // sentence i is rows offsets[i] .. offsets[i + 1]
+  uint64_t pass_bytes;          // the most memory that the encoder's pass held, the states included
 
   size_t length(size_t sentence) const { return offsets[sentence + 1] - offsets[sentence]; }
   size_t tokens() const { return offsets.back(); }
 };
 
-// tokens: all sentences' ids, split by offsets. The states live in *states; scratch memory is freed on return and
-// its size added to *peak_bytes.
+// tokens: all sentences' ids, split by offsets. The states live in *states; scratch memory is freed on return.
 Encoded Encode(const Model& model, const Context& context, const int32_t* tokens, std::vector<size_t> offsets,
-               Workspace* states, uint64_t* peak_bytes);
+               Workspace* states);
 
 // What the decoder keeps of one sentence while it runs: all of it is freed with the sentence.
 struct DecoderState {
@@ -90,8 +90,8 @@ class Decoder {
   Decoder(const Model& model, const Context& context) : model_(model), context_(context) {}
 
   // Computes the encoder's side of the attention, which is the same at every step: sentences[i] is sentence i of
-  // `encoded`. The size of the scratch memory, freed on return, is added to *peak_bytes.
-  void Join(const Encoded& encoded, const std::vector<DecoderState*>& sentences, uint64_t* peak_bytes) const;
+  // `encoded`. Its scratch memory, freed on return, is less than the encoder's pass had: two of its five arrays.
+  void Join(const Encoded& encoded, const std::vector<DecoderState*>& sentences) const;
 
   // Scratch memory for steps of up to max_rows rows over up to `longest` positions of source or target. It grows as
   // needed and shrinks when more than half of it is spare; Reserve(0, 0) frees it.

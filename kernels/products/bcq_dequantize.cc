@@ -21,10 +21,7 @@ void DequantizeRow(const BcqMatrix& matrix, size_t row, float* out) {
   const size_t first_word = row / kBlockRows * matrix.chunks * kBlockRows + row % kBlockRows;
   for (size_t group = 0; group < matrix.groups; ++group) {
     float scales[kMaxPlanes];
-    for (int i = 0; i < segment.planes; ++i) {
-      const size_t at = (i * matrix.groups + group) * segment.scale_rows + row - segment.scale_begin;
-      scales[i] = HalfToFloat(segment.scales[at]);
-    }
+    for (int i = 0; i < segment.planes; ++i) scales[i] = ScaleOf(matrix, segment, i, group, row);
     const size_t end = std::min((group + 1) * matrix.chunks_per_group, matrix.chunks);
     for (size_t chunk = group * matrix.chunks_per_group; chunk < end; ++chunk) {
       Floats sums[2] = {};

@@ -1,8 +1,5 @@
-// The product with binary codes: Y[n, rows] = X[n, columns] W^T + bias, where row r of W is
-//
-//     W[r, c] = sum_{i < planes} alpha[i, group(c), r] * B_i[r, c],      B_i in {-1, +1}.
-//
-// Who is what: B_i are the planes and alpha the scales of docs/design.md, "Codes"; X are activations in float32.
+// The product of binary codes with few columns, by look-up tables: Y[n, rows] = X[n, columns] W^T + bias, X in float32,
+// W as in bcq_matrix.h.
 //
 // Contract, the same for every instruction set. A column x of X is quantised once: s = max|x| / 8191,
 // xq[c] = rint(x[c] * (8191 / max|x|)), all zeros if max|x| < 1e-30. Then, in float32 and without fused multiply-add,
@@ -17,19 +14,6 @@
 // 0.01 to 0.03 % of |y| for random codes; where x became zeros, all of y[r], which is below 1e-30 * columns *
 // sum_i |alpha[i, r]|.
 //
-// A second product, for matrices of few planes that meet many columns at once (the encoder's), trades digits of X for
-// speed: W becomes integers of a byte, unpacked once for all columns, and X does too.
-//
-//     rho[r] = sum_i |alpha[i, r]| / 124
-//     a[i, r] = rint(alpha[i, r] * (124 / sum_i |alpha[i, r]|)), 0 if that sum is 0
-//     s = max|x| / 127;  xq[c] = rint(x[c] * (127 / max|x|)), all zeros if max|x| < 1e-30
-//     y[r] = float(sum_c (sum_i a[i, r] * B_i[r, c]) * xq[c]) * rho[r] * s + bias[r]
-//
-// Up to six planes round to |W| <= 124 + 6 / 2 = 127. Again the sum is an integer, so that every implementation returns
-// the same bits. Rounding the scales adds at most 0.3 / 124 of a row's largest weight for each plane (at four
-// planes 1.4 % of the codes' own squared error); rounding x adds 0.5 to 1 % of a product. One scale group for the whole
-// row.
-//
 // Shapes and alignment: X is row-major with any stride, Y likewise; codes and scales need the alignment of their type
 // only (unaligned loads cost nothing measurable here). X and Y do not overlap.
 
@@ -39,42 +23,13 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <vector>
+
+#include "kernels/products/bcq_matrix.h"
 
 namespace sub3 {
 
-constexpr int kMaxPlanes = 8;
-constexpr size_t kBlockRows = 16;      // rows that lie interleaved in a plane
-constexpr size_t kChunkColumns = 32;   // columns in a code word
 constexpr float kMaxQuantized = 8191;  // four of them make an int16
 constexpr float kSmallestMaximum = 1e-30f;
-constexpr size_t kMaxColumns = size_t{1} << 17;  // 127 * 127 * 2^17 < 2^31
-constexpr int kMaxBytePlanes = 6;
-constexpr float kByteWeights = 124;
-constexpr float kByteInputs = 127;
-constexpr size_t kByteColumns = 128;  // of X that share one unpacking of the weights
-
-// Rows [begin, end) that use the same number of planes. scales is float16 [planes, groups, scale_rows], its first row
-// being scale_begin, a multiple of 16.
-struct BcqSegment {
-  size_t begin;
-  size_t end;
-  int planes;
-  const uint16_t* scales;
-  size_t scale_begin;
-  size_t scale_rows;
-};
-
-// A view of a coded matrix; owns no weights. planes[i] is uint32 [blocks, chunks, 16].
-struct BcqMatrix {
-  size_t rows = 0;
-  size_t columns = 0;
-  size_t chunks = 0;            // ceil(columns / 32)
-  size_t groups = 1;            // scale groups along the columns
-  size_t chunks_per_group = 0;  // chunks when groups == 1
-  const uint32_t* planes[kMaxPlanes] = {};
-  std::vector<BcqSegment> segments;
-};
 
 // One of several products of the same X: Q, K and V share the quantised column and its tables. Of W only the rows
 // [begin, end) are taken, both multiples of 16 but for W's last, and only their part of Y is written.
@@ -93,52 +48,35 @@ struct Product {
   }
 };
 
-// Bytes of scratch memory for any number of products of `columns` inputs.
-size_t BcqMatmulScratchBytes(size_t columns);
-
-// All products of x, n rows x_stride apart, `columns` each. scratch: 64-byte aligned.
-using BcqMatmulFunction = void (*)(const Product* products, size_t num_products, const float* x, size_t x_stride,
-                                   size_t columns, size_t n, void* scratch);
+// All products of x, n rows x_stride apart, `columns` each. scratch: 64-byte aligned. Of both products of the codes.
+using BcqMatmulFunction = void(const Product* products, size_t num_products, const float* x, size_t x_stride,
+                               size_t columns, size_t n, void* scratch);
 
 // Row `row` of the matrix as float32 [columns]: sum_i alpha_i * B_i, plane by plane. The embedding look-up.
-using DequantizeRowFunction = void (*)(const BcqMatrix& matrix, size_t row, float* out);
+using DequantizeRowFunction = void(const BcqMatrix& matrix, size_t row, float* out);
 
-// Bytes of scratch memory for any number of products of bytes of n rows of `columns` inputs.
-size_t BcqByteMatmulScratchBytes(size_t columns, size_t n);
-
-// Whether the product of bytes can be had of a matrix of at most so many planes: one scale group a row.
-bool IsByteMatrix(const BcqMatrix& matrix, int most_planes = kMaxBytePlanes);
+// Bytes of scratch memory for any number of products of `columns` inputs: the tables of the widest implementation, two
+// columns of 288 bytes a chunk, and a padded column of int16.
+constexpr size_t BcqMatmulScratchBytes(size_t columns) {
+  return NumChunks(columns) * (2 * 288 + kChunkColumns * sizeof(int16_t)) + 64;
+}
 
 namespace scalar {
-void DequantizeRow(const BcqMatrix&, size_t, float*);
-void BcqMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
-void BcqByteMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
+BcqMatmulFunction BcqMatmul;
+DequantizeRowFunction DequantizeRow;
 }  // namespace scalar
 namespace avx2 {
-void DequantizeRow(const BcqMatrix&, size_t, float*);
-void BcqMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
-void BcqByteMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
+BcqMatmulFunction BcqMatmul;
+DequantizeRowFunction DequantizeRow;
 }  // namespace avx2
-namespace avx2_vnni {
-void BcqByteMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
-}
 namespace avx512 {
-void DequantizeRow(const BcqMatrix&, size_t, float*);
-void BcqMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
-void BcqByteMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
+BcqMatmulFunction BcqMatmul;
+DequantizeRowFunction DequantizeRow;
 }  // namespace avx512
 namespace neon {
-void DequantizeRow(const BcqMatrix&, size_t, float*);
-void BcqMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
-void BcqByteMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
+BcqMatmulFunction BcqMatmul;
+DequantizeRowFunction DequantizeRow;
 }  // namespace neon
-namespace neon_dotprod {
-void BcqByteMatmul(const Product*, size_t, const float*, size_t, size_t, size_t, void*);
-}
-
-const BcqSegment& SegmentOf(const BcqMatrix& matrix, size_t row);
-
-float HalfToFloat(uint16_t half);
 
 }  // namespace sub3
 

@@ -1,25 +1,16 @@
-// The reference: the contract of bcq_matmul.h in the plainest form that is fast enough to run a whole test set.
-// Tables of 16 signed sums for each four inputs, one look-up a nibble.
+// Scalar, the reference and the fallback: the contracts of bcq_matmul.h and bcq_int8_matmul.h in the plainest form that
+// is fast enough to run a whole test set. Tables of 16 signed sums for each four inputs, one look-up a nibble.
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
-#include "kernels/products/bcq_byte_matmul.h"
+#include "kernels/products/bcq_int8_matmul.h"
 
 namespace sub3 {
 
 namespace {
 
 constexpr size_t kTablesPerChunk = kChunkColumns / 4;
-
-const uint32_t* Words(const BcqMatrix& matrix, int plane, size_t row) {
-  return matrix.planes[plane] + (row / kBlockRows) * matrix.chunks * kBlockRows + row % kBlockRows;
-}
-
-float Scale(const BcqMatrix& matrix, const BcqSegment& segment, int plane, size_t group, size_t row) {
-  return HalfToFloat(segment.scales[(plane * matrix.groups + group) * segment.scale_rows + row - segment.scale_begin]);
-}
 
 // tables [chunks, 8, 16]; returns s.
 float BuildTables(const float* x, size_t columns, size_t chunks, int16_t* tables) {
@@ -42,19 +33,19 @@ float BuildTables(const float* x, size_t columns, size_t chunks, int16_t* tables
 }
 
 // The integers of a row's scales and its rho.
-struct ByteScales {
-  int a[kMaxBytePlanes];
+struct Int8Scales {
+  int a[kMaxInt8Planes];
   float rho;
 };
 
-ByteScales RoundScales(const BcqMatrix& matrix, const BcqSegment& segment, size_t row) {
-  float alpha[kMaxBytePlanes], total = 0;
+Int8Scales RoundScales(const BcqMatrix& matrix, const BcqSegment& segment, size_t row) {
+  float alpha[kMaxInt8Planes], total = 0;
   for (int i = 0; i < segment.planes; ++i) {
-    alpha[i] = Scale(matrix, segment, i, 0, row);
+    alpha[i] = ScaleOf(matrix, segment, i, 0, row);
     total = total + std::fabs(alpha[i]);
   }
-  const float inverse = total > 0 ? kByteWeights / total : 0.0f;
-  ByteScales rounded{{}, total / kByteWeights};
+  const float inverse = total > 0 ? kMaxInt8Weight / total : 0.0f;
+  Int8Scales rounded{{}, total / kMaxInt8Weight};
   for (int i = 0; i < segment.planes; ++i) rounded.a[i] = static_cast<int>(std::nearbyint(alpha[i] * inverse));
   return rounded;
 }
@@ -66,14 +57,14 @@ float RowProduct(const BcqMatrix& matrix, size_t row, const int16_t* tables) {
     const size_t first = group * matrix.chunks_per_group;
     const size_t last = std::min(first + matrix.chunks_per_group, matrix.chunks);
     for (int plane = 0; plane < segment.planes; ++plane) {
-      const uint32_t* words = Words(matrix, plane, row);
+      const uint32_t* words = WordsOf(matrix, plane, row);
       int32_t sum = 0;
       for (size_t chunk = first; chunk < last; ++chunk) {
         const int16_t* table = tables + chunk * kTablesPerChunk * 16;
         uint32_t word = words[chunk * kBlockRows];
         for (size_t t = 0; t < kTablesPerChunk; ++t, word >>= 4, table += 16) sum += table[word & 15];
       }
-      total = total + Scale(matrix, segment, plane, group, row) * static_cast<float>(sum);
+      total = total + ScaleOf(matrix, segment, plane, group, row) * static_cast<float>(sum);
     }
   }
   return total;
@@ -81,49 +72,12 @@ float RowProduct(const BcqMatrix& matrix, size_t row, const int16_t* tables) {
 
 }  // namespace
 
-const BcqSegment& SegmentOf(const BcqMatrix& matrix, size_t row) {
-  for (const BcqSegment& segment : matrix.segments) {
-    if (row < segment.end) return segment;
-  }
-  return matrix.segments.back();
-}
-
-float HalfToFloat(uint16_t half) {
-  const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
-  const uint32_t exponent = half >> 10 & 31;
-  const uint32_t mantissa = half & 0x3ff;
-  if (exponent == 0) {  // zero and subnormals: mantissa * 2^-24, exact
-    const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
-    return sign ? -magnitude : magnitude;
-  }
-  const uint32_t bits = sign | (exponent == 31 ? 0x7f800000u : (exponent + 112) << 23) | mantissa << 13;
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
-size_t BcqMatmulScratchBytes(size_t columns) {
-  // Tables of the widest implementation: two columns of 288 bytes a chunk, and a padded column of int16.
-  const size_t chunks = (columns + kChunkColumns - 1) / kChunkColumns;
-  return chunks * (2 * 288 + kChunkColumns * sizeof(int16_t)) + 64;
-}
-
-size_t BcqByteMatmulScratchBytes(size_t columns, size_t n) {
-  const size_t width = (columns + kChunkColumns - 1) / kChunkColumns * kChunkColumns;
-  return width * (kByteTileRows + std::min(n, kByteColumns));
-}
-
-bool IsByteMatrix(const BcqMatrix& matrix, int most_planes) {
-  return matrix.groups == 1 && std::all_of(matrix.segments.begin(), matrix.segments.end(),
-                                           [&](const BcqSegment& s) { return s.planes <= most_planes; });
-}
-
 namespace scalar {
 
 void BcqMatmul(const Product* products, size_t num_products, const float* x, size_t x_stride, size_t columns, size_t n,
                void* scratch) {
   auto* tables = static_cast<int16_t*>(scratch);
-  const size_t chunks = (columns + kChunkColumns - 1) / kChunkColumns;
+  const size_t chunks = NumChunks(columns);
   for (size_t j = 0; j < n; ++j) {
     const float scale = BuildTables(x + j * x_stride, columns, chunks, tables);
     for (size_t p = 0; p < num_products; ++p) {
@@ -137,7 +91,7 @@ void BcqMatmul(const Product* products, size_t num_products, const float* x, siz
   }
 }
 
-void BcqByteMatmul(const Product* products, size_t num_products, const float* x, size_t x_stride, size_t columns,
+void BcqInt8Matmul(const Product* products, size_t num_products, const float* x, size_t x_stride, size_t columns,
                    size_t n, void* scratch) {
   auto* weights = static_cast<int8_t*>(scratch);
   auto* xq = weights + columns;
@@ -145,18 +99,18 @@ void BcqByteMatmul(const Product* products, size_t num_products, const float* x,
     const float* input = x + j * x_stride;
     float maximum = 0;
     for (size_t c = 0; c < columns; ++c) maximum = std::max(maximum, std::fabs(input[c]));
-    const float inverse = maximum < kSmallestMaximum ? 0.0f : kByteInputs / maximum;
-    const float scale = inverse == 0 ? 0.0f : maximum / kByteInputs;
+    const float inverse = maximum < kSmallestMaximum ? 0.0f : kMaxInt8Input / maximum;
+    const float scale = inverse == 0 ? 0.0f : maximum / kMaxInt8Input;
     for (size_t c = 0; c < columns; ++c) xq[c] = static_cast<int8_t>(std::nearbyint(input[c] * inverse));
     for (size_t p = 0; p < num_products; ++p) {
       const Product& product = products[p];
       const BcqMatrix& matrix = *product.weight;
       for (size_t row = product.begin; row < product.end; ++row) {
         const BcqSegment& segment = SegmentOf(matrix, row);
-        const ByteScales scales = RoundScales(matrix, segment, row);
+        const Int8Scales scales = RoundScales(matrix, segment, row);
         std::fill(weights, weights + columns, int8_t{0});
         for (int plane = 0; plane < segment.planes; ++plane) {
-          const uint32_t* words = Words(matrix, plane, row);
+          const uint32_t* words = WordsOf(matrix, plane, row);
           const auto a = static_cast<int8_t>(scales.a[plane]);
           for (size_t c = 0; c < columns; ++c) {
             const bool positive = words[c / kChunkColumns * kBlockRows] >> (c % kChunkColumns) & 1;

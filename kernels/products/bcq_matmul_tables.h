@@ -1,4 +1,4 @@
-// What the look-up table kernels share: the form of a table and the loops around the instruction set's inner part.
+// Shared by the look-up table kernels: the form of a table and the loops around the instruction set's inner part.
 //
 // A chunk of 32 inputs has eight tables of 16 entries, one for each four inputs; entry `key` is the signed sum of
 // xq[k] (key bit k set) and -xq[k] (clear), plus 32768, so that it is an unsigned 16-bit number. Its two bytes lie
@@ -32,7 +32,7 @@ constexpr uint32_t kOffsetPerChunk = 8 * kTableOffset;
 template <class Isa, int C>
 void TableProducts(const Product* products, size_t num_products, const float* x, size_t x_stride, size_t columns,
                    size_t j, uint8_t* tables, size_t table_stride, int16_t* xq) {
-  const size_t chunks = (columns + kChunkColumns - 1) / kChunkColumns;
+  const size_t chunks = NumChunks(columns);
   float s[C];
   for (int c = 0; c < C; ++c) {
     s[c] = Isa::BuildTables(x + (j + c) * x_stride, columns, chunks, xq, tables + c * table_stride);
@@ -50,7 +50,7 @@ void TableProducts(const Product* products, size_t num_products, const float* x,
 template <class Isa>
 void TableMatmul(const Product* products, size_t num_products, const float* x, size_t x_stride, size_t columns,
                  size_t n, void* scratch) {
-  const size_t chunks = (columns + kChunkColumns - 1) / kChunkColumns;
+  const size_t chunks = NumChunks(columns);
   const size_t table_stride = chunks * Isa::kBytesPerChunk;
   auto* tables = static_cast<uint8_t*>(scratch);
   auto* xq = reinterpret_cast<int16_t*>(tables + Isa::kColumns * table_stride);

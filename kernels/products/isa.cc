@@ -32,21 +32,21 @@ bool HasAvxVnni() {  // which not every compiler's __builtin_cpu_supports knows
 // Best first.
 const Candidate kCandidates[] = {
 #if defined(__x86_64__)
-    {{"avx512", avx512::BcqMatmul, avx512::BcqByteMatmul, avx512::DequantizeRow, &avx512::kFloatOps},
+    {{"avx512", avx512::BcqMatmul, avx512::BcqInt8Matmul, avx512::DequantizeRow, &avx512::kFloatOps},
      [] {
        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
               __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
      }},
-    {{"avx2_vnni", avx2::BcqMatmul, avx2_vnni::BcqByteMatmul, avx2::DequantizeRow, &avx2::kFloatOps},
+    {{"avx2_vnni", avx2::BcqMatmul, avx2_vnni::BcqInt8Matmul, avx2::DequantizeRow, &avx2::kFloatOps},
      [] { return HasAvx2() && HasAvxVnni(); }},
-    {{"avx2", avx2::BcqMatmul, avx2::BcqByteMatmul, avx2::DequantizeRow, &avx2::kFloatOps}, HasAvx2},
+    {{"avx2", avx2::BcqMatmul, avx2::BcqInt8Matmul, avx2::DequantizeRow, &avx2::kFloatOps}, HasAvx2},
 #elif defined(__aarch64__)
-    {{"neon_dotprod", neon::BcqMatmul, neon_dotprod::BcqByteMatmul, neon::DequantizeRow, &neon::kFloatOps},
+    {{"neon_dotprod", neon::BcqMatmul, neon_dotprod::BcqInt8Matmul, neon::DequantizeRow, &neon::kFloatOps},
      [] { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }},
-    {{"neon", neon::BcqMatmul, neon::BcqByteMatmul, neon::DequantizeRow, &neon::kFloatOps}, [] { return true; }},
+    {{"neon", neon::BcqMatmul, neon::BcqInt8Matmul, neon::DequantizeRow, &neon::kFloatOps}, [] { return true; }},
 #endif
-    {{"scalar", scalar::BcqMatmul, scalar::BcqByteMatmul, scalar::DequantizeRow, &scalar::kFloatOps},
+    {{"scalar", scalar::BcqMatmul, scalar::BcqInt8Matmul, scalar::DequantizeRow, &scalar::kFloatOps},
      [] { return true; }},
 };
 

@@ -4,14 +4,15 @@
 #define SUB3_KERNELS_ISA_H_
 
 #include "kernels/floats/float_ops.h"
+#include "kernels/products/bcq_int8_matmul.h"
 #include "kernels/products/bcq_matmul.h"
 
 namespace sub3 {
 
 struct Isa {
   const char* name;
-  BcqMatmulFunction bcq_matmul, bcq_byte_matmul;
-  DequantizeRowFunction dequantize_row;
+  BcqMatmulFunction *bcq_matmul, *bcq_int8_matmul;
+  DequantizeRowFunction* dequantize_row;
   const FloatOps* float_ops;
 };
 

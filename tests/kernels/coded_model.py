@@ -34,8 +34,14 @@ TINY = Architecture(
 IDS = Ids(eos=0, pad=89, unk_source=1, unk_target=1, decoder_start=89, suppressed=(89,))
 
 
-def random_tensors(architecture: Architecture, seed: int) -> dict[str, torch.Tensor]:
-    """Tensors by our names, at the scale of a trained model."""
+def random_tensors(architecture: Architecture, seed: int, *, eos_bias: float = 0.0) -> dict[str, torch.Tensor]:
+    """Return tensors by our names, at the scale of a trained model.
+
+    Args:
+        architecture: the shapes.
+        seed: equal seeds give equal tensors.
+        eos_bias: added to the logit of eos, which a random model ranks so low that no hypothesis ends by itself.
+    """
     torch.manual_seed(seed)
     model = Transformer(architecture)
     tensors = {name.removesuffix(".weight"): value.clone() for name, value in model.state_dict().items()}
@@ -44,6 +50,7 @@ def random_tensors(architecture: Architecture, seed: int) -> dict[str, torch.Ten
             value += 0.1 * torch.randn_like(value)
         elif "embedding" in name or name == "output":
             value.copy_(torch.randn_like(value) * architecture.d_model**-0.5)
+    tensors["output.bias"][IDS.eos] += eos_bias
     return tensors
 
 

@@ -10,6 +10,7 @@
 
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <stdexcept>
 
 #include "tests/kernels/tiny_model.h"
@@ -138,8 +139,8 @@ void Contract(const Product& product, const float* x, float* y) {
   }
 }
 
-// The product of bytes, written out likewise.
-void ByteContract(const Product& product, const float* x, float* y) {
+// The int8 GEMM, written out likewise.
+void Int8Contract(const Product& product, const float* x, float* y) {
   const BcqMatrix& matrix = *product.weight;
   float maximum = 0;
   for (size_t c = 0; c < matrix.columns; ++c) maximum = std::max(maximum, std::fabs(x[c]));
@@ -149,8 +150,8 @@ void ByteContract(const Product& product, const float* x, float* y) {
   for (size_t c = 0; c < matrix.columns; ++c) xq.push_back(static_cast<int>(std::lrint(x[c] * inverse)));
   for (const sub3::BcqSegment& segment : matrix.segments) {
     for (size_t row = segment.begin; row < segment.end; ++row) {
-      float alpha[sub3::kMaxBytePlanes], total = 0;
-      int a[sub3::kMaxBytePlanes], largest = 0;
+      float alpha[sub3::kMaxInt8Planes], total = 0;
+      int a[sub3::kMaxInt8Planes], largest = 0;
       for (int plane = 0; plane < segment.planes; ++plane) {
         alpha[plane] = static_cast<float>(Half(segment.scales[plane * segment.scale_rows + row - segment.scale_begin]));
         total = total + std::fabs(alpha[plane]);
@@ -170,14 +171,14 @@ void ByteContract(const Product& product, const float* x, float* y) {
   }
 }
 
-// Up to four products of the same columns, of tables or of bytes: odd shapes, all numbers of planes, groups, batches;
-// nothing is written beyond the rows.
-void TestProducts(const std::vector<const Isa*>& isas, bool bytes) {
+// Up to four products of the same columns, of look-up tables or int8: odd shapes, all numbers of planes, groups,
+// batches; nothing is written beyond the rows.
+void TestProducts(const std::vector<const Isa*>& isas, bool int8) {
   Random random;
   for (int round = 0; round < 200; ++round) {
     const size_t wide[] = {256, 512, 1056, 2048, 2080};
     const size_t columns = round % 10 == 0 ? wide[random.From(0, 4)] : random.From(1, 200);
-    const size_t group_size = bytes ? 0 : random.From(0, 1) * 32 * random.From(1, 4);
+    const size_t group_size = int8 ? 0 : random.From(0, 1) * 32 * random.From(1, 4);
     const size_t n = round % 100 == 7 ? random.From(125, 132) : random.From(1, 13),
                  x_stride = columns + random.From(0, 3);
     std::vector<float> x = random.Values(n * x_stride, std::pow(10.0f, static_cast<float>(random.From(0, 30)) - 15));
@@ -186,10 +187,10 @@ void TestProducts(const std::vector<const Isa*>& isas, bool bytes) {
     matrices.reserve(3);
     for (size_t p = 0, count = random.From(1, 3); p < count; ++p) {
       matrices.emplace_back(&random, random.From(1, 90), columns, group_size,
-                            bytes ? sub3::kMaxBytePlanes : sub3::kMaxPlanes);
+                            int8 ? sub3::kMaxInt8Planes : sub3::kMaxPlanes);
     }
     std::vector<char> scratch(
-        64 + (bytes ? sub3::BcqByteMatmulScratchBytes(columns, n) : sub3::BcqMatmulScratchBytes(columns)));
+        64 + (int8 ? sub3::BcqInt8MatmulScratchBytes(columns, n) : sub3::BcqMatmulScratchBytes(columns)));
     void* aligned = reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(scratch.data()) + 63) / 64 * 64);
     for (CodedMatrix& coded : matrices) {
       const size_t y_stride = coded.matrix.rows + random.From(0, 20);
@@ -197,8 +198,8 @@ void TestProducts(const std::vector<const Isa*>& isas, bool bytes) {
       const float* bias_or_null = random.From(0, 1) ? bias.data() : nullptr;
       std::vector<float> expected = untouched;
       for (size_t j = 0; j < n; ++j) {
-        (bytes ? ByteContract : Contract)({&coded.matrix, bias_or_null, nullptr, 0, 0, 0}, x.data() + j * x_stride,
-                                          expected.data() + j * y_stride);
+        (int8 ? Int8Contract : Contract)({&coded.matrix, bias_or_null, nullptr, 0, 0, 0}, x.data() + j * x_stride,
+                                         expected.data() + j * y_stride);
       }
       for (const Isa* isa : isas) {
         // The other products come first, so that it is one of several.
@@ -212,9 +213,9 @@ void TestProducts(const std::vector<const Isa*>& isas, bool bytes) {
         const size_t rows = coded.matrix.rows, cut = 16 * random.From(0, rows / 16);
         products.push_back({&coded.matrix, bias_or_null, y.data(), y_stride, 0, random.From(0, 1) ? cut : rows});
         products.push_back({&coded.matrix, bias_or_null, y.data(), y_stride, products.back().end, rows});
-        const auto multiply = bytes ? isa->bcq_byte_matmul : isa->bcq_matmul;
+        const auto multiply = int8 ? isa->bcq_int8_matmul : isa->bcq_matmul;
         multiply(products.data(), products.size(), x.data(), x_stride, columns, n, aligned);
-        CHECK(Same(y, expected, bytes ? "product of bytes" : "product", isa->name));
+        CHECK(Same(y, expected, int8 ? "int8 GEMM" : "product", isa->name));
       }
     }
   }
@@ -310,13 +311,19 @@ void TestFloatOps(const std::vector<const Isa*>& isas) {
     for (size_t k = 1; k <= std::min<size_t>(n, 9); k += 4) {
       std::vector<float> ties = x;
       for (float& v : ties) v = std::round(v);
-      SameEverywhere(isas, "top k", [&](const FloatOps& ops) {
+      const std::vector<float> largest = SameEverywhere(isas, "top k", [&](const FloatOps& ops) {
         std::vector<int32_t> indices(k);
         std::vector<float> values(k);
         ops.top_k(ties.data(), n, k, indices.data(), values.data());
         for (int32_t index : indices) values.push_back(static_cast<float>(index));
         return values;
       });
+      std::vector<size_t> order(n);
+      std::iota(order.begin(), order.end(), size_t{0});
+      std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return ties[a] > ties[b]; });
+      for (size_t i = 0; i < k; ++i) {
+        CHECK(largest[i] == ties[order[i]] && largest[k + i] == static_cast<float>(order[i]));
+      }
     }
   }
   for (int round = 0; round < 100; ++round) {

@@ -9,6 +9,7 @@ shift 2
 for isa in $("$@" "$build/isa_test" names); do
   export SUB3_FORCE_ISA=$isa
   "$@" "$build/isa_test" > "$build/isa_test.out" &  # the longest, beside the others
+  "$@" "$build/search_test"
   "$@" "$build/native_test"
   "$@" "$build/threads_test"
   wait $! || { cat "$build/isa_test.out"; exit 1; }

@@ -91,8 +91,8 @@ def test_every_instruction_set_returns_the_bits_of_the_contract(problem):
         np.testing.assert_array_equal(bcq_matmul(tensors, segments, rows, x, isa), expected, err_msg=isa)
 
 
-def byte_contract(tensors, segments, rows, x):
-    """The product of bytes of bcq_matmul.h in numpy."""
+def int8_contract(tensors, segments, rows, x):
+    """The int8 GEMM of bcq_int8_matmul.h in numpy."""
     columns = x.shape[1]
     out = np.zeros((len(x), rows), np.float32)
     for segment in segments:
@@ -118,14 +118,14 @@ def byte_contract(tensors, segments, rows, x):
 
 @settings(max_examples=150, deadline=None)
 @given(problems(most_planes=6, group_sizes=[0], most_columns=140))
-def test_every_instruction_set_returns_the_bits_of_the_product_of_bytes(problem):
+def test_every_instruction_set_returns_the_bits_of_the_int8_product(problem):
     (tensors, segments), rows, x = problem
-    expected = byte_contract(tensors, segments, rows, x)
+    expected = int8_contract(tensors, segments, rows, x)
     for isa in usable_isas():
-        np.testing.assert_array_equal(bcq_matmul(tensors, segments, rows, x, isa, as_bytes=True), expected, err_msg=isa)
+        np.testing.assert_array_equal(bcq_matmul(tensors, segments, rows, x, isa, int8=True), expected, err_msg=isa)
 
 
-def test_the_product_of_bytes_is_near_the_exact_one():
+def test_the_int8_product_is_near_the_exact_one():
     rng = np.random.default_rng(3)
     tensors, segments = random_matrix(rng, 256, 512, [(0, 256, 4)], 0)
     tensors["m.scales.4"] = (2.0 ** -np.arange(4)[:, None, None] * rng.uniform(0.9, 1.1, (4, 1, 256))).astype(
@@ -133,15 +133,15 @@ def test_the_product_of_bytes_is_near_the_exact_one():
     )
     x = rng.normal(size=(20, 512)).astype(np.float32)
     exact = contract(tensors, segments, 256, x)
-    error = bcq_matmul(tensors, segments, 256, x, as_bytes=True) - exact
+    error = bcq_matmul(tensors, segments, 256, x, int8=True) - exact
     assert np.sqrt((error**2).mean() / (exact**2).mean()) < 0.015
 
 
 @pytest.mark.parametrize(("planes", "group_size"), [(7, 0), (2, 32)])
-def test_the_product_of_bytes_refuses_what_it_cannot_hold(planes, group_size):
+def test_the_int8_product_refuses_what_it_cannot_hold(planes, group_size):
     tensors, segments = random_matrix(np.random.default_rng(4), 16, 64, [(0, 16, planes)], group_size)
     with pytest.raises(InvalidRequest, match="at most six planes and one scale group"):
-        bcq_matmul(tensors, segments, 16, np.ones((1, 64), np.float32), as_bytes=True)
+        bcq_matmul(tensors, segments, 16, np.ones((1, 64), np.float32), int8=True)
 
 
 @settings(max_examples=50, deadline=None)
@@ -200,3 +200,13 @@ def test_a_bad_table_is_refused_by_name(change, sentence):
     change(tensors, segments)
     with pytest.raises(InvalidModel, match=sentence):
         bcq_matmul(tensors, segments, 40, np.ones((1, 64), np.float32))
+
+
+def test_segments_of_different_group_sizes_are_refused():
+    """The codes of a matrix are read by the group size of its first segment."""
+    tensors, segments = random_matrix(np.random.default_rng(2), 40, 64, [(0, 16, 3), (16, 40, 2)], 32)
+    x = np.ones((1, 64), np.float32)
+    assert bcq_matmul(tensors, segments, 40, x).shape == (1, 40)
+    segments[1] = segments[1]._replace(group_size=64)
+    with pytest.raises(InvalidModel, match="the same group size"):
+        bcq_matmul(tensors, segments, 40, x)

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from kernels.engine import CONSTRAINED_ROWS, Batch, CancelFlag, Cancelled, Engine, InvalidRequest, Sentence
 
 from .coded_model import IDS, TINY, code, random_tensors
-from .test_engine import SOURCES, log_probabilities
+from .test_engine import EOS_BIASES, SOURCES, log_probabilities
 
 WORDS = range(2, 89)  # neither eos nor suppressed
 
 
-@pytest.fixture(scope="module")
-def tiny():
-    return code(TINY, random_tensors(TINY, 3), lambda name: 5)
+@pytest.fixture(scope="module", params=EOS_BIASES)
+def tiny(request):
+    return code(TINY, random_tensors(TINY, 3, eos_bias=request.param), lambda name: 5)
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +72,8 @@ def plain_constrained_search(reference, source, constraints, beam_size, max_leng
     running, finished = [([], 0.0)], []
     for length in range(1, max_length + 1):
         candidates = []
-        for prefix, total in running:
-            scores = log_probabilities(reference, source, prefix)
+        all_scores = log_probabilities(reference, source, [prefix for prefix, _ in running])
+        for (prefix, total), scores in zip(running, all_scores, strict=True):
             met, begun = read(constraints, prefix)
             best = list(map(int, np.argsort(-scores)[: 2 * rows]))
             if best[0] == IDS.eos and needed(prefix) == 0:
@@ -114,6 +114,7 @@ CONSTRAINTS = [
     [[[7, 8, 9]], [[40]]],
     [[[7, 8]], [[7, 9], [50, 51, 52]]],  # one beginning, and alternatives
     [[[3, 4, 5, 6]], [[4, 5]]],  # one within another
+    [[[7, 8, 9]], [[7, 8]]],  # one the beginning of another: where both would do, it is the shorter that is met
     [[[5]], [[5]], [[5]]],  # the same, thrice
 ]
 
@@ -122,12 +123,13 @@ CONSTRAINTS = [
 @pytest.mark.parametrize("beam_size", [1, 10])
 def test_it_equals_a_search_without_cache_or_state(tiny, constraints, beam_size):
     engine, reference = tiny
-    (found,) = engine.translate(
-        SOURCES[:1], max_lengths=[8], beam_size=beam_size, num_hypotheses=beam_size, constraints=[constraints]
-    ).hypotheses
-    expected = plain_constrained_search(reference, SOURCES[0], constraints, beam_size, 8)
-    assert [hypothesis.ids for hypothesis in found] == [ids for ids, _ in expected]
-    np.testing.assert_allclose([h.score for h in found], [score for _, score in expected], rtol=2e-3, atol=2e-3)
+    result = engine.translate(
+        SOURCES, max_lengths=[8] * 4, beam_size=beam_size, num_hypotheses=beam_size, constraints=[constraints] * 4
+    )
+    for source, found in zip(SOURCES, result.hypotheses, strict=True):
+        expected = plain_constrained_search(reference, source, constraints, beam_size, 8)
+        assert [hypothesis.ids for hypothesis in found] == [ids for ids, _ in expected]
+        np.testing.assert_allclose([h.score for h in found], [score for _, score in expected], rtol=2e-3, atol=2e-3)
 
 
 # Few words, so that phrases share beginnings and stand in one another.

@@ -1,4 +1,4 @@
-// AVX-512 with VBMI and VNNI: the product of bytes of bcq_matmul.h.
+// AVX-512 with VBMI and VNNI: the int8 GEMM of bcq_int8_matmul.h.
 //
 // Unpacked weights lie [4 columns each][block][16 rows][4 columns] as unsigned bytes W + 128, so that one 64-byte load
 // and vpdpbusd serve 16 rows and 4 columns; the surplus, 128 * sum(xq), is taken off at the start. Columns j, j + 8,
@@ -14,7 +14,7 @@
 #include <immintrin.h>
 
 #include "kernels/floats/unroll.h"
-#include "kernels/products/bcq_byte_matmul.h"
+#include "kernels/products/bcq_int8_tiles.h"
 
 namespace sub3 {
 namespace avx512 {
@@ -22,39 +22,39 @@ namespace avx512 {
 namespace {
 
 constexpr size_t kColumnsAtOnce = 6;
-constexpr size_t kStep = 4 * kByteTileRows;  // bytes of unpacked weights for four columns
+constexpr size_t kStep = 4 * kInt8TileRows;  // bytes of unpacked weights for four columns
 
 inline __m512i Load(const void* p) { return _mm512_loadu_si512(p); }
 
-struct ByteIsa {
+struct Int8Isa {
   using Input = int8_t;
   using Weight = uint8_t;
 
-  static void RoundScales(const BcqSegment& segment, size_t row, ByteTile* tile) {
+  static void RoundScales(const BcqSegment& segment, size_t row, Int8Tile* tile) {
     const uint16_t* scales = segment.scales + row - segment.scale_begin;
     for (size_t r = 0; r < tile->num_blocks * kBlockRows; r += kBlockRows) {
-      __m512 alpha[kMaxBytePlanes], total = _mm512_setzero_ps();
+      __m512 alpha[kMaxInt8Planes], total = _mm512_setzero_ps();
       for (int i = 0; i < segment.planes; ++i) {
         const void* halves = scales + i * segment.scale_rows + r;
         alpha[i] = _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(halves)));
         total = _mm512_add_ps(total, _mm512_abs_ps(alpha[i]));
       }
       const __mmask16 some = _mm512_cmp_ps_mask(total, _mm512_setzero_ps(), _CMP_GT_OQ);
-      const __m512 inverse = _mm512_maskz_div_ps(some, _mm512_set1_ps(kByteWeights), total);
-      _mm512_storeu_ps(tile->rho + r, _mm512_div_ps(total, _mm512_set1_ps(kByteWeights)));
+      const __m512 inverse = _mm512_maskz_div_ps(some, _mm512_set1_ps(kMaxInt8Weight), total);
+      _mm512_storeu_ps(tile->rho + r, _mm512_div_ps(total, _mm512_set1_ps(kMaxInt8Weight)));
       for (int i = 0; i < segment.planes; ++i) {
         _mm512_storeu_si512(tile->a[i] + r, _mm512_cvtps_epi32(_mm512_mul_ps(alpha[i], inverse)));
       }
     }
   }
 
-  static ByteColumn Quantize(const float* x, size_t columns, size_t chunks, int8_t* xq) {
+  static Int8Column Quantize(const float* x, size_t columns, size_t chunks, int8_t* xq) {
     __m512 largest = _mm512_setzero_ps();
     for (size_t c = 0; c < columns; c += 16) {
       largest = _mm512_max_ps(largest, _mm512_abs_ps(_mm512_maskz_loadu_ps(Tail(columns, c), x + c)));
     }
     const float maximum = _mm512_reduce_max_ps(largest);
-    const float inverse = maximum < kSmallestMaximum ? 0.0f : kByteInputs / maximum;
+    const float inverse = maximum < kSmallestMaximum ? 0.0f : kMaxInt8Input / maximum;
     for (size_t c = 0; c < chunks * kChunkColumns; c += 16) {
       const __m512 values = _mm512_mul_ps(_mm512_maskz_loadu_ps(Tail(columns, c), x + c), _mm512_set1_ps(inverse));
       _mm_storeu_si128(reinterpret_cast<__m128i*>(xq + c), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(values)));
@@ -66,10 +66,10 @@ struct ByteIsa {
       auto* chunk = reinterpret_cast<__m256i*>(xq + c);
       _mm256_storeu_si256(chunk, _mm256_permutexvar_epi8(columns_together, _mm256_loadu_si256(chunk)));
     }
-    return {inverse == 0 ? 0.0f : maximum / kByteInputs, Sum(xq, chunks * kChunkColumns)};
+    return {inverse == 0 ? 0.0f : maximum / kMaxInt8Input, Sum(xq, chunks * kChunkColumns)};
   }
 
-  static void Unpack(const ByteTile& tile, uint8_t* weights) {
+  static void Unpack(const Int8Tile& tile, uint8_t* weights) {
     switch (tile.num_planes) {
       case 1:
         return UnpackPlanes<1>(tile, weights);
@@ -86,8 +86,8 @@ struct ByteIsa {
     }
   }
 
-  static void Multiply(const ByteTile& tile, const uint8_t* weights, const int8_t* xq, const ByteColumn* s, size_t n,
-                       const ByteOutput& output) {
+  static void Multiply(const Int8Tile& tile, const uint8_t* weights, const int8_t* xq, const Int8Column* s, size_t n,
+                       const Int8Output& output) {
     switch (tile.num_blocks) {
       case 1:
         return Blocks<1>(tile, weights, xq, s, n, output);
@@ -107,7 +107,7 @@ struct ByteIsa {
 
   // W + 128 = 128 - sum_i a_i + 2 sum_{i: bit set} a_i, in bytes that wrap.
   template <int P>
-  static void UnpackPlanes(const ByteTile& tile, uint8_t* weights) {
+  static void UnpackPlanes(const Int8Tile& tile, uint8_t* weights) {
     const __m512i spread = _mm512_set1_epi32(0x01010101);
     for (size_t block = 0; block < tile.num_blocks; ++block) {
       __m512i twice[P], base = _mm512_set1_epi32(128);
@@ -120,7 +120,7 @@ struct ByteIsa {
         codes[i] = tile.planes[i] + block * tile.chunks * kBlockRows;
       }
       base = _mm512_mullo_epi32(_mm512_and_si512(base, _mm512_set1_epi32(255)), spread);
-      const size_t next_tile = kByteTileBlocks * tile.chunks * kBlockRows;  // prefetched: 3 % of an encoder of base
+      const size_t next_tile = kInt8TileBlocks * tile.chunks * kBlockRows;  // prefetched: 3 % of an encoder of base
       uint8_t* out = weights + 64 * block;
       for (size_t chunk = 0; chunk < tile.chunks; ++chunk) {
         __m512i words[P];
@@ -141,8 +141,8 @@ struct ByteIsa {
   }
 
   template <int B>
-  static void Blocks(const ByteTile& tile, const uint8_t* weights, const int8_t* xq, const ByteColumn* s, size_t n,
-                     const ByteOutput& output) {
+  static void Blocks(const Int8Tile& tile, const uint8_t* weights, const int8_t* xq, const Int8Column* s, size_t n,
+                     const Int8Output& output) {
     const size_t width = tile.chunks * kChunkColumns;
     size_t j = 0;
     for (; j + kColumnsAtOnce <= n; j += kColumnsAtOnce) {
@@ -165,8 +165,8 @@ struct ByteIsa {
   }
 
   template <int B, int C>
-  static void Columns(const ByteTile& tile, const uint8_t* weights, const int8_t* xq, const ByteColumn* s, size_t j,
-                      const ByteOutput& output) {
+  static void Columns(const Int8Tile& tile, const uint8_t* weights, const int8_t* xq, const Int8Column* s, size_t j,
+                      const Int8Output& output) {
     const size_t width = tile.chunks * kChunkColumns;
     __m512i sums[B * C];
     Unroll<B * C>([&](auto i) { sums[i] = _mm512_set1_epi32(-128 * s[i / B].sum); });
@@ -211,9 +211,9 @@ struct ByteIsa {
 
 }  // namespace
 
-void BcqByteMatmul(const Product* products, size_t num_products, const float* x, size_t x_stride, size_t columns,
+void BcqInt8Matmul(const Product* products, size_t num_products, const float* x, size_t x_stride, size_t columns,
                    size_t n, void* scratch) {
-  ByteMatmul<ByteIsa>(products, num_products, x, x_stride, columns, n, scratch);
+  Int8Matmul<Int8Isa>(products, num_products, x, x_stride, columns, n, scratch);
 }
 
 }  // namespace avx512

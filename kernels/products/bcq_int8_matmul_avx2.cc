@@ -1,4 +1,4 @@
-// AVX2: the product of bytes of bcq_matmul.h. Compiled twice: for every CPU with AVX2 (avx2), and with AVX-VNNI's
+// AVX2: the int8 GEMM of bcq_int8_matmul.h. Compiled twice: for every CPU with AVX2 (avx2), and with AVX-VNNI's
 // vpdpbusd in place of the three instructions for several planes (avx2_vnni, chosen where the CPU says that it has it:
 // Intel's without AVX-512 since Alder Lake, its small cores among them).
 //
@@ -25,7 +25,7 @@
 #include <immintrin.h>
 
 #include "kernels/floats/unroll.h"
-#include "kernels/products/bcq_byte_matmul.h"
+#include "kernels/products/bcq_int8_tiles.h"
 #include "kernels/products/columns_avx2.h"
 
 namespace sub3 {
@@ -44,22 +44,22 @@ constexpr size_t kEightsAtOnce = 1, kColumnsAtOnce = 12;
 #endif
 constexpr size_t kWordColumns = 512;  // whose sums of 0 and 1 times inputs are 16-bit numbers
 
-struct ByteIsa {
+struct Int8Isa {
   using Input = int8_t;
   using Weight = uint8_t;
 
-  static void RoundScales(const BcqSegment& segment, size_t row, ByteTile* tile) {
+  static void RoundScales(const BcqSegment& segment, size_t row, Int8Tile* tile) {
     const uint16_t* scales = segment.scales + row - segment.scale_begin;
     for (size_t r = 0; r < tile->num_blocks * kBlockRows; r += kEight) {
-      __m256 alpha[kMaxBytePlanes], total = _mm256_setzero_ps();
+      __m256 alpha[kMaxInt8Planes], total = _mm256_setzero_ps();
       for (int i = 0; i < segment.planes; ++i) {
         const void* halves = scales + i * segment.scale_rows + r;
         alpha[i] = _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(halves)));
         total = _mm256_add_ps(total, Magnitudes(alpha[i]));
       }
       const __m256 some = _mm256_cmp_ps(total, _mm256_setzero_ps(), _CMP_GT_OQ);
-      const __m256 inverse = _mm256_and_ps(some, _mm256_div_ps(_mm256_set1_ps(kByteWeights), total));
-      _mm256_storeu_ps(tile->rho + r, _mm256_div_ps(total, _mm256_set1_ps(kByteWeights)));
+      const __m256 inverse = _mm256_and_ps(some, _mm256_div_ps(_mm256_set1_ps(kMaxInt8Weight), total));
+      _mm256_storeu_ps(tile->rho + r, _mm256_div_ps(total, _mm256_set1_ps(kMaxInt8Weight)));
       for (int i = 0; i < segment.planes; ++i) {
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(tile->a[i] + r),
                             _mm256_cvtps_epi32(_mm256_mul_ps(alpha[i], inverse)));
@@ -67,8 +67,8 @@ struct ByteIsa {
     }
   }
 
-  static ByteColumn Quantize(const float* x, size_t columns, size_t chunks, int8_t* xq) {
-    const float s = SUB3_ISA_NAMESPACE::Quantize(x, columns, chunks, kByteInputs, xq);
+  static Int8Column Quantize(const float* x, size_t columns, size_t chunks, int8_t* xq) {
+    const float s = SUB3_ISA_NAMESPACE::Quantize(x, columns, chunks, kMaxInt8Input, xq);
     // Columns 0-7 and 8-15, then 16-23 and 24-31, byte by byte, become fours; the last first.
     const __m256i pairs = _mm256_setr_epi8(7, 15, 6, 14, 5, 13, 4, 12, 3, 11, 2, 10, 1, 9, 0, 8,  //
                                            7, 15, 6, 14, 5, 13, 4, 12, 3, 11, 2, 10, 1, 9, 0, 8);
@@ -85,14 +85,14 @@ struct ByteIsa {
     return {s, SumOfLanes(sums)};
   }
 
-  static void Unpack(const ByteTile& tile, uint8_t* weights) {
-    Unroll<kMaxBytePlanes>([&](auto i) {
+  static void Unpack(const Int8Tile& tile, uint8_t* weights) {
+    Unroll<kMaxInt8Planes>([&](auto i) {
       if (tile.num_planes == i + 1) UnpackPlanes<i + 1>(tile, weights);
     });
   }
 
-  static void Multiply(const ByteTile& tile, const uint8_t* weights, const int8_t* xq, const ByteColumn* s, size_t n,
-                       const ByteOutput& output) {
+  static void Multiply(const Int8Tile& tile, const uint8_t* weights, const int8_t* xq, const Int8Column* s, size_t n,
+                       const Int8Output& output) {
     const size_t width = tile.chunks * kChunkColumns;
     for (size_t row = 0; row < output.last; row += kEightsAtOnce * kEight, weights += kEightsAtOnce * kEight * width) {
       const auto columns = [&](auto count, size_t j) {
@@ -126,7 +126,7 @@ struct ByteIsa {
   }
 
   template <int Planes>
-  static void UnpackPlanes(const ByteTile& tile, uint8_t* weights) {
+  static void UnpackPlanes(const Int8Tile& tile, uint8_t* weights) {
     const __m256i zero = _mm256_setzero_si256();
     for (size_t row = 0; row < tile.num_blocks * kBlockRows; row += kEight) {
       __m256i set[Planes], clear[Planes];  // what a bit adds to U
@@ -215,7 +215,7 @@ struct ByteIsa {
 
   // The sums of U x of eight rows from `row` on become those of W x; of one plane they are of 0 and 1 for U.
   template <size_t C>
-  static void Weigh(const ByteTile& tile, size_t row, const ByteColumn* s, __m256i* sums) {
+  static void Weigh(const Int8Tile& tile, size_t row, const Int8Column* s, __m256i* sums) {
     __m256i total = _mm256_setzero_si256();
     for (int i = 0; i < tile.num_planes; ++i) total = _mm256_add_epi32(total, _mm256_abs_epi32(Load(tile.a[i] + row)));
     Unroll<C>([&](auto c) {
@@ -227,8 +227,8 @@ struct ByteIsa {
 
   // Eight rows of the tile from `row` on.
   template <size_t C>
-  static void Store(const ByteTile& tile, size_t row, const __m256i* sums, const ByteColumn* s, size_t j,
-                    const ByteOutput& output) {
+  static void Store(const Int8Tile& tile, size_t row, const __m256i* sums, const Int8Column* s, size_t j,
+                    const Int8Output& output) {
     const float* bias = output.product->bias;
     const size_t first = std::max(row, output.first) - row, last = std::min(row + kEight, output.last) - row;
     const __m256 rho = _mm256_loadu_ps(tile.rho + row);
@@ -241,9 +241,9 @@ struct ByteIsa {
 
 }  // namespace
 
-void BcqByteMatmul(const Product* products, size_t num_products, const float* x, size_t x_stride, size_t columns,
+void BcqInt8Matmul(const Product* products, size_t num_products, const float* x, size_t x_stride, size_t columns,
                    size_t n, void* scratch) {
-  ByteMatmul<ByteIsa>(products, num_products, x, x_stride, columns, n, scratch);
+  Int8Matmul<Int8Isa>(products, num_products, x, x_stride, columns, n, scratch);
 }
 
 }  // namespace SUB3_ISA_NAMESPACE

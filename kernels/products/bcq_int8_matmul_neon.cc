@@ -1,4 +1,4 @@
-// NEON: the product of bytes of bcq_matmul.h. Compiled twice: for every aarch64 CPU (neon), and with sdot
+// NEON: the int8 GEMM of bcq_int8_matmul.h. Compiled twice: for every aarch64 CPU (neon), and with sdot
 // (neon_dotprod, chosen where the CPU says that it has it).
 //
 // Unpacked weights lie [4 columns each][block][16 rows][4 columns] as int8. Columns j, j + 8, j + 16 and j + 24 of a
@@ -15,14 +15,14 @@
 #include <arm_neon.h>
 
 #include "kernels/floats/unroll.h"
-#include "kernels/products/bcq_byte_matmul.h"
+#include "kernels/products/bcq_int8_tiles.h"
 
 namespace sub3 {
 namespace SUB3_ISA_NAMESPACE {
 
 namespace {
 
-constexpr size_t kStep = 4 * kByteTileRows;  // bytes of unpacked weights for four columns
+constexpr size_t kStep = 4 * kInt8TileRows;  // bytes of unpacked weights for four columns
 constexpr size_t kFours = kBlockRows / 4;    // vectors of four rows in a block
 
 // Sums of one block's 16 rows for C columns over all inputs: w [width / 4][kStep], xq [C][width].
@@ -76,15 +76,15 @@ inline void Sums(const int8_t* w, const int8_t* xq, size_t width, int32x4_t (*su
 }
 #endif
 
-struct ByteIsa {
+struct Int8Isa {
   using Input = int8_t;
   using Weight = int8_t;
 
-  static void RoundScales(const BcqSegment& segment, size_t row, ByteTile* tile) {
+  static void RoundScales(const BcqSegment& segment, size_t row, Int8Tile* tile) {
     const uint16_t* scales = segment.scales + row - segment.scale_begin;
-    const float32x4_t largest = vdupq_n_f32(kByteWeights);
+    const float32x4_t largest = vdupq_n_f32(kMaxInt8Weight);
     for (size_t r = 0; r < tile->num_blocks * kBlockRows; r += 4) {
-      float32x4_t alpha[kMaxBytePlanes], total = vdupq_n_f32(0);
+      float32x4_t alpha[kMaxInt8Planes], total = vdupq_n_f32(0);
       for (int i = 0; i < segment.planes; ++i) {
         alpha[i] = vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(scales + i * segment.scale_rows + r)));
         total = vaddq_f32(total, vabsq_f32(alpha[i]));
@@ -98,13 +98,13 @@ struct ByteIsa {
     }
   }
 
-  static ByteColumn Quantize(const float* x, size_t columns, size_t chunks, int8_t* xq) {
+  static Int8Column Quantize(const float* x, size_t columns, size_t chunks, int8_t* xq) {
     float32x4_t largest = vdupq_n_f32(0);
     size_t c = 0;
     for (; c + 4 <= columns; c += 4) largest = vmaxq_f32(largest, vabsq_f32(vld1q_f32(x + c)));
     float maximum = vmaxvq_f32(largest);
     for (; c < columns; ++c) maximum = std::max(maximum, x[c] < 0 ? -x[c] : x[c]);
-    const float inverse = maximum < kSmallestMaximum ? 0.0f : kByteInputs / maximum;
+    const float inverse = maximum < kSmallestMaximum ? 0.0f : kMaxInt8Input / maximum;
     const auto four = [&](size_t i) { return vmovn_s32(vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(x + i), inverse))); };
     for (c = 0; c + 8 <= columns; c += 8) vst1_s8(xq + c, vmovn_s16(vcombine_s16(four(c), four(c + 4))));
     for (; c < columns; ++c) xq[c] = static_cast<int8_t>(vcvtns_s32_f32(x[c] * inverse));
@@ -112,13 +112,13 @@ struct ByteIsa {
     for (c = 0; c < chunks * kChunkColumns; c += kChunkColumns) {  // byte i of a chunk is column 8 (i % 4) + i / 4
       vst4_s8(xq + c, {{vld1_s8(xq + c), vld1_s8(xq + c + 8), vld1_s8(xq + c + 16), vld1_s8(xq + c + 24)}});
     }
-    return {inverse == 0 ? 0.0f : maximum / kByteInputs, 0};
+    return {inverse == 0 ? 0.0f : maximum / kMaxInt8Input, 0};
   }
 
   // W = -sum_i a_i + 2 sum_{i: bit set} a_i, in bytes that wrap.
-  static void Unpack(const ByteTile& tile, int8_t* weights) {
+  static void Unpack(const Int8Tile& tile, int8_t* weights) {
     for (size_t four = 0; four < tile.num_blocks * kFours; ++four) {  // rows at a time
-      uint8x16_t twice[kMaxBytePlanes], base = vdupq_n_u8(0);
+      uint8x16_t twice[kMaxInt8Planes], base = vdupq_n_u8(0);
       for (int i = 0; i < tile.num_planes; ++i) {
         // Each row's a in the row's four bytes.
         const uint32x4_t a = vandq_u32(vreinterpretq_u32_s32(vld1q_s32(tile.a[i] + 4 * four)), vdupq_n_u32(255));
@@ -129,7 +129,7 @@ struct ByteIsa {
       int8_t* out = weights + 16 * four;
       for (size_t chunk = 0; chunk < tile.chunks; ++chunk) {
         const size_t word = (four / kFours * tile.chunks + chunk) * kBlockRows + 4 * (four % kFours);
-        uint8x16_t bytes[kMaxBytePlanes];
+        uint8x16_t bytes[kMaxInt8Planes];
         for (int i = 0; i < tile.num_planes; ++i) bytes[i] = vreinterpretq_u8_u32(vld1q_u32(tile.planes[i] + word));
         for (int bit = 0; bit < 8; ++bit, out += kStep) {
           const uint8x16_t which = vdupq_n_u8(static_cast<uint8_t>(1 << bit));
@@ -141,8 +141,8 @@ struct ByteIsa {
     }
   }
 
-  static void Multiply(const ByteTile& tile, const int8_t* weights, const int8_t* xq, const ByteColumn* s, size_t n,
-                       const ByteOutput& output) {
+  static void Multiply(const Int8Tile& tile, const int8_t* weights, const int8_t* xq, const Int8Column* s, size_t n,
+                       const Int8Output& output) {
     const size_t width = tile.chunks * kChunkColumns;
     for (size_t block = 0; block < tile.num_blocks; ++block) {
       const int8_t* w = weights + 4 * kBlockRows * block;
@@ -156,8 +156,8 @@ struct ByteIsa {
 
  private:
   template <int C>
-  static void Columns(const ByteTile& tile, size_t block, const int8_t* weights, const int8_t* xq, const ByteColumn* s,
-                      size_t j, const ByteOutput& output) {
+  static void Columns(const Int8Tile& tile, size_t block, const int8_t* weights, const int8_t* xq, const Int8Column* s,
+                      size_t j, const Int8Output& output) {
     int32x4_t sums[C][kFours];
     Sums<C>(weights, xq, tile.chunks * kChunkColumns, sums);
     const size_t row = block * kBlockRows;
@@ -179,9 +179,9 @@ struct ByteIsa {
 
 }  // namespace
 
-void BcqByteMatmul(const Product* products, size_t num_products, const float* x, size_t x_stride, size_t columns,
+void BcqInt8Matmul(const Product* products, size_t num_products, const float* x, size_t x_stride, size_t columns,
                    size_t n, void* scratch) {
-  ByteMatmul<ByteIsa>(products, num_products, x, x_stride, columns, n, scratch);
+  Int8Matmul<Int8Isa>(products, num_products, x, x_stride, columns, n, scratch);
 }
 
 }  // namespace SUB3_ISA_NAMESPACE

@@ -1,32 +1,29 @@
-// What the vector kernels of the product of bytes share: the loops around the instruction set's inner parts.
+// Shared by the vector kernels of the int8 GEMM: the loops around the instruction set's inner parts.
 //
 // Codes of a tile of rows are unpacked once to integers and then meet every column: from a few columns on that costs
 // less than a look-up for each column and plane.
 
-#ifndef SUB3_KERNELS_BCQ_BYTE_MATMUL_H_
-#define SUB3_KERNELS_BCQ_BYTE_MATMUL_H_
+#ifndef SUB3_KERNELS_BCQ_INT8_TILES_H_
+#define SUB3_KERNELS_BCQ_INT8_TILES_H_
 
 #include <algorithm>
 
-#include "kernels/products/bcq_matmul.h"
+#include "kernels/products/bcq_int8_matmul.h"
 
 namespace sub3 {
 
-constexpr size_t kByteTileBlocks = 4;  // of 16 rows that are unpacked together
-constexpr size_t kByteTileRows = kByteTileBlocks * kBlockRows;
-
 // A tile's rounded scales, by plane and row, and its codes: block b of plane i is planes[i] + b * chunks * 16.
-struct ByteTile {
-  int32_t a[kMaxBytePlanes][kByteTileRows];
-  float rho[kByteTileRows];
-  const uint32_t* planes[kMaxBytePlanes];
+struct Int8Tile {
+  int32_t a[kMaxInt8Planes][kInt8TileRows];
+  float rho[kInt8TileRows];
+  const uint32_t* planes[kMaxInt8Planes];
   int num_planes;
   size_t num_blocks;
   size_t chunks;
 };
 
 // Rows [first, last) of the tile that begins at row `row`, of one product, for `n` columns from column j on.
-struct ByteOutput {
+struct Int8Output {
   const Product* product;
   size_t row, first, last;
   size_t j;
@@ -35,7 +32,7 @@ struct ByteOutput {
 };
 
 // A quantised column: its scale, and the sum of its integers where an instruction set needs it.
-struct ByteColumn {
+struct Int8Column {
   float s;
   int32_t sum;
 };
@@ -44,36 +41,36 @@ struct ByteColumn {
 //   using Input                                     an integer type: a quantised input
 //   using Weight                                    an integer type: an unpacked weight
 //   static void RoundScales(segment, row, tile)     a and rho of the tile, whose first row is `row`
-//   static ByteColumn Quantize(x, columns, chunks, xq)   one column of chunks * 32 inputs, padded with zeros
-//   static void Unpack(tile, weights)               to kByteTileRows * chunks * 32 weights, in the order Multiply wants
+//   static Int8Column Quantize(x, columns, chunks, xq)   one column of chunks * 32 inputs, padded with zeros
+//   static void Unpack(tile, weights)               to kInt8TileRows * chunks * 32 weights, in the order Multiply wants
 //   static void Multiply(tile, weights, xq, s, n, output)
 template <class Isa>
-void ByteMatmul(const Product* products, size_t num_products, const float* x, size_t x_stride, size_t columns, size_t n,
+void Int8Matmul(const Product* products, size_t num_products, const float* x, size_t x_stride, size_t columns, size_t n,
                 void* scratch) {
-  const size_t chunks = (columns + kChunkColumns - 1) / kChunkColumns, width = chunks * kChunkColumns;
+  const size_t chunks = NumChunks(columns), width = chunks * kChunkColumns;
   auto* weights = static_cast<typename Isa::Weight*>(scratch);
-  auto* xq = reinterpret_cast<typename Isa::Input*>(weights + kByteTileRows * width);
-  ByteColumn s[kByteColumns];
-  ByteTile tile;
+  auto* xq = reinterpret_cast<typename Isa::Input*>(weights + kInt8TileRows * width);
+  Int8Column s[kInt8Columns];
+  Int8Tile tile;
   tile.chunks = chunks;
-  for (size_t j = 0; j < n; j += kByteColumns) {
-    const size_t count = std::min(kByteColumns, n - j);
+  for (size_t j = 0; j < n; j += kInt8Columns) {
+    const size_t count = std::min(kInt8Columns, n - j);
     for (size_t c = 0; c < count; ++c) s[c] = Isa::Quantize(x + (j + c) * x_stride, columns, chunks, xq + c * width);
     for (size_t p = 0; p < num_products; ++p) {
       const BcqMatrix& matrix = *products[p].weight;
       for (const BcqSegment& whole : matrix.segments) {
         const BcqSegment segment = products[p].Taken(whole);
         const size_t end = (segment.end + kBlockRows - 1) / kBlockRows;
-        for (size_t block = segment.begin / kBlockRows; block < end; block += kByteTileBlocks) {
+        for (size_t block = segment.begin / kBlockRows; block < end; block += kInt8TileBlocks) {
           const size_t row = block * kBlockRows;
           tile.num_planes = segment.planes;
-          tile.num_blocks = std::min(kByteTileBlocks, end - block);
+          tile.num_blocks = std::min(kInt8TileBlocks, end - block);
           for (int i = 0; i < segment.planes; ++i) tile.planes[i] = matrix.planes[i] + row * chunks;
           Isa::RoundScales(segment, row, &tile);
           Isa::Unpack(tile, weights);
           const size_t first = std::max(row, segment.begin) - row;
-          const size_t last = std::min(row + kByteTileRows, segment.end) - row;
-          Isa::Multiply(tile, weights, xq, s, count, ByteOutput{&products[p], row, first, last, j});
+          const size_t last = std::min(row + kInt8TileRows, segment.end) - row;
+          Isa::Multiply(tile, weights, xq, s, count, Int8Output{&products[p], row, first, last, j});
         }
       }
     }
@@ -82,4 +79,4 @@ void ByteMatmul(const Product* products, size_t num_products, const float* x, si
 
 }  // namespace sub3
 
-#endif  // SUB3_KERNELS_BCQ_BYTE_MATMUL_H_
+#endif  // SUB3_KERNELS_BCQ_INT8_TILES_H_

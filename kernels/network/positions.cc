@@ -1,0 +1,42 @@
+#include "kernels/network/positions.h"
+
+#include <cmath>
+
+namespace sub3 {
+
+namespace {
+
+constexpr size_t kFine = 32;
+
+size_t TableRows(size_t max_positions) { return kFine + (max_positions + kFine - 1) / kFine; }
+
+}  // namespace
+
+Positions::Positions(size_t max_positions, size_t d_model) : half_(d_model / 2) {
+  const size_t rows = TableRows(max_positions);
+  table_.resize(rows * d_model);
+  for (size_t i = 0; i < half_; ++i) {
+    const double rate = std::pow(10000.0, -2.0 * static_cast<double>(i) / static_cast<double>(d_model));
+    for (size_t row = 0; row < rows; ++row) {
+      const size_t position = row < kFine ? row : (row - kFine) * kFine;
+      const double angle = static_cast<double>(position) * rate;
+      table_[row * d_model + i] = std::sin(angle);
+      table_[row * d_model + half_ + i] = std::cos(angle);
+    }
+  }
+}
+
+void Positions::Add(size_t position, float* x) const {
+  const double* fine = table_.data() + position % kFine * 2 * half_;
+  const double* coarse = table_.data() + (kFine + position / kFine) * 2 * half_;
+  for (size_t i = 0; i < half_; ++i) {
+    x[i] += static_cast<float>(coarse[i] * fine[half_ + i] + coarse[half_ + i] * fine[i]);
+    x[half_ + i] += static_cast<float>(coarse[half_ + i] * fine[half_ + i] - coarse[i] * fine[i]);
+  }
+}
+
+uint64_t Positions::TableBytes(size_t max_positions, size_t d_model) {
+  return uint64_t{TableRows(max_positions)} * d_model * sizeof(double);
+}
+
+}  // namespace sub3
