@@ -17,17 +17,9 @@ from tqdm import tqdm
 
 from models.codes import bcq
 from models.codes.bit_config import BitConfig, Rule
-from models.format.directory import (
-    Allocation,
-    Segment,
-    Vectors,
-    matching,
-    matrix_bytes,
-    matrix_shapes,
-    model_bytes,
-    open_model,
-    sub_layers,
-)
+from models.format.directory import open_model
+from models.format.layout import Vectors, matching, matrix_bytes, matrix_shapes, model_bytes, sub_layers
+from models.format.schema import Allocation, Segment
 from models.marian.checkpoint import Checkpoint
 from models.train.loop import HeldOut
 

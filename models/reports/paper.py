@@ -23,11 +23,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from kernels.tensor import Array
 from models.codes import bcq
 from models.codes.bit_config import Rule
 from models.evaluate.evaluate import conditions, read_test_set, translate
 from models.evaluate.quality import scores
-from models.format.directory import Array, ModelDirectory, Segment, matching, matrix_shapes, open_model
+from models.format.directory import ModelDirectory, open_model
+from models.format.layout import matching, matrix_shapes
+from models.format.schema import Segment
 from models.marian.checkpoint import Checkpoint, read_checkpoint
 from models.marian.transformer import Transformer
 from models.quantize.export import sort_rows, word_counts

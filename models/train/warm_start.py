@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from models.codes.bit_config import BitConfig, find_config
-from models.format.directory import Allocation, Segment, block_range, open_model
+from models.format.directory import open_model
+from models.format.layout import block_range
+from models.format.schema import Allocation, Segment
 from models.format.vocabulary import Vocabulary
 from models.marian.checkpoint import Checkpoint, dequantize, read_checkpoint
 from models.quantize.export import sort_rows

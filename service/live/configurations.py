@@ -4,14 +4,9 @@ import hashlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from models.format.directory import (
-    Allocation,
-    Configuration,
-    ModelDirectory,
-    UnavailableConfiguration,
-    is_code,
-    matrix_bytes,
-)
+from models.format.directory import ModelDirectory
+from models.format.layout import is_code, matrix_bytes
+from models.format.schema import Allocation, Configuration, UnavailableConfiguration
 
 CUSTOM = "custom"  # explicit planes are named custom- and eight hex digits of what they resolve to
 BLEU_TO_WARN = 2.0

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import sentencepiece
 
-from models.format.directory import ModelDirectory, ModelError
+from models.format.directory import ModelDirectory
+from models.format.schema import ModelError
 from service.text.placeholders import Span
 
 # Hidden marks that models have not seen: soft hyphens, zero-width spaces, marks of direction and of byte order.

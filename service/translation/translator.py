@@ -21,7 +21,8 @@ from kernels.engine import (
     Sentence,
     SentenceResult,
 )
-from models.format.directory import Allocation, ModelDirectory
+from models.format.directory import ModelDirectory
+from models.format.schema import Allocation
 from service.observability.metrics import ModelFacts, milliseconds_since
 from service.text import placeholders
 from service.text.alignment import Link, best_layer, links, moved

@@ -10,7 +10,8 @@ import torch
 
 from kernels.engine import Engine, Segment
 from models.codes.bcq import pack, pack_scales, specialised
-from models.format.directory import Architecture, Ids, matrix_shapes
+from models.format.layout import matrix_shapes
+from models.format.schema import Architecture, Ids
 from models.marian.transformer import Transformer
 
 TINY = Architecture(

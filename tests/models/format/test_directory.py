@@ -17,18 +17,11 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from models.codes.bit_config import find_config
-from models.format.directory import (
-    ModelDirectory,
-    ModelError,
-    Segment,
-    UnavailableConfiguration,
-    Vectors,
-    open_model,
-    tensor_specs,
-    write_config,
-    write_model,
-)
+from models.format.directory import ModelDirectory, open_model
+from models.format.layout import Vectors, tensor_specs
+from models.format.schema import ModelError, Segment, UnavailableConfiguration
 from models.format.weights import map_weights
+from models.format.write import write_config, write_model
 from models.quantize.export import Request, export
 
 CONFIGS = ("flat-3", "paper-2.5", "full-8")

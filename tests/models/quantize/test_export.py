@@ -15,7 +15,8 @@ import torch
 from models.__main__ import main
 from models.codes import bcq
 from models.codes.bit_config import find_config
-from models.format.directory import ModelDirectory, matrix_shapes, open_model
+from models.format.directory import ModelDirectory, open_model
+from models.format.layout import matrix_shapes
 from models.marian.checkpoint import write_checkpoint
 from models.marian.transformer import Transformer
 from models.quantize.export import Request, export, row_order, sort_rows, with_half_vectors, word_counts

@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from models.__main__ import main
 from models.codes.bcq import specialised
 from models.codes.bit_config import find_config
-from models.format.directory import Ids, open_model
+from models.format.directory import open_model
+from models.format.schema import Ids
 from models.marian.checkpoint import read_checkpoint, write_checkpoint, write_marian
 from models.marian.transformer import Transformer
 from models.quantize.export import sort_rows, word_counts

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from models.format.directory import ModelDirectory, Segment, UnavailableConfiguration, open_model
+from models.format.directory import ModelDirectory, open_model
+from models.format.schema import Segment, UnavailableConfiguration
 from service.live.configurations import blocks, by_budget, by_name, by_planes, unavailable, warning
 
 

@@ -13,7 +13,7 @@ import pytest
 import tritonclient.http as triton
 from pydantic import SecretStr
 
-from models.format.directory import ModelError, UnavailableConfiguration
+from models.format.schema import ModelError, UnavailableConfiguration
 from service.app import create_app
 from service.settings import Settings
 from tests.service.redis_server import RedisServer
