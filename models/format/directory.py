@@ -8,10 +8,11 @@ import mmap
 import os
 import types
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from kernels.engine import Engine, MatrixSegment
 from kernels.tensor import Tensor
 from models.format.faults import allocation_fault, config_fault
 from models.format.files import read_json, require_file, sha256
@@ -136,13 +137,20 @@ class ModelDirectory:
                     "a file with progressive codes serves every narrower configuration."
                 )
 
-    def engine_inputs(
-        self, allocation: Allocation
-    ) -> tuple[dict[str, Tensor], list[tuple[str, int, int, int, int, int]]]:
-        """What the engine takes: the tensors used, and segments (matrix, begin, end, planes, scale_begin, group_size).
+    def engine(self, allocation: Allocation | None = None) -> Engine:
+        """Build the engine of an allocation over the mapped tensors; None = that of the default configuration.
 
-        `scale_begin` is the row that the first entry of the segment's scales tensor belongs to; group_size 0 = the row.
+        Raises:
+            UnavailableConfiguration: this directory can't serve the allocation.
+            InvalidModel: the engine refuses what the directory holds.
         """
+        if allocation is None:
+            allocation = self.allocation(self.config.default_configuration)
+        tensors, segments = self.engine_inputs(allocation)
+        return Engine(asdict(self.config.architecture), asdict(self.config.ids), tensors, segments)
+
+    def engine_inputs(self, allocation: Allocation) -> tuple[dict[str, Tensor], list[MatrixSegment]]:
+        """The tensors that an allocation uses, and the segments of its matrices, as the engine takes them."""
         self.check(allocation)
         _, weights, tensors, _ = self.mapped(allocation)
         codes = weights.codes
@@ -153,7 +161,7 @@ class ModelDirectory:
             for segment in allocation[name]:
                 used.append(f"{name}.scales.{segment.planes}")
                 first = 0 if codes.kind == "progressive" else block_range(segment)[0]
-                segments.append((name, *segment, first, group_size))
+                segments.append(MatrixSegment(name, *segment, first, group_size))
         used += [name for name in tensors if not is_code(name)]
         return {name: tensors[name] for name in used}, segments
 

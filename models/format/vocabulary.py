@@ -57,7 +57,7 @@ def read_vocabulary(path: Path, architecture: Architecture) -> Vocabulary:
     sides = [("source", vocabulary.source, architecture.source_vocab_size)]
     if vocabulary.target is not None:
         sides.append(("target", vocabulary.target, architecture.target_vocab_size))
-    for side, rows, size in sides:
-        if len(rows) != size:
-            raise ModelError(f"{path}: {side} has {len(rows)} pieces, but the model has {size} rows.")
+    for side, pieces, size in sides:
+        if len(pieces) != size:
+            raise ModelError(f"{path}: {side} has {len(pieces)} pieces, but the model has {size} rows.")
     return vocabulary

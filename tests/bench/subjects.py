@@ -7,7 +7,6 @@ import json
 import shutil
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -159,16 +158,14 @@ class Ours:
     """The engine. Several threads split a batch between them, or one that works alone its loops, as in the service."""
 
     def __init__(self, directory: Path, config: str | None = None, threads: int = 1) -> None:
-        from kernels.engine import Engine, Segment, set_threads
+        from kernels.engine import set_threads
         from models.format.directory import open_model
 
         self._set_threads = set_threads
         model = self.directory = open_model(directory, verify=False)
-        tensors, segments = model.engine_inputs(model.allocation(config or model.config.default_configuration))
-        ids = asdict(model.config.ids)
-        self.engine = Engine(asdict(model.config.architecture), ids, tensors, [Segment(*s) for s in segments])
-        self.rows = _Rows(model.vocabulary.source, ids["unk_source"])
-        self.eos, self.threads = ids["eos"], threads
+        self.engine = model.engine(None if config is None else model.allocation(config))
+        self.rows = _Rows(model.vocabulary.source, model.config.ids.unk_source)
+        self.eos, self.threads = model.config.ids.eos, threads
 
     def translate(self, sources: Sources, beam_size: int, length: tuple[int, int] | None) -> int:
         """See Subject."""
