@@ -216,12 +216,12 @@ def _judged(
     figures: Mapping[str, Any], model: ModelDirectory, sources: Sequence[str], references: Sequence[str]
 ) -> dict[str, Any]:
     """The figures, with the quality of their translations before them."""
-    writer, rare = _target_pieces(model, ()), len(model.vocabulary.target_words) * 3 // 4
+    writer, rare = _target_pieces(model, ()), len(model.vocabulary.target_pieces) * 3 // 4
     translations = figures["translations"]
     found = faults(sources, translations, references, lambda text: writer.beyond(rare, text))
     return {**scores(translations, references), **found, **figures}
 
 
 def _target_pieces(model: ModelDirectory, silent: Iterable[int]) -> Pieces:
-    pieces = [piece for piece, _ in model.vocabulary.target_words]
+    pieces = [piece for piece, _ in model.vocabulary.target_pieces]
     return Pieces((model.path / "target.spm").read_bytes(), pieces, model.config.ids.unk_target, silent)

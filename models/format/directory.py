@@ -34,7 +34,7 @@ from models.format.schema import (
     CONFIG_FILE,
     FORMAT_VERSION,
     MAX_PLANES,
-    VOCABULARY_FILE,
+    VOCABULARY_FILES,
     WEIGHTS_FILE,
     Allocation,
     ModelConfig,
@@ -46,7 +46,7 @@ from models.format.schema import (
 )
 from models.format.typed_json import decode_json
 from models.format.vocabulary import Vocabulary, read_vocabulary
-from models.format.weights import all_finite, map_weights
+from models.format.weights import all_finite, map_weights, release_pages
 
 
 class Mapped(NamedTuple):
@@ -82,9 +82,8 @@ class ModelDirectory:
 
     def release_pages(self) -> None:
         """Make the mapped files' pages non-resident; what is still in use comes back at its next touch."""
-        if hasattr(mmap, "MADV_DONTNEED"):
-            for mapped in (self.main, *self.specialised.values()):
-                mapped.memory.madvise(mmap.MADV_DONTNEED)
+        for mapped in (self.main, *self.specialised.values()):
+            release_pages(mapped.memory)
 
     def mapped(self, allocation: Allocation) -> Mapped:
         """The weight file that serves an allocation: one that is specialised to it, else the main one."""
@@ -212,7 +211,7 @@ def open_model(path: str | os.PathLike[str], *, verify: bool = True) -> ModelDir
         require_file(directory / name)
         if verify and sha256(directory / name) != config.checksums[name]:
             raise ModelError(f"{directory / name}: the sha256 differs from the one that {CONFIG_FILE} states.")
-    vocabulary = read_vocabulary(directory / VOCABULARY_FILE, config.architecture)
+    vocabulary = read_vocabulary(directory / config.vocabulary_file, config.architecture)
     stored = None if config.codes.kind == "progressive" else config.default_configuration
     main = _map_weights(directory, config, WEIGHTS_FILE, Weights(config.codes, config.matrices), stored, verify=verify)
     specialised = {
@@ -253,10 +252,16 @@ def _map_weights(
 
 def _decode_config(path: Path) -> ModelConfig:
     document = read_json(path)
-    if isinstance(document, dict) and document.get("format_version", FORMAT_VERSION) != FORMAT_VERSION:
+    version = document.get("format_version") if isinstance(document, dict) else None
+    if isinstance(version, int) and version not in VOCABULARY_FILES:
+        advice = (
+            "a newer release of it may"
+            if version > FORMAT_VERSION
+            else "write the directory again with `python -m models quantize`"
+        )
         raise ModelError(
-            f"{path}: format_version is {document['format_version']!r} and this program reads {FORMAT_VERSION}; "
-            "write the directory again with `python -m models quantize`."
+            f"{path}: format_version is {version}, which this program does not read "
+            f"({', '.join(map(str, VOCABULARY_FILES))}); {advice}."
         )
     try:
         config: ModelConfig = decode_json(ModelConfig, document, "the document")

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3  # that is written
 MAX_PLANES = 8
 BLOCK_ROWS = 16  # rows whose words lie side by side: one 64-byte load
 WORD_COLUMNS = 32  # columns in a word
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
-VOCABULARY_FILE = "vocab.json"
+VOCABULARY_FILES = {2: "vocab.json", 3: "vocab.safetensors"}  # by the format versions that are read
 SENTENCEPIECE_FILES = ("source.spm", "target.spm")
 # README.md, the model card, has the table of measured quality between these.
 RESULTS_BEGIN, RESULTS_END = "<!-- results -->", "<!-- /results -->"
@@ -143,9 +143,14 @@ class ModelConfig:
         return (WEIGHTS_FILE, *map(weights_file, self.specialised))
 
     @property
+    def vocabulary_file(self) -> str:
+        """Name of the file that holds the vocabulary."""
+        return VOCABULARY_FILES[self.format_version]
+
+    @property
     def checked_files(self) -> tuple[str, ...]:
         """Every file whose checksum is stated."""
-        return (*self.weight_files, VOCABULARY_FILE, *SENTENCEPIECE_FILES)
+        return (*self.weight_files, self.vocabulary_file, *SENTENCEPIECE_FILES)
 
 
 def weights_file(configuration: str) -> str:

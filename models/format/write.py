@@ -19,14 +19,14 @@ from models.format.files import sha256
 from models.format.layout import Vectors, weight_specs
 from models.format.schema import (
     CONFIG_FILE,
-    VOCABULARY_FILE,
+    FORMAT_VERSION,
     WEIGHTS_FILE,
     ModelConfig,
     ModelError,
     Weights,
     weights_file,
 )
-from models.format.vocabulary import Vocabulary
+from models.format.vocabulary import Vocabulary, write_vocabulary
 from models.format.weights import write_weights
 
 
@@ -46,7 +46,7 @@ def write_model(
 
     Args:
         path: the directory to be.
-        config: its checksums are filled in here.
+        config: its checksums are filled in here, and the version of the format is the newest.
         tensors: name -> array of the main weight file, in any order.
         vocabulary: the pieces, row by row.
         files: name -> content of the SentencePiece models and README.md.
@@ -56,6 +56,7 @@ def write_model(
     target = Path(path)
     if target.is_symlink() or (target.exists() and not (overwrite and target.is_dir())):
         raise ModelError(f"{target}: this exists already.")
+    config = replace(config, format_version=FORMAT_VERSION)
     target.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(prefix=f".{target.name}.new-", dir=target.parent))
     try:
@@ -64,7 +65,7 @@ def write_model(
         _write_weights(new / WEIGHTS_FILE, config, Weights(config.codes, config.matrices), stored, tensors)
         for name, weights in config.specialised.items():
             _write_weights(new / weights_file(name), config, weights, name, specialised[name])
-        write_file(new / VOCABULARY_FILE, vocabulary.to_json())
+        write_vocabulary(new / config.vocabulary_file, vocabulary)
         for name, content in files.items():
             write_file(new / name, content)
         checksums = {name: sha256(new / name) for name in config.checked_files}

@@ -27,7 +27,6 @@ from models.format.schema import (
     BLOCK_ROWS,
     CONFIG_FILE,
     SENTENCEPIECE_FILES,
-    VOCABULARY_FILE,
     WEIGHTS_FILE,
     Allocation,
     Architecture,
@@ -38,6 +37,7 @@ from models.format.typed_json import decode_json
 from models.marian.transformer import positions
 
 IMPORTED = "sub3-checkpoint"
+VOCABULARY_FILE = "vocab.json"
 ACTIVATIONS = {"relu": "relu", "swish": "swish", "silu": "swish", "gelu": "gelu"}
 TARGET_TOKEN = re.compile(r">>([A-Za-z0-9_.-]+)<<")
 # Marian computes layer norm with this, and so do the models of transformers (the default of torch.nn.LayerNorm).

@@ -29,7 +29,7 @@ from models.format.schema import (
     ModelConfig,
     Segment,
 )
-from models.format.vocabulary import Vocabulary, Words
+from models.format.vocabulary import Pieces, Vocabulary
 from models.format.write import write_model
 from models.marian.checkpoint import Checkpoint
 from models.quantize.calibrate import input_moments
@@ -141,10 +141,10 @@ def sort_rows(
             suppressed=tuple(sorted(new_target[token] for token in ids.suppressed)),
         ),
     )
-    source = Words.of(zip(source_pieces, (source_counts[old] for old in source_order), strict=True))
+    source = Pieces.of(zip(source_pieces, (source_counts[old] for old in source_order), strict=True))
     if target_pieces is None or target_counts is None:
         return sorted_checkpoint, Vocabulary(source, None)
-    target = Words.of(zip(target_pieces, (target_counts[old] for old in target_order), strict=True))
+    target = Pieces.of(zip(target_pieces, (target_counts[old] for old in target_order), strict=True))
     return sorted_checkpoint, Vocabulary(source, target)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from models.format.vocabulary import Words
+from models.format.vocabulary import Pieces
 
 Sources = Sequence[Sequence[str]]  # pieces of each sentence, eos not included
 
@@ -144,12 +144,12 @@ def converted(checkpoint: Path, path: Path, quantization: str) -> Path:
 class _Rows(dict[str, int]):
     """Row of each piece met so far."""
 
-    def __init__(self, words: Words, unknown: int) -> None:
+    def __init__(self, pieces: Pieces, unknown: int) -> None:
         super().__init__()
-        self._words, self._unknown = words, unknown
+        self._pieces, self._unknown = pieces, unknown
 
     def __missing__(self, piece: str) -> int:
-        row = self._words.find(piece)
+        row = self._pieces.find(piece)
         self[piece] = self._unknown if row is None else row
         return self[piece]
 

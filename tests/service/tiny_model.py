@@ -19,7 +19,7 @@ from models.format.schema import (
     ModelConfig,
     Segment,
 )
-from models.format.vocabulary import Vocabulary, Words
+from models.format.vocabulary import Pieces, Vocabulary
 from models.format.write import write_model
 
 VECTORS = Vectors(output_bias=True, half=False)
@@ -123,9 +123,9 @@ def write_tiny_model(
             for name, allocation in allocations.items()
         },
         default_configuration="full",
-        checksums=dict.fromkeys(("model.safetensors", "vocab.json", "source.spm", "target.spm"), ""),
+        checksums={},
     )
-    vocabulary = Vocabulary(Words.of((piece, size - n) for n, piece in enumerate([*pieces, "<pad>"])), None)
+    vocabulary = Vocabulary(Pieces.of((piece, size - n) for n, piece in enumerate([*pieces, "<pad>"])), None)
     write_model(path, config, tensors, vocabulary, {"source.spm": spm, "target.spm": spm})
     return path
 

@@ -84,7 +84,7 @@ def test_the_file_holds_the_checkpoint_in_frequency_order(request, tmp_path, tex
         )
         theirs = Transformer.from_tensors(checkpoint.architecture, checkpoint.tensors)
         source = [p for p, _ in model.vocabulary.source]
-        target = [p for p, _ in model.vocabulary.target_words]
+        target = [p for p, _ in model.vocabulary.target_pieces]
         old_source = torch.tensor([[5, 9, 12, 40, 0]])
         old_target = torch.tensor([[checkpoint.ids.decoder_start, 7, 8, 20]])
         target_pieces = checkpoint.target_pieces or checkpoint.source_pieces
