@@ -1,8 +1,6 @@
 // The C ABI: checks the arguments, turns exceptions into statuses, and nothing more.
 
 #include <algorithm>
-#include <memory>
-#include <optional>
 #include <stdexcept>
 #include <unordered_set>
 #include <utility>
@@ -10,16 +8,11 @@
 #include "kernels/decoding/batch.h"
 #include "kernels/network/model.h"
 #include "kernels/network/transformer.h"
-#include "kernels/words.h"
 
 #define SUB3_EXPORT extern "C" __attribute__((visibility("default")))
 
 struct sub3_model {
   sub3::Model model;
-};
-
-struct sub3_words {
-  sub3::Words words;
 };
 
 namespace {
@@ -409,47 +402,4 @@ SUB3_EXPORT int32_t sub3_bcq_matmul(const char* isa, uint32_t int8, const sub3_t
     const sub3::Product product{&matrix, nullptr, y, rows, 0, rows};
     multiply(&product, 1, x, columns, columns, n, scratch);
   });
-}
-
-SUB3_EXPORT int32_t sub3_words_create(const sub3_word_rows* rows, sub3_words** words) {
-  return Guard([&] {
-    Require(rows != nullptr && words != nullptr, "The rows or the place for the words are missing.");
-    Require(rows->num_bytes <= UINT32_MAX && rows->num_rows < UINT32_MAX, "There are too many words.");
-    const uint32_t* offsets = rows->offsets;
-    bool ordered = offsets[0] == 0 && offsets[rows->num_rows] == rows->num_bytes;
-    for (uint64_t row = 0; row < rows->num_rows; ++row) ordered = ordered && offsets[row] <= offsets[row + 1];
-    Require(ordered, "The words' offsets do not divide their text.");
-    sub3::WordRows copied;
-    copied.text.assign(rows->text, rows->num_bytes);
-    copied.offsets.assign(offsets, offsets + rows->num_rows + 1);
-    copied.counts.assign(rows->counts, rows->counts + rows->num_rows);
-    *words = new sub3_words{sub3::Words(std::move(copied))};
-  });
-}
-
-SUB3_EXPORT int32_t sub3_words_scan(const char* json, uint64_t num_bytes, sub3_words** source, sub3_words** target) {
-  return Guard([&] {
-    Require(json != nullptr && source != nullptr && target != nullptr, "An argument is null.");
-    *source = *target = nullptr;
-    std::optional<sub3::ScannedVocabulary> found = sub3::ScanVocabulary({json, num_bytes});
-    if (!found) return;
-    auto owned = std::make_unique<sub3_words>(sub3_words{*std::move(found->source)});
-    if (found->target) *target = new sub3_words{*std::move(found->target)};
-    *source = owned.release();
-  });
-}
-
-SUB3_EXPORT void sub3_words_destroy(sub3_words* words) { delete words; }
-
-SUB3_EXPORT int32_t sub3_words_rows(const sub3_words* words, sub3_word_rows* rows) {
-  return Guard([&] {
-    Require(words != nullptr && rows != nullptr, "An argument is null.");
-    const sub3::WordRows& held = words->words.rows();
-    *rows = {held.text.data(), held.text.size(), held.offsets.data(), held.counts.data(), held.counts.size()};
-  });
-}
-
-SUB3_EXPORT int64_t sub3_words_find(const sub3_words* words, const char* piece, uint64_t num_bytes) {
-  const auto row = words->words.Find({piece, num_bytes});
-  return row ? static_cast<int64_t>(*row) : -1;
 }

@@ -58,7 +58,7 @@ def set_threads(threads: int) -> None:
     _check(lib.sub3_set_threads(threads))
 
 
-class Segment(NamedTuple):
+class MatrixSegment(NamedTuple):
     """Rows [begin, end) of a matrix that use `planes` planes (docs/design.md, "Codes")."""
 
     matrix: str
@@ -154,7 +154,7 @@ class Progress(NamedTuple):
 class _Tables:
     """Tensors and segments as the C ABI wants them, with everything they point to."""
 
-    def __init__(self, tensors: Mapping[str, Array], segments: Sequence[Segment]) -> None:
+    def __init__(self, tensors: Mapping[str, Array], segments: Sequence[MatrixSegment]) -> None:
         self._alive: list[Any] = []
         self.tensors = ffi.new("sub3_tensor[]", max(len(tensors), 1))
         self.num_tensors = len(tensors)
@@ -254,7 +254,7 @@ class Engine:
         architecture: Mapping[str, int | float | str | bool],
         ids: Mapping[str, int | Sequence[int]],
         tensors: Mapping[str, Array],
-        segments: Sequence[Segment],
+        segments: Sequence[MatrixSegment],
     ) -> None:
         """Build the model over `tensors`, which are used in place and kept alive.
 
@@ -494,7 +494,7 @@ def isa() -> str:
 
 def bcq_matmul(
     tensors: Mapping[str, Array],
-    segments: Sequence[Segment],
+    segments: Sequence[MatrixSegment],
     rows: int,
     x: Array,
     isa_name: str | None = None,

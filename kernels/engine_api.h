@@ -28,7 +28,6 @@
 
 typedef struct sub3_model sub3_model;
 typedef struct sub3_batch sub3_batch;
-typedef struct sub3_words sub3_words;
 
 typedef struct {
   const char* name;
@@ -205,26 +204,3 @@ int32_t sub3_logits(const sub3_model* model, const int32_t* source, uint64_t sou
 int32_t sub3_bcq_matmul(const char* isa, uint32_t int8, const sub3_tensor* tensors, uint64_t num_tensors,
                         const sub3_segment* segments, uint64_t num_segments, uint64_t rows, uint64_t columns,
                         const float* x, uint64_t n, float* y);
-
-/* The words of one side of a vocabulary, row by row: pieces in UTF-8, and how often each was met. */
-typedef struct {
-  const char* text; /* the pieces, one after the other */
-  uint64_t num_bytes;
-  const uint32_t* offsets; /* [num_rows + 1], where each begins */
-  const int64_t* counts;   /* [num_rows], from 0 */
-  uint64_t num_rows;
-} sub3_word_rows;
-
-/* SUB3_INVALID_REQUEST if a count is negative or a piece occurs twice. Immutable, so any number of threads may ask. */
-int32_t sub3_words_create(const sub3_word_rows* rows, sub3_words** words);
-
-/* The words of vocab.json (docs/design.md), which must be UTF-8. *target stays null where both sides share *source;
- * both stay null where the document is anything else or is spelt otherwise: a full JSON reader must judge it. */
-int32_t sub3_words_scan(const char* json, uint64_t num_bytes, sub3_words** source, sub3_words** target);
-void sub3_words_destroy(sub3_words* words);
-
-/* What they hold, as long as they live. */
-int32_t sub3_words_rows(const sub3_words* words, sub3_word_rows* rows);
-
-/* The row of a piece; -1 if there is none. */
-int64_t sub3_words_find(const sub3_words* words, const char* piece, uint64_t num_bytes);

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 _DTYPES: Final = {"I": "U32", "e": "F16", "f": "F32"}  # what memoryview says of an array
-_TYPESTRS: Final = {"U32": "<u4", "F16": "<f2", "F32": "<f4"}
-ITEM_BYTES: Final = {"U32": 4, "F16": 2, "F32": 4}
+_TYPESTRS: Final = {"U8": "|u1", "U32": "<u4", "U64": "<u8", "F16": "<f2", "F32": "<f4"}
+ITEM_BYTES: Final = {"U8": 1, "U32": 4, "U64": 8, "F16": 2, "F32": 4}
 
 Array = Any  # a Tensor, or what `Tensor.of` takes
 
@@ -18,7 +18,7 @@ class Tensor:
     """Contiguous numbers, which `numpy.asarray` reads in place.
 
     Attributes:
-        dtype: as safetensors names it, U32, F16 or F32.
+        dtype: as safetensors names it: U8, U32, U64, F16 or F32.
         buffer: what holds the bytes. No memoryview of it is kept: Python 3.11's garbage collector crashes when it
             clears one, in a cycle, of which cffi still has a buffer.
         begin: of the bytes in it.

@@ -10,7 +10,7 @@ import sys
 
 from pydantic import ValidationError
 
-from models.format.directory import ModelError, UnavailableConfiguration
+from models.format.schema import ModelError, UnavailableConfiguration
 from service.accounts.unavailable import StoreUnavailable
 from service.app import create_app
 from service.cli import keys as key_command

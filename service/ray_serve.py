@@ -13,7 +13,7 @@ import ray
 from fastapi import FastAPI
 from ray import serve
 
-from models.format.directory import UnavailableConfiguration
+from models.format.schema import UnavailableConfiguration
 from service.api.admin_schemas import ConfigRequest
 from service.app import create_app
 from service.live.configurations import ConfigurationChoice, choose

@@ -99,7 +99,11 @@ def needed_by(path: Path) -> set[Path]:
     """Find the files of ours that a file imports or includes."""
     if path.suffix == ".py":
         found = {file_of(module) for module in imports_of(path)} - {None}
-        return {file for file in found if file is not None and file != ROOT / file.relative_to(ROOT).parts[0] / "__init__.py"}
+        return {
+            file
+            for file in found
+            if file is not None and file != ROOT / file.relative_to(ROOT).parts[0] / "__init__.py"
+        }
     return set(includes_of(path))
 
 
@@ -134,7 +138,9 @@ def test_each_room_says_in_one_line_what_it_is_for(package: str) -> None:
         assert len(purpose.splitlines()[0]) <= 120
 
 
-@pytest.mark.parametrize(("package", "entries", "most_floors"), [("service", 20, 8), ("models", 12, 8), ("kernels", 12, 8)])
+@pytest.mark.parametrize(
+    ("package", "entries", "most_floors"), [("service", 20, 8), ("models", 12, 8), ("kernels", 12, 8)]
+)
 def test_the_house_stays_small(package: str, entries: int, most_floors: int) -> None:
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", package],

@@ -20,7 +20,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.format.directory import BLOCK_ROWS, MAX_PLANES, WORD_COLUMNS, num_groups
+from models.format.layout import num_groups
+from models.format.schema import BLOCK_ROWS, MAX_PLANES, WORD_COLUMNS
 
 SolverName = Literal["greedy", "refined", "alternating"]
 SOLVERS: tuple[str, ...] = get_args(SolverName)

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.format.directory import MAX_PLANES, Allocation, Architecture, Segment, matching, matrix_shapes, vector_sizes
+from models.format.layout import matching, matrix_shapes, vector_sizes
+from models.format.schema import MAX_PLANES, Allocation, Architecture, Segment
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 DEFAULT = "balanced"

@@ -9,13 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sentencepiece
 from tqdm import tqdm
 
+from kernels.engine import isa
 from models.evaluate.quality import faults, scores
 from models.format.directory import ModelDirectory
 from models.text.lines import DataError, load_tokenizer, read_lines
@@ -102,13 +102,8 @@ def evaluate_engine(
     model: ModelDirectory, configuration: str, sources: Sequence[str], beam_size: int = 1
 ) -> dict[str, Any]:
     """Translations sentence by sentence on one thread, and what they cost."""
-    from kernels.engine import Engine, Segment, isa
-
     config, allocation = model.config, model.allocation(configuration)
-    tensors, segments = model.engine_inputs(allocation)
-    engine = Engine(
-        asdict(config.architecture), asdict(config.ids), tensors, [Segment(*segment) for segment in segments]
-    )
+    engine = model.engine(allocation)
     ids = config.ids
     silent = {ids.eos, ids.pad, ids.decoder_start, ids.unk_target}
     reader = Pieces(
@@ -221,12 +216,12 @@ def _judged(
     figures: Mapping[str, Any], model: ModelDirectory, sources: Sequence[str], references: Sequence[str]
 ) -> dict[str, Any]:
     """The figures, with the quality of their translations before them."""
-    writer, rare = _target_pieces(model, ()), len(model.vocabulary.target_words) * 3 // 4
+    writer, rare = _target_pieces(model, ()), len(model.vocabulary.target_pieces) * 3 // 4
     translations = figures["translations"]
     found = faults(sources, translations, references, lambda text: writer.beyond(rare, text))
     return {**scores(translations, references), **found, **figures}
 
 
 def _target_pieces(model: ModelDirectory, silent: Iterable[int]) -> Pieces:
-    pieces = [piece for piece, _ in model.vocabulary.target_words]
+    pieces = [piece for piece, _ in model.vocabulary.target_pieces]
     return Pieces((model.path / "target.spm").read_bytes(), pieces, model.config.ids.unk_target, silent)

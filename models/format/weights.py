@@ -119,6 +119,12 @@ def all_finite(tensor: Tensor) -> bool:
     return all(math.isfinite(number) for (number,) in struct.iter_unpack("<e" if size == 2 else "<f", tensor.data))
 
 
+def release_pages(memory: mmap.mmap) -> None:
+    """Make a mapped file's pages non-resident; what is still in use comes back at its next touch."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        memory.madvise(mmap.MADV_DONTNEED)
+
+
 def write_weights(path: Path, tensors: Mapping[str, Array]) -> None:
     """Writes a file, through to the disk, with its tensors in the order given."""
     views = {name: Tensor.of(array) for name, array in tensors.items()}

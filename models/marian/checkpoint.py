@@ -19,27 +19,25 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from models.codes import bcq
-from models.format.directory import (
+from models.format.directory import ModelDirectory, open_model
+from models.format.faults import architecture_fault
+from models.format.files import read_json
+from models.format.layout import matrix_shapes, vector_sizes
+from models.format.schema import (
     BLOCK_ROWS,
     CONFIG_FILE,
     SENTENCEPIECE_FILES,
-    VOCABULARY_FILE,
     WEIGHTS_FILE,
     Allocation,
     Architecture,
     Ids,
-    ModelDirectory,
     Segment,
-    architecture_fault,
-    matrix_shapes,
-    open_model,
-    read_json,
-    vector_sizes,
 )
 from models.format.typed_json import decode_json
 from models.marian.transformer import positions
 
 IMPORTED = "sub3-checkpoint"
+VOCABULARY_FILE = "vocab.json"
 ACTIVATIONS = {"relu": "relu", "swish": "swish", "silu": "swish", "gelu": "gelu"}
 TARGET_TOKEN = re.compile(r">>([A-Za-z0-9_.-]+)<<")
 # Marian computes layer norm with this, and so do the models of transformers (the default of torch.nn.LayerNorm).

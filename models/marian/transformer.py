@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its customary name
 from torch import Tensor, nn
 
-from models.format.directory import Architecture, Ids
+from models.format.schema import Architecture, Ids
 
 ACTIVATIONS = {"relu": F.relu, "swish": F.silu, "gelu": F.gelu}
 Cache = dict[str, tuple[Tensor, Tensor]]

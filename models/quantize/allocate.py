@@ -7,7 +7,7 @@ the budget is kept. Options that lie above the convex hull of their part are ste
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,9 @@ from tqdm import tqdm
 
 from models.codes import bcq
 from models.codes.bit_config import BitConfig, Rule
-from models.format.directory import (
-    Allocation,
-    Segment,
-    Vectors,
-    matching,
-    matrix_bytes,
-    matrix_shapes,
-    model_bytes,
-    open_model,
-    sub_layers,
-)
+from models.format.directory import open_model
+from models.format.layout import Vectors, matching, matrix_bytes, matrix_shapes, model_bytes, sub_layers
+from models.format.schema import Allocation, Segment
 from models.marian.checkpoint import Checkpoint
 from models.train.loop import HeldOut
 
@@ -159,17 +151,12 @@ def fixed_bytes(checkpoint: Checkpoint) -> int:
 
 def microseconds_per_bit(directory: Path, *, tokens: int = 32, runs: int = 40) -> float:
     """Decoding time of the engine for each bit of planes that a step goes through, from flat-4 less flat-1."""
-    from kernels.engine import Engine
-    from kernels.engine import Segment as Rows
-
     model = open_model(directory)
-    architecture, ids = asdict(model.config.architecture), asdict(model.config.ids)
     shapes = matrix_shapes(model.config.architecture)
     engines, bits = [], []
     for planes in (4, 1):
         allocation = {name: (Segment(0, rows, planes),) for name, (rows, _) in shapes.items()}
-        tensors, segments = model.engine_inputs(allocation)
-        engines.append(Engine(architecture, ids, tensors, [Rows(*segment) for segment in segments]))
+        engines.append(model.engine(allocation))
         bits.append(_decode_bits(allocation, shapes))
     source = [*range(2, 25), model.config.ids.eos]
     times: list[list[float]] = [

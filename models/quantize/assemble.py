@@ -4,14 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from models.format.directory import (
-    SENTENCEPIECE_FILES,
-    ModelDirectory,
-    ModelError,
-    Weights,
-    open_model,
-    write_model,
-)
+from models.format.directory import ModelDirectory, open_model
+from models.format.schema import SENTENCEPIECE_FILES, ModelError, Weights
+from models.format.write import write_model
 
 
 def assemble(path: Path, retrained: Sequence[Path], *, default: str | None = None) -> None:

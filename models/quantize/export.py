@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from kernels.tensor import Array
 from models.codes import bcq
 from models.codes.bit_config import BitConfig, BitConfigError
 from models.codes.compensate import compensate
-from models.format.directory import (
+from models.format.faults import allocation_fault
+from models.format.layout import Vectors, bits_per_weight, block_range, is_code, matrix_shapes, model_bytes, plane_rows
+from models.format.schema import (
     FORMAT_VERSION,
     MAX_PLANES,
     RESULTS_BEGIN,
@@ -20,23 +23,14 @@ from models.format.directory import (
     WORD_COLUMNS,
     Allocation,
     Architecture,
-    Array,
     Codes,
     Configuration,
     Matrix,
     ModelConfig,
     Segment,
-    Vectors,
-    allocation_fault,
-    bits_per_weight,
-    block_range,
-    is_code,
-    matrix_shapes,
-    model_bytes,
-    plane_rows,
-    write_model,
 )
-from models.format.vocabulary import Vocabulary, Words
+from models.format.vocabulary import Pieces, Vocabulary
+from models.format.write import write_model
 from models.marian.checkpoint import Checkpoint
 from models.quantize.calibrate import input_moments
 from models.text.lines import count_pieces, expected_counts, read_lines
@@ -147,10 +141,10 @@ def sort_rows(
             suppressed=tuple(sorted(new_target[token] for token in ids.suppressed)),
         ),
     )
-    source = Words.of(zip(source_pieces, (source_counts[old] for old in source_order), strict=True))
+    source = Pieces.of(zip(source_pieces, (source_counts[old] for old in source_order), strict=True))
     if target_pieces is None or target_counts is None:
         return sorted_checkpoint, Vocabulary(source, None)
-    target = Words.of(zip(target_pieces, (target_counts[old] for old in target_order), strict=True))
+    target = Pieces.of(zip(target_pieces, (target_counts[old] for old in target_order), strict=True))
     return sorted_checkpoint, Vocabulary(source, target)
 
 

@@ -1,7 +1,9 @@
 """What a model directory holds, as a table for people."""
 
 from models.codes.bit_config import BitConfig
-from models.format.directory import Allocation, ModelDirectory, matrix_bytes
+from models.format.directory import ModelDirectory
+from models.format.layout import matrix_bytes
+from models.format.schema import Allocation
 
 
 def _planes(segments: Allocation, name: str) -> str:

@@ -23,11 +23,15 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from kernels.engine import Engine, MatrixSegment
+from kernels.tensor import Array
 from models.codes import bcq
 from models.codes.bit_config import Rule
 from models.evaluate.evaluate import conditions, read_test_set, translate
 from models.evaluate.quality import scores
-from models.format.directory import Array, ModelDirectory, Segment, matching, matrix_shapes, open_model
+from models.format.directory import ModelDirectory, open_model
+from models.format.layout import matching, matrix_shapes
+from models.format.schema import Segment
 from models.marian.checkpoint import Checkpoint, read_checkpoint
 from models.marian.transformer import Transformer
 from models.quantize.export import sort_rows, word_counts
@@ -225,24 +229,20 @@ def blocks(directory: Path, configuration: str, *, tokens: int = 30, runs: int =
     return {name: round(ms, 3) for name, ms in {**figures, "total": encode + decode}.items()}
 
 
-def _engine(model: ModelDirectory, configuration: str, words: int | None) -> Any:
+def _engine(model: ModelDirectory, configuration: str, words: int | None) -> Engine:
     """An engine over the codes, with only the first words of a shared vocabulary if asked."""
-    from kernels.engine import Engine
-    from kernels.engine import Segment as Rows
-
-    config = model.config
-    tensors, segments = model.engine_inputs(model.allocation(configuration))
-    architecture, ids = asdict(config.architecture), asdict(config.ids)
-    if words is not None:
-        if not (config.architecture.shared_vocabulary and config.architecture.tied_output):
-            raise PaperError("The share of the output layer is measured on models of one shared vocabulary.")
-        architecture |= {"source_vocab_size": words, "target_vocab_size": words}
-        ids |= {"pad": 1, "unk_source": 1, "unk_target": 1, "decoder_start": 1, "suppressed": [1]}
-        tensors = dict(_first_words(tensors, words))
-        segments = [s for s in segments if s[0] != "embedding"]
-        first = model.allocation(configuration)["embedding"][0]
-        segments.append(("embedding", 0, words, first.planes, 0, config.codes.group_size or 0))
-    return Engine(architecture, ids, tensors, [Rows(*segment) for segment in segments])
+    config, allocation = model.config, model.allocation(configuration)
+    if words is None:
+        return model.engine(allocation)
+    if not (config.architecture.shared_vocabulary and config.architecture.tied_output):
+        raise PaperError("The share of the output layer is measured on models of one shared vocabulary.")
+    architecture = asdict(config.architecture) | {"source_vocab_size": words, "target_vocab_size": words}
+    ids = asdict(config.ids) | {"pad": 1, "unk_source": 1, "unk_target": 1, "decoder_start": 1, "suppressed": [1]}
+    tensors, segments = model.engine_inputs(allocation)
+    planes, group_size = allocation["embedding"][0].planes, config.codes.group_size or 0
+    segments = [segment for segment in segments if segment.matrix != "embedding"]
+    segments.append(MatrixSegment("embedding", 0, words, planes, 0, group_size))
+    return Engine(architecture, ids, dict(_first_words(tensors, words)), segments)
 
 
 def _first_words(tensors: Mapping[str, Array], words: int) -> Iterator[tuple[str, Array]]:

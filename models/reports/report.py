@@ -11,7 +11,9 @@ from typing import Any
 
 from models.evaluate.evaluate import read_test_set
 from models.evaluate.quality import paired_bootstrap
-from models.format.directory import RESULTS_BEGIN, RESULTS_END, Configuration, ModelDirectory, open_model, write_config
+from models.format.directory import ModelDirectory, open_model
+from models.format.schema import RESULTS_BEGIN, RESULTS_END, Configuration
+from models.format.write import write_config
 
 # The table shows these where they were measured; the JSON files have all.
 TABLE_SETS = ("tatoeba", "multi30k_2016_flickr")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from models.format.directory import matching, matrix_shapes
+from models.format.layout import matching, matrix_shapes
 from models.marian.checkpoint import Checkpoint
 from models.quantize.allocate import AllocationError, Cost, Option, Options, coded
 from models.train.dataset import Corpus

@@ -18,7 +18,7 @@ from sentencepiece import SentencePieceProcessor
 from torch import Tensor
 from tqdm import tqdm
 
-from models.format.directory import Ids
+from models.format.schema import Ids
 from models.marian.checkpoint import Checkpoint
 from models.text.lines import DataError, load_tokenizer, read_lines
 

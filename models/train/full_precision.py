@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from models.format.directory import Architecture, architecture_fault, matrix_shapes, vector_sizes
+from models.format.faults import architecture_fault
+from models.format.layout import matrix_shapes, vector_sizes
+from models.format.schema import Architecture
 from models.marian.checkpoint import Checkpoint, read_checkpoint, write_marian
 from models.marian.transformer import Transformer
 from models.train.dataset import Batch

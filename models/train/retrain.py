@@ -18,10 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kernels.tensor import Array
 from models.codes import bcq
 from models.codes.bit_config import BitConfig, find_config, shipped_configs
 from models.codes.straight_through import binary_code, coded
-from models.format.directory import Array, Segment, matching, matrix_shapes
+from models.format.layout import matching, matrix_shapes
+from models.format.schema import Segment
 from models.format.vocabulary import Vocabulary
 from models.marian.checkpoint import Checkpoint, read_checkpoint
 from models.quantize.export import Request, pack_progressive, pack_specialised, sort_rows, word_counts, write_coded

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from models.codes.bit_config import BitConfig, find_config
-from models.format.directory import Allocation, Segment, block_range, open_model
+from models.format.directory import open_model
+from models.format.layout import block_range
+from models.format.schema import Allocation, Segment
 from models.format.vocabulary import Vocabulary
 from models.marian.checkpoint import Checkpoint, dequantize, read_checkpoint
 from models.quantize.export import sort_rows
@@ -81,7 +83,7 @@ def _sorted_alike(teacher: Checkpoint, checkpoint: Checkpoint, vocabulary: Vocab
     """The teacher with its rows in the order of the checkpoint; None if it is another model or reads text otherwise."""
     if teacher.architecture != checkpoint.architecture or teacher.spm != checkpoint.spm:
         return None
-    source, target = dict(vocabulary.source), dict(vocabulary.target_words)
+    source, target = dict(vocabulary.source), dict(vocabulary.target_pieces)
     try:
         source_counts = [source[piece] for piece in teacher.source_pieces]
         target_counts = None if teacher.target_pieces is None else [target[piece] for piece in teacher.target_pieces]

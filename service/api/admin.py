@@ -11,7 +11,8 @@ from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPBearer
 from pydantic import SecretStr
 
-from models.format.directory import Allocation, ModelDirectory
+from models.format.directory import ModelDirectory
+from models.format.schema import Allocation
 from service.api import admin_schemas as schemas
 from service.api.admin_guard import guarded
 from service.api.errors import documented

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from models.format.directory import ModelError, UnavailableConfiguration
+from models.format.schema import ModelError, UnavailableConfiguration
 from service.accounts.glossaries import UnknownGlossary
 from service.accounts.keys import MissingKey, QuotaExceeded, RateExceeded, WrongKey
 from service.accounts.unavailable import StoreUnavailable

@@ -19,7 +19,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import SecretStr, ValidationError
 from starlette.exceptions import HTTPException
 
-from models.format.directory import ModelError, UnavailableConfiguration
+from models.format.schema import ModelError, UnavailableConfiguration
 from service.api import kserve_schemas as schemas
 from service.api.admin_guard import guarded
 from service.api.dialect import Dialect

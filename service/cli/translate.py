@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from kernels.engine import EngineError, set_threads
-from models.format.directory import ModelDirectory, ModelError, UnavailableConfiguration, open_model
+from models.format.directory import ModelDirectory, open_model
+from models.format.schema import ModelError, UnavailableConfiguration
 from service.files import FileRefused, Limits, OpenFile, UnknownFormat, ending_of, open_file, translated_name
 from service.files.chunks import Collected, parts, sample
 from service.live.configurations import by_name

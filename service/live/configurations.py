@@ -5,14 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from models.format.directory import (
-    Allocation,
-    Configuration,
-    ModelDirectory,
-    UnavailableConfiguration,
-    is_code,
-    matrix_bytes,
-)
+from models.format.directory import ModelDirectory
+from models.format.layout import is_code, matrix_bytes
+from models.format.schema import Allocation, Configuration, UnavailableConfiguration
 
 CUSTOM = "custom"  # explicit planes are named custom- and eight hex digits of their allocation
 BLEU_TO_WARN = 2.0

@@ -3,7 +3,8 @@
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from models.format.directory import ModelDirectory, Segment, UnavailableConfiguration
+from models.format.directory import ModelDirectory
+from models.format.schema import Segment, UnavailableConfiguration
 from models.format.typed_json import decode_json
 from service.live.configurations import Choice, by_allocation, by_name
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from models.format.directory import ModelDirectory, ModelError, open_model
+from models.format.directory import ModelDirectory, open_model
+from models.format.schema import ModelError
 from service.live.model import UnknownModel
 from service.settings import Settings
 

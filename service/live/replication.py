@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from models.format.directory import ModelError
+from models.format.schema import ModelError
 from service.accounts.unavailable import StoreUnavailable
 from service.live.desired import from_json, to_json
 from service.live.folder import ModelFolder

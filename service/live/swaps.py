@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from models.format.directory import ModelConfig, ModelDirectory, ModelError, UnavailableConfiguration
+from models.format.directory import ModelDirectory
+from models.format.schema import ModelConfig, ModelError, UnavailableConfiguration
 from service.live.configurations import by_name
 from service.live.desired import CanaryConflict, Desired, from_json
 from service.live.folder import ModelFolder

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import sentencepiece
 
-from models.format.directory import ModelDirectory, ModelError
+from models.format.directory import ModelDirectory
+from models.format.schema import ModelError
 from service.text.placeholders import Span
 
 # Hidden marks that models have not seen: soft hyphens, zero-width spaces, marks of direction and of byte order.
@@ -29,14 +30,15 @@ class Tokenizer:
         checksums = directory.config.checksums
         alike = checksums["source.spm"] == checksums["target.spm"]  # then one serves both: 1.6 MB less for 8,000 pieces
         self._target = self._source if alike else _load(directory, "target.spm")
-        self._source_words, self._target_words = vocabulary.source, vocabulary.target_words
+        self._source_pieces, self._target_pieces = vocabulary.source, vocabulary.target_pieces
         self._rows = [_NOT_MET] * self._source.get_piece_size()  # by SentencePiece's own ids
         self._eos, self.unknown = ids.eos, ids.unk_source
         self._silent = frozenset({ids.eos, ids.pad, ids.unk_target, ids.decoder_start})
         self._prefixes: dict[str, list[int]] = {}
+        vocabulary_path = directory.path / directory.config.vocabulary_file
         for language, token in directory.config.target_tokens.items():
             if (row := vocabulary.source.find(token)) is None:
-                raise ModelError(f"{directory.path}/vocab.json: no row for {token}, the token of language {language}.")
+                raise ModelError(f"{vocabulary_path}: no row for {token}, the token of language {language}.")
             self._prefixes[language] = [row]
 
     def encode(self, text: str, target: str) -> list[int]:
@@ -73,7 +75,7 @@ class Tokenizer:
         if follows_mark:
             mark, *pieces = self._target.encode('"' + text, out_type=str)
             ways += [pieces] if mark.endswith('"') else []
-        spelt = [[self._target_words.find(piece) for piece in pieces] for pieces in ways]
+        spelt = [[self._target_pieces.find(piece) for piece in pieces] for pieces in ways]
         known = [[row for row in rows if row is not None and row not in self._silent] for rows in spelt]
         return [
             rows
@@ -83,13 +85,13 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of the ids; special tokens and the unknown piece say nothing. One line, whatever byte pieces spell."""
-        text: str = self._target.decode([self._target_words.piece(row) for row in ids if row not in self._silent])
+        text: str = self._target.decode([self._target_pieces.piece(row) for row in ids if row not in self._silent])
         return " ".join(text.splitlines())
 
     def decoded_spans(self, ids: Sequence[int]) -> list[Span]:
         """Where each id stands in the text that `decode` makes of them; nowhere, (0, 0), what says nothing."""
         said = [row not in self._silent for row in ids]
-        pieces = [self._target_words.piece(row) for row in itertools.compress(ids, said)]
+        pieces = [self._target_pieces.piece(row) for row in itertools.compress(ids, said)]
         offsets: list[Span] = self._target.decode(pieces, return_type="offset_mapping")["offsets"]
         if len(offsets) != len(pieces):  # several spell one character
             return [(0, 0)] * len(ids)
@@ -97,7 +99,7 @@ class Tokenizer:
         return [next(following) if says else (0, 0) for says in said]
 
     def _row(self, piece: str) -> int:
-        row = self._source_words.find(piece)
+        row = self._source_pieces.find(piece)
         return self.unknown if row is None else row
 
     def _meet(self, id_: int) -> int:

@@ -6,7 +6,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from kernels.engine import (
@@ -15,13 +15,12 @@ from kernels.engine import (
     BatchResult,
     CancelFlag,
     Constraint,
-    Engine,
     Hypothesis,
-    Segment,
     Sentence,
     SentenceResult,
 )
-from models.format.directory import Allocation, ModelDirectory
+from models.format.directory import ModelDirectory
+from models.format.schema import Allocation
 from service.text import placeholders
 from service.text.alignment import Link, best_layer, links, moved
 from service.text.glossary import Glossary, GlossaryRefused
@@ -243,7 +242,6 @@ class Translator:
             InvalidModel: the engine refuses what the directory holds.
         """
         config = directory.config
-        tensors, segments = directory.engine_inputs(allocation)
         self.allocation = allocation
         self.identity = ModelIdentity(
             name=config.name,
@@ -256,9 +254,7 @@ class Translator:
         self._max_positions = config.architecture.max_positions
         self._length_penalty = config.length_penalty
         self._alignment_layer = best_layer(config.architecture.decoder_layers)
-        ids = asdict(config.ids)
-        ids["suppressed"] = list(config.ids.suppressed)
-        self._engine = Engine(asdict(config.architecture), ids, tensors, [Segment(*segment) for segment in segments])
+        self._engine = directory.engine(allocation)
         self.model_bytes = self._engine.weight_bytes
 
     async def serve(

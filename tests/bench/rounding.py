@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from models.evaluate.evaluate import translate
-from models.format.directory import matrix_shapes
+from models.format.layout import matrix_shapes
 from models.marian.checkpoint import Checkpoint, read_checkpoint
 from models.marian.transformer import Transformer
 

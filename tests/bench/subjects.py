@@ -7,11 +7,10 @@ import json
 import shutil
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-from models.format.vocabulary import Words
+from models.format.vocabulary import Pieces
 
 Sources = Sequence[Sequence[str]]  # pieces of each sentence, eos not included
 
@@ -145,12 +144,12 @@ def converted(checkpoint: Path, path: Path, quantization: str) -> Path:
 class _Rows(dict[str, int]):
     """Row of each piece met so far."""
 
-    def __init__(self, words: Words, unknown: int) -> None:
+    def __init__(self, pieces: Pieces, unknown: int) -> None:
         super().__init__()
-        self._words, self._unknown = words, unknown
+        self._pieces, self._unknown = pieces, unknown
 
     def __missing__(self, piece: str) -> int:
-        row = self._words.find(piece)
+        row = self._pieces.find(piece)
         self[piece] = self._unknown if row is None else row
         return self[piece]
 
@@ -159,16 +158,14 @@ class Ours:
     """The engine. Several threads split a batch between them, or one that works alone its loops, as in the service."""
 
     def __init__(self, directory: Path, config: str | None = None, threads: int = 1) -> None:
-        from kernels.engine import Engine, Segment, set_threads
+        from kernels.engine import set_threads
         from models.format.directory import open_model
 
         self._set_threads = set_threads
         model = self.directory = open_model(directory, verify=False)
-        tensors, segments = model.engine_inputs(model.allocation(config or model.config.default_configuration))
-        ids = asdict(model.config.ids)
-        self.engine = Engine(asdict(model.config.architecture), ids, tensors, [Segment(*s) for s in segments])
-        self.rows = _Rows(model.vocabulary.source, ids["unk_source"])
-        self.eos, self.threads = ids["eos"], threads
+        self.engine = model.engine(None if config is None else model.allocation(config))
+        self.rows = _Rows(model.vocabulary.source, model.config.ids.unk_source)
+        self.eos, self.threads = model.config.ids.eos, threads
 
     def translate(self, sources: Sources, beam_size: int, length: tuple[int, int] | None) -> int:
         """See Subject."""

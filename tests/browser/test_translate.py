@@ -7,7 +7,8 @@ from pathlib import Path
 import httpx
 from playwright.sync_api import expect
 
-from models.format.directory import open_model, write_config
+from models.format.directory import open_model
+from models.format.write import write_config
 from service.accounts.keys import new_key
 from service.settings import Settings
 from service.stores.sqlite import SqliteKeys

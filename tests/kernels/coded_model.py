@@ -8,9 +8,10 @@ from dataclasses import asdict
 import numpy as np
 import torch
 
-from kernels.engine import Engine, Segment
+from kernels.engine import Engine, MatrixSegment
 from models.codes.bcq import pack, pack_scales, specialised
-from models.format.directory import Architecture, Ids, matrix_shapes
+from models.format.layout import matrix_shapes
+from models.format.schema import Architecture, Ids
 from models.marian.transformer import Transformer
 
 TINY = Architecture(
@@ -69,7 +70,7 @@ def code(
         k = planes(name)
         arrays |= {f"{name}.plane.{i + 1}": pack(coded.bits[i].numpy()) for i in range(k)}
         arrays[f"{name}.scales.{k}"] = pack_scales(coded.scales[k])
-        segments.append(Segment(name, 0, rows, k, 0, group_size or 0))
+        segments.append(MatrixSegment(name, 0, rows, k, 0, group_size or 0))
         decoded[name] = coded.dequantize(k)
     matrices = matrix_shapes(architecture)
     arrays |= {name: value.numpy().astype(vectors) for name, value in tensors.items() if name not in matrices}

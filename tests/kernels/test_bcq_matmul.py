@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.engine import InvalidModel, InvalidRequest, Segment, bcq_matmul
+from kernels.engine import InvalidModel, InvalidRequest, MatrixSegment, bcq_matmul
 
 BLOCK, CHUNK = 16, 32
 
@@ -30,7 +30,7 @@ def random_matrix(rng, rows, columns, clusters, group_size):
     for begin, end, planes in clusters:
         first, last = begin // BLOCK * BLOCK, -(-end // BLOCK) * BLOCK
         tensors[f"m.scales.{planes}"] = rng.normal(size=(planes, groups, last - first)).astype(np.float16)
-        segments.append(Segment("m", begin, end, planes, first, group_size))
+        segments.append(MatrixSegment("m", begin, end, planes, first, group_size))
     return tensors, segments
 
 
@@ -188,11 +188,11 @@ def test_columns_of_a_call_do_not_influence_each_other():
         (lambda t, s: t.update({"m.scales.2": t["m.scales.2"][..., :16].copy()}), "does not cover"),
         (lambda t, s: t.update({"m.plane.1": t["m.plane.1"].astype(np.int64)}), "must be float32, float16 or uint32"),
         (lambda t, s: s.clear(), "has no segments"),
-        (lambda t, s: s.append(Segment("m", 40, 41, 2, 0, 0)), "must cover its 40 rows"),
-        (lambda t, s: s.__setitem__(0, Segment("m", 0, 30, 2, 0, 0)), "cover 30 of 40 rows"),
-        (lambda t, s: s.__setitem__(0, Segment("m", 0, 40, 9, 0, 0)), "1 to 8 planes"),
-        (lambda t, s: s.__setitem__(0, Segment("m", 0, 40, 2, 16, 0)), "does not cover"),
-        (lambda t, s: s.__setitem__(0, Segment("m", 0, 40, 2, 0, 33)), "multiple of 32"),
+        (lambda t, s: s.append(MatrixSegment("m", 40, 41, 2, 0, 0)), "must cover its 40 rows"),
+        (lambda t, s: s.__setitem__(0, MatrixSegment("m", 0, 30, 2, 0, 0)), "cover 30 of 40 rows"),
+        (lambda t, s: s.__setitem__(0, MatrixSegment("m", 0, 40, 9, 0, 0)), "1 to 8 planes"),
+        (lambda t, s: s.__setitem__(0, MatrixSegment("m", 0, 40, 2, 16, 0)), "does not cover"),
+        (lambda t, s: s.__setitem__(0, MatrixSegment("m", 0, 40, 2, 0, 33)), "multiple of 32"),
     ],
 )
 def test_a_bad_table_is_refused_by_name(change, sentence):

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from kernels.engine import CancelFlag, Cancelled, Engine, EngineError, InvalidModel, InvalidRequest, isa, set_threads
-from models.format.directory import matrix_shapes, vector_sizes
+from models.format.layout import matrix_shapes, vector_sizes
 
 from .coded_model import IDS, TINY, code, random_tensors
 from .test_bcq_matmul import usable_isas

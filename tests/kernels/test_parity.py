@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -18,7 +17,6 @@ import sacrebleu
 import torch
 from transformers import MarianMTModel
 
-from kernels.engine import Engine, Segment
 from models.codes.bcq import unpack
 from models.codes.bit_config import find_config
 from models.evaluate.evaluate import Pieces
@@ -38,8 +36,7 @@ class Setup:
         self.model = open_model(model_dir)
         config = self.model.config
         self.allocation = self.model.allocation("full-8")
-        tensors, segments = self.model.engine_inputs(self.allocation)
-        self.engine = Engine(asdict(config.architecture), asdict(config.ids), tensors, [Segment(*s) for s in segments])
+        self.engine = self.model.engine(self.allocation)
         self.pieces = [piece for piece, _ in self.model.vocabulary.source]
         self.tokenizer = Pieces(
             (model_dir / "source.spm").read_bytes(), self.pieces, config.ids.unk_source, (config.ids.pad,)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kernels.engine import Batch, Engine, Segment, Sentence
+from kernels.engine import Batch, Sentence
 from models.format.directory import open_model
 from service.translation.tokenizer import Tokenizer
 from tests.load.client import bodies, closed_loop, run
@@ -37,9 +37,7 @@ def engine_times(configuration: str) -> tuple[dict[int, float], tuple[float, flo
     """Of the default model: a step by rows, a sentence's encoding (fixed, each token), and the sentences' lengths."""
     directory = open_model(MODEL)
     tokenizer, config = Tokenizer(directory), directory.config
-    tensors, segments = directory.engine_inputs(directory.allocation(configuration))
-    ids = asdict(config.ids) | {"suppressed": list(config.ids.suppressed)}
-    engine = Engine(asdict(config.architecture), ids, tensors, [Segment(*segment) for segment in segments])
+    engine = directory.engine(directory.allocation(configuration))
     sources = [tokenizer.encode(text, config.target_languages[0]) for text in sentences()]
     lengths, encoding = [], []
     for source in sources:

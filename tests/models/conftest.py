@@ -11,7 +11,8 @@ import pytest
 import sentencepiece
 import torch
 
-from models.format.directory import Architecture, Ids, matrix_shapes, vector_sizes
+from models.format.layout import matrix_shapes, vector_sizes
+from models.format.schema import Architecture, Ids
 from models.marian.checkpoint import Checkpoint
 
 # The matrices are small: a second thread costs more than it brings.

@@ -17,7 +17,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import service
-from models.format.directory import ModelError, UnavailableConfiguration, open_model
+from models.format.directory import open_model
+from models.format.schema import ModelError, UnavailableConfiguration
 from service.api.schemas import ModelsReply
 from service.app import create_app
 from service.live.model import SelfTestFailed

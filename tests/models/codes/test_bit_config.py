@@ -13,7 +13,8 @@ from models.codes.bit_config import (
     read_config,
     shipped_configs,
 )
-from models.format.directory import Architecture, Segment, matching, matrix_shapes
+from models.format.layout import matching, matrix_shapes
+from models.format.schema import Architecture, Segment
 from tests.models.conftest import ARCHITECTURE
 
 # Transformer base as the paper has it.

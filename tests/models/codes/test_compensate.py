@@ -10,7 +10,8 @@ from models.__main__ import main
 from models.codes import bcq
 from models.codes.bcq import BinaryCode
 from models.codes.compensate import compensate, fit_scales, output_error
-from models.format.directory import matrix_shapes, open_model
+from models.format.directory import open_model
+from models.format.layout import matrix_shapes
 from models.marian.checkpoint import Checkpoint, write_checkpoint
 from models.quantize import calibrate
 from models.quantize.calibrate import input_moments

@@ -17,18 +17,11 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from models.codes.bit_config import find_config
-from models.format.directory import (
-    ModelDirectory,
-    ModelError,
-    Segment,
-    UnavailableConfiguration,
-    Vectors,
-    open_model,
-    tensor_specs,
-    write_config,
-    write_model,
-)
+from models.format.directory import ModelDirectory, open_model
+from models.format.layout import Vectors, tensor_specs
+from models.format.schema import ModelError, Segment, UnavailableConfiguration
 from models.format.weights import map_weights
+from models.format.write import write_config, write_model
 from models.quantize.export import Request, export
 
 CONFIGS = ("flat-3", "paper-2.5", "full-8")
@@ -335,7 +328,13 @@ def _delete(*keys):
 @pytest.mark.parametrize(
     ("edit", "sentence"),
     [
-        (_set("format_version", 3), "format_version is 3 and this program reads 2"),
+        (
+            _set("format_version", 4),
+            "format_version is 4, which this program does not read (2, 3); a newer release of it may",
+        ),
+        (_set("format_version", 1), "(2, 3); write the directory again with `python -m models quantize`"),
+        (_set("format_version", "3"), "format_version must be a whole number, not '3'"),
+        (_set("format_version", 2), "checksums must state model.safetensors, vocab.json, source.spm"),
         (_set("extra", 1), "the field extra is unknown"),
         (_delete("name"), "the field name is missing"),
         (_set("name", "../x"), "'../x' is not a name"),
@@ -398,7 +397,7 @@ def test_bad_json_is_refused(model_dir, text, sentence):
         open_model(model_dir)
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "vocab.json", "source.spm", "target.spm"])
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "vocab.safetensors", "source.spm", "target.spm"])
 @pytest.mark.parametrize("verify", [True, False])
 def test_a_missing_file_or_a_directory_in_its_place_is_named(model_dir, name, verify):
     (model_dir / name).unlink()
@@ -418,23 +417,50 @@ def test_a_missing_directory_is_named(tmp_path):
         open_model(tmp_path / "none")
 
 
+@pytest.fixture
+def version_2(model_dir) -> Path:
+    """The progressive model as version 2 had it: the vocabulary in JSON."""
+    rows = list(open_model(model_dir).vocabulary.source)
+    (model_dir / "vocab.safetensors").unlink()
+    (model_dir / "vocab.json").write_text(json.dumps({"source": rows, "target": None}))
+
+    def edit(document):
+        document["format_version"] = 2
+        document["checksums"]["vocab.json"] = hashlib.sha256((model_dir / "vocab.json").read_bytes()).hexdigest()
+        del document["checksums"]["vocab.safetensors"]
+
+    _edit_config(model_dir, edit)
+    return model_dir
+
+
+def test_version_2_is_read_and_written_again_as_the_newest(version_2, progressive, tmp_path):
+    model = open_model(version_2)
+    assert model.vocabulary == progressive.vocabulary
+    write_config(version_2, model.config)  # as it was
+    assert open_model(version_2).config == model.config
+    files = {name: (version_2 / name).read_bytes() for name in ("source.spm", "target.spm", "README.md")}
+    write_model(tmp_path / "again", model.config, model.main.tensors, model.vocabulary, files)
+    for path in sorted(progressive.path.iterdir()):
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
+
+
 @pytest.mark.parametrize(
     ("edit", "sentence"),
     [
         (lambda v: v["source"].pop(), "but the model has"),
         (lambda v: v["source"].__setitem__(3, v["source"][2]), "occurs twice"),
-        (lambda v: v["source"][4].__setitem__(1, -1), "the count of .* is negative"),
+        (lambda v: v["source"][4].__setitem__(1, -1), "the count of .* is -1, negative"),
         (lambda v: v["source"][4].__setitem__(0, 7), r"source\[4\]\[0\] must be a string"),
         (lambda v: v.__setitem__("target", v["source"]), "target must be null"),
         (lambda v: v.pop("target"), "the field target is missing"),
     ],
 )
-def test_a_bad_vocabulary_is_refused(model_dir, edit, sentence):
-    vocabulary = json.loads((model_dir / "vocab.json").read_text())
+def test_a_bad_vocabulary_of_version_2_is_refused(version_2, edit, sentence):
+    vocabulary = json.loads((version_2 / "vocab.json").read_text())
     edit(vocabulary)
-    (model_dir / "vocab.json").write_text(json.dumps(vocabulary))
+    (version_2 / "vocab.json").write_text(json.dumps(vocabulary))
     with pytest.raises(ModelError, match=sentence):
-        open_model(model_dir, verify=False)
+        open_model(version_2, verify=False)
 
 
 def _rewrite(path: Path, edit_header=None, edit_data=None, pad: int = 64) -> None:

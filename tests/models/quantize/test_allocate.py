@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.codes.bit_config import Rule, read_config
-from models.format.directory import Vectors, matching, matrix_shapes, model_bytes, sub_layers
+from models.format.layout import Vectors, matching, matrix_shapes, model_bytes, sub_layers
 from models.marian.checkpoint import Checkpoint
 from models.marian.transformer import Transformer
 from models.quantize.allocate import (

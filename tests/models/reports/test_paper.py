@@ -12,7 +12,8 @@ from models.codes import bcq
 from models.codes.bit_config import find_config
 from models.evaluate.evaluate import translate
 from models.evaluate.quality import scores
-from models.format.directory import Segment, open_model
+from models.format.directory import open_model
+from models.format.schema import Segment
 from models.marian.checkpoint import read_checkpoint, write_checkpoint
 from models.marian.transformer import Transformer
 from models.quantize.export import Request, export

@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from models.__main__ import main
 from models.codes.bcq import specialised
 from models.codes.bit_config import find_config
-from models.format.directory import Ids, open_model
+from models.format.directory import open_model
+from models.format.schema import Ids
 from models.marian.checkpoint import read_checkpoint, write_checkpoint, write_marian
 from models.marian.transformer import Transformer
 from models.quantize.export import sort_rows, word_counts
@@ -409,7 +410,6 @@ def test_a_sample_of_all_words_changes_nothing(tmp_path, shared):
 
 @pytest.mark.parametrize("text", [RETRAIN, PNR, PREFIX], ids=["ste", "pnr", "prefix"])
 def test_what_was_validated_is_what_the_engine_computes_with(tmp_path, shared, text):
-    engine = pytest.importorskip("kernels.engine", reason="the engine is not built")
     recipe = read_recipe(RetrainRecipe, written(tmp_path, text))
     out = tmp_path / "run"
     retrain_recipe(recipe, shared, out)
@@ -424,15 +424,12 @@ def test_what_was_validated_is_what_the_engine_computes_with(tmp_path, shared, t
         stored = dequantize(model, name)
         for matrix, weights in stored.items():
             assert torch.allclose(weights, tensors[matrix], atol=1e-6), matrix
-        allocation = model.allocation(name)
-        arrays, segments = model.engine_inputs(allocation)
-        architecture, ids = map(dataclasses.asdict, (model.config.architecture, model.config.ids))
-        runner = engine.Engine(architecture, ids, arrays, [engine.Segment(*segment) for segment in segments])
+        engine = model.engine(model.allocation(name))
         source, target = [5, 9, 12, 33, 0], [model.config.ids.decoder_start, 7, 8, 20]
         with torch.inference_mode():
             network = Transformer.from_tensors(model.config.architecture, tensors)
             expected = network(torch.tensor([source]), torch.tensor([target]))[0].numpy()
-        difference = np.abs(runner.logits(source, target) - expected).max()
+        difference = np.abs(engine.logits(source, target) - expected).max()
         assert difference <= 5e-2 * expected.std()  # as tests/kernels/test_engine.py has it where bytes are used
 
 

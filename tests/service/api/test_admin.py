@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from models.format.directory import Allocation, ModelDirectory, open_model
+from models.format.directory import ModelDirectory, open_model
+from models.format.schema import Allocation
 from service.api.admin_schemas import AdminModelReply, ConfigPreview, ConfigReply
 from service.live.configurations import Choice, by_name, by_planes
 from service.live.desired import Desired

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from models.format.directory import ModelDirectory, Segment, UnavailableConfiguration, open_model
+from models.format.directory import ModelDirectory, open_model
+from models.format.schema import Segment, UnavailableConfiguration
 from service.live.configurations import (
     ConfigurationChoice,
     blocks,

@@ -13,7 +13,7 @@ import pytest
 import tritonclient.http as triton
 from pydantic import SecretStr
 
-from models.format.directory import ModelError, UnavailableConfiguration
+from models.format.schema import ModelError, UnavailableConfiguration
 from service.app import create_app
 from service.settings import Settings
 from tests.service.redis_server import RedisServer
@@ -31,7 +31,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tiny_model(folder / "en-de-2", seed=8)
     write_tiny_model(folder / "de-fr", sources=("de",), targets=("fr",), seed=9)
     write_tiny_model(folder / "fr-en", sources=("fr",), targets=("en",), seed=10)
-    with (folder / "fr-en" / "vocab.json").open("ab") as file:
+    with (folder / "fr-en" / "vocab.safetensors").open("ab") as file:
         file.write(b" ")
     return folder
 

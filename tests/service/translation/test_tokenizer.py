@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from models.format.directory import ModelError, open_model
+from models.format.directory import open_model
+from models.format.schema import ModelError
 from service.translation.tokenizer import Tokenizer
 
 

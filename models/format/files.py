@@ -1,0 +1,37 @@
+"""Files of a model directory, read whole: whatever is wrong with one is a `ModelError`."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from models.format.schema import ModelError
+from models.format.typed_json import MAX_JSON_BYTES, parse_json
+
+
+def require_file(path: Path) -> None:
+    if not path.exists():
+        raise ModelError(f"{path}: the file is missing.")
+    if not path.is_file():
+        raise ModelError(f"{path}: this is not a regular file.")
+
+
+def sha256(path: Path) -> str:
+    require_file(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file."""
+    try:
+        return parse_json(read_bytes(path))
+    except ValueError as error:
+        raise ModelError(f"{path}: {error}.") from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """Of a JSON file."""
+    require_file(path)
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise ModelError(f"{path}: the file is larger than {MAX_JSON_BYTES} bytes.")
+    return path.read_bytes()

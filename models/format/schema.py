@@ -1,0 +1,158 @@
+"""What config.json says: the records of a model directory, the constants of the format, its two errors."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+FORMAT_VERSION = 3  # that is written
+MAX_PLANES = 8
+BLOCK_ROWS = 16  # rows whose words lie side by side: one 64-byte load
+WORD_COLUMNS = 32  # columns in a word
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+VOCABULARY_FILES = {2: "vocab.json", 3: "vocab.safetensors"}  # by the format versions that are read
+SENTENCEPIECE_FILES = ("source.spm", "target.spm")
+# README.md, the model card, has the table of measured quality between these.
+RESULTS_BEGIN, RESULTS_END = "<!-- results -->", "<!-- /results -->"
+
+# A hostile config.json must not make us list a billion tensors.
+MAX_LAYERS = 128
+MAX_WIDTH = 1 << 20
+MAX_VOCABULARY = 1 << 24
+
+
+class ModelError(ValueError):
+    """A model directory that can't be used. One sentence: the file and the fault."""
+
+
+class UnavailableConfiguration(ValueError):
+    """A configuration that this directory can't serve. One sentence: the reason."""
+
+
+class Segment(NamedTuple):
+    """Rows [begin, end) of a matrix use `planes` planes."""
+
+    begin: int
+    end: int
+    planes: int
+
+
+Allocation = Mapping[str, tuple[Segment, ...]]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The shape of the Transformer. `norm` says whether layer norm stands before or after each sub-layer."""
+
+    d_model: int
+    source_vocab_size: int
+    target_vocab_size: int
+    encoder_layers: int
+    encoder_heads: int
+    encoder_ffn_dim: int
+    decoder_layers: int
+    decoder_heads: int
+    decoder_ffn_dim: int
+    activation: Literal["relu", "swish", "gelu"]
+    norm: Literal["post", "pre"]
+    norm_epsilon: float
+    scale_embedding: bool
+    max_positions: int
+    shared_vocabulary: bool
+    tied_output: bool
+
+
+@dataclass(frozen=True)
+class Ids:
+    """Rows of the sorted vocabulary. The search never predicts `suppressed`."""
+
+    eos: int
+    pad: int
+    unk_source: int
+    unk_target: int
+    decoder_start: int
+    suppressed: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Codes:
+    """How the weights of one file are coded. `group_size` None: one scale for a row and plane."""
+
+    kind: Literal["progressive", "specialised"]
+    depth: int
+    group_size: int | None
+    solver: str
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One coded matrix; `error` is |W - W^|^2 / |W|^2 by planes (progressive) or as stored (specialised, one entry)."""
+
+    rows: int
+    columns: int
+    error: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What one weight file holds."""
+
+    codes: Codes
+    matrices: Mapping[str, Matrix]
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """An allocation with its cost, and its quality by test set where measured."""
+
+    allocation: Allocation
+    bits_per_weight: float
+    bytes: int
+    quality: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """config.json. `dataclasses.asdict` of its parts gives the mappings that the engine takes.
+
+    Attributes:
+        codes: of model.safetensors, as `matrices` are.
+        specialised: configuration -> what NAME.safetensors holds, codes made for this configuration alone. They serve
+            every request for its allocation, and model.safetensors serves the other allocations.
+    """
+
+    format_version: int
+    name: str
+    source_languages: tuple[str, ...]
+    target_languages: tuple[str, ...]
+    target_tokens: Mapping[str, str]
+    architecture: Architecture
+    ids: Ids
+    length_penalty: float
+    codes: Codes
+    matrices: Mapping[str, Matrix]
+    specialised: Mapping[str, Weights]
+    configurations: Mapping[str, Configuration]
+    default_configuration: str
+    checksums: Mapping[str, str]
+
+    @property
+    def weight_files(self) -> tuple[str, ...]:
+        """Names of the weight files, the main one first."""
+        return (WEIGHTS_FILE, *map(weights_file, self.specialised))
+
+    @property
+    def vocabulary_file(self) -> str:
+        """Name of the file that holds the vocabulary."""
+        return VOCABULARY_FILES[self.format_version]
+
+    @property
+    def checked_files(self) -> tuple[str, ...]:
+        """Every file whose checksum is stated."""
+        return (*self.weight_files, self.vocabulary_file, *SENTENCEPIECE_FILES)
+
+
+def weights_file(configuration: str) -> str:
+    """Where codes that are specialised to a configuration are."""
+    return f"{configuration}.safetensors"
