@@ -1,6 +1,6 @@
 """Generated English-German sentence pairs: numbers, dates, times, amounts, units and names in sentence frames.
 
-Parallel text shows few numbers and names, each a few times. `models/configs/frames.tsv` holds the frames, one pair a
+Parallel text shows few numbers and names, each a few times. `models/configs/frames` holds the frames, one pair a
 line; each `{slot}` is filled in the form of each language. `{slot2}` is another value of the kind.
 """
 
@@ -12,8 +12,8 @@ from datetime import date, timedelta
 from itertools import count
 from pathlib import Path
 
-CONFIGS = Path(__file__).parents[1] / "configs"
-FRAMES = CONFIGS / "frames.tsv"
+FOLDER = Path(__file__).parents[1] / "configs/frames"
+FRAMES = FOLDER / "frames.tsv"
 # Text of a slot in English and in German.
 Pair = tuple[str, str]
 _SLOT = re.compile(r"\{([a-z]+)2?\}")
@@ -24,7 +24,7 @@ def _two_languages(words: str) -> list[Pair]:
 
 
 _NAMES = {
-    kind: _two_languages(words) for kind, words in tomllib.loads((CONFIGS / "names.toml").read_text("utf-8")).items()
+    kind: _two_languages(words) for kind, words in tomllib.loads((FOLDER / "names.toml").read_text("utf-8")).items()
 }
 
 
