@@ -98,9 +98,8 @@ class TranslateRequest(Body):
     @field_validator("glossary", mode="before")
     @classmethod
     def _terms(cls, glossary: Any) -> Any:
-        if not (
-            glossary is None or isinstance(glossary, str) or are_terms(glossary)
-        ):  # one error, not one for each of them
+        # one error, not one for each term
+        if not (glossary is None or isinstance(glossary, str) or are_terms(glossary)):
             raise ValueError("give an object of terms and their translations, or a stored glossary's id or name")
         return glossary
 
