@@ -69,8 +69,8 @@ class Events:
     async def wait_for_first(self) -> None:
         """Wait for the first sentence, or for the end if there is none.
 
-        Raises:
-            Exception: The translation failed before its first sentence; the exception is the translation's own.
+        If the translation fails before its first sentence, its own exception is raised here, so that the reply can
+        still have a status.
         """
         try:
             self._first = await self._sentences.get()

@@ -77,7 +77,7 @@ async def with_terms(
         MissingKey: The server requires a key.
         WrongKey: The key is unknown.
         GlossaryRefused: There is no such glossary, it is for other languages, or its entries are invalid.
-        StoreDown: A store cannot be reached.
+        StoreUnavailable: A store cannot be reached.
     """
     of = await owner(keys, key)
     return replace(options, glossary=await find_glossary(glossaries, of, terms, options.source, options.target))
