@@ -19,7 +19,7 @@ from models.format.schema import (
     weights_file,
 )
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def config_fault(config: ModelConfig) -> str | None:
@@ -59,7 +59,7 @@ def architecture_fault(architecture: Architecture) -> str | None:
 
 def _names_fault(config: ModelConfig) -> str | None:
     for name in (config.name, *config.configurations):
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             return f"{name!r} is not a name: letters, digits, '.', '_' and '-' make one"
     if not config.source_languages or not config.target_languages:
         return "source_languages and target_languages must each name a language"

@@ -76,7 +76,7 @@ def by_budget(directory: ModelDirectory, budget_bytes: int) -> Choice:
     """Choose the best measured BLEU among the configurations that fit; the largest where nothing was measured.
 
     Raises:
-        UnavailableConfiguration: none fits; the sentence says the smallest.
+        UnavailableConfiguration: no configuration fits; the sentence names the smallest.
     """
     usable = {
         name: configuration

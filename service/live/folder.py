@@ -1,18 +1,16 @@
 """The model directories that may be served, by name: those of a folder, or a single one."""
 
 import logging
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from models.format.directory import ModelDirectory, open_model
+from models.format.faults import NAME
 from models.format.schema import ModelError
 from service.live.model import UnknownModel
 from service.settings import Settings
 
-# As format.py has it. What begins with a dot is none: copies and new models are made under such names and renamed.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _MOST_NAMED = 20  # in a sentence
 _log = logging.getLogger("sub3.models")
 
@@ -87,7 +85,8 @@ def open_models(settings: Settings) -> tuple[ModelFolder, list[ModelDirectory]]:
 
 
 def _installed(folder: Path) -> dict[str, Path]:
+    # a name that begins with a dot is not valid: copies and new models are made under such names, then renamed
     try:
-        return {path.name: path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()}
+        return {path.name: path for path in folder.iterdir() if NAME.fullmatch(path.name) and path.is_dir()}
     except OSError as error:
         raise ModelError(f"{folder}: the models can't be listed: {error.strerror}.") from None

@@ -45,6 +45,12 @@ class Replica:
         desired = to_json(self.directory, Desired(by_name(self.directory, configuration)))
         self.store.write("tiny", Saved(generation, desired))
 
+    def swap(self, configuration: str) -> None:
+        """A swap here, and its write."""
+        with self.registry.changing("tiny"):
+            self.registry.change("tiny", lambda files, now: now.activate(by_name(files, configuration)))
+            self.replication.save("tiny")
+
     @property
     def results(self) -> list[str]:
         return [event.result for event in self.events]
@@ -52,7 +58,7 @@ class Replica:
 
 @pytest.fixture
 def replica(tiny_model: Path, tmp_path: Path) -> Iterator[Replica]:
-    made = Replica(tiny_model, tmp_path / "desired.json")
+    made = Replica(tiny_model, tmp_path / "state" / "desired.json")
     yield made
     made.registry.close()
 
@@ -93,14 +99,40 @@ def test_a_generation_that_cannot_be_served_is_tried_once(replica: Replica) -> N
 def test_a_swap_here_is_stored_as_the_next_generation(replica: Replica) -> None:
     replica.other_stores(4, "half")
     replica.replication.follow()
-    with replica.registry.changing("tiny"):
-        replica.registry.change("tiny", lambda files, now: now.activate(by_name(files, "narrow")))
-        replica.replication.save("tiny")
+    replica.swap("narrow")
     assert replica.replication.saved("tiny")
     stored = replica.store.read("tiny")
     assert stored is not None
     assert (stored.generation, stored.desired["active"]["config"]) == (5, "narrow")
     replica.replication.follow()
+    assert replica.results == ["ok"]
+
+
+def test_what_the_store_did_not_get_is_written_once_it_answers(replica: Replica, tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file where the directory should be")
+    replica.swap("half")
+    assert (replica.replication.down, replica.replication.saved("tiny")) == (True, False)
+    replica.replication.follow()
+    assert (replica.replication.down, replica.replication.saved("tiny")) == (True, False)
+    (tmp_path / "state").unlink()
+    replica.replication.follow()
+    assert (replica.replication.down, replica.replication.saved("tiny")) == (False, True)
+    stored = replica.store.read("tiny")
+    assert stored is not None
+    assert (stored.generation, stored.desired["active"]["config"]) == (1, "half")
+    (tmp_path / "state" / "desired.json").unlink()  # a store that has lost it gets it again
+    replica.replication.follow()
+    assert replica.store.read("tiny") == stored
+
+
+def test_of_two_states_of_one_generation_the_stored_one_wins(replica: Replica, tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file where the directory should be")
+    replica.swap("half")
+    (tmp_path / "state").unlink()
+    replica.other_stores(1, "narrow")
+    replica.replication.follow()
+    assert replica.registry.active_name("tiny") == "narrow"
+    assert replica.replication.saved("tiny")
     assert replica.results == ["ok"]
 
 
