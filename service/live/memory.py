@@ -2,15 +2,13 @@
 
 import ctypes
 import functools
-import math
 from collections.abc import Callable
 from pathlib import Path
 
+from kernels.engine import position_table_bytes
 from models.format.directory import ModelDirectory
 from service.process import CGROUPS, PROC, memory_limits
 
-_FINE_POSITIONS = 32  # as in kernels/model.h
-_DOUBLE_BYTES = 8
 _M_ARENA_MAX = -8  # of malloc.h
 
 
@@ -21,8 +19,7 @@ class InsufficientMemory(Exception):
 def own_bytes(directory: ModelDirectory) -> int:
     """What a loaded configuration allocates beside its mapped weights: the engine's table of positions."""
     architecture = directory.config.architecture
-    positions = _FINE_POSITIONS + math.ceil(architecture.max_positions / _FINE_POSITIONS)
-    return positions * architecture.d_model * _DOUBLE_BYTES
+    return position_table_bytes(architecture.max_positions, architecture.d_model)
 
 
 def resident_weight_bytes(directory: ModelDirectory, smaps: Path = Path("/proc/self/smaps")) -> int:
