@@ -101,7 +101,6 @@ sub3::Constraints CheckedConstraints(const sub3::Config& config, const sub3_phra
 
 // One source or sentence, checked: ids in the vocabulary, lengths within the model's positions, options in range.
 sub3::Source CheckedSource(const sub3::Model& model, const sub3_sentence& sentence) {
-  constexpr uint32_t kMaxBeamSize = 64;
   const sub3::Config& config = model.config;
   Require(sentence.tokens != nullptr && sentence.num_tokens > 0, "Each source needs at least one token.");
   Require(sentence.num_tokens <= config.max_positions, "A source is longer than the model's positions; split it.");
@@ -109,7 +108,7 @@ sub3::Source CheckedSource(const sub3::Model& model, const sub3_sentence& senten
              "A source token is outside the vocabulary.");
   Require(sentence.max_length >= 1 && sentence.max_length <= config.max_positions,
           "A maximum length must be from 1 to the model's positions.");
-  Require(sentence.beam_size >= 1 && sentence.beam_size <= kMaxBeamSize, "The beam size must be from 1 to 64.");
+  Require(sentence.beam_size >= 1 && sentence.beam_size <= SUB3_MAX_BEAM_SIZE, "The beam size must be from 1 to 64.");
   Require(sentence.length_penalty >= 0 && sentence.length_penalty <= 10, "The length penalty must be from 0 to 10.");
   Require(sentence.alignment_layer <= model.decoder.size(),
           "The layer that aligns must be one of the decoder's, from 1, or 0 for none.");
@@ -306,8 +305,7 @@ SUB3_EXPORT const char* sub3_isa(void) {
 
 SUB3_EXPORT int32_t sub3_set_threads(uint32_t threads) {
   return Guard([&] {
-    constexpr uint32_t kMost = 256;
-    Require(threads >= 1 && threads <= kMost, "The number of threads must be from 1 to 256.");
+    Require(threads >= 1 && threads <= SUB3_MAX_THREADS, "The number of threads must be from 1 to 256.");
     sub3::ThreadPool::OfProcess().Resize(threads);
   });
 }

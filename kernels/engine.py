@@ -15,6 +15,11 @@ from kernels.tensor import Array, Tensor
 _DTYPES: Final = {"F32": lib.SUB3_FLOAT32, "F16": lib.SUB3_FLOAT16, "U32": lib.SUB3_UINT32}
 CONSTRAINED_ROWS: Final = int(lib.SUB3_CONSTRAINED_ROWS)
 MAX_CONSTRAINTS: Final = int(lib.SUB3_MAX_CONSTRAINTS)
+MAX_THREADS: Final = int(lib.SUB3_MAX_THREADS)
+# The format of the codes as the engine reads it; models.format, which must do without the engine, states it too.
+BLOCK_ROWS: Final = int(lib.SUB3_BLOCK_ROWS)
+WORD_COLUMNS: Final = int(lib.SUB3_WORD_COLUMNS)
+MAX_PLANES: Final = int(lib.SUB3_MAX_PLANES)
 _ACTIVATIONS: Final = {"relu": lib.SUB3_RELU, "swish": lib.SUB3_SWISH, "gelu": lib.SUB3_GELU}
 
 
@@ -56,6 +61,11 @@ def set_threads(threads: int) -> None:
         InvalidRequest: not from 1 to 256.
     """
     _check(lib.sub3_set_threads(threads))
+
+
+def position_table_bytes(max_positions: int, d_model: int) -> int:
+    """Return the bytes that an engine of this architecture allocates beside its tensors: its table of positions."""
+    return int(lib.sub3_position_table_bytes(max_positions, d_model))
 
 
 class MatrixSegment(NamedTuple):

@@ -17,6 +17,9 @@
 #define SUB3_FLOAT16 2
 #define SUB3_UINT32 3
 
+#define SUB3_MAX_THREADS 256
+#define SUB3_MAX_BEAM_SIZE 64
+
 /* The format of the codes: rows interleaved in a plane, columns in a code word, planes of a matrix. */
 #define SUB3_BLOCK_ROWS 16
 #define SUB3_WORD_COLUMNS 32
@@ -162,8 +165,8 @@ const char* sub3_last_error(void);
  * one that is unknown or that this CPU lacks. */
 const char* sub3_isa(void);
 
-/* How many threads compute in this process at most, those that call included; 1 at first. A call that finds itself
- * without others has its loops shared out among them; results are the same to the bit. */
+/* Sets how many threads compute in this process at most, those that call included: 1 at first, SUB3_MAX_THREADS at most.
+ * The loops of a call that runs alone are shared out among them; results are the same to the bit. */
 int32_t sub3_set_threads(uint32_t threads);
 
 int32_t sub3_model_create(const sub3_config* config, const sub3_tensor* tensors, uint64_t num_tensors,

@@ -1,13 +1,10 @@
 """The memory that a configuration will take, and whether it fits."""
 
-import math
 from pathlib import Path
 
+from kernels.engine import position_table_bytes
 from models.format.directory import ModelDirectory
 from service.process import CGROUPS, PROC, memory_limits, trim_heap
-
-_FINE_POSITIONS = 32  # as in kernels/network/model.h
-_DOUBLE_BYTES = 8
 
 
 class InsufficientMemory(Exception):
@@ -17,8 +14,7 @@ class InsufficientMemory(Exception):
 def own_bytes(directory: ModelDirectory) -> int:
     """Return what a loaded configuration allocates beside its mapped weights: the engine's table of positions."""
     architecture = directory.config.architecture
-    positions = _FINE_POSITIONS + math.ceil(architecture.max_positions / _FINE_POSITIONS)
-    return positions * architecture.d_model * _DOUBLE_BYTES
+    return position_table_bytes(architecture.max_positions, architecture.d_model)
 
 
 def resident_weight_bytes(directory: ModelDirectory, smaps: Path = PROC / "self/smaps") -> int:
