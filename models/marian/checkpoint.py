@@ -6,7 +6,6 @@ Everything that the engine can't represent is a `CheckpointError`, one sentence 
 
 import json
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from models.codes import bcq
+from models.format.atomic import replaced_directory
 from models.format.directory import ModelDirectory, open_model
 from models.format.faults import architecture_fault
 from models.format.files import read_json
@@ -426,16 +426,12 @@ def write_marian(checkpoint: Checkpoint, path: Path) -> None:
     tensors = {_marian_tensor_name(name): tensor.contiguous() for name, tensor in checkpoint.tensors.items()}
     if "final_logits_bias" in tensors:
         tensors["final_logits_bias"] = tensors["final_logits_bias"][None]
-    new = path.with_name(f".{path.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    for name, document in documents.items():
-        (new / name).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    save_file(tensors, new / WEIGHTS_FILE, metadata={"format": "pt"})
-    for name, content in checkpoint.spm.items():
-        (new / name).write_bytes(content)
-    shutil.rmtree(path, ignore_errors=True)
-    new.rename(path)
+    with replaced_directory(path) as new:
+        for name, document in documents.items():
+            (new / name).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        save_file(tensors, new / WEIGHTS_FILE, metadata={"format": "pt"})
+        for name, content in checkpoint.spm.items():
+            (new / name).write_bytes(content)
 
 
 def _marian_tensor_name(name: str) -> str:
@@ -467,9 +463,6 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Writes the imported form: fp32 tensors by our names, config.json, vocab.json and the SentencePiece models."""
     if path.exists():
         raise CheckpointError(f"{path}: this exists already.")
-    new = path.with_name(f".{path.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
     config = _ImportedConfig(
         IMPORTED,
         checkpoint.source_languages,
@@ -478,13 +471,13 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         checkpoint.architecture,
         checkpoint.ids,
     )
-    (new / CONFIG_FILE).write_text(json.dumps(asdict(config), indent=1, ensure_ascii=False) + "\n")
     vocabulary = {"source": checkpoint.source_pieces, "target": checkpoint.target_pieces}
-    (new / VOCABULARY_FILE).write_text(json.dumps(vocabulary, ensure_ascii=False))
-    save_file({name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}, new / WEIGHTS_FILE)
-    for name, content in checkpoint.spm.items():
-        (new / name).write_bytes(content)
-    new.rename(path)
+    with replaced_directory(path) as new:
+        (new / CONFIG_FILE).write_text(json.dumps(asdict(config), indent=1, ensure_ascii=False) + "\n")
+        (new / VOCABULARY_FILE).write_text(json.dumps(vocabulary, ensure_ascii=False))
+        save_file({name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}, new / WEIGHTS_FILE)
+        for name, content in checkpoint.spm.items():
+            (new / name).write_bytes(content)
 
 
 def _read_imported(path: Path, values: Mapping[str, Any]) -> Checkpoint:
