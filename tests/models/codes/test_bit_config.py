@@ -204,7 +204,7 @@ def test_clusters_of_a_small_vocabulary_may_be_empty():
 def test_configurations_for_retrained_codes_say_so(tmp_path, tiny_checkpoint):
     from models.__main__ import main
     from models.format.directory import open_model
-    from models.marian.checkpoint import write_checkpoint
+    from models.marian.imported import write_checkpoint
 
     assert {name for name, config in shipped_configs().items() if config.retrained} == {"best-1", "best-2", "best-2.6"}
     write_checkpoint(tiny_checkpoint, tmp_path / "checkpoint")
