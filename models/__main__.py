@@ -227,7 +227,8 @@ def _count(text: str) -> tuple[str, int]:
 
 
 def _import(arguments: argparse.Namespace) -> None:
-    from models.marian.checkpoint import read_checkpoint, write_checkpoint
+    from models.marian.imported import write_checkpoint
+    from models.marian.read import read_checkpoint
 
     write_checkpoint(read_checkpoint(arguments.directory), arguments.out)
 
@@ -236,7 +237,7 @@ def _quantize(arguments: argparse.Namespace) -> None:
     import torch
 
     from models.codes.bit_config import find_config, shipped_configs
-    from models.marian.checkpoint import read_checkpoint
+    from models.marian.read import read_checkpoint
     from models.quantize.export import Request, export
 
     torch.set_num_threads(1)  # batches of small matrices: waiting for a second thread costs more than it brings
@@ -355,9 +356,9 @@ def _report(arguments: argparse.Namespace) -> None:
 
 def _allocate(arguments: argparse.Namespace) -> None:
     from models.codes.bit_config import find_config
-    from models.marian.checkpoint import read_checkpoint
+    from models.marian.read import read_checkpoint
+    from models.marian.rows import sort_rows, word_counts
     from models.quantize import allocate
-    from models.quantize.export import sort_rows, word_counts
     from models.reports.paper import record
     from models.train.allocation import learn
     from models.train.dataset import Batches, Source, read_corpus

@@ -1,4 +1,4 @@
-"""Bit configurations: TOML rules -> planes for each matrix and each cluster of words; and what they cost in bytes.
+"""Bit configurations: TOML rules -> planes for each matrix and each cluster of words.
 
 A file has ordered rules; the last one that matches a matrix wins, and a matrix that none matches is an error:
 
@@ -19,11 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.format.layout import matching, matrix_shapes, vector_sizes
-from models.format.schema import MAX_PLANES, Allocation, Architecture, Segment
+from models.format.layout import matching, matrix_shapes
+from models.format.schema import MAX_PLANES, Architecture, Segment
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-DEFAULT = "balanced"
 
 
 class BitConfigError(ValueError):
@@ -143,23 +142,3 @@ def find_config(name: str) -> BitConfig:
     if name not in shipped:
         raise BitConfigError(f"There is no configuration {name!r}; models/configs has {', '.join(sorted(shipped))}.")
     return shipped[name]
-
-
-def published_bytes(
-    architecture: Architecture, allocation: Allocation, *, scale_bytes: int = 4, attention_biases: bool = False
-) -> int:
-    """Bytes as the paper counts them: planes without padding, float scales, float32 for matrices not in `allocation`.
-
-    The paper's models have no biases in the attention layers, and its "MB" are 1,024,000 bytes.
-    """
-    total = 0
-    for name, (rows, columns) in matrix_shapes(architecture).items():
-        if name not in allocation:
-            total += 4 * rows * columns
-            continue
-        for begin, end, planes in allocation[name]:
-            total += (end - begin) * planes * columns // 8 + (end - begin) * planes * scale_bytes
-    for name, size in vector_sizes(architecture, output_bias=False).items():
-        if attention_biases or "attention" not in name or ".norm." in name:
-            total += 4 * size
-    return total

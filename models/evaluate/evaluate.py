@@ -166,7 +166,7 @@ def evaluate_fp32(checkpoint_path: Path, sources: Sequence[str]) -> dict[str, An
     """The unquantised checkpoint run by torch: greedy, in batches of sentences of similar lengths, on one thread."""
     import torch
 
-    from models.marian.checkpoint import read_checkpoint
+    from models.marian.read import read_checkpoint
     from models.marian.transformer import Transformer
 
     torch.set_num_threads(1)

@@ -4,16 +4,21 @@ import functools
 import json
 import math
 import types
-import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 MAX_JSON_BYTES = 16 << 20  # a hostile document must not fill the memory
 
+_Decode = Callable[[Any, str], Any]  # (value, its path in the document) -> the typed value
+
+
+class _JsonError(ValueError):
+    """Found by us."""
+
 
 def parse_json(text: bytes) -> Any:
-    """What JSON's text says. Raises ValueError with a sentence, for duplicate keys and NaN too."""
+    """Read JSON. Raises ValueError with a sentence, for duplicate keys and NaN too."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
@@ -34,75 +39,129 @@ def parse_json(text: bytes) -> Any:
         raise _JsonError(f"this is not valid JSON ({error})") from None
 
 
-class _JsonError(ValueError):
-    """Found by us."""
-
-
 def decode_json(kind: Any, value: Any, where: str) -> Any:
-    """A JSON value as the annotated type `kind`. Raises ValueError with a sentence that names the field.
+    """Turn a JSON value into the annotated type `kind`.
 
     Args:
-        value: what the JSON reader made.
         kind: a dataclass, int, float, str, bool, Literal, X | None, tuple[X, ...], Mapping[str, X] or a NamedTuple.
-        where: path of the value in the document, for the sentence.
+        value: what the JSON reader made.
+        where: path of the value in the document, for the sentence; "the document" for all of it.
+
+    Raises:
+        ValueError: with a sentence that names the field.
     """
-    if type(value) is kind and kind is not float:
-        return value
-    origin, arguments = _form(kind)
+    return _decoder(kind)(value, where)
+
+
+@functools.cache
+def _decoder(kind: Any) -> _Decode:
+    """Make the decoder of a type: once, since a document has thousands of values of a dozen types."""
+    origin, arguments = get_origin(kind), get_args(kind)
     if is_dataclass(kind):
+        return _dataclass(kind)
+    if origin is types.UnionType:
+        return _optional(next(argument for argument in arguments if argument is not types.NoneType))
+    if origin is Literal:
+        return _literal(arguments)
+    if origin is tuple and arguments[-1] is Ellipsis:
+        return _sequence(arguments[0])
+    if origin is tuple:
+        return _tuple(arguments, lambda *items: items)
+    if isinstance(kind, type) and issubclass(kind, tuple):
+        return _tuple(tuple(get_type_hints(kind).values()), kind)
+    if origin is not None and issubclass(origin, Mapping):
+        return _mapping(arguments[1])
+    return _float if kind is float else _scalar(kind)
+
+
+def _dataclass(kind: Any) -> _Decode:
+    hints = get_type_hints(kind)
+    names = [field.name for field in fields(kind)]
+    decoders = {name: _decoder(hints[name]) for name in names}
+
+    def decode(value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise ValueError(f"{where} must be an object")
-        hints = _hints(typing.cast(type, kind))
         prefix = "" if where == "the document" else f"{where}."
-        for field in fields(kind):
-            if field.name not in value:
-                raise ValueError(f"the field {prefix}{field.name} is missing")
-        for name in value:
-            if name not in hints:
-                raise ValueError(f"the field {prefix}{name} is unknown")
-        return typing.cast(Any, kind)(
-            **{name: decode_json(hints[name], value[name], f"{prefix}{name}") for name in value}
-        )
-    if origin is types.UnionType:
-        return (
-            None if value is None else decode_json(next(a for a in arguments if a is not types.NoneType), value, where)
-        )
-    if origin is Literal:
-        if value not in arguments:
-            raise ValueError(f"{where} must be one of {', '.join(map(repr, arguments))}, not {value!r}")
+        if value.keys() != decoders.keys():
+            for name in names:
+                if name not in value:
+                    raise ValueError(f"the field {prefix}{name} is missing")
+            unknown = next(name for name in value if name not in decoders)
+            raise ValueError(f"the field {prefix}{unknown} is unknown")
+        return kind(**{name: decoders[name](item, f"{prefix}{name}") for name, item in value.items()})
+
+    return decode
+
+
+def _optional(kind: Any) -> _Decode:
+    inner = _decoder(kind)
+    return lambda value, where: None if value is None else inner(value, where)
+
+
+def _literal(choices: tuple[Any, ...]) -> _Decode:
+    def decode(value: Any, where: str) -> Any:
+        if value not in choices:
+            raise ValueError(f"{where} must be one of {', '.join(map(repr, choices))}, not {value!r}")
         return value
-    if origin is tuple and arguments[-1] is Ellipsis:
+
+    return decode
+
+
+def _sequence(kind: Any) -> _Decode:
+    inner = _decoder(kind)
+
+    def decode(value: Any, where: str) -> Any:
         if not isinstance(value, list):
             raise ValueError(f"{where} must be a list")
-        return tuple(decode_json(arguments[0], item, f"{where}[{n}]") for n, item in enumerate(value))
-    if origin is tuple or (isinstance(kind, type) and issubclass(kind, tuple)):
-        types_of = arguments or tuple(_hints(kind).values())
-        if not isinstance(value, list) or len(value) != len(types_of):
-            raise ValueError(f"{where} must be a list of {len(types_of)} values")
-        if tuple(map(type, value)) == types_of and float not in types_of:
-            return tuple(value) if origin is tuple else kind(*value)
-        items = [decode_json(t, item, f"{where}[{n}]") for n, (t, item) in enumerate(zip(types_of, value, strict=True))]
-        return tuple(items) if origin is tuple else kind(*items)
-    if origin is not None and issubclass(origin, Mapping):
+        return tuple([inner(item, f"{where}[{n}]") for n, item in enumerate(value)])
+
+    return decode
+
+
+def _tuple(kinds: tuple[Any, ...], make: Callable[..., Any]) -> _Decode:
+    decoders = [_decoder(kind) for kind in kinds]
+    exact = kinds if float not in kinds else None  # lists of just these types need no further look
+
+    def decode(value: Any, where: str) -> Any:
+        if not isinstance(value, list) or len(value) != len(kinds):
+            raise ValueError(f"{where} must be a list of {len(kinds)} values")
+        if tuple(map(type, value)) == exact:
+            return make(*value)
+        return make(
+            *[inner(item, f"{where}[{n}]") for n, (inner, item) in enumerate(zip(decoders, value, strict=True))]
+        )
+
+    return decode
+
+
+def _mapping(kind: Any) -> _Decode:
+    inner = _decoder(kind)
+
+    def decode(value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise ValueError(f"{where} must be an object")
-        return {key: decode_json(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return {key: inner(item, f"{where}.{key}") for key, item in value.items()}
+
+    return decode
+
+
+def _scalar(kind: type) -> _Decode:
+    noun = {int: "a whole number", str: "a string", bool: "true or false"}[kind]
+
+    def decode(value: Any, where: str) -> Any:
+        if type(value) is not kind:
+            raise ValueError(f"{where} must be {noun}, not {value!r}")
+        return value
+
+    return decode
+
+
+def _float(value: Any, where: str) -> float:
+    if isinstance(value, int) and not isinstance(value, bool):
         value = float(value) if abs(value) < 1 << 53 else math.inf
-    if type(value) is not kind:
-        noun = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}[kind]
-        raise ValueError(f"{where} must be {noun}, not {value!r}")
-    if kind is float and not math.isfinite(value):
+    if type(value) is not float:
+        raise ValueError(f"{where} must be a number, not {value!r}")
+    if not math.isfinite(value):
         raise ValueError(f"{where} must be finite")
     return value
-
-
-@functools.cache
-def _form(kind: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Origin and arguments of a type."""
-    return typing.get_origin(kind), typing.get_args(kind)
-
-
-@functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)

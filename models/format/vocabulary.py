@@ -178,7 +178,7 @@ class Vocabulary:
 
 
 def write_vocabulary(path: Path, vocabulary: Vocabulary) -> None:
-    """Write the file, through to the disk."""
+    """Write vocab.safetensors."""
     tensors = {name: t for side, pieces in vocabulary.sides.items() for name, t in pieces.tensors(side).items()}
     # The widest numbers first: each tensor begins at a multiple of its item.
     write_weights(path, {name: tensors[name] for name in sorted(tensors, key=lambda n: (n.partition(".")[2], n))})

@@ -126,7 +126,7 @@ def release_pages(memory: mmap.mmap) -> None:
 
 
 def write_weights(path: Path, tensors: Mapping[str, Array]) -> None:
-    """Writes a file, through to the disk, with its tensors in the order given."""
+    """Write a file with its tensors in the order given."""
     views = {name: Tensor.of(array) for name, array in tensors.items()}
     header, offset = {}, 0
     for name, tensor in views.items():
@@ -139,5 +139,3 @@ def write_weights(path: Path, tensors: Mapping[str, Array]) -> None:
         file.write(len(text).to_bytes(8, "little") + text)
         for tensor in views.values():
             file.write(tensor.data)
-        file.flush()
-        os.fsync(file.fileno())

@@ -1,18 +1,15 @@
 """Writes model directories, each under a new name that is then renamed: nobody ever sees half of one."""
 
-import contextlib
 import json
 import os
 import re
-import shutil
-import tempfile
 import types
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from kernels.tensor import Array
-from models.format.atomic import sync_directory, write_file
+from models.format.atomic import replace_file, replaced_directory
 from models.format.directory import open_model
 from models.format.faults import config_fault
 from models.format.files import sha256
@@ -40,9 +37,7 @@ def write_model(
     specialised: Mapping[str, Mapping[str, Array]] = types.MappingProxyType({}),
     overwrite: bool = False,
 ) -> None:
-    """Writes a model directory under a new name, checks it, and renames it to `path`.
-
-    A reader never sees half a directory, and one that has the old files mapped keeps them.
+    """Write a model directory under a new name, open it to check it, and rename it to `path`.
 
     Args:
         path: the directory to be.
@@ -52,30 +47,25 @@ def write_model(
         files: name -> content of the SentencePiece models and README.md.
         specialised: configuration -> tensors of the weights that are specialised to it.
         overwrite: replace a directory that exists.
+
+    Raises:
+        ModelError: `path` exists, or what was written is not a model.
     """
     target = Path(path)
     if target.is_symlink() or (target.exists() and not (overwrite and target.is_dir())):
         raise ModelError(f"{target}: this exists already.")
     config = replace(config, format_version=FORMAT_VERSION)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    new = Path(tempfile.mkdtemp(prefix=f".{target.name}.new-", dir=target.parent))
-    try:
-        new.chmod(0o755)
-        stored = None if config.codes.kind == "progressive" else config.default_configuration
+    stored = None if config.codes.kind == "progressive" else config.default_configuration
+    with replaced_directory(target) as new:
         _write_weights(new / WEIGHTS_FILE, config, Weights(config.codes, config.matrices), stored, tensors)
         for name, weights in config.specialised.items():
             _write_weights(new / weights_file(name), config, weights, name, specialised[name])
         write_vocabulary(new / config.vocabulary_file, vocabulary)
         for name, content in files.items():
-            write_file(new / name, content)
+            (new / name).write_bytes(content)
         checksums = {name: sha256(new / name) for name in config.checked_files}
-        write_file(new / CONFIG_FILE, _config_bytes(replace(config, checksums=checksums)))
+        (new / CONFIG_FILE).write_bytes(_config_bytes(replace(config, checksums=checksums)))
         open_model(new)
-        sync_directory(new)
-        _move_into_place(new, target)
-    except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
-        raise
 
 
 def _write_weights(
@@ -94,36 +84,12 @@ def _config_bytes(config: ModelConfig) -> bytes:
     return (text + "\n").encode()
 
 
-def _move_into_place(new: Path, target: Path) -> None:
-    """Renames `new` to `target`; an old directory goes out of the way first, and back if that fails."""
-    old = None
-    if target.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old-", dir=target.parent))
-        target.replace(old)
-    try:
-        new.rename(target)
-    except OSError:
-        if old is not None:
-            old.rename(target)
-        raise
-    sync_directory(target.parent)
-    if old is not None:
-        shutil.rmtree(old)
-
-
 def write_config(path: str | os.PathLike[str], config: ModelConfig) -> None:
-    """Replaces config.json of an existing directory at once, for facts measured later; the weights stay untouched."""
+    """Replace config.json of an existing directory, with measurements made since; the weights stay untouched.
+
+    Raises:
+        ModelError: the configuration contradicts itself.
+    """
     if fault := config_fault(config):
         raise ModelError(f"{Path(path) / CONFIG_FILE}: {fault}.")
-    descriptor, name = tempfile.mkstemp(prefix=f".{CONFIG_FILE}.", dir=path)
-    os.close(descriptor)
-    new = Path(name)
-    try:
-        write_file(new, _config_bytes(config))
-        new.chmod(0o644)
-        new.replace(Path(path) / CONFIG_FILE)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            new.unlink()
-        raise
-    sync_directory(Path(path))
+    replace_file(Path(path) / CONFIG_FILE, _config_bytes(config))

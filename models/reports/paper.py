@@ -32,9 +32,10 @@ from models.evaluate.quality import scores
 from models.format.directory import ModelDirectory, open_model
 from models.format.layout import matching, matrix_shapes
 from models.format.schema import Segment
-from models.marian.checkpoint import Checkpoint, read_checkpoint
+from models.marian.checkpoint import Checkpoint
+from models.marian.read import read_checkpoint
+from models.marian.rows import sort_rows, word_counts
 from models.marian.transformer import Transformer
-from models.quantize.export import sort_rows, word_counts
 from models.train.loop import LOG
 
 # The paper's name of a block -> globs over matrices.

@@ -12,7 +12,9 @@ from torch.func import functional_call
 from models.format.faults import architecture_fault
 from models.format.layout import matrix_shapes, vector_sizes
 from models.format.schema import Architecture
-from models.marian.checkpoint import Checkpoint, read_checkpoint, write_marian
+from models.marian.checkpoint import Checkpoint
+from models.marian.marian import write_marian
+from models.marian.read import read_checkpoint
 from models.marian.transformer import Transformer
 from models.train.dataset import Batch
 from models.train.loop import HeldOut, Progress, label_loss, train

@@ -14,7 +14,6 @@ save: a run that was killed and goes on makes the very numbers that it would hav
 import hashlib
 import json
 import math
-import os
 import shutil
 import signal
 import time
@@ -33,6 +32,7 @@ from tqdm import tqdm
 
 from models.evaluate.evaluate import read_test_set, translate
 from models.evaluate.quality import scores
+from models.format.atomic import replaced_directory
 from models.marian.checkpoint import Checkpoint
 from models.marian.transformer import Transformer
 from models.train.dataset import Batch, Batches, Corpus, Encoder, Part
@@ -304,20 +304,10 @@ class _Run:
                 else:
                     numbers[f"{name}/{key}"] = value
         target = self._out / f"{STATE}-{self.progress.step:09d}"
-        new = self._out / f".{target.name}.new"
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir()
-        save_file(tensors, new / "tensors.safetensors")
         state = {"progress": asdict(self.progress), "optimizer": numbers}
-        (new / "state.json").write_text(json.dumps(state, indent=1) + "\n")
-        for path in (*new.iterdir(), new):
-            descriptor = os.open(path, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
-        if target.exists():  # resumed and stopped at once
-            shutil.rmtree(new)
-            return
-        new.rename(target)
+        with replaced_directory(target) as new:
+            save_file(tensors, new / "tensors.safetensors")
+            (new / "state.json").write_text(json.dumps(state, indent=1) + "\n")
         for old in self._out.glob(f"{STATE}-*"):
             if old != target:
                 shutil.rmtree(old)

@@ -25,8 +25,10 @@ from models.codes.straight_through import binary_code, coded
 from models.format.layout import matching, matrix_shapes
 from models.format.schema import Segment
 from models.format.vocabulary import Vocabulary
-from models.marian.checkpoint import Checkpoint, read_checkpoint
-from models.quantize.export import Request, pack_progressive, pack_specialised, sort_rows, word_counts, write_coded
+from models.marian.checkpoint import Checkpoint
+from models.marian.read import read_checkpoint
+from models.marian.rows import sort_rows, word_counts
+from models.quantize.export import Request, pack_progressive, pack_specialised, write_coded
 from models.train.dataset import Batch, Source
 from models.train.full_precision import Network, trained
 from models.train.loop import HeldOut, Progress, label_loss, train

@@ -18,8 +18,10 @@ from models.format.directory import open_model
 from models.format.layout import block_range
 from models.format.schema import Allocation, Segment
 from models.format.vocabulary import Vocabulary
-from models.marian.checkpoint import Checkpoint, dequantize, read_checkpoint
-from models.quantize.export import sort_rows
+from models.marian.checkpoint import Checkpoint
+from models.marian.coded import dequantize
+from models.marian.read import read_checkpoint
+from models.marian.rows import sort_rows
 from models.train.loop import averages
 from models.train.recipe import Codes, RecipeError
 

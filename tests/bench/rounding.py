@@ -16,7 +16,8 @@ import torch
 
 from models.evaluate.evaluate import translate
 from models.format.layout import matrix_shapes
-from models.marian.checkpoint import Checkpoint, read_checkpoint
+from models.marian.checkpoint import Checkpoint
+from models.marian.read import read_checkpoint
 from models.marian.transformer import Transformer
 
 RESULTS = Path("docs/results/rounding.json")

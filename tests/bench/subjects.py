@@ -76,7 +76,7 @@ def coded(checkpoint: Path, path: Path, config: str) -> Path:
     """Our model directory of the checkpoint in one configuration. Greedy codes: the speed is that of any codes."""
     if not path.exists():
         from models.codes.bit_config import find_config
-        from models.marian.checkpoint import read_checkpoint
+        from models.marian.read import read_checkpoint
         from models.quantize.export import Request, export
 
         request = Request("bench", find_config(config), (), "specialised", 8, "greedy", None)
@@ -90,8 +90,9 @@ def marian(model: Path, folder: Path) -> Path:
     `<pad>` is its last word, as in the published models and as CTranslate2's converter expects.
     """
     from models.format.directory import open_model
-    from models.marian.checkpoint import read_checkpoint, write_marian
-    from models.quantize.export import sort_rows
+    from models.marian.marian import write_marian
+    from models.marian.read import read_checkpoint
+    from models.marian.rows import sort_rows
 
     config = open_model(model, verify=False).config
     path = folder / f"{config.name}-{config.checksums['model.safetensors'][:12]}"

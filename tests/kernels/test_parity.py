@@ -21,7 +21,7 @@ from models.codes.bcq import unpack
 from models.codes.bit_config import find_config
 from models.evaluate.evaluate import Pieces
 from models.format.directory import open_model
-from models.marian.checkpoint import read_checkpoint
+from models.marian.read import read_checkpoint
 from models.quantize.export import Request, export
 
 SENTENCES, BEAM_SENTENCES, SCALAR_SENTENCES, ALIGNED_SENTENCES = 1000, 300, 40, 10

@@ -46,7 +46,8 @@ def test_each_configuration_is_served_and_measured(client: httpx.Client) -> None
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc to read the resident memory from")
 def test_a_ready_service_is_small() -> None:
-    environment = {"PATH": os.environ["PATH"], "SUB3_MODEL_DIRECTORY": str(DIRECTORY), "PORT": "0", "SUB3_THREADS": "2"}
+    ours = {"SUB3_MODEL_DIRECTORY": str(DIRECTORY), "PORT": "0", "SUB3_THREADS": "2"}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SUB3_")} | ours
     with subprocess.Popen(
         [sys.executable, "-m", "service"], env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True
     ) as process:

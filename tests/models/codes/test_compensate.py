@@ -12,7 +12,8 @@ from models.codes.bcq import BinaryCode
 from models.codes.compensate import compensate, fit_scales, output_error
 from models.format.directory import open_model
 from models.format.layout import matrix_shapes
-from models.marian.checkpoint import Checkpoint, write_checkpoint
+from models.marian.checkpoint import Checkpoint
+from models.marian.imported import write_checkpoint
 from models.quantize import calibrate
 from models.quantize.calibrate import input_moments
 from models.text.lines import DataError

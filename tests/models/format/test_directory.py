@@ -343,6 +343,10 @@ def _delete(*keys):
         (_set("architecture", "d_model", True), "architecture.d_model must be a whole number, not True"),
         (_set("architecture", "d_model", -48), "outside 1 to"),
         (_set("architecture", "d_model", 50), "which encoder_heads must divide"),
+        (
+            lambda c: c["architecture"].update(d_model=51, encoder_heads=3, decoder_heads=3),
+            "architecture.d_model must be even",
+        ),
         (_set("architecture", "encoder_layers", 10**9), "outside 1 to 128"),
         (_set("architecture", "activation", "tanh"), "must be one of 'relu', 'swish', 'gelu', not 'tanh'"),
         (_set("architecture", "norm_epsilon", 0), "norm_epsilon must lie between"),
@@ -541,6 +545,15 @@ def test_a_truncated_file_is_refused(model_dir, keep):
         open_model(model_dir)
     with pytest.raises(ModelError, match=r"truncated|not a safetensors file"):
         open_model(model_dir, verify=False)
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_bytes_after_the_last_tensor_are_refused(model_dir, verify):
+    with (model_dir / "model.safetensors").open("ab") as file:
+        file.write(bytes(64))
+    _state_checksum(model_dir)
+    with pytest.raises(ModelError, match=r"not a safetensors file \(its tensors have \d+ bytes, its data \d+\)"):
+        open_model(model_dir, verify=verify)
 
 
 def test_a_header_that_repeats_a_tensor_is_refused(model_dir):

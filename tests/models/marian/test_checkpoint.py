@@ -9,7 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import MarianConfig, MarianMTModel, PegasusConfig, PegasusForConditionalGeneration
 
-from models.marian.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+from models.marian.checkpoint import CheckpointError
+from models.marian.imported import write_checkpoint
+from models.marian.read import read_checkpoint
 from models.marian.transformer import Transformer
 
 SETTINGS = {

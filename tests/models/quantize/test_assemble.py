@@ -14,7 +14,8 @@ from models.__main__ import main
 from models.codes.bit_config import find_config
 from models.format.directory import open_model
 from models.format.schema import ModelError
-from models.marian.checkpoint import dequantize, read_checkpoint
+from models.marian.coded import dequantize
+from models.marian.read import read_checkpoint
 from models.quantize.assemble import assemble
 from models.quantize.export import Request, export
 from tests.models.quantize import test_export

@@ -17,9 +17,10 @@ from models.codes import bcq
 from models.codes.bit_config import find_config
 from models.format.directory import ModelDirectory, open_model
 from models.format.layout import matrix_shapes
-from models.marian.checkpoint import write_checkpoint
+from models.marian.imported import write_checkpoint
+from models.marian.rows import row_order, sort_rows, word_counts
 from models.marian.transformer import Transformer
-from models.quantize.export import Request, export, row_order, sort_rows, with_half_vectors, word_counts
+from models.quantize.export import Request, export, with_half_vectors
 from models.text.lines import DataError, count_pieces, read_lines
 from tests.models.conftest import random_tensors
 

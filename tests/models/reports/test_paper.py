@@ -14,7 +14,8 @@ from models.evaluate.evaluate import translate
 from models.evaluate.quality import scores
 from models.format.directory import open_model
 from models.format.schema import Segment
-from models.marian.checkpoint import read_checkpoint, write_checkpoint
+from models.marian.imported import write_checkpoint
+from models.marian.read import read_checkpoint
 from models.marian.transformer import Transformer
 from models.quantize.export import Request, export
 from models.reports import paper

@@ -18,9 +18,11 @@ from models.codes.bcq import specialised
 from models.codes.bit_config import find_config
 from models.format.directory import open_model
 from models.format.schema import Ids
-from models.marian.checkpoint import read_checkpoint, write_checkpoint, write_marian
+from models.marian.imported import write_checkpoint
+from models.marian.marian import write_marian
+from models.marian.read import read_checkpoint
+from models.marian.rows import sort_rows, word_counts
 from models.marian.transformer import Transformer
-from models.quantize.export import sort_rows, word_counts
 from models.text.lines import DataError
 from models.train.dataset import Batches, Corpus, Encoder, Part, Side, Source, read_corpus
 from models.train.full_precision import reversed_checkpoint, train_recipe

@@ -1,6 +1,7 @@
 """API keys: the rule against a plain token bucket, both stores by the same tests, and the server that asks for keys."""
 
 import dataclasses
+import os
 import sqlite3
 import subprocess
 import sys
@@ -405,7 +406,7 @@ def test_a_store_that_cannot_be_opened_never_gets_a_port(tmp_path: Path) -> None
     for variable, value in (("SUB3_KEYS_FILE", str(tmp_path)), ("REDIS_URL", "http://somewhere")):
         finished = subprocess.run(
             [sys.executable, "-m", "service"],
-            env={variable: value, "SUB3_API_KEYS": "true", "PORT": "0"},
+            env={**os.environ, variable: value, "SUB3_API_KEYS": "true", "PORT": "0"},
             cwd=ROOT,
             capture_output=True,
             text=True,

@@ -1,0 +1,87 @@
+"""Checkpoints in a form of our own: fp32 tensors by our names, config.json, vocab.json, the SentencePiece models."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from models.format.atomic import replaced_directory
+from models.format.faults import architecture_fault
+from models.format.layout import matrix_shapes, vector_sizes
+from models.format.schema import CONFIG_FILE, WEIGHTS_FILE, Architecture, Ids
+from models.format.typed_json import decode_json
+from models.marian.checkpoint import Checkpoint, CheckpointError
+from models.marian.files import VOCABULARY_FILE, load_tensors, read_object, read_spm
+
+IMPORTED = "sub3-checkpoint"
+
+
+@dataclass(frozen=True)
+class _ImportedConfig:
+    format: str
+    source_languages: tuple[str, ...]
+    target_languages: tuple[str, ...]
+    target_tokens: Mapping[str, str]
+    architecture: Architecture
+    ids: Ids
+
+
+def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Writes the imported form: fp32 tensors by our names, config.json, vocab.json and the SentencePiece models."""
+    if path.exists():
+        raise CheckpointError(f"{path}: this exists already.")
+    config = _ImportedConfig(
+        IMPORTED,
+        checkpoint.source_languages,
+        checkpoint.target_languages,
+        checkpoint.target_tokens,
+        checkpoint.architecture,
+        checkpoint.ids,
+    )
+    vocabulary = {"source": checkpoint.source_pieces, "target": checkpoint.target_pieces}
+    with replaced_directory(path) as new:
+        (new / CONFIG_FILE).write_text(json.dumps(asdict(config), indent=1, ensure_ascii=False) + "\n")
+        (new / VOCABULARY_FILE).write_text(json.dumps(vocabulary, ensure_ascii=False))
+        save_file({name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}, new / WEIGHTS_FILE)
+        for name, content in checkpoint.spm.items():
+            (new / name).write_bytes(content)
+
+
+def read_imported(path: Path, values: Mapping[str, Any]) -> Checkpoint:
+    try:
+        config: _ImportedConfig = decode_json(_ImportedConfig, values, "the document")
+    except ValueError as error:
+        raise CheckpointError(f"{path / CONFIG_FILE}: {error}.") from None
+    if fault := architecture_fault(config.architecture):
+        raise CheckpointError(f"{path / CONFIG_FILE}: {fault}.")
+    tensors = load_tensors(path)
+    shapes = {name: tuple(shape) for name, shape in matrix_shapes(config.architecture).items()}
+    vectors = vector_sizes(config.architecture, output_bias="output.bias" in tensors)
+    shapes |= {name: (size,) for name, size in vectors.items()}
+    for name in sorted(shapes.keys() | tensors.keys()):
+        if name not in tensors or name not in shapes or tuple(tensors[name].shape) != shapes[name]:
+            raise CheckpointError(
+                f"{path / WEIGHTS_FILE}: the tensor {name!r} is missing, unknown or of a wrong shape."
+            )
+    vocabulary = read_object(path, VOCABULARY_FILE)
+    sizes = {"source": config.architecture.source_vocab_size}
+    if not config.architecture.shared_vocabulary:
+        sizes["target"] = config.architecture.target_vocab_size
+    for side, size in sizes.items():
+        pieces = vocabulary.get(side)
+        if not isinstance(pieces, list) or len(pieces) != size or not all(isinstance(p, str) for p in pieces):
+            raise CheckpointError(f"{path / VOCABULARY_FILE}: {side!r} must be a list of {size} pieces.")
+    return Checkpoint(
+        source_languages=config.source_languages,
+        target_languages=config.target_languages,
+        target_tokens=config.target_tokens,
+        architecture=config.architecture,
+        ids=config.ids,
+        source_pieces=tuple(vocabulary["source"]),
+        target_pieces=tuple(vocabulary["target"]) if "target" in sizes else None,
+        tensors=tensors,
+        spm=read_spm(path),
+    )
