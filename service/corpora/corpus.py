@@ -30,9 +30,10 @@ from service.corpora.shards import (
     state,
     write_receipt,
 )
+from service.translation.results import Options, Translation
 from service.translation.scheduler import Limits, Scheduler
 from service.translation.tokenizer import Tokenizer
-from service.translation.translator import Options, Translation, Translator
+from service.translation.translator import Translator
 
 TEXT, TRANSLATION, SCORE = "text", "translation", "score"
 # Half of a thread's rows are kept for requests that run nothing, which here are the first sentences of blocks.
