@@ -4,8 +4,9 @@ import sys
 from pathlib import Path
 
 from models.format.directory import open_model
+from service.translation.results import Options
 from service.translation.tokenizer import Tokenizer
-from service.translation.translator import Options, Translator
+from service.translation.translator import Translator
 
 ROOT = Path(__file__).resolve().parents[1]
 

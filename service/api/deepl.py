@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from service.accounts.glossaries import NOBODY, Glossaries
 from service.accounts.keys import Keys, KeyUse, MissingKey, QuotaExceeded
-from service.api.calls import cost_headers
+from service.api.calls import call_of, cost_headers
 from service.api.deepl_schemas import (
     MAX_TEXTS,
     DeeplDocument,
@@ -42,13 +42,13 @@ from service.live.routing import UnsupportedPair
 from service.requests import pipeline
 from service.requests.dispatch import Dispatcher, LimitExceeded
 from service.requests.file_jobs import FileJob, FileJobs
-from service.requests.pipeline import AUTO, Outcome, Wish
+from service.requests.pipeline import AUTO, Outcome, TranslationRequest
 from service.text import languages
 from service.text.glossary import GlossaryRefused
 from service.text.markup import Markup
 from service.text.sentences import SplitSentences
 from service.translation.cost import ModelIdentity
-from service.translation.translator import Options
+from service.translation.results import Options
 
 UNLIMITED = 10**12  # the limit in DeepL's own replies for an account without one
 
@@ -136,8 +136,10 @@ def router(
         fields = await read_fields(request)
         use = await key_use(request, fields)
         asked = _asked(fields, registry)
-        wish = asked.wish._replace(options=await with_glossary(use, fields, asked.wish.options))
-        outcome = await pipeline.translate(dispatcher, registry, request, deepl_key(request, fields), wish)
+        wanted = asked.request._replace(options=await with_glossary(use, fields, asked.request.options))
+        pin = _PINS[asked.model_type] if asked.model_type else None
+        call = call_of(request, deepl_key(request, fields), pin=pin)
+        outcome = await pipeline.translate(dispatcher, registry, call, wanted)
         characters += sum(outcome.characters)
         return JsonReply(_translated(asked, outcome), headers=cost_headers(outcome.cost) if outcome.cost else None)
 
@@ -186,7 +188,7 @@ def router(
         if wanted and not name.lower().endswith(f".{wanted.lower()}"):
             raise HTTPException(400, "Value for 'output_format' not supported.")
         options = await with_glossary(use, fields, Options(source or AUTO, target))
-        job = await files.submit(request, name, upload.file, options, deepl_key(request, fields))
+        job = await files.submit(call_of(request, deepl_key(request, fields)), name, upload.file, options)
         return JsonReply({"document_id": job.id, "document_key": job.secret})
 
     async def its_job(document_id: str, request: Request) -> FileJob:
@@ -255,7 +257,7 @@ _PINS: dict[ModelType, Pin] = {"latency_optimized": fewest_bits, "quality_optimi
 class _Asked(NamedTuple):
     """A validated request; `model_type` is the one that the reply names."""
 
-    wish: Wish
+    request: TranslationRequest
     model_type: ModelType | None
 
 
@@ -271,9 +273,8 @@ def _asked(fields: Fields, registry: Registry) -> _Asked:
     markup = _markup(fields, split)
     asked_type = _one_of(fields, "model_type", tuple(_MODEL_TYPES))
     model_type = _MODEL_TYPES[asked_type] if asked_type else None
-    configuration = _PINS[model_type] if model_type else None
     options = Options(source or AUTO, target, split_sentences=split)
-    return _Asked(Wish(texts, options, markup, configuration), model_type)
+    return _Asked(TranslationRequest(texts, options, markup, keeps_empty=True), model_type)
 
 
 def _pair(fields: Fields, registry: Registry) -> tuple[str | None, str]:

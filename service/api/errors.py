@@ -26,6 +26,7 @@ from service.live.registry import LastModel, SwapInProgress
 from service.live.routing import UnsupportedPair
 from service.observability.middleware import REQUEST_ID
 from service.observability.request_context import current
+from service.requests.disconnect import ClientClosed
 from service.requests.dispatch import DeadlineExceeded, LimitExceeded
 from service.requests.file_jobs import TooManyFiles, UnknownFile
 from service.text.glossary import GlossaryRefused
@@ -59,6 +60,7 @@ STATUS: dict[type[Exception], int] = {
     FileRefused: 422,
     UnknownFile: 404,
     TooManyFiles: 429,
+    ClientClosed: 499,  # nobody reads it; it is counted
     DeadlineExceeded: 504,
 }
 MEANING = {

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.api import schemas
 from service.api.errors import sentence_of
-from service.translation.translator import OnSentence, TranslatedSentence
+from service.translation.results import OnSentence, TranslatedSentence
 
 EVENT_STREAM: dict[str, Any] = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
 STREAM_RESPONSE: dict[str, Any] = {

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.accounts.glossaries import Glossaries
 from service.accounts.keys import Keys, MissingKey, QuotaExceeded, RateExceeded, WrongKey
-from service.api.calls import cost_headers
+from service.api.calls import call_of, cost_headers
 from service.api.dialect import Dialect
 from service.api.downloads import download
 from service.api.errors import documented
@@ -43,14 +43,14 @@ from service.requests import pipeline
 from service.requests.disconnect import while_connected
 from service.requests.dispatch import Dispatcher, LimitExceeded
 from service.requests.file_jobs import FileJob, FileJobs, TooManyFiles, UnknownFile
-from service.requests.pipeline import AUTO, Outcome, Wish
+from service.requests.pipeline import AUTO, Outcome, TranslationRequest
 from service.settings import Settings
 from service.text import languages
 from service.text.detection import Detected, detect
 from service.text.glossary import GlossaryRefused
 from service.text.markup import Markup
+from service.translation.results import Options, Translation
 from service.translation.scheduler import QueueFull
-from service.translation.translator import Options, Translation
 
 # Our code -> the code in replies; requests may use either.
 _ISO = {"zh": "zh-Hans", "zt": "zh-Hant", "pb": "pt-BR"}
@@ -127,8 +127,8 @@ def router(
         asked = _asked(fields, registry, settings)
         options = await with_glossary(fields, Options(asked.source, asked.target, alternatives=asked.alternatives))
         markup = Markup("html") if asked.is_html else None
-        wish = Wish(asked.texts, options, markup)
-        outcome = await pipeline.translate(dispatcher, registry, request, _key(fields), wish)
+        wanted = TranslationRequest(asked.texts, options, markup, keeps_empty=True)
+        outcome = await pipeline.translate(dispatcher, registry, call_of(request, _key(fields)), wanted)
         headers = cost_headers(outcome.cost) if outcome.cost else {}
         return JsonReply(_translated(asked, outcome), headers=headers)
 
@@ -198,13 +198,14 @@ def router(
         upload = await read_upload(request, "Invalid request: missing file parameter")
         fields = upload.fields(*FileFields.__annotations__, "apiKey")
         source, target = _pair(fields, registry)
+        call = call_of(request, _key(fields))
         try:
             options = await with_glossary(fields, Options(source, target))
-            job = await files.submit(request, upload.name, upload.file, options, _key(fields))
+            job = await files.submit(call, upload.name, upload.file, options)
         except UnknownFormat as error:
             raise HTTPException(400, f"{error.ending[:20]} format is not supported") from None
         try:
-            await while_connected(request, _ended(files, job))
+            await while_connected(call, _ended(files, job))
         except BaseException:
             await files.remove(job)  # only this reply would have told its address
             raise

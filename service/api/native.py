@@ -10,7 +10,7 @@ from service.accounts.glossaries import Glossaries
 from service.accounts.keys import Keys
 from service.api import native_glossaries as glossaries_api
 from service.api import schemas
-from service.api.calls import cost_headers
+from service.api.calls import TIMEOUT_HEADER, call_of, cost_headers
 from service.api.dialect import Dialect
 from service.api.errors import documented
 from service.api.events import STREAM_RESPONSE, Events, EventStream
@@ -21,8 +21,8 @@ from service.live.model import Model, NotReady
 from service.live.registry import Registry
 from service.observability.metrics import METRICS_TYPE, Metrics
 from service.requests import pipeline
-from service.requests.dispatch import TIMEOUT_HEADER, Dispatcher
-from service.translation.translator import OnSentence, Options
+from service.requests.dispatch import Dispatcher
+from service.translation.results import OnSentence, Options
 
 DIALECT = Dialect(paths=re.compile("/v1/"), uploads=frozenset({"/v1/files"}))
 TIMEOUT_PARAMETER = {
@@ -64,11 +64,11 @@ def router(
         options = Options(
             body.source, body.target, body.beam_size, body.alternatives, body.split_sentences, body.alignment
         )
-        dispatcher.check(texts, options)
+        call = call_of(request, native_key(request), model=body.model, pin=body.config)
         if body.glossary is not None:
-            options = await glossaries_api.with_terms(options, body.glossary, glossaries, keys, native_key(request))
-        wish = pipeline.Wish(texts, options, configuration=body.config, model=body.model)
-        return await pipeline.translate(dispatcher, registry, request, native_key(request), wish, on_sentence)
+            options = await glossaries_api.with_terms(options, body.glossary, glossaries, keys, call.key)
+        wanted = pipeline.TranslationRequest(texts, options)
+        return await pipeline.translate(dispatcher, registry, call, wanted, on_sentence)
 
     @routes.post(
         "/v1/translate",

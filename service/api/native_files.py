@@ -10,6 +10,7 @@ from service.accounts.glossaries import Glossaries
 from service.accounts.keys import Keys
 from service.api import native_glossaries as glossaries_api
 from service.api import schemas
+from service.api.calls import call_of
 from service.api.downloads import download
 from service.api.errors import documented, sentence_of
 from service.api.events import EVENT_STREAM, encode
@@ -19,7 +20,7 @@ from service.api.uploads import read_upload
 from service.files import translated_name
 from service.requests.file_jobs import FileJob, FileJobs
 from service.text.sentences import SplitSentences
-from service.translation.translator import Options
+from service.translation.results import Options
 
 
 def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
@@ -45,7 +46,7 @@ def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
         )
         if (wanted := upload.field("glossary")) is not None:
             options = await glossaries_api.with_terms(options, wanted, glossaries, keys, native_key(request))
-        job = await jobs.submit(request, upload.name, upload.file, options, native_key(request))
+        job = await jobs.submit(call_of(request, native_key(request)), upload.name, upload.file, options)
         return Response(
             _reply(job).model_dump_json(exclude_none=True),
             202,

@@ -14,7 +14,7 @@ from service.api.json_route import JsonRoute
 from service.api.native_key import SECURITY, native_key
 from service.requests.pipeline import AUTO
 from service.text.glossary import Glossary, GlossaryRefused
-from service.translation.translator import Options
+from service.translation.results import Options
 
 _MAX_ENTRIES_ON_LOOP = 100  # 0.2 ms; more are prepared in a thread
 

@@ -23,8 +23,9 @@ from service.text.detection import detect
 from service.text.glossary import Glossary
 from service.text.glossary_files import read_entries
 from service.text.sentences import SplitSentences
+from service.translation.results import Options, Translated
 from service.translation.tokenizer import Tokenizer
-from service.translation.translator import Options, Translated, Translator
+from service.translation.translator import Translator
 
 _LIMITS = Limits(1 << 30)  # one's own files
 _BATCH_TOKENS = 4096
@@ -161,14 +162,14 @@ def _translate(
         "cut_sentences": cut,
         "model": asdict(translator.identity),
         "latency_ms": {
-            stage: round(sum(getattr(result, f"{stage}_ms") for result in work), 3)
+            stage: round(sum(getattr(result.cost.latency_ms, stage) for result in work), 3)
             for stage in ("tokenize", "encode", "decode", "detokenize")
         }
         | {"total": round(1e3 * (time.perf_counter() - started), 3)},
         "memory": {
             "model_bytes": translator.model_bytes,
-            "workspace_peak_bytes": max((result.workspace_peak_bytes for result in work), default=0),
-            "kv_cache_peak_bytes": max((result.kv_cache_peak_bytes for result in work), default=0),
+            "workspace_peak_bytes": max((result.cost.memory.workspace_peak_bytes for result in work), default=0),
+            "kv_cache_peak_bytes": max((result.cost.memory.kv_cache_peak_bytes for result in work), default=0),
             "process_rss_bytes": process_rss_bytes(),
             "process_peak_rss_bytes": process_peak_rss_bytes(),
         },

@@ -13,9 +13,10 @@ import orjson
 from kernels.engine import EngineError
 from models.format.directory import open_model
 from service.corpora.shards import Advance, CorpusError, Job, Receipt, Shard, replacing, write_receipt
+from service.translation.results import Options, Translation
 from service.translation.scheduler import Limits, Scheduler
 from service.translation.tokenizer import Tokenizer
-from service.translation.translator import Options, Translation, Translator
+from service.translation.translator import Translator
 
 TRANSLATION, SCORE = "translation", "score"  # fields that the output adds
 # Half of a thread's rows are reserved for requests that have none running: here the first sentences of blocks.

@@ -19,8 +19,9 @@ from service.live.desired import Desired
 from service.live.memory import give_back
 from service.live.routing import Pair
 from service.translation.cost import ModelIdentity
+from service.translation.results import Options
 from service.translation.tokenizer import Tokenizer
-from service.translation.translator import Options, Translator
+from service.translation.translator import Translator
 
 WARM_UP_TEXT = "Hello, world."
 # The configuration that must answer: the name of a live one, or a function that chooses among those that are live.

@@ -13,7 +13,7 @@ from service.live.model import NotLive, NotReady, SwapTookTooLong
 from service.live.registry import Registry
 from service.live.routing import UnsupportedPair
 from service.translation.cost import Cost
-from service.translation.translator import Options, Translation
+from service.translation.results import Options, Translation
 
 MAX_WAITING = 8  # requests to be compared; more are not
 MAX_CHARACTERS = 4000  # of a request; longer ones are not compared

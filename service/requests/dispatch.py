@@ -1,4 +1,4 @@
-"""One translation request, whatever its dialect: limits, a lease on the live model, the scheduler, the cost."""
+"""Dialect-independent dispatch of a request: limits, quota, deadline, leases of the live models, cost."""
 
 import asyncio
 import functools
@@ -8,26 +8,18 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import NamedTuple
 
-from fastapi import Request
-from starlette.exceptions import HTTPException
-
-from service.accounts.keys import Keys, KeyUse
-from service.live.model import Pin
+from service.accounts.keys import Keys
 from service.live.registry import Registry, Step
 from service.live.shadow import ShadowTraffic
 from service.observability.metrics import Metrics
-from service.observability.request_context import RequestContext, current
-from service.process import process_rss_bytes
+from service.observability.request_context import current
 from service.requests import pivot
-from service.requests.disconnect import CLIENT_CLOSED_REQUEST, while_connected
+from service.requests.call import Call
+from service.requests.disconnect import ClientClosed, while_connected
 from service.settings import Settings
-from service.translation.cost import Cost, Memory, StageTimings, milliseconds_since
+from service.translation.cost import Cost, milliseconds_since
+from service.translation.results import OnSentence, Options, Translated, Translation
 from service.translation.scheduler import Scheduler
-from service.translation.translator import OnSentence, Options, Translated, Translation, Translator
-
-PIN_HEADER = "X-Sub3-Config"  # replies carry it too
-MODEL_HEADER = "X-Sub3-Model"  # and this
-TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 
 
 class LimitExceeded(ValueError):
@@ -35,123 +27,134 @@ class LimitExceeded(ValueError):
 
 
 class DeadlineExceeded(Exception):
-    """A request took longer than it may; the sentence says how long that is."""
+    """A request took longer than it may; the sentence tells how long that is."""
 
 
 class Part(NamedTuple):
-    """Texts of a request in one language, and how they are translated.
+    """The texts of a request that are in one language.
 
-    `on_sentence` gets each sentence as soon as it is ready, those of a text in its order.
+    Attributes:
+        indices: Their places among the texts of the request.
+        texts: Without markup, none empty.
+        options: With that language as the source.
+        on_sentence: Is called with each sentence as soon as it is ready, those of a text in its order.
     """
 
+    indices: Sequence[int]
     texts: Sequence[str]
     options: Options
     on_sentence: OnSentence | None = None
 
 
-class Answer(NamedTuple):
-    """The translations of a request, in the order of its parts' texts, and what they cost."""
-
-    translations: list[Translation]
-    cost: Cost
-
-
 class Dispatcher:
-    """What every dialect translates through."""
+    """Translates the requests of all dialects."""
 
     def __init__(
         self, settings: Settings, registry: Registry, scheduler: Scheduler, metrics: Metrics, keys: Keys
     ) -> None:
-        """Over one app's parts."""
+        """Wire up the parts of one app.
+
+        Args:
+            settings: limits and time-outs.
+            registry: the live models.
+            scheduler: the engine threads.
+            metrics: counts texts, stages and failures.
+            keys: who may translate, and how much.
+        """
         self._settings, self._registry, self._scheduler, self._metrics = settings, registry, scheduler, metrics
         self._keys = keys
-        self._trials = ShadowTraffic(registry)
+        self._shadow = ShadowTraffic(registry)
 
     async def close(self) -> None:
         """End what goes on after replies."""
-        await self._trials.close()
+        await self._shadow.close()
 
-    def check(self, texts: Sequence[str], options: Options) -> None:
-        """Refuse what `translate` would refuse, before any work goes into it.
-
-        Raises:
-            LimitExceeded: with the limit in its sentence.
-        """
-        with self._failures_counted():
-            check_limits(texts, options, self._settings)
-
-    async def translate(
-        self,
-        request: Request,
-        parts: Sequence[Part],
-        key: str | None,
-        configuration: Pin | None = None,
-        model: str | None = None,
-    ) -> Answer:
-        """Translate a request's parts, of which there is at least one, one after the other, their sentences among
-        those of other requests. They leave at the next step if the request ends early.
-
-        It ends early when the client of `request` leaves, whose body must have been read, and at the deadline of the
-        settings or of the header X-Request-Timeout-Ms.
+    def check(self, call: Call, texts: Sequence[str], options: Options) -> None:
+        """Refuse a request that exceeds the limits, before any work goes into it. To be called once for each request.
 
         Args:
-            key: the API key as the dialect carries it; the server may not ask for any.
-            configuration: the live one that must answer, or what chooses it; without it the request's X-Sub3-Config
-                header says, and without that the active one answers.
-            model: the one that must answer; without it `asked_model` says.
+            call: who asks, and how soon.
+            texts: all texts of the request, without markup.
+            options: how to translate them.
 
         Raises:
-            LimitExceeded: too many or too long texts, too wide a beam, too many alternatives, no such time-out.
+            LimitExceeded: too many or too long texts, an empty one, a beam too wide, too many alternatives, or a
+                time-out that is not a number of milliseconds.
+        """
+        context = current()
+        context.texts, context.characters = len(texts), sum(map(len, texts))
+        with self._failures_counted():
+            _check_limits(call, texts, options, self._settings)
+
+    async def translate(self, call: Call, parts: Sequence[Part]) -> Translated:
+        """Translate a request that has passed `check`, part by part, together with the sentences of other requests.
+
+        If the client disconnects or the deadline passes, the request's sentences leave at the next step.
+
+        Args:
+            call: who asks, which model and configuration must answer, by when.
+            parts: at least one.
+
+        Returns:
+            The translations, in the order of the parts' texts, and what they cost together.
+
+        Raises:
             DeadlineExceeded: it took too long.
-            MissingKey, WrongKey, RateExceeded, QuotaExceeded, StoreUnavailable: as the keys say.
-            NotLive: the configuration isn't live.
-            UnsupportedPair, NotReady, QueueFull, SchedulerClosed: as the registry and the scheduler say.
-            HTTPException: 499, the client went.
+            ClientClosed: the client disconnected.
+            MissingKey: the server asks for an API key.
+            WrongKey: there is no such key.
+            RateExceeded: the key has made too many requests.
+            QuotaExceeded: the key has no characters left.
+            StoreUnavailable: the key could not be looked up.
+            UnsupportedPair: no model translates the language pair, or the named one does not.
+            NotLive: the pinned configuration is not live.
+            NotReady: a model is still loading, or the server is shutting down.
+            SwapTookTooLong: the configuration was being replaced for too long.
+            GlossaryRefused: the vocabulary cannot spell the translation of a term.
+            QueueFull: too much work is waiting.
+            SchedulerClosed: the server is shutting down.
         """
         accepted = time.perf_counter()
-        pinned, model = configuration or request.headers.get(PIN_HEADER), asked_model(request, model)
-        texts = [text for part in parts for text in part.texts]
+        texts = sum(len(part.texts) for part in parts)
+        characters = sum(len(text) for part in parts for text in part.texts)
+        with self._failures_counted():
+            async with self._charged(call, characters), self._in_time(call), AsyncExitStack() as leases:
+                routes = [
+                    await leases.enter_async_context(
+                        self._registry.steps(part.options.source, part.options.target, call.pin, call.model)
+                    )
+                    for part in parts
+                ]
+                done = await while_connected(call, self._serve(routes, parts))
+                cost = functools.reduce(Cost.then, [work.cost for works in done for work in works])
+                cost = replace(cost, latency_ms=replace(cost.latency_ms, total=milliseconds_since(accepted)))
+                current().cost = cost
         translations: list[Translation] = []
-        async with (
-            self._admitted(texts, parts[0].options) as context,
-            self._charged(key, texts),
-            self._in_time(request),
-            AsyncExitStack() as leases,
-        ):
-            ways = [
-                await leases.enter_async_context(
-                    self._registry.steps(part.options.source, part.options.target, pinned, model)
-                )
-                for part in parts
-            ]
-            done = await while_connected(request, self._serve(ways, parts))
-            costs = [
-                [_cost(step.translator, translated) for step, translated in zip(steps, work, strict=True)]
-                for steps, work in zip(ways, done, strict=True)
-            ]
-            context.cost = cost = _whole([each for way in costs for each in way], accepted)
-        for part, steps, work, part_costs in zip(parts, ways, done, costs, strict=True):
+        for part, steps, works in zip(parts, routes, done, strict=True):
             via = tuple(step.target for step in steps[:-1])
-            own = [translation._replace(via=via) for translation in work[0].translations]
-            if pinned is None:
-                self._trials.answered(part.texts, part.options, own, part_costs)
+            own = [translation._replace(via=via) for translation in works[0].translations]
+            if call.pin is None:
+                self._shadow.answered(part.texts, part.options, own, [work.cost for work in works])
             translations += own
-        self._metrics.translated(len(texts), cost.latency_ms, is_pivoted=any(len(steps) > 1 for steps in ways))
-        return Answer(translations, cost)
+        self._metrics.translated(texts, cost.latency_ms, is_pivoted=any(len(steps) > 1 for steps in routes))
+        return Translated(translations, cost)
 
-    async def _serve(self, ways: Sequence[Sequence[Step]], parts: Sequence[Part]) -> list[list[Translated]]:
-        """What each step of each part did; a request that has been taken on is not refused half-way."""
-        return [
-            await pivot.serve(
-                steps, part.texts, part.options, self._scheduler, part.on_sentence, is_admitted=part is not parts[0]
-            )
-            for steps, part in zip(ways, parts, strict=True)
-        ]
+    async def _serve(self, routes: Sequence[Sequence[Step]], parts: Sequence[Part]) -> list[list[Translated]]:
+        """Return the work of each step of each part; a request that has been admitted is not refused half-way."""
+        done = []
+        for steps, part in zip(routes, parts, strict=True):
+            what = (part.texts, part.options, self._scheduler, part.on_sentence)
+            is_admitted = part is not parts[0]
+            if len(steps) == 1:
+                done.append([await steps[0].translator.serve(*what, is_admitted=is_admitted)])
+            else:
+                done.append(await pivot.translate(steps, *what, is_admitted=is_admitted))
+        return done
 
     @asynccontextmanager
-    async def _in_time(self, request: Request) -> AsyncIterator[None]:
+    async def _in_time(self, call: Call) -> AsyncIterator[None]:
         """Cancel the block at the request's deadline."""
-        timeout_s = _timeout_s(request, self._settings)
+        timeout_s = _timeout_s(call, self._settings)
         try:
             async with asyncio.timeout(timeout_s) as timeout:
                 yield
@@ -162,50 +165,33 @@ class Dispatcher:
                 f"The request took longer than {timeout_s:g} s; send less text, or retry when less is going on."
             ) from None
 
-    @asynccontextmanager
-    async def _admitted(self, texts: Sequence[str], options: Options) -> AsyncIterator[RequestContext]:
-        """Refuse what exceeds the limits, and note what the access log and the trace tell."""
-        context = current()
-        context.texts, context.characters = len(texts), sum(map(len, texts))
-        with self._failures_counted():
-            check_limits(texts, options, self._settings)
-            yield context
-
     @contextmanager
     def _failures_counted(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            self._metrics.failed("ClientClosed" if _client_left(error) else type(error).__name__)
+            self._metrics.failed(type(error).__name__)
             raise
 
     @asynccontextmanager
-    async def _charged(self, key: str | None, texts: Sequence[str]) -> AsyncIterator[KeyUse]:
-        """Count the texts on the key; take that back if the block fails for a reason of the server's."""
+    async def _charged(self, call: Call, characters: int) -> AsyncIterator[None]:
+        """Charge the characters to the key; refund them if the block fails for a reason of the server's."""
         if not self._keys.required:
-            yield KeyUse()
+            yield
             return
         # the store may be a disk or a network away: not on the event loop
-        use = await asyncio.to_thread(self._keys.authorise, key, sum(map(len, texts)))
+        use = await asyncio.to_thread(self._keys.authorise, call.key, characters)
         current().key = use.name
         try:
-            yield use
-        except Exception as error:
-            if not _client_left(error):  # or else its work was done, and perhaps it has read most of it
-                await asyncio.to_thread(self._keys.refund, use)
+            yield
+        except ClientClosed:
+            raise  # its work was done, and perhaps it has read most of it
+        except Exception:
+            await asyncio.to_thread(self._keys.refund, use)
             raise
 
 
-def _client_left(error: Exception) -> bool:
-    return isinstance(error, HTTPException) and error.status_code == CLIENT_CLOSED_REQUEST
-
-
-def check_limits(texts: Sequence[str], options: Options, settings: Settings) -> None:
-    """Refuse what exceeds the settings' limits.
-
-    Raises:
-        LimitExceeded: with the limit in its sentence.
-    """
+def _check_limits(call: Call, texts: Sequence[str], options: Options, settings: Settings) -> None:
     if not texts:
         raise LimitExceeded("The list of texts is empty; send at least one text.")
     if len(texts) > settings.max_texts:
@@ -221,49 +207,11 @@ def check_limits(texts: Sequence[str], options: Options, settings: Settings) -> 
         raise LimitExceeded(f"beam_size is {options.beam_size}; the limit is {settings.max_beam_size}.")
     if options.alternatives > settings.max_alternatives:
         raise LimitExceeded(f"alternatives is {options.alternatives}; the limit is {settings.max_alternatives}.")
+    if call.timeout_ms is not None and call.timeout_ms < 1:
+        raise LimitExceeded("X-Request-Timeout-Ms must be a whole number of milliseconds, at least 1.")
 
 
-def _timeout_s(request: Request, settings: Settings) -> float:
-    """Seconds that the request may take: what its header asks for, within the settings.
-
-    Raises:
-        LimitExceeded: the header holds something else than a number of milliseconds.
-    """
-    asked = request.headers.get(TIMEOUT_HEADER)
-    if asked is None:
-        return settings.request_timeout_ms / 1e3
-    if not (asked.isascii() and asked.isdecimal() and int(asked[:10])):
-        raise LimitExceeded(f"{TIMEOUT_HEADER} must be a whole number of milliseconds, at least 1.")
-    return min(int(asked[:10]), settings.max_request_timeout_ms) / 1e3
-
-
-def asked_model(request: Request, given: str | None) -> str | None:
-    """The model that must answer: what the dialect says, or else the request's X-Sub3-Model header."""
-    return given or request.headers.get(MODEL_HEADER)
-
-
-def _cost(translator: Translator, work: Translated) -> Cost:
-    """What a model's part of a request cost; its total is the sum of its stages."""
-    stages = {
-        "queue": work.queue_ms,
-        "tokenize": work.tokenize_ms,
-        "encode": work.encode_ms,
-        "decode": work.decode_ms,
-        "detokenize": work.detokenize_ms,
-    }
-    return Cost(
-        weights={translator.identity: translator.model_bytes},
-        latency_ms=StageTimings(**stages, total=round(sum(stages.values()), 3)),
-        memory=Memory(
-            model_bytes=translator.model_bytes,
-            workspace_peak_bytes=work.workspace_peak_bytes,
-            kv_cache_peak_bytes=work.kv_cache_peak_bytes,
-            process_rss_bytes=process_rss_bytes(),
-        ),
-    )
-
-
-def _whole(parts: Sequence[Cost], accepted: float) -> Cost:
-    """The one record of what a request cost; `accepted` is a time of time.perf_counter."""
-    whole = functools.reduce(Cost.then, parts)
-    return replace(whole, latency_ms=replace(whole.latency_ms, total=milliseconds_since(accepted)))
+def _timeout_s(call: Call, settings: Settings) -> float:
+    """Return the seconds that the request may take: what its client asks for, within the settings."""
+    asked = settings.request_timeout_ms if call.timeout_ms is None else call.timeout_ms
+    return min(asked, settings.max_request_timeout_ms) / 1e3

@@ -1,4 +1,4 @@
-"""Files that are being translated, and those that are done and wait for their client."""
+"""File translation jobs: those that run, and those that are done and wait for their client."""
 
 import asyncio
 import contextlib
@@ -9,48 +9,47 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import IO, Literal
 
-from fastapi import Request
-
 from service.accounts.keys import Keys, RateExceeded
 from service.files import Aligned, Limits, OpenFile, ending_of, open_file
 from service.files.chunks import Collected, parts, sample
 from service.live.registry import Registry
 from service.requests import pipeline
-from service.requests.dispatch import MODEL_HEADER, PIN_HEADER, TIMEOUT_HEADER, Dispatcher, asked_model
-from service.requests.pipeline import AUTO, Wish
+from service.requests.call import Call, never
+from service.requests.dispatch import Dispatcher
+from service.requests.pipeline import AUTO, TranslationRequest
 from service.settings import Settings
 from service.text.detection import detect
+from service.translation.results import Options
 from service.translation.scheduler import QueueFull
-from service.translation.translator import Options
 
 Status = Literal["queued", "translating", "done", "failed", "cancelled"]
 
 
 class UnknownFile(Exception):
-    """There is no file of that id; it may be gone."""
+    """There is no file of that id, or it was forgotten."""
 
     def __init__(self) -> None:
-        """The sentence tells how long files are kept."""
+        """Build the sentence that the client reads."""
         super().__init__("There is no such file; finished ones are kept for a while only.")
 
 
 class TooManyFiles(Exception):
-    """As many files as may be are being translated."""
+    """As many files as the settings allow are being translated."""
 
     retry_after_s = 5
 
     def __init__(self) -> None:
-        """The sentence says what to do."""
+        """Build the sentence that the client reads."""
         super().__init__(f"Too many files are being translated; retry after {self.retry_after_s} s.")
 
 
 @dataclass(eq=False, slots=True)
 class FileJob:
-    """A client's file. `characters` of its texts are known once it is open; `key` is the API key that pays."""
+    """A client's file. `characters` of its texts are known once it is open; the key of `call` is charged."""
 
     name: str
     options: Options
-    key: str | None
+    call: Call
     id: str = field(default_factory=lambda: secrets.token_hex(16))
     secret: str = field(default_factory=lambda: secrets.token_hex(32))  # DeepL's clients hold one beside the id
     status: Status = "queued"
@@ -64,68 +63,71 @@ class FileJob:
     task: asyncio.Task[None] | None = None
 
     def tell(self) -> None:
-        """Wake those that follow."""
+        """Wake those who follow the job."""
         self.changed.set()
         self.changed = asyncio.Event()
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing changes any more."""
+        """Tell whether nothing changes any more."""
         return self.ended_at is not None
 
 
 class FileJobs:
-    """The files of one server, in memory and in files without names: none survives it."""
+    """The file jobs of one server, in memory and in files without names: none survives the process."""
 
     def __init__(self, settings: Settings, dispatcher: Dispatcher, registry: Registry, keys: Keys) -> None:
-        """Over one app's parts."""
+        """Wire up the parts of one app; nothing runs yet."""
         self._settings, self._dispatcher, self._registry, self._keys = settings, dispatcher, registry, keys
         self._jobs: dict[str, FileJob] = {}
         self._running = asyncio.Semaphore(settings.threads)
 
-    async def submit(self, request: Request, name: str, file: IO[bytes], options: Options, key: str | None) -> FileJob:
-        """Begin to translate a file; `options.source` may be "auto".
+    async def submit(self, call: Call, name: str, file: IO[bytes], options: Options) -> FileJob:
+        """Begin to translate a file, which goes on after its upload has ended, whether or not the client stays.
 
         Args:
-            file: closed once it has been read.
+            call: who asks, and which model and configuration must answer.
+            name: of the file; its ending tells the type.
+            file: is closed once it has been read.
+            options: `source` may be "auto".
 
         Raises:
-            UnknownFormat: the name says that it isn't translated.
-            UnsupportedPair, LimitExceeded, TooManyFiles: it is refused.
+            UnknownFormat: files of that ending are not translated.
+            UnsupportedPair: no model translates the language pair, or the named one does not.
+            TooManyFiles: as many as the settings allow are being translated.
             MissingKey, WrongKey, StoreUnavailable: as the keys say.
         """
         ending_of(name)
-        model = asked_model(request, None)
-        if options.source != AUTO or not self._registry.sources(options.target, model):
-            self._registry.way(options.source, options.target, model)
-        self._dispatcher.check(["-"], options)
+        if options.source != AUTO or not self._registry.sources(options.target, call.model):
+            self._registry.way(options.source, options.target, call.model)
         if self._keys.required:
-            await asyncio.to_thread(self._keys.usage, key)
+            await asyncio.to_thread(self._keys.usage, call.key)
         self._make_room()
-        job = FileJob(name, options, key)
+        patient = replace(call, timeout_ms=self._settings.max_request_timeout_ms, disconnected=never)
+        job = FileJob(name, options, patient)
         self._jobs[job.id] = job
-        job.task = asyncio.create_task(self._run(job, file, _patient(request, self._settings)))
+        job.task = asyncio.create_task(self._run(job, file))
         return job
 
     def find(self, job_id: str, key: str | None, secret: str | None = None) -> FileJob:
-        """A client's own file.
+        """Return a client's own file.
 
         Raises:
-            UnknownFile: there is none, or it is another's.
+            UnknownFile: there is no such file, or it is another client's.
         """
         self._forget_the_old()
         job = self._jobs.get(job_id)
-        if job is None or (self._keys.required and job.key != key):
+        if job is None or (self._keys.required and job.call.key != key):
             raise UnknownFile
         if secret is not None and not secrets.compare_digest(job.secret.encode(), secret.encode()):
             raise UnknownFile
         return job
 
     def by_address(self, job_id: str) -> FileJob:
-        """The file of an id that nobody can guess.
+        """Return the file of an id, which nobody can guess.
 
         Raises:
-            UnknownFile: there is none.
+            UnknownFile: there is no such file.
         """
         self._forget_the_old()
         if job_id not in self._jobs:
@@ -141,7 +143,7 @@ class FileJobs:
         self._forget(job)
 
     async def follow(self, job: FileJob) -> AsyncIterator[FileJob]:
-        """The job each time that it has changed, until it has ended."""
+        """Yield the job each time that it has changed, until it has ended."""
         while True:
             changed = job.changed
             yield job
@@ -150,18 +152,18 @@ class FileJobs:
             await changed.wait()
 
     async def close(self) -> None:
-        """Cancel and forget all."""
+        """Cancel and forget all jobs."""
         for job in list(self._jobs.values()):
             await self.remove(job)
 
-    async def _run(self, job: FileJob, file: IO[bytes], request: Request) -> None:
-        """A file's way; what goes wrong is kept for its client."""
+    async def _run(self, job: FileJob, file: IO[bytes]) -> None:
+        """Run a job to its end; an error is kept for its client."""
         try:
             async with self._running:
                 job.status = "translating"
                 job.tell()
                 opened = await asyncio.to_thread(self._open, job, file)
-                await self._translate(job, opened, request)
+                await self._translate(job, opened)
                 job.status = "done"
         except asyncio.CancelledError:
             job.status = "cancelled"
@@ -179,27 +181,27 @@ class FileJobs:
         job.characters = sum(map(len, opened.texts))
         return opened
 
-    async def _translate(self, job: FileJob, opened: OpenFile, request: Request) -> None:
+    async def _translate(self, job: FileJob, opened: OpenFile) -> None:
         job.source = job.options.source
-        sources = self._registry.sources(job.options.target, asked_model(request, None))
+        sources = self._registry.sources(job.options.target, job.call.model)
         if job.source == AUTO:
             job.source = (await asyncio.to_thread(detect, sample(opened.texts), sources))[0].language
         options = replace(job.options, source=pipeline.source_of(job.source, job.options, sources), alignment=True)
         translations = Collected(opened.texts)
         for part in parts(opened.texts, self._settings.max_text_characters, self._settings.max_texts):
-            wish = Wish([text for _, text in part], options)
-            outcome = await self._patiently(request, job.key, wish)
+            request = TranslationRequest([text for _, text in part], options, keeps_empty=True)
+            outcome = await self._patiently(job.call, request)
             for (index, text), translation in zip(part, outcome.translations, strict=True):
                 translations.add(index, text, translation.best.text, translation.best.alignment)
                 job.characters_done += len(text)
             job.tell()
         job.result = await asyncio.to_thread(_rendered, opened, translations.joined(), options.target)
 
-    async def _patiently(self, request: Request, key: str | None, wish: Wish) -> pipeline.Outcome:
-        """A part of a file waits where a text would be refused, so that texts go first."""
+    async def _patiently(self, call: Call, request: TranslationRequest) -> pipeline.Outcome:
+        """Translate a part of a file; it waits where a text would be refused, so that texts go first."""
         while True:
             try:
-                return await pipeline.translate(self._dispatcher, self._registry, request, key, wish)
+                return await pipeline.translate(self._dispatcher, self._registry, call, request)
             except (QueueFull, RateExceeded) as error:
                 await asyncio.sleep(error.retry_after_s)
 
@@ -221,20 +223,6 @@ class FileJobs:
         self._jobs.pop(job.id, None)
         if job.result is not None:
             job.result.close()
-
-
-def _patient(request: Request, settings: Settings) -> Request:
-    """A request in the name of another, whose client never leaves: a file is translated after its upload has ended."""
-    headers = [(TIMEOUT_HEADER.lower().encode(), str(settings.max_request_timeout_ms).encode())]
-    for name in (PIN_HEADER, MODEL_HEADER):
-        if name in request.headers:
-            headers.append((name.lower().encode(), request.headers[name].encode("latin-1")))
-
-    async def never() -> dict[str, str]:
-        await asyncio.Event().wait()
-        return {}
-
-    return Request({"type": "http", "method": "POST", "path": request.url.path, "headers": headers}, never)
 
 
 def _rendered(opened: OpenFile, translations: Sequence[Aligned], target: str) -> IO[bytes]:

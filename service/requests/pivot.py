@@ -1,4 +1,4 @@
-"""A text's way through several models: each translates the sentences that the one before it made.
+"""Translation through several models: each takes on the sentences that the one before it made.
 
 The first one cuts the texts; what stands around its sentences stays as it was, and each sentence goes on by itself. The
 models work one after the other, so that of the request's sentences only one model's are in batches at any time.
@@ -10,11 +10,11 @@ from dataclasses import replace
 
 from service.live.registry import Step
 from service.text.alignment import through
+from service.translation.results import Candidate, OnSentence, Options, Translated, TranslatedSentence
 from service.translation.scheduler import Scheduler
-from service.translation.translator import Candidate, OnSentence, Options, Translated, TranslatedSentence
 
 
-async def serve(
+async def translate(
     steps: Sequence[Step],
     texts: Sequence[str],
     options: Options,
@@ -23,17 +23,25 @@ async def serve(
     *,
     is_admitted: bool = False,
 ) -> list[Translated]:
-    """Translate texts by each of the steps; what each did, the first one with the translations of the last.
+    """Translate texts by each of the steps; return the work of each, the first with the translations of the last.
 
-    A score is the sum of the steps'. Alternatives are the last step's, of the best translation by those before it; a
-    link goes from a word of the translation through the words between to one of the text.
+    A score is the sum of the steps' scores. Alternatives are the last step's, of the best translation by those before
+    it. A link goes from a word of the translation through the words between to a word of the text.
 
     Args:
-        on_sentence: gets each sentence of the texts once the last step is done with it, those of a text in its order.
-        is_admitted: the work is part of a request that has been taken on, whatever waits.
+        steps: the leased translators, in order; two or more.
+        texts: in the source language of the first step.
+        options: of the first source and the last target.
+        scheduler: of the engine threads.
+        on_sentence: is called with each sentence of the texts once the last step is done with it, those of a text in
+            its order.
+        is_admitted: the texts belong to a request that has been admitted.
 
     Raises:
-        Exception: as `Translator.serve` says.
+        GlossaryRefused: a vocabulary cannot spell the translation of a term.
+        QueueFull: too much work is waiting; only before the first step.
+        SchedulerClosed: the server is shutting down.
+        EngineError: the engine failed.
     """
     step, *rest = steps
     own = replace(options, source=step.source, target=step.target)
@@ -42,12 +50,12 @@ async def serve(
     later: list[Translated] = []
     cuts: dict[int, int] = defaultdict(int)  # sentences of a text that a later step had to cut
 
-    async def go_on(sentences: Sequence[TranslatedSentence]) -> list[list[Candidate]]:
+    async def continuation(sentences: Sequence[TranslatedSentence]) -> list[list[Candidate]]:
         relay = None if on_sentence is None else _Relay(sentences, on_sentence)
         passed_on = None if relay is None else relay.take
         made = [sentence.best.text for sentence in sentences]
         whole = replace(options, split_sentences="0")  # each is a sentence already
-        later.extend(await serve(rest, made, whole, scheduler, passed_on, is_admitted=True))
+        later.extend(await translate(rest, made, whole, scheduler, passed_on, is_admitted=True))
         candidates = []
         for sentence, translation in zip(sentences, later[0].translations, strict=True):
             cuts[sentence.text] += translation.cut_sentences
@@ -58,9 +66,8 @@ async def serve(
             relay.finish([best for best, *_ in candidates])
         return candidates
 
-    first = await step.translator.serve(
-        texts, replace(own, alternatives=0), scheduler, go_on=go_on, is_admitted=is_admitted
-    )
+    own = replace(own, alternatives=0)
+    first = await step.translator.serve(texts, own, scheduler, continuation=continuation, is_admitted=is_admitted)
     translations = [
         translation._replace(cut_sentences=translation.cut_sentences + cuts[text])
         for text, translation in enumerate(first.translations)
@@ -69,7 +76,7 @@ async def serve(
 
 
 def _joined(begin: Candidate, end: Candidate) -> Candidate:
-    """A translation by two steps."""
+    """Return a translation by two steps."""
     return Candidate(end.text, begin.score + end.score, through(begin.alignment, end.alignment))
 
 
@@ -85,7 +92,7 @@ class _Relay:
         self._ready: dict[int, Candidate] = {}
 
     def take(self, part: TranslatedSentence) -> None:
-        """Take what the next step made of a sentence, or, where that was too long for it, of a part of one."""
+        """Take the next step's translation of a sentence, or of a part of one that was too long for that step."""
         parts = self._parts[part.text]
         parts.append(part)
         if part.is_last:
@@ -94,7 +101,7 @@ class _Relay:
             self._pass_on(part.text, Candidate(_replaced(begin.text, parts), round(score, 6)))
 
     def finish(self, translations: Sequence[Candidate]) -> None:
-        """Pass on what no part came of: sentences in which the next step found nothing to translate."""
+        """Pass on the sentences in which the next step found nothing to translate."""
         for index, translation in enumerate(translations):
             if index not in self._ready:
                 self._pass_on(index, translation._replace(score=round(translation.score, 6)))
@@ -108,7 +115,7 @@ class _Relay:
 
 
 def _replaced(text: str, parts: Sequence[TranslatedSentence]) -> str:
-    """A text with its sentences replaced by their translations."""
+    """Return a text with its sentences replaced by their translations."""
     position, pieces = 0, []
     for part in parts:
         pieces += [text[position : part.begin], part.best.text]

@@ -21,6 +21,7 @@ from typing import NamedTuple
 from kernels.engine import Engine, Interrupt, Sentence, SentenceResult, set_threads
 from service.process import trim_heap
 from service.translation.batches import Batches, Turn
+from service.translation.cost import NO_COST, Cost, Memory, StageTimings
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)  # upper bounds of the histogram of sentences in a step
 LONGEST_RETRY_S = 60
@@ -54,16 +55,6 @@ class Limits:
     batch_tokens: int = 4096  # of the sentences in a thread
     encode_tokens: int = 64  # source tokens encoded between two steps
     queue_tokens: int = 65536  # waiting
-
-
-class Usage(NamedTuple):
-    """What a request took of the engine: the sums of its sentences' shares, and of bytes the most at a time."""
-
-    queue_ms: float  # until its first sentence joined
-    encode_ms: float
-    decode_ms: float
-    workspace_peak_bytes: int
-    kv_cache_peak_bytes: int
 
 
 @dataclass(slots=True)
@@ -192,7 +183,7 @@ class Scheduler:
 
     async def run(
         self, engine: Engine, sentences: Sequence[Sentence], ready: Callable[[int, SentenceResult], None]
-    ) -> Usage:
+    ) -> Cost:
         """Translate sentences that were `reserve_queue`; `ready` gets each with its number, on this event loop.
 
         When the caller is cancelled, its sentences leave at the next step. In any case this returns only once no
@@ -203,7 +194,7 @@ class Scheduler:
             EngineError: as the engine failed.
         """
         if not sentences:
-            return Usage(0.0, 0.0, 0.0, 0, 0)
+            return NO_COST
         loop = asyncio.get_running_loop()
         job = _Job(engine, sentences, ready, loop, loop.create_future(), time.perf_counter())
         with self._lock:
@@ -224,7 +215,7 @@ class Scheduler:
             raise
         if job.error is not None:
             raise job.error
-        return _usage(job)
+        return _cost(job)
 
     def close(self) -> None:
         """Refuse what comes, finish what there is, and wait for the threads."""
@@ -435,8 +426,8 @@ def _tokens(sentence: Sentence) -> int:
     return len(sentence.ids) * sentence.rows
 
 
-def _usage(job: _Job) -> Usage:
-    """Sums over the sentences; bytes count from a sentence's joining to its leaving, at its own peak."""
+def _cost(job: _Job) -> Cost:
+    """Sum the shares of the sentences; bytes count from a sentence's joining to its leaving, at its own peak."""
     results = [span.result for span in job.spans]
     events = [(span.joined_at, 1, span.result) for span in job.spans]
     events += [(span.left_at, -1, span.result) for span in job.spans]
@@ -445,10 +436,9 @@ def _usage(job: _Job) -> Usage:
         workspace += sign * result.workspace_peak_bytes
         kv_cache += sign * result.kv_cache_peak_bytes
         workspace_peak, kv_cache_peak = max(workspace_peak, workspace), max(kv_cache_peak, kv_cache)
-    return Usage(
-        1e3 * (min(span.joined_at for span in job.spans) - job.submitted_at),
-        sum(result.encode_ms for result in results),
-        sum(result.decode_ms for result in results),
-        workspace_peak,
-        kv_cache_peak,
+    timings = StageTimings.of(
+        queue=1e3 * (min(span.joined_at for span in job.spans) - job.submitted_at),
+        encode=sum(result.encode_ms for result in results),
+        decode=sum(result.decode_ms for result in results),
     )
+    return Cost({}, timings, Memory(0, workspace_peak, kv_cache_peak, 0))

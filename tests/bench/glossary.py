@@ -26,8 +26,9 @@ import sacrebleu
 
 from models.format.directory import open_model
 from service.text.glossary import Glossary
+from service.translation.results import Options
 from service.translation.tokenizer import Tokenizer
-from service.translation.translator import Options, Translator
+from service.translation.translator import Translator
 from tests.bench.bench import MODEL, ROOT, SHARED, machine
 
 SETS = ("tatoeba", "software_po", "libreoffice_help", "multi30k_2016_flickr")

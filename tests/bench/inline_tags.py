@@ -22,8 +22,9 @@ import sacrebleu
 
 from models.format.directory import open_model
 from service.text.markup import Document, Markup
+from service.translation.results import Options
 from service.translation.tokenizer import Tokenizer
-from service.translation.translator import Options, Translator
+from service.translation.translator import Translator
 from tests.bench.bench import MODEL, ROOT, SHARED, machine
 
 _WORD = re.compile(r"\w+")

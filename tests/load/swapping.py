@@ -14,8 +14,9 @@ import httpx
 
 from models.format.directory import open_model
 from service.live.configurations import by_name
+from service.translation.results import Options
 from service.translation.tokenizer import Tokenizer
-from service.translation.translator import Options, Translator
+from service.translation.translator import Translator
 
 CLIENTS = 4
 

@@ -20,8 +20,9 @@ import pytest
 import yaml
 
 from models.format.directory import open_model
+from service.translation.results import Options
 from service.translation.tokenizer import Tokenizer
-from service.translation.translator import Options, Translator
+from service.translation.translator import Translator
 from tests.conftest import DEFAULT_MODEL, ROOT
 from tests.load.sentences import OURS
 

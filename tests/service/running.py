@@ -18,7 +18,7 @@ from kernels.engine import Batch, Interrupt, Progress
 from service.app import create_app
 from service.http.server import Server as Uvicorn
 from service.settings import Settings
-from service.translation.translator import Options, Translated
+from service.translation.results import Options, Translated
 
 TOKEN = "a-token-of-the-tests"
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}

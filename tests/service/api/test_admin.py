@@ -17,8 +17,9 @@ from service.live.configurations import Choice, by_name, by_planes
 from service.live.desired import Desired
 from service.live.registry import Registry
 from service.settings import Settings
+from service.translation.results import Options
 from service.translation.tokenizer import Tokenizer
-from service.translation.translator import Options, Translator
+from service.translation.translator import Translator
 from tests.service.running import AUTHORIZED, PAIR, TOKEN, assert_refused, serve, texts_of, translate, until_metric
 
 CONFIG = "/admin/models/tiny/config"

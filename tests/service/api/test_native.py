@@ -14,8 +14,9 @@ from service.api.schemas import TranslateReply
 from service.live.configurations import by_name
 from service.settings import Settings
 from service.text.placeholders import same
+from service.translation.results import Options
 from service.translation.tokenizer import Tokenizer
-from service.translation.translator import Options, Translator
+from service.translation.translator import Translator
 from tests.service.running import (
     AUTHORIZED,
     PAIR,

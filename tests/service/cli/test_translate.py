@@ -11,8 +11,9 @@ import pytest
 import service
 from models.format.directory import open_model
 from service.live.configurations import by_name
+from service.translation.results import Options
 from service.translation.tokenizer import Tokenizer
-from service.translation.translator import Options, Translator
+from service.translation.translator import Translator
 from tests.service.tiny_model import write_tiny_model
 
 ROOT = Path(service.__file__).parent.parent

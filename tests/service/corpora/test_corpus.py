@@ -16,8 +16,9 @@ from service.cli.__main__ import main
 from service.corpora import corpus
 from service.corpora.shard_translator import with_translation
 from service.corpora.shards import CorpusError, sole_writer
+from service.translation.results import Candidate, Options, Translation
 from service.translation.tokenizer import Tokenizer
-from service.translation.translator import Candidate, Options, Translation, Translator
+from service.translation.translator import Translator
 from tests.conftest import DEFAULT_MODEL, ROOT
 from tests.load.sentences import OURS
 from tests.service.tiny_model import write_tiny_model

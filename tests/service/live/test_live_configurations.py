@@ -18,7 +18,7 @@ from service.live.desired import CanaryConflict, Desired, from_json, to_json
 from service.live.model import NotLive, SelfTestFailed, SwapTookTooLong
 from service.live.registry import Policy, Registry, SwapInProgress
 from service.settings import Settings
-from service.translation.translator import Options
+from service.translation.results import Options
 from tests.service.running import Server, assert_refused, serve, texts_of, translate
 
 TEXT = "A big tree sees the river."

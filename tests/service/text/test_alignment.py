@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from models.format.directory import open_model
 from service.text import placeholders
 from service.text.alignment import Link, best_layer, links
+from service.translation.results import Options
 from service.translation.tokenizer import Tokenizer
-from service.translation.translator import Options, Translator
+from service.translation.translator import Translator
 
 
 def character_tokens(text: str) -> list[tuple[int, int]]:

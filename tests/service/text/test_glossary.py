@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from models.format.directory import open_model
 from service.live.configurations import by_name
 from service.text.glossary import Glossary, GlossaryRefused, Term
+from service.translation.results import Options
 from service.translation.tokenizer import Tokenizer
-from service.translation.translator import Options, Translator
+from service.translation.translator import Translator
 
 ENTRIES = {
     "tree": "Baum",

@@ -15,8 +15,9 @@ from models.format.directory import open_model
 from service.live.configurations import by_name
 from service.text.markup import Document, Markup
 from service.text.placeholders import find, hide, restore, same, without
+from service.translation.results import Options
 from service.translation.tokenizer import Tokenizer
-from service.translation.translator import Options, Translator
+from service.translation.translator import Translator
 
 EN_DE = Options("en", "de")
 KEPT = """{name}|{{name}}|{{ user.name }}|{0}|${HOME}|%s|%1$s|%-5.2f|%(count)d|%(value)r|%(part).2f|%<n>03d|%r|%%|%lu

@@ -13,6 +13,7 @@ import pytest
 from kernels.engine import Batch, Engine, EngineError, InvalidRequest, Sentence, SentenceResult
 from models.format.directory import open_model
 from service.live.configurations import by_name
+from service.translation.cost import NO_COST
 from service.translation.scheduler import Limits, QueueFull, Scheduler, SchedulerClosed
 from service.translation.tokenizer import Tokenizer
 from service.translation.translator import Translator
@@ -363,20 +364,20 @@ def test_close_finishes_what_there_is_and_refuses_what_comes(engine: Engine) -> 
 def test_the_cost_of_a_request_is_what_its_sentences_cost(engine: Engine) -> None:
     async def scenario(scheduler: Scheduler) -> None:
         results: list[SentenceResult] = []
-        usage = await scheduler.run(engine, [sentence(9)] * 3, lambda index, result: results.append(result))
-        assert usage.encode_ms == pytest.approx(sum(result.encode_ms for result in results))
-        assert usage.decode_ms == pytest.approx(sum(result.decode_ms for result in results))
-        assert usage.queue_ms > 0
+        cost = await scheduler.run(engine, [sentence(9)] * 3, lambda index, result: results.append(result))
+        assert cost.latency_ms.encode == pytest.approx(sum(result.encode_ms for result in results), abs=1e-3)
+        assert cost.latency_ms.decode == pytest.approx(sum(result.decode_ms for result in results), abs=1e-3)
+        assert cost.latency_ms.queue > 0
         # all three ran together
-        assert usage.workspace_peak_bytes == sum(result.workspace_peak_bytes for result in results)
-        assert usage.kv_cache_peak_bytes == sum(result.kv_cache_peak_bytes for result in results)
+        assert cost.memory.workspace_peak_bytes == sum(result.workspace_peak_bytes for result in results)
+        assert cost.memory.kv_cache_peak_bytes == sum(result.kv_cache_peak_bytes for result in results)
 
         results.clear()
         one_by_one = await scheduler.run(
             engine, [sentence(9, beam_size=20)] * 3, lambda index, result: results.append(result)
         )
-        assert one_by_one.kv_cache_peak_bytes == max(result.kv_cache_peak_bytes for result in results)
-        assert one_by_one.workspace_peak_bytes == max(result.workspace_peak_bytes for result in results)
+        assert one_by_one.memory.kv_cache_peak_bytes == max(result.kv_cache_peak_bytes for result in results)
+        assert one_by_one.memory.workspace_peak_bytes == max(result.workspace_peak_bytes for result in results)
 
     with running(Limits(1, batch_rows=16)) as scheduler:
         asyncio.run(scenario(scheduler))
@@ -384,7 +385,7 @@ def test_the_cost_of_a_request_is_what_its_sentences_cost(engine: Engine) -> Non
 
 def test_nothing_to_translate_costs_nothing(engine: Engine) -> None:
     scheduler = Scheduler(Limits(1))
-    assert asyncio.run(scheduler.run(engine, [], nothing)) == (0.0, 0.0, 0.0, 0, 0)
+    assert asyncio.run(scheduler.run(engine, [], nothing)) == NO_COST
 
 
 def test_the_counts_of_steps_and_tokens(engine: Engine) -> None:

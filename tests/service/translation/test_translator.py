@@ -8,8 +8,10 @@ from kernels.engine import CancelFlag, Cancelled
 from models.format.directory import open_model
 from service.live.configurations import by_name
 from service.text.placeholders import same
+from service.translation.cost import STAGES
+from service.translation.results import Options
 from service.translation.tokenizer import Tokenizer
-from service.translation.translator import MAX_SENTENCE_TOKENS, Options, Translator
+from service.translation.translator import MAX_SENTENCE_TOKENS, Translator
 
 EN_DE = Options("en", "de")
 
@@ -59,7 +61,7 @@ def test_batches_do_not_change_a_translation(tiny_model: Path, translator: Trans
 def test_an_over_long_sentence_is_cut_and_nothing_is_dropped(translator: Translator, text: str) -> None:
     sentences = list(translator._sentences(text, EN_DE))
     assert "".join(sentence.piece.text for sentence in sentences) == text
-    lengths = [len(sentence.ids) for sentence in sentences if sentence.ids is not None]
+    lengths = [len(sentence.engine_input.ids) for sentence in sentences if sentence.engine_input is not None]
     assert len(lengths) > 1
     assert max(lengths) <= MAX_SENTENCE_TOKENS
     (translation,) = translator.translate([text], EN_DE).translations
@@ -96,12 +98,16 @@ def test_alternatives_are_the_hypotheses_of_a_rank_joined(translator: Translator
 
 
 def test_the_costs_are_counted(translator: Translator) -> None:
-    work = translator.translate(["The old house."], EN_DE)
-    assert work.workspace_peak_bytes > 0
-    assert work.kv_cache_peak_bytes > 0
-    assert work.decode_ms > 0
-    nothing = translator.translate(["😀"], EN_DE)
-    assert (nothing.workspace_peak_bytes, nothing.kv_cache_peak_bytes, nothing.decode_ms) == (0, 0, 0)
+    cost = translator.translate(["The old house."], EN_DE).cost
+    assert cost.weights == {translator.identity: translator.model_bytes}
+    assert cost.memory.workspace_peak_bytes > 0
+    assert cost.memory.kv_cache_peak_bytes > 0
+    assert cost.latency_ms.decode > 0
+    assert cost.latency_ms.total == pytest.approx(sum(getattr(cost.latency_ms, stage) for stage in STAGES), abs=1e-9)
+    nothing = translator.translate(["😀"], EN_DE).cost
+    assert nothing.weights == cost.weights
+    assert (nothing.memory.workspace_peak_bytes, nothing.memory.kv_cache_peak_bytes) == (0, 0)
+    assert nothing.latency_ms.decode == 0
 
 
 def test_a_set_flag_ends_the_work(translator: Translator) -> None:

@@ -1,0 +1,205 @@
+"""Sentences in their texts: from the engine's hypotheses, in any order, to whole translations."""
+
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from kernels.engine import Hypothesis, Sentence, SentenceResult
+from service.text import placeholders
+from service.text.alignment import Link, links, moved
+from service.text.sentences import Piece
+from service.translation.cost import milliseconds_since
+from service.translation.results import Candidate, OnSentence, TranslatedSentence, Translation
+from service.translation.tokenizer import Tokenizer
+
+
+class SourceSentence(NamedTuple):
+    """A part of a text, and what the engine gets of it: None for what is copied.
+
+    The ids have masks for the protected spans. `is_cut` marks the first part of a sentence that was too long.
+    """
+
+    piece: Piece
+    engine_input: Sentence | None
+    is_cut: bool = False
+
+    @property
+    def kept(self) -> list[str]:
+        """The protected spans, which the translation must have unchanged."""
+        return [self.piece.text[begin:end] for begin, end in self.piece.kept]
+
+
+Document = list[SourceSentence]  # all of a text
+
+
+class _Place(NamedTuple):
+    """Where a sentence to be translated stands: in which text, as which of its sentences, from which character."""
+
+    text: int
+    number: int
+    begin: int
+    is_last: bool
+    sentence: SourceSentence
+
+
+def engine_sentences(documents: Sequence[Document]) -> list[Sentence]:
+    """Return what the engine is to translate, in order."""
+    return [
+        sentence.engine_input for document in documents for sentence in document if sentence.engine_input is not None
+    ]
+
+
+class Arrivals:
+    """The translated sentences of a request, in whatever order they arrive; passed on in the order of their text."""
+
+    def __init__(
+        self, documents: Sequence[Document], tokenizer: Tokenizer, on_sentence: OnSentence | None = None
+    ) -> None:
+        """Expect the `engine_sentences` of the documents; nothing has arrived yet."""
+        self._tokenizer, self._on_sentence = tokenizer, on_sentence
+        self._places = [place for text, document in enumerate(documents) for place in _places(text, document)]
+        self._pending: dict[int, deque[int]] = defaultdict(deque)  # of each text, the sentences not passed on yet
+        for index, place in enumerate(self._places):
+            self._pending[place.text].append(index)
+        self._candidates: list[list[Candidate] | None] = [None] * len(self._places)
+        self.failed: list[int] = []  # sentences whose every hypothesis lost a protected span
+        self.detokenize_ms = 0.0
+
+    def ready(self, index: int, result: SentenceResult) -> None:
+        """Take the result of sentence `index`: some ten microseconds, so a document never holds the event loop."""
+        self.read(index, result.hypotheses)
+
+    def read(self, index: int, hypotheses: Sequence[Hypothesis]) -> None:
+        """Take the hypotheses of sentence `index`, best first."""
+        started = time.perf_counter()
+        candidates = []
+        for hypothesis in hypotheses:
+            sentence, decoded = self.sentence(index), self._tokenizer.decode(hypothesis.ids)
+            if (text := placeholders.restore(decoded, sentence.kept)) is not None:
+                aligned = self._links(sentence, hypothesis, decoded, text)
+                candidates.append(Candidate(text, hypothesis.score, tuple(aligned)))
+        if hypotheses and not candidates:
+            self.failed.append(index)
+        else:
+            self._take(index, candidates)
+        self.detokenize_ms += milliseconds_since(started)
+
+    def replace_failed(self, parts: Sequence[Document], arrived: "Arrivals") -> None:
+        """Give each failed sentence the joined translations of its parts, or its source where they too lost a span.
+
+        Args:
+            parts: the failed sentences, cut at their protected spans.
+            arrived: the translations of the parts.
+        """
+        candidates = arrived.candidates()
+        for index, document in zip(self.failed, parts, strict=True):
+            best, alternatives, *_ = join(document, candidates)
+            source, kept = self.sentence(index).piece.text, "\n".join(self.sentence(index).kept)
+            # a word and the mark beside it may form a placeholder that the source does not have
+            self._take(
+                index,
+                [
+                    candidate if placeholders.same(candidate.text, kept) else Candidate(source, candidate.score)
+                    for candidate in (best, *alternatives)
+                ],
+            )
+        self.detokenize_ms += arrived.detokenize_ms
+
+    def sentence(self, index: int) -> SourceSentence:
+        """Return the sentence of a number."""
+        return self._places[index].sentence
+
+    def candidates(self) -> Iterator[list[Candidate]]:
+        """Return the candidates of each sentence, best first; all must have arrived."""
+        return (candidates or [] for candidates in self._candidates)
+
+    def translated(self) -> list[TranslatedSentence]:
+        """Return each sentence with its best translation; all must have arrived."""
+        return [
+            _translated(place, candidates or [])
+            for place, candidates in zip(self._places, self._candidates, strict=True)
+        ]
+
+    def _links(self, sentence: SourceSentence, hypothesis: Hypothesis, decoded: str, text: str) -> list[Link]:
+        """Link the words of a sentence and its translation, which the tokenizer read and wrote with masks."""
+        if hypothesis.alignment is None or (not sentence.kept and text != decoded):
+            return []
+        source, moves = (
+            placeholders.hide(sentence.piece.text, sentence.piece.kept),
+            placeholders.hidden(sentence.piece.kept),
+        )
+        spans = self._tokenizer.spans(source)
+        # without eos, and without the language's token
+        attention = [row[-1 - len(spans) : -1] for row in hypothesis.alignment[:-1]]
+        restored = placeholders.restored(decoded, sentence.kept)
+        return [
+            Link(placeholders.followed(link.source, moves), placeholders.followed(link.target, restored))
+            for link in links(attention, source, spans, decoded, self._tokenizer.decoded_spans(hypothesis.ids))
+        ]
+
+    def _take(self, index: int, candidates: list[Candidate]) -> None:
+        self._candidates[index] = candidates
+        if self._on_sentence is not None:
+            self._pass_on(self._pending[self._places[index].text], self._on_sentence)
+
+    def _pass_on(self, pending: deque[int], on_sentence: OnSentence) -> None:
+        while pending and (candidates := self._candidates[pending[0]]) is not None:
+            sentence = _translated(self._places[pending.popleft()], candidates)
+            on_sentence(sentence._replace(best=sentence.best._replace(score=round(sentence.best.score, 6))))
+
+
+def join(document: Document, candidates: Iterator[list[Candidate]]) -> Translation:
+    """Return the translation of a text: the rank-r candidates of its sentences, joined, are its rank-r candidate.
+
+    Args:
+        document: the text.
+        candidates: of each sentence to be translated, best first; those of this text are taken.
+    """
+    columns = [[] if sentence.engine_input is None else next(candidates) for sentence in document]
+    translated = sum(sentence.engine_input is not None for sentence in document)
+    ranked = []
+    for rank in range(max((len(column) for column in columns), default=0) or 1):
+        # a search may find fewer hypotheses of one sentence than of another: its last one stands in
+        row = [column[min(rank, len(column) - 1)] if column else None for column in columns]
+        texts = [
+            sentence.piece.text if candidate is None else candidate.text
+            for sentence, candidate in zip(document, row, strict=True)
+        ]
+        total = sum(candidate.score for candidate in row if candidate is not None)
+        aligned = _joined_links(document, texts, row)
+        ranked.append(Candidate("".join(texts), round(total / translated, 6) if translated else 0.0, aligned))
+    return Translation(ranked[0], tuple(ranked[1:]), sum(sentence.is_cut for sentence in document))
+
+
+def _joined_links(document: Document, texts: Sequence[str], candidates: Sequence[Candidate | None]) -> tuple[Link, ...]:
+    """Return the links of all sentences in their text; none if no sentence has any."""
+    joined: list[Link] = []
+    if not any(candidate is not None and candidate.alignment for candidate in candidates):
+        return ()
+    source = target = 0
+    for sentence, text, candidate in zip(document, texts, candidates, strict=True):
+        if candidate is not None:
+            joined += moved(candidate.alignment, source, target)
+        elif text.strip():
+            joined.append(Link((source, source + len(text)), (target, target + len(text))))
+        source += len(sentence.piece.text)
+        target += len(text)
+    return tuple(joined)
+
+
+def _places(text: int, document: Document) -> Iterator[_Place]:
+    """Yield the places of the sentences of a text that are to be translated."""
+    last = sum(sentence.engine_input is not None for sentence in document) - 1
+    number = begin = 0
+    for sentence in document:
+        if sentence.engine_input is not None:
+            yield _Place(text, number, begin, number == last, sentence)
+            number += 1
+        begin += len(sentence.piece.text)
+
+
+def _translated(place: _Place, candidates: Sequence[Candidate]) -> TranslatedSentence:
+    source = place.sentence.piece.text
+    best = candidates[0] if candidates else Candidate(source, 0.0)
+    return TranslatedSentence(place.text, place.number, source, best, place.begin, place.is_last)
