@@ -23,7 +23,7 @@ from service.requests.dispatch import Dispatcher
 from service.requests.file_jobs import FileJob, FileJobs
 from service.requests.pipeline import AUTO, Outcome, Wish
 from service.text import languages
-from service.text.markup import Markup
+from service.text.markup_tokens import Markup
 from service.text.sentences import SplitSentences
 from service.translation.translator import Options
 

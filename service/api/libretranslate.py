@@ -27,7 +27,7 @@ from service.requests.pipeline import AUTO, Outcome, Wish
 from service.settings import Settings
 from service.text import languages
 from service.text.detection import Detected, detect
-from service.text.markup import Markup
+from service.text.markup_tokens import Markup
 from service.translation.translator import Options, Translation
 
 # How replies spell what is one code inside; requests may use either.

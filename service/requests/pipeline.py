@@ -13,7 +13,8 @@ from service.live.registry import Pin, Registry
 from service.observability.metrics import Cost
 from service.requests.dispatch import Dispatcher, Part, asked_model
 from service.text.detection import Detected, detect
-from service.text.markup import Document, Markup
+from service.text.markup import Document
+from service.text.markup_tokens import Markup
 from service.translation.translator import Candidate, OnSentence, Options, TranslatedSentence, Translation
 
 AUTO = "auto"
