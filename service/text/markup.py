@@ -81,16 +81,16 @@ class _Value(NamedTuple):
 class _Run(NamedTuple):
     """Text between two tags: a head to copy, lines to translate, white space."""
 
-    source: str  # with a private character for each of the elements that stand in it
+    source: str  # with a private character for each element that stands in it, its mark
     head: str
     lines: list[str]
     tail: str
     references: dict[int, str]  # character -> how the run spells it
-    elements: dict[int, "list[_Part]"]  # private character -> the element, or tag of a pair, that it stands for
-    pairs: list[Pair]  # private characters around spans of the lines
+    elements: dict[str, "list[_Part]"]  # by their marks: what stands in the run, and the tags of pairs
+    pairs: list[Pair]  # marks around spans of the lines
 
     def render(self, lines: Sequence[str], links: Sequence[Link]) -> str:
-        text, marks = "\n".join(lines), set(map(chr, self.elements))
+        text, marks = "\n".join(lines), set(self.elements)
         if self.pairs:
             text = insert(self.pairs, "\n".join(self.lines), text, links)
         for pair in self.pairs:
@@ -103,10 +103,10 @@ class _Run(NamedTuple):
 
     def _is_empty_emphasis(self, pair: Pair, text: str) -> bool:
         """Return whether a pair is emphasis in Markdown around nothing, which would be read as asterisks."""
-        if self.elements[ord(pair.start)][0] not in _EMPHASIS:
+        if self.elements[pair.start][0] not in _EMPHASIS:
             return False
         inside = text[text.find(pair.start) : text.find(pair.end)]
-        return not any(c.isalnum() or (c >= _FIRST_PRIVATE and ord(c) not in self.elements) for c in inside)
+        return not any(c.isalnum() or (c >= _FIRST_PRIVATE and c not in self.elements) for c in inside)
 
 
 _Part = str | _Value | _Run
@@ -145,7 +145,7 @@ def _render(parts: Sequence[_Part], translated: Iterator[tuple[list[str], list[L
             continue
         text = part.render(*next(translated))
         if isinstance(part, _Run):
-            text = text.translate({mark: _render(element, translated) for mark, element in part.elements.items()})
+            text = text.translate({ord(mark): _render(element, translated) for mark, element in part.elements.items()})
         rendered.append(text)
     return "".join(rendered)
 
@@ -154,43 +154,49 @@ def _run(source: str, tokens: Sequence[Token], markup: Markup, is_aligned: bool)
     """Take apart a run of text and what stands in it; without a letter it is copied."""
     if not tokens:
         return []
-    marks = _marks(source, tokens)
-    if marks is None:
+    texts = _with_marks(source, tokens)
+    if texts is None:
         return [source[tokens[0].begin : tokens[-1].end]]
-    text = "".join(mark or source[token.begin : token.end] for token, mark in zip(tokens, marks, strict=True))
-    head = _HEAD.match(text)
+    elements = {
+        text: _element(source, token, markup, is_aligned)
+        for token, text in zip(tokens, texts, strict=True)
+        if token.kind != "text"
+    }
+    whole = "".join(texts)
+    head = _HEAD.match(whole)
     assert head is not None  # it matches the empty string
-    core = text[head.end() :].rstrip()
+    core = whole[head.end() :].rstrip()
     plain = html.unescape(core) if markup.has_references else core
-    contents = [_element(source, token, markup, is_aligned) for token in tokens]
     if not any(character.isalpha() for character in plain):
-        return list(itertools.chain.from_iterable(contents))
+        return [part for text in texts for part in elements.get(text, [text])]
     lines = plain.split("\n") if markup.kind == "xml" and not markup.joins_lines else [_LINE_BREAK.sub(" ", plain)]
-    lines, pairs = _without_pairs(lines, _ends(tokens, marks))
+    lines, pairs = _without_pairs(lines, _ends(tokens, texts))
     references = _references(core) if markup.has_references else {}
-    elements = {ord(mark): content for mark, content in zip(marks, contents, strict=True) if mark}
-    return [_Run(text, head[0], lines, text[head.end() + len(core) :], references, elements, pairs)]
+    return [_Run(whole, head[0], lines, whole[head.end() + len(core) :], references, elements, pairs)]
 
 
-def _marks(source: str, tokens: Sequence[Token]) -> list[str] | None:
-    """Return a private character that the run does not hold for each token, "" for text; None if there are too few."""
+def _with_marks(source: str, tokens: Sequence[Token]) -> list[str] | None:
+    """Return the text of each token, for an element a private character that the run does not hold, its mark.
+
+    None if there are too few of them.
+    """
     used = set(html.unescape(source[tokens[0].begin : tokens[-1].end]))
-    private = (mark for mark in map(chr, _PRIVATE) if mark not in used)
+    marks = (mark for mark in map(chr, _PRIVATE) if mark not in used)
     try:
-        return ["" if token.kind == "text" else next(private) for token in tokens]
+        return [source[token.begin : token.end] if token.kind == "text" else next(marks) for token in tokens]
     except StopIteration:
         return None
 
 
-def _ends(tokens: Sequence[Token], marks: Sequence[str]) -> dict[str, str]:
+def _ends(tokens: Sequence[Token], texts: Sequence[str]) -> dict[str, str]:
     """Return the mark of each pair's end, by that of its start."""
     starts: list[str] = []
     ends: dict[str, str] = {}
-    for token, mark in zip(tokens, marks, strict=True):
+    for token, text in zip(tokens, texts, strict=True):
         if token.kind == "start":
-            starts.append(mark)
+            starts.append(text)
         elif token.kind == "end":
-            ends[starts.pop()] = mark
+            ends[starts.pop()] = text
     return ends
 
 
@@ -228,7 +234,7 @@ def _element(source: str, token: Token, markup: Markup, is_aligned: bool) -> lis
         inner = _parts(source[begin:end], markup.within_nested, is_aligned)
         return [source[token.begin : begin], *inner, source[end : token.end]]
     whole = source[token.begin : token.end]
-    if token.kind == "text" or token.is_ignored or markup.kind != "html":
+    if token.is_ignored or markup.kind != "html":
         return [whole]
     parts: list[_Part] = []
     position = 0
