@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from service.files import Aligned, FileRefused, Limits, decode
 from service.files.html import MarkedUp, without_entities
-from service.text.markup import Markup
+from service.text.markup_tokens import Markup
 
 # Of an OpenDocument: what people don't read, or what is computed.
 _ODT_COPIED = (

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from service.files import Aligned, FileRefused, Limits, decode, encode
 from service.text.alignment import Link, moved
-from service.text.markup import Document, Kind, Markup
+from service.text.markup import Document
+from service.text.markup_tokens import Kind, Markup
 
 
 class MarkedUp:

@@ -11,7 +11,7 @@ from markdown_it.common.utils import normalizeReference
 
 from service.files import Aligned, Limits, decode, encode
 from service.files.html import MarkedUp
-from service.text.markup import Markup
+from service.text.markup_tokens import Markup
 
 _FRONT_MATTER = re.compile(r"\A---\r?\n.*?\r?\n---\r?\n", re.DOTALL)
 _WRAPPED = 60  # characters: a paragraph with lines as long as these was wrapped by an editor

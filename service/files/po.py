@@ -6,7 +6,7 @@ import polib
 
 from service.files import Aligned, FileRefused, Limits, decode
 from service.files.html import MarkedUp
-from service.text.markup import Markup
+from service.text.markup_tokens import Markup
 
 _MARKUP = Markup("xml", has_references=False)  # Pango's, HTML's, Docbook's: & is written as each of them wants it
 

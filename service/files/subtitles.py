@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from service.files import Aligned, Limits, decode, encode
 from service.files.html import MarkedUp
-from service.text.markup import Markup
+from service.text.markup_tokens import Markup
 
 _SRT, _VTT = Markup("xml", has_references=False), Markup("xml")  # &amp; means & in the latter only
 

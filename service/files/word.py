@@ -12,7 +12,7 @@ from service.files import Aligned, FileRefused, Limits
 from service.files.archive import Archive
 from service.files.html import MarkedUp
 from service.files.xml import parse
-from service.text.markup import Markup
+from service.text.markup_tokens import Markup
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _SPACE = "{http://www.w3.org/XML/1998/namespace}space"

@@ -8,7 +8,7 @@ from lxml import etree
 from service.files import Aligned, FileRefused, Limits
 from service.files.html import MarkedUp
 from service.files.xml import parse
-from service.text.markup import Markup
+from service.text.markup_tokens import Markup
 
 # What is in these is code of the document that the file was made from.
 _CODES = frozenset({"bpt", "ept", "ph", "it"})

@@ -120,30 +120,51 @@ def _sentence_ends(line: str, begin: int, spans: Sequence[Span], language: str) 
 
 
 def _edges(text: str, begin: int, end: int, spans: Sequence[Span]) -> list[Piece]:
-    """text[begin:end] as [copied start, core to translate, copied end]; all of it is copied if it holds no word."""
-    kept = [(b, e) for b, e in spans if begin <= b and e <= end]
-    first, last = begin, end
+    """Cut text[begin:end] into what is copied before it, what is translated, and what is copied after it.
+
+    All of it is copied if it holds no word.
+    """
+    first, last = _without_symbols(text, begin, end)
+    kept = [span for span in spans if begin <= span[0] and span[1] <= end]
+    first = _after_leading(text, first, last, kept)
+    last = _before_trailing(text, first, last, kept)
+    inside = [(b - first, e - first) for b, e in kept if first <= b and e <= last]
+    core = text[first:last]
+    if not has_words(core, inside):
+        return [Piece(text[begin:end], False)] if begin < end else []
+    pieces = [Piece(text[begin:first], False), Piece(core, True, tuple(inside)), Piece(text[last:end], False)]
+    return [piece for piece in pieces if piece.text]
+
+
+def _without_symbols(text: str, first: int, last: int) -> Span:
+    """Leave out the spaces and emoji at both ends of text[first:last]."""
     while first < last and _is_copied(text[first]):
         first += 1
     while first < last and _is_copied(text[last - 1]):
         last -= 1
-    while kept and kept[0][0] == first and (after := _AFTER_HEAD.match(text, kept[0][1], last)):
+    return first, last
+
+
+def _after_leading(text: str, first: int, last: int, kept: Sequence[Span]) -> int:
+    """Return where text[first:last] begins behind protected spans that are not part of the sentence: "%s: not found"."""
+    for begin, end in kept:
+        after = _AFTER_HEAD.match(text, end, last) if begin == first else None
+        if after is None:
+            break
         first = after.end()
-        kept.pop(0)
-    while kept and kept[-1][1] == last:  # "Usage: %s"
-        before = kept[-1][0]
+    return first
+
+
+def _before_trailing(text: str, first: int, last: int, kept: Sequence[Span]) -> int:
+    """Return where text[first:last] ends before protected spans that are not part of the sentence: "Usage: %s"."""
+    for begin, end in reversed(kept):
+        before = begin
         while first < before and text[before - 1].isspace():
             before -= 1
-        if before == first or text[before - 1] not in ":=":
+        if end != last or before <= first or text[before - 1] not in ":=":
             break
         last = before
-        kept.pop()
-    kept = [(b - first, e - first) for b, e in kept if first <= b and e <= last]
-    core = text[first:last]
-    if not has_words(core, kept):
-        return [Piece(text[begin:end], False)] if begin < end else []
-    pieces = [Piece(text[begin:first], False), Piece(core, True, tuple(kept)), Piece(text[last:end], False)]
-    return [piece for piece in pieces if piece.text]
+    return last
 
 
 def has_words(text: str, spans: Sequence[Span]) -> bool:

@@ -14,7 +14,8 @@ from selectolax.lexbor import LexborHTMLParser
 
 from service.text.alignment import Link, by_position
 from service.text.inline_tags import Pair, insert
-from service.text.markup import Document, Markup
+from service.text.markup import Document
+from service.text.markup_tokens import Markup
 
 HTML, XML = Markup("html"), Markup("xml")
 MARKDOWN = Markup("markdown", has_references=False)

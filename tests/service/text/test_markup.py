@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser
 
-from service.text.markup import Document, Markup
+from service.text.markup import Document
+from service.text.markup_tokens import Markup
 
 HTML, XML = Markup("html"), Markup("xml")
 NOTES = Markup("xml", nested_tags=frozenset({"n"}))

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from models.format.directory import open_model
 from service.live.configurations import by_name
-from service.text.markup import Document, Markup
+from service.text.markup import Document
+from service.text.markup_tokens import Markup
 from service.text.placeholders import find, hide, restore, same, without
 from service.translation.results import Options
 from service.translation.tokenizer import Tokenizer
