@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import annotated_types
 import pytest
+from pydantic import ValidationError
 
 from kernels.engine import BLOCK_ROWS, MAX_PLANES, MAX_THREADS, WORD_COLUMNS
 from models.format import directory
@@ -40,4 +40,6 @@ def test_the_format_of_the_codes_is_the_same_on_both_sides():
 
 
 def test_the_setting_takes_as_many_threads_as_the_engine():
-    assert annotated_types.Le(MAX_THREADS) in Settings.model_fields["threads"].metadata
+    assert Settings(threads=MAX_THREADS).threads == MAX_THREADS
+    with pytest.raises(ValidationError, match="threads"):
+        Settings(threads=MAX_THREADS + 1)
