@@ -44,24 +44,29 @@ $(CLIENTS)/node_modules/installed $(SCHEMAS)/node_modules/installed: %/node_modu
 	mkdir -p $(@D)
 	if command -v npm > /dev/null && npm ci --prefix $* --no-audit --no-fund --silent; then touch $@; fi
 
-lint: $(VENV)/installed-extras  ## ruff, mypy, clang-format
+# clang-tidy reads each file as it is compiled for this machine, once for each instruction set. Half a minute.
+CPP_FILES := $(wildcard kernels/*.cc kernels/*.h kernels/*/*.cc kernels/*/*.h tests/kernels/*.cc tests/kernels/*.h)
+lint: $(VENV)/installed-extras  ## ruff, mypy, clang-format, clang-tidy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $(wildcard kernels/*.cc kernels/*.h kernels/*/*.cc kernels/*/*.h tests/kernels/*.cc tests/kernels/*.h)
+	$(BIN)/clang-format --dry-run --Werror $(CPP_FILES)
+	$(call CONFIGURE_NATIVE,$(NATIVE_BUILD),-DSUB3_SANITIZE=$(SANITIZERS))
+	$(BIN)/run-clang-tidy.py -clang-tidy-binary $(BIN)/clang-tidy -p $(NATIVE_BUILD) -quiet '\.cc$$' > build/clang-tidy.log 2>&1 || \
+	  { cat build/clang-tidy.log; exit 1; }
 
 format: $(VENV)/installed-extras  ## format Python and C++
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $(wildcard kernels/*.cc kernels/*.h kernels/*/*.cc kernels/*/*.h tests/kernels/*.cc tests/kernels/*.h)
+	$(BIN)/clang-format -i $(CPP_FILES)
 
 # The engine without Python, with every instruction set of this CPU. SANITIZE=1 builds with AddressSanitizer and
 # UndefinedBehaviorSanitizer, SANITIZE=thread with ThreadSanitizer.
 SANITIZE ?= 0
 SANITIZERS := $(if $(filter 1,$(SANITIZE)),address$(comma)undefined,$(filter thread,$(SANITIZE)))
 NATIVE_BUILD := build/native$(if $(SANITIZERS),-$(SANITIZE))
-BUILD_NATIVE = $(BIN)/cmake --no-warn-unused-cli -S . -B $(1) -DCMAKE_BUILD_TYPE=Release -DSUB3_NATIVE_TESTS=ON $(2) > /dev/null && \
-  $(BIN)/cmake --build $(1) --parallel 2 > /dev/null
+CONFIGURE_NATIVE = $(BIN)/cmake --no-warn-unused-cli -S . -B $(1) -DCMAKE_BUILD_TYPE=Release -DSUB3_NATIVE_TESTS=ON $(2) > /dev/null
+BUILD_NATIVE = $(CONFIGURE_NATIVE) && $(BIN)/cmake --build $(1) --parallel 2 > /dev/null
 test-native: $(VENV)/installed-extras  ## the engine without Python; SANITIZE=1 or thread adds sanitizers
 	$(call BUILD_NATIVE,$(NATIVE_BUILD),-DSUB3_SANITIZE=$(SANITIZERS))
 	rm -f $(NATIVE_BUILD)/golden

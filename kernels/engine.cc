@@ -95,6 +95,7 @@ sub3::Constraints CheckedConstraints(const sub3::Config& config, const sub3_phra
   Require(phrases != nullptr, "The phrases are missing.");
   Require(num_phrases <= SUB3_MAX_PHRASES, "A sentence takes at most 512 phrases.");
   std::vector<sub3::Phrase> checked;
+  checked.reserve(num_phrases);
   for (uint64_t i = 0; i < num_phrases; ++i) checked.push_back(CheckedPhrase(config, phrases[i]));
   return sub3::Constraints(std::move(checked));
 }

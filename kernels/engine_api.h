@@ -165,8 +165,8 @@ const char* sub3_last_error(void);
  * one that is unknown or that this CPU lacks. */
 const char* sub3_isa(void);
 
-/* Sets how many threads compute in this process at most, those that call included: 1 at first, SUB3_MAX_THREADS at most.
- * The loops of a call that runs alone are shared out among them; results are the same to the bit. */
+/* Sets how many threads compute in this process at most, those that call included: 1 at first, SUB3_MAX_THREADS at
+ * most. The loops of a call that runs alone are shared out among them; results are the same to the bit. */
 int32_t sub3_set_threads(uint32_t threads);
 
 int32_t sub3_model_create(const sub3_config* config, const sub3_tensor* tensors, uint64_t num_tensors,

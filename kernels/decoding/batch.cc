@@ -16,6 +16,11 @@ double SecondsSince(Clock::time_point start) { return std::chrono::duration<doub
 // The part [begin, end) of n parts of a whole: the shares of neighbours add up to it.
 uint64_t Share(uint64_t whole, size_t begin, size_t end, size_t n) { return whole * end / n - whole * begin / n; }
 
+// `count` of n parts of a time.
+double Share(double whole, size_t count, size_t n) {
+  return whole * static_cast<double>(count) / static_cast<double>(n);
+}
+
 // A row's slot is its number: both count the rows of all steps in order.
 void Align(const DecoderState& state, std::vector<Hypothesis>* hypotheses) {
   for (Hypothesis& hypothesis : *hypotheses) {
@@ -56,7 +61,7 @@ void Batch::Add(const std::vector<Source>& sources) {
   for (size_t s = 0; s < joining.size(); ++s) {
     Sentence& sentence = *joining[s];
     const size_t begin = encoded.offsets[s], end = encoded.offsets[s + 1];
-    sentence.cost.encode_seconds = seconds * encoded.length(s) / encoded.tokens();
+    sentence.cost.encode_seconds = Share(seconds, encoded.length(s), encoded.tokens());
     sentence.cost.workspace_peak_bytes = Share(encoded.pass_bytes, begin, end, encoded.tokens());
     rows_.push_back({&sentence.state, 0, model_.config.decoder_start});
     running_.push_back(std::move(joining[s]));
@@ -130,7 +135,7 @@ void Batch::ShareOut(double seconds) {
     Cost& cost = sentence->cost;
     const size_t end = begin + sentence->num_rows;
     const uint64_t share = sentence->state.workspace.bytes() + Share(common, begin, end, rows_.size());
-    cost.decode_seconds += seconds * sentence->num_rows / rows_.size();
+    cost.decode_seconds += Share(seconds, sentence->num_rows, rows_.size());
     cost.workspace_peak_bytes = std::max(cost.workspace_peak_bytes, share);
     cost.kv_cache_peak_bytes = sentence->state.kv_cache.bytes();
     begin = end;

@@ -72,7 +72,7 @@ std::vector<int32_t> Constraints::Next(const ConstraintState& state) const {
 // Whether tokens[begin ..] are the beginning of the phrase, or all of it.
 bool Constraints::Begins(const Phrase& phrase, const std::vector<int32_t>& tokens, size_t begin) const {
   return tokens.size() - begin <= phrase.tokens.size() &&
-         std::equal(tokens.begin() + begin, tokens.end(), phrase.tokens.begin());
+         std::equal(tokens.data() + begin, tokens.data() + tokens.size(), phrase.tokens.begin());
 }
 
 size_t Constraints::ShortestUnmet(uint64_t met) const {

@@ -67,7 +67,7 @@ std::vector<int32_t> Search::NextTokens(const Row& row, const std::vector<int32_
   const bool would_end = best[0] == options_.eos;
   // A row that would end and has met all constraints ends.
   if (would_end && row.needed == 0) return {options_.eos};
-  const std::vector<int32_t> needed = options_.constraints.Next(row.state);
+  std::vector<int32_t> needed = options_.constraints.Next(row.state);
   // A row that would end too early goes on with what it needs only: any other token would be there just to thin the
   // cost of the phrases out ("....").
   if (would_end) return needed;
@@ -108,7 +108,7 @@ std::vector<Search::Candidate> Search::Allocated(const std::vector<Candidate>& c
     }
   }
   for (size_t needed = 0; needed < banks.size(); ++needed) {
-    allocated.insert(allocated.end(), banks[needed].begin(), banks[needed].begin() + taken[needed]);
+    allocated.insert(allocated.end(), banks[needed].data(), banks[needed].data() + taken[needed]);
   }
   return allocated;
 }

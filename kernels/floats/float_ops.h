@@ -11,7 +11,7 @@
 
 namespace sub3 {
 
-enum class Activation { kRelu, kSwish, kGelu };
+enum class Activation : uint8_t { kRelu, kSwish, kGelu };
 
 // Heads [begin, end) of an attention, `dim` numbers each.
 struct Heads {

@@ -128,7 +128,10 @@ void ForHeads(size_t sentences, size_t heads, size_t part, size_t parts, const B
   }
 }
 
-float AttentionScale(size_t d_model, size_t heads) { return 1.0f / std::sqrt(static_cast<float>(d_model / heads)); }
+float AttentionScale(size_t d_model, size_t heads) {
+  const size_t head_dim = d_model / heads;
+  return 1.0f / std::sqrt(static_cast<float>(head_dim));
+}
 
 // Where slot `slot` of a sentence has its keys (part 0) or values (part 1) of layer l.
 float* Slot(const DecoderState& sentence, size_t l, size_t part, size_t slot, size_t d) {

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <vector>
 
 #include "kernels/network/model.h"
@@ -14,7 +15,7 @@
 
 namespace sub3 {
 
-class Cancelled {};  // thrown when the caller's flag is set
+class Cancelled : public std::exception {};  // thrown when the caller's flag is set
 
 // What every pass needs besides the model.
 struct Context {

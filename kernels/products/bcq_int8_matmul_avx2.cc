@@ -41,8 +41,8 @@ constexpr size_t kStep = 4 * kEight;  // weights of four columns
 constexpr size_t kEightsAtOnce = 2, kColumnsAtOnce = 6;
 #else
 constexpr size_t kEightsAtOnce = 1, kColumnsAtOnce = 12;
-#endif
 constexpr size_t kWordColumns = 512;  // whose sums of 0 and 1 times inputs are 16-bit numbers
+#endif
 
 struct Int8Isa {
   using Input = int8_t;

@@ -58,7 +58,7 @@ using DequantizeRowFunction = void(const BcqMatrix& matrix, size_t row, float* o
 // Bytes of scratch memory for any number of products of `columns` inputs: the tables of the widest implementation, two
 // columns of 288 bytes a chunk, and a padded column of int16.
 constexpr size_t BcqMatmulScratchBytes(size_t columns) {
-  return NumChunks(columns) * (2 * 288 + kChunkColumns * sizeof(int16_t)) + 64;
+  return NumChunks(columns) * (size_t{2} * 288 + kChunkColumns * sizeof(int16_t)) + 64;
 }
 
 namespace scalar {

@@ -3,6 +3,8 @@
 #ifndef SUB3_KERNELS_ISA_H_
 #define SUB3_KERNELS_ISA_H_
 
+#include <vector>
+
 #include "kernels/floats/float_ops.h"
 #include "kernels/products/bcq_int8_matmul.h"
 #include "kernels/products/bcq_matmul.h"
@@ -15,6 +17,9 @@ struct Isa {
   DequantizeRowFunction* dequantize_row;
   const FloatOps* float_ops;
 };
+
+// Those that this CPU can run, best first.
+std::vector<const Isa*> UsableIsas();
 
 // Throws std::invalid_argument for a name that is unknown here or that this CPU can't run.
 const Isa& IsaByName(const char* name);
