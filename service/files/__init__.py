@@ -22,6 +22,8 @@ _READERS = {
     ".po": "po",
     ".xlf": "xliff",
     ".xliff": "xliff",
+    ".json": "json",
+    ".arb": "json",
     ".docx": "word",
     ".odt": "archive",
     ".epub": "archive",
