@@ -24,6 +24,7 @@ _READERS = {
     ".xliff": "xliff",
     ".json": "json",
     ".arb": "json",
+    ".properties": "properties",
     ".docx": "word",
     ".odt": "archive",
     ".epub": "archive",

@@ -110,12 +110,19 @@ class Language:
         return self._spell(target)
 
 
-def value_slot(source: str, value: str, spell: Callable[[str], str]) -> Slot:
-    """Make the slot of a value: in ICU MessageFormat if it has choices or its apostrophes are spelt twice."""
-    message = with_choices(value)
-    if message is None and "''" in value and "{" in value:
+def value_slot(source: str, value: str, spell: Callable[[str], str], *, doubles: bool = False) -> Slot:
+    """Make the slot of a value: in ICU MessageFormat if it has choices or its apostrophes are spelt twice.
+
+    Args:
+        source: as the file spells it.
+        value: what it says.
+        spell: makes of a translation what the file has.
+        doubles: whether it is a message of Java, whose apostrophes are always spelt twice.
+    """
+    message = with_choices(value, doubles=doubles)
+    if message is None and "{" in value and (doubles or "''" in value):
         try:
-            message = Message(value)
+            message = Message(value, doubles=doubles)
         except NotAMessage:
             message = None
     return Value(source, value, spell) if message is None else MessageValue(source, value, spell, message)

@@ -97,12 +97,17 @@ class _Pattern(NamedTuple):
 class Message:
     """A message, taken apart. `texts` are what there is to translate, none of which begins or ends within a branch."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, *, doubles: bool = False) -> None:
         """Parse a message, in linear time.
+
+        Args:
+            source: of the message.
+            doubles: whether a translation's apostrophes are always spelt twice, as Java's own MessageFormat needs it.
 
         Raises:
             NotAMessage: it breaks the grammar, or nests deeper than sixteen messages.
         """
+        self._doubles = doubles
         self._pattern, end = _pattern(source, 0, 0, in_plural=False)
         if end != len(source):
             raise NotAMessage("A closing brace has no opening one.")
@@ -144,7 +149,7 @@ class Message:
         pieces = re.split(f"([{''.join(by_mark)}])", translation) if units else [translation]
         if sorted(pieces[1::2]) != sorted(by_mark):
             return "".join(parts)
-        doubles = any(isinstance(part, _Text) and "''" in part.source for part in pattern.parts)
+        doubles = self._doubles or any(isinstance(part, _Text) and "''" in part.source for part in pattern.parts)
         rendered, literal = [], ""  # what is quoted is spelt anew, together with the words beside it
         for number, piece in enumerate(pieces):
             unit = by_mark[piece] if number % 2 else ""
@@ -167,10 +172,10 @@ class Message:
         return "".join([*rendered, choice.tail])
 
 
-def with_choices(text: str) -> Message | None:
+def with_choices(text: str, *, doubles: bool = False) -> Message | None:
     """Take a text apart that is a message with a plural or a select; None of any other text, which needs no parser."""
     try:
-        message = Message(text) if "{" in text and "," in text else None
+        message = Message(text, doubles=doubles) if "{" in text and "," in text else None
     except NotAMessage:
         return None
     return message if message is not None and message.has_choices else None
