@@ -25,6 +25,7 @@ _READERS = {
     ".json": "json",
     ".arb": "json",
     ".properties": "properties",
+    ".strings": "strings",
     ".docx": "word",
     ".odt": "archive",
     ".epub": "archive",
