@@ -22,7 +22,8 @@ _STRICT = r"""
   | \{\{[^{}\n]{0,80}\}\} | \$?\{[^{}\n]{0,80}\} | \$\([A-Za-z_]\w*\)  # {{name}} {name} ${name} $(name)
   | %(?:\(\w+\)|<\w+>)[-+\#0]*+\d*+(?:\.\d++)?+[sdiufxXcgGeEaro]       # %(name)s %(name).2f Ruby's %<name>d
   | %\{\w+\} | %[A-Za-z]\w+%                                           # %{name} %NAME%
-  | (?<![\d%])%(?:\d++\$)?+[-+\#0]*+(?:\d++|\*)?+(?:\.(?:\d++|\*))?+(?:hh?|ll?|[jztLq])?[sdiufxXcpgGeEaAonr@](?![A-Za-z]{2})
+  | (?<![\d%])%(?:\d++\$)?+[-+\#0]*+(?:\d++|\*)?+(?:\.(?:\d++|\*))?+(?:hh?|ll?|[jztLq])?
+    [sdiufxXcpgGeEaAonr@](?![A-Za-z]{2})
   | (?<![\d%])%L?\d{1,2}(?!\d)                                         # %1$s %d %-5.2f; Qt's %1
   | \$[A-Za-z_]\w* | @[A-Z_]{2,}@                                      # $VAR @VAR@
   | (?<![\w&])[\#@][^\W\d_][\w-]*                                      # #hashtag @mention
