@@ -265,16 +265,16 @@ void BatchStep(sub3_batch* batch, uint64_t max_steps, const int32_t* interrupt, 
 }
 
 void BatchTake(sub3_batch* batch, uint64_t id, sub3_result* result) {
-  const sub3::Outcome* outcome = batch->batch.Find(id);
-  Require(outcome != nullptr, "No ended sentence of the batch has that id.");
+  const sub3::SentenceResult* found = batch->batch.Find(id);
+  Require(found != nullptr, "No ended sentence of the batch has that id.");
   size_t longest = 1, source_length = 0;
-  for (const sub3::Hypothesis& hypothesis : outcome->hypotheses) {
+  for (const sub3::Hypothesis& hypothesis : found->hypotheses) {
     longest = std::max(longest, hypothesis.ids.size());
     source_length = hypothesis.alignment.size() / (hypothesis.ids.size() + 1);
   }
   CheckResult(*result, std::max<uint64_t>(result->num_slots, 1), longest, source_length);
-  WriteHypotheses(outcome->hypotheses, 0, result->num_slots, result);
-  WriteCost(outcome->cost, result);
+  WriteHypotheses(found->hypotheses, 0, result->num_slots, result);
+  WriteCost(found->cost, result);
   batch->batch.Remove(id);
 }
 

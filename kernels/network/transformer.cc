@@ -13,9 +13,9 @@ namespace {
 // Of the encoder at a time: bounds the inner activations; each share unpacks the weights once.
 constexpr size_t kFfnRows = kInt8Columns;
 
-constexpr size_t kCutRows = 64;  // what the products take at a time, or a multiple of it
+constexpr size_t kPartRows = 64;  // what the products take at a time, or a multiple of it
 
-constexpr size_t kLeastWork = 20'000;  // of a part: less is done before a helper is told of it
+constexpr size_t kMinPartWork = 20'000;  // of a part: less is done before a helper is told of it
 
 // Scratch memory for products of n columns and for attention that takes so many bytes.
 Scratch MakeScratch(const Model& model, const Context& context, size_t n, size_t attention_bytes,
@@ -31,7 +31,7 @@ Scratch MakeScratch(const Model& model, const Context& context, size_t n, size_t
 // which is counted in products of two numbers.
 template <typename Body>
 void ForParts(const Context& context, const Scratch& scratch, size_t work, const Body& body) {
-  const size_t parts = std::min(scratch.width, std::max<size_t>(work / kLeastWork, 1));
+  const size_t parts = std::min(scratch.width, std::max<size_t>(work / kMinPartWork, 1));
   context.pool->ForParts(parts, [&](size_t part) { body(part, parts, scratch.Of(part)); });
 }
 
@@ -69,9 +69,9 @@ struct Output {
   float* y;  // [n, rows]
 };
 
-// The row where part `part` of `parts` begins, a multiple of kCutRows: a row costs as much as it has planes, or, in a
+// The row where part `part` of `parts` begins, a multiple of kPartRows: a row costs as much as it has planes, or, in a
 // int8 GEMM, as any other.
-size_t Cut(const Linear& linear, size_t part, size_t parts) {
+size_t PartBegin(const Linear& linear, size_t part, size_t parts) {
   const size_t rows = linear.weight.rows;
   if (part == parts) return rows;
   const auto cost = [&](const BcqSegment& segment) { return linear.int8 ? 1 : static_cast<size_t>(segment.planes); };
@@ -80,7 +80,7 @@ size_t Cut(const Linear& linear, size_t part, size_t parts) {
   before = before * part / parts;
   for (const BcqSegment& segment : linear.weight.segments) {
     const size_t whole = (segment.end - segment.begin) * cost(segment);
-    if (before < whole) return (segment.begin + before / cost(segment)) / kCutRows * kCutRows;
+    if (before < whole) return (segment.begin + before / cost(segment)) / kPartRows * kPartRows;
     before -= whole;
   }
   return rows;
@@ -102,8 +102,8 @@ void Apply(const Context& context, std::initializer_list<Output> outputs, const 
                                                                                 linear.bias,
                                                                                 output.y,
                                                                                 linear.weight.rows,
-                                                                                Cut(linear, part, parts),
-                                                                                Cut(linear, part + 1, parts)};
+                                                                                PartBegin(linear, part, parts),
+                                                                                PartBegin(linear, part + 1, parts)};
     }
     if (count > 0) context.isa->bcq_matmul(products, count, x, columns, columns, n, own);
     if (int8_count > 0) context.isa->bcq_int8_matmul(int8_products, int8_count, x, columns, columns, n, own);
@@ -202,12 +202,12 @@ DecoderState::DecoderState(size_t source_length, size_t max_rows, size_t max_len
 }
 
 // Rows' own positions, or the source's, and what attention needs besides.
-struct Decoder::Attended {
+struct Decoder::AttentionScratch {
   float* scores;       // [AttendScratch(longest_)]
   const float** keys;  // [longest_]
   const float** values;
 
-  Attended(void* scratch, size_t longest)
+  AttentionScratch(void* scratch, size_t longest)
       : scores(static_cast<float*>(scratch)),
         keys(reinterpret_cast<const float**>(scores + AttendScratch(longest))),
         values(keys + longest) {}
@@ -264,7 +264,7 @@ void Decoder::Reserve(size_t max_rows, size_t longest) {
     *array = workspace_.Allocate<float>(max_rows * config.d_model);
   }
   inner_ = workspace_.Allocate<float>(max_rows * config.decoder_ffn_dim);
-  scratch_ = MakeScratch(model_, context_, 0, Attended::Bytes(longest), &workspace_);
+  scratch_ = MakeScratch(model_, context_, 0, AttentionScratch::Bytes(longest), &workspace_);
 }
 
 // Gives each row a slot and its history, and each sentence one position more.
@@ -307,7 +307,7 @@ void Decoder::SelfAttention(const DecoderLayer& layer, size_t l, const std::vect
       work += 2 * sentence.length * d;
     }
     ForParts(context_, scratch_, work, [&](size_t part, size_t parts, void* scratch) {
-      Attended attended(scratch, longest_);
+      AttentionScratch attended(scratch, longest_);
       ForHeads(n, heads, part, parts, [&](size_t r, size_t begin, size_t end) {
         const DecoderState& sentence = *rows[r].sentence;
         attended.FindSlots(sentence, l, histories_[r], d);
@@ -322,7 +322,7 @@ void Decoder::SelfAttention(const DecoderLayer& layer, size_t l, const std::vect
 // The attention of a row to the source head by head, and the mean of the heads' weights: [source_length].
 void Decoder::AttendAligned(const DecoderState& sentence, size_t l, size_t row, float* weights) {
   const size_t d = model_.config.d_model, heads = model_.config.decoder_heads;
-  Attended attended(scratch_.Of(0), longest_);
+  AttentionScratch attended(scratch_.Of(0), longest_);
   attended.FindSource(sentence, l, d);
   std::fill_n(weights, sentence.source_length, 0.0f);
   for (size_t h = 0; h < heads; ++h) {
@@ -345,7 +345,7 @@ void Decoder::EncoderAttention(const DecoderLayer& layer, size_t l, const std::v
     size_t work = 0;
     for (size_t r = 0; r < n; ++r) work += aligned(r) ? 0 : 2 * rows[r].sentence->source_length * d;
     ForParts(context_, scratch_, work, [&](size_t part, size_t parts, void* scratch) {
-      Attended attended(scratch, longest_);
+      AttentionScratch attended(scratch, longest_);
       ForHeads(n, heads, part, parts, [&](size_t r, size_t begin, size_t end) {
         if (aligned(r)) return;
         const DecoderState& sentence = *rows[r].sentence;

@@ -104,7 +104,7 @@ class Decoder {
   uint64_t workspace_bytes() const { return workspace_.bytes(); }
 
  private:
-  struct Attended;
+  struct AttentionScratch;
 
   void Advance(const std::vector<StepRow>& rows);
   void SelfAttention(const DecoderLayer& layer, size_t l, const std::vector<StepRow>& rows);

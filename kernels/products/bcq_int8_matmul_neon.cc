@@ -110,7 +110,8 @@ struct Int8Isa {
     for (; c < columns; ++c) xq[c] = static_cast<int8_t>(vcvtns_s32_f32(x[c] * inverse));
     std::fill(xq + columns, xq + chunks * kChunkColumns, int8_t{0});
     for (c = 0; c < chunks * kChunkColumns; c += kChunkColumns) {  // byte i of a chunk is column 8 (i % 4) + i / 4
-      vst4_s8(xq + c, {{vld1_s8(xq + c), vld1_s8(xq + c + 8), vld1_s8(xq + c + 16), vld1_s8(xq + c + 24)}});
+      const int8x8x4_t eights = {{vld1_s8(xq + c), vld1_s8(xq + c + 8), vld1_s8(xq + c + 16), vld1_s8(xq + c + 24)}};
+      vst4_s8(xq + c, eights);
     }
     return {inverse == 0 ? 0.0f : maximum / kMaxInt8Input, 0};
   }

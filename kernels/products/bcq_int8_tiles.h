@@ -59,7 +59,7 @@ void Int8Matmul(const Product* products, size_t num_products, const float* x, si
     for (size_t p = 0; p < num_products; ++p) {
       const BcqMatrix& matrix = *products[p].weight;
       for (const BcqSegment& whole : matrix.segments) {
-        const BcqSegment segment = products[p].Taken(whole);
+        const BcqSegment segment = products[p].Clip(whole);
         const size_t end = (segment.end + kBlockRows - 1) / kBlockRows;
         for (size_t block = segment.begin / kBlockRows; block < end; block += kInt8TileBlocks) {
           const size_t row = block * kBlockRows;

@@ -41,7 +41,7 @@ struct Product {
   size_t begin, end;
 
   // The rows of a segment that are taken; none if its end is not above its begin.
-  BcqSegment Taken(BcqSegment segment) const {
+  BcqSegment Clip(BcqSegment segment) const {
     segment.begin = std::max(segment.begin, begin);
     segment.end = std::min(segment.end, end);
     return segment;
