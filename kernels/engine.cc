@@ -1,4 +1,4 @@
-// The C ABI: checks the arguments, turns exceptions into statuses, and nothing more.
+// The C ABI: checks arguments and turns exceptions into statuses.
 
 #include <algorithm>
 #include <memory>
@@ -24,7 +24,7 @@ struct sub3_words {
 
 namespace {
 
-// What a call computes with; cancel may be null.
+// The context of a call; cancel may be null.
 sub3::Context ContextOf(const int32_t* cancel) { return {&sub3::ActiveIsa(), cancel, &sub3::ThreadPool::OfProcess()}; }
 
 }  // namespace
@@ -46,7 +46,7 @@ class InvalidRequest : public std::runtime_error {
 
 thread_local std::string last_error;
 
-// Runs f; an exception becomes its status and last_error its sentence.
+// Runs f and returns its status; an exception's message goes to last_error.
 template <typename F>
 int32_t Guard(F f) {
   try {
@@ -96,7 +96,7 @@ sub3::Phrase CheckedPhrase(const sub3::Config& config, const sub3_phrase& phrase
   return {std::move(tokens), phrase.constraint};
 }
 
-// The phrases that a sentence must have, checked.
+// The checked constraints of a sentence.
 sub3::Constraints CheckedConstraints(const sub3::Config& config, const sub3_phrase* phrases, uint64_t num_phrases) {
   if (num_phrases == 0) return {};
   Require(phrases != nullptr, "The phrases are missing.");
@@ -107,7 +107,7 @@ sub3::Constraints CheckedConstraints(const sub3::Config& config, const sub3_phra
   return sub3::Constraints(std::move(checked));
 }
 
-// One source or sentence, checked: ids in the vocabulary, lengths within the model's positions, options in range.
+// A checked source: ids in the vocabulary, lengths within the model's positions, options in range.
 sub3::Source CheckedSource(const sub3::Model& model, const sub3_sentence& sentence) {
   const sub3::Config& config = model.config;
   Require(sentence.tokens != nullptr && sentence.num_tokens > 0, "Each source needs at least one token.");
@@ -129,7 +129,7 @@ sub3::Source CheckedSource(const sub3::Model& model, const sub3_sentence& senten
       sentence.alignment_layer};
 }
 
-// The arrays of a request, whose offsets start and end as they must; what lies between is checked source by source.
+// Checks the arrays of a request and where their offsets start and end; CheckedSources checks the offsets between.
 void CheckRequest(const sub3_request& request) {
   Require(request.num_sources > 0, "A request needs at least one source.");
   Require(request.num_sources <= kMaxSentences, "A request takes at most 65536 sources.");
@@ -146,7 +146,7 @@ void CheckRequest(const sub3_request& request) {
           "The phrases' offsets must start at 0 and end at the number of phrases.");
 }
 
-// The phrases of source i of a checked request; none: null.
+// The phrases of source i of a checked request; null if there are none.
 std::pair<const sub3_phrase*, uint64_t> PhrasesOf(const sub3_request& request, uint64_t i) {
   if (request.phrase_offsets == nullptr) return {nullptr, 0};
   const uint64_t first = request.phrase_offsets[i], last = request.phrase_offsets[i + 1];
@@ -154,7 +154,7 @@ std::pair<const sub3_phrase*, uint64_t> PhrasesOf(const sub3_request& request, u
   return {first == last ? nullptr : request.phrases + first, last - first};
 }
 
-// The sources of a request; their ids are their places.
+// The checked sources of a request; source i has the id i.
 std::vector<sub3::Source> CheckedSources(const sub3::Model& model, const sub3_request& request) {
   CheckRequest(request);
   std::vector<sub3::Source> sources;
@@ -181,7 +181,7 @@ void CheckResult(const sub3_result& result, uint64_t num_slots, uint64_t longest
           "The result's array of alignments does not fit the request.");
 }
 
-// The best hypotheses into slots [first, first + count) of the result.
+// Writes the best hypotheses to slots [first, first + count) of the result.
 void WriteHypotheses(const std::vector<sub3::Hypothesis>& hypotheses, uint64_t first, uint64_t count,
                      sub3_result* result) {
   for (uint64_t h = 0; h < count; ++h) {
@@ -211,7 +211,7 @@ void WriteCost(const sub3::Cost& cost, sub3_result* result) {
   result->kv_cache_peak_bytes = cost.kv_cache_peak_bytes;
 }
 
-// A whole request in a batch of its own.
+// Runs a whole request in a batch of its own.
 void Translate(const sub3::Model& model, const sub3_request& request, sub3_result* result) {
   const std::vector<sub3::Source> sources = CheckedSources(model, request);
   size_t longest_source = 0;

@@ -68,8 +68,8 @@ std::vector<int32_t> Search::NextTokens(const Row& row, const std::vector<int32_
   // 1. A row that would end and has met all constraints ends.
   if (would_end && row.needed == 0) return {options_.eos};
   std::vector<int32_t> needed = options_.constraints.Next(row.state);
-  // A row that would end too early goes on with what it needs only: any other token would be there just to thin the
-  // cost of the phrases out ("....").
+  // 2. A row that would end too early continues with needed tokens only: any other token would just thin out the cost
+  // of the phrases ("....").
   if (would_end) return needed;
   // 3. Any other row continues with its best tokens except eos, or with needed tokens.
   std::vector<int32_t> tokens;

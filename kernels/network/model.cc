@@ -106,7 +106,7 @@ Config CheckedConfig(const sub3_config& c) {
   return config;
 }
 
-// Reads layers off the table by their names.
+// Reads layers from the table by their names.
 class LayerReader {
  public:
   LayerReader(const Config& config, TensorTable* table) : config_(config), table_(*table) {}

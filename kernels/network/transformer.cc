@@ -10,14 +10,13 @@ namespace sub3 {
 
 namespace {
 
-// Of the encoder at a time: bounds the inner activations; each share unpacks the weights once.
-constexpr size_t kFfnRows = kInt8Columns;
+constexpr size_t kFfnRows = kInt8Columns;  // encoder rows at a time: bounds the inner activations
 
-constexpr size_t kPartRows = 64;  // what the products take at a time, or a multiple of it
+constexpr size_t kPartRows = 64;  // parts of a matrix begin at multiples of this, so that no tile of rows is split
 
-constexpr size_t kMinPartWork = 20'000;  // of a part: less is done before a helper is told of it
+constexpr size_t kMinPartWork = 20'000;  // multiply-adds; smaller parts finish before a helper could start
 
-// Scratch memory for products of n columns and for attention that takes so many bytes.
+// Scratch memory for products of n columns, and at least attention_bytes for attention.
 Scratch MakeScratch(const Model& model, const Context& context, size_t n, size_t attention_bytes,
                     Workspace* workspace) {
   const Config& config = model.config;
@@ -27,8 +26,8 @@ Scratch MakeScratch(const Model& model, const Context& context, size_t n, size_t
   return {workspace->Allocate<char>(parts * part_bytes), part_bytes, parts, std::min(parts, context.pool->Width())};
 }
 
-// body(part, parts, scratch of the part) for all parts of a loop, cut as the pool says if there is enough work in it,
-// which is counted in products of two numbers.
+// Calls body(part, parts, scratch of the part) for all parts of a loop of `work` multiply-adds: as many parts as the
+// pool has threads, if each has enough work.
 template <typename Body>
 void ForParts(const Context& context, const Scratch& scratch, size_t work, const Body& body) {
   const size_t parts = std::min(scratch.width, std::max<size_t>(work / kMinPartWork, 1));
@@ -42,8 +41,8 @@ void Embed(const Model& model, const Isa& isa, const BcqMatrix& embedding, int32
   model.positions.Add(position, out);
 }
 
-// One residual block around `body`, in either order of normalisation:
-// post-norm x = norm(x + body(x)), pre-norm x = x + body(norm(x)). `delta` receives body's output.
+// One residual block around `body`: post-norm x = norm(x + body(x)) or pre-norm x = x + body(norm(x)). `delta` receives
+// the output of body.
 template <typename Body>
 void Residual(const Model& model, const FloatOps& ops, const LayerNorm& norm, size_t n, float* x, float* normed,
               float* delta, Body body) {
@@ -69,8 +68,8 @@ struct Output {
   float* y;  // [n, rows]
 };
 
-// The row where part `part` of `parts` begins, a multiple of kPartRows: a row costs as much as it has planes, or, in a
-// int8 GEMM, as any other.
+// The row where part `part` of `parts` begins, a multiple of kPartRows. The cost of a row is its number of planes; in
+// the int8 GEMM all rows cost the same.
 size_t PartBegin(const Linear& linear, size_t part, size_t parts) {
   const size_t rows = linear.weight.rows;
   if (part == parts) return rows;
@@ -86,7 +85,7 @@ size_t PartBegin(const Linear& linear, size_t part, size_t parts) {
   return rows;
 }
 
-// Linear layers of the same input x[n, columns], which is quantised once for each kind of product and each part.
+// Applies linear layers to the same input x[n, columns], which is quantised once for each kind of product and part.
 void Apply(const Context& context, std::initializer_list<Output> outputs, const float* x, size_t n,
            const Scratch& scratch) {
   const size_t columns = outputs.begin()->linear->weight.columns;
@@ -117,7 +116,8 @@ void FeedForwardBlock(const Model& model, const Context& context, const FeedForw
   Apply(context, {{&ffn.outer, y}}, inner, n, scratch);
 }
 
-// The part's heads of some sentences or rows, all their heads being cut into parts: body(sentence, begin, end).
+// Splits the heads of all sentences (or rows) into parts and calls body(sentence, begin, end) for the heads of one
+// part.
 template <typename Body>
 void ForHeads(size_t sentences, size_t heads, size_t part, size_t parts, const Body& body) {
   const size_t end = sentences * heads * (part + 1) / parts;
@@ -133,7 +133,7 @@ float AttentionScale(size_t d_model, size_t heads) {
   return 1.0f / std::sqrt(static_cast<float>(head_dim));
 }
 
-// Where slot `slot` of a sentence has its keys (part 0) or values (part 1) of layer l.
+// The keys (part 0) or values (part 1) of layer l in a slot of a sentence.
 float* Slot(const DecoderState& sentence, size_t l, size_t part, size_t slot, size_t d) {
   constexpr size_t kSlots = DecoderState::kSlotsPerPage;
   return sentence.pages[slot / kSlots] + ((2 * l + part) * kSlots + slot % kSlots) * d;
@@ -156,7 +156,7 @@ Encoded Encode(const Model& model, const Context& context, const int32_t* tokens
   float* k = workspace.Allocate<float>(n * d);
   float* v = workspace.Allocate<float>(n * d);
   float* attended = workspace.Allocate<float>(n * d);
-  float* delta = k;  // free again once the attention is done
+  float* delta = k;  // unused after attention
   float* inner = workspace.Allocate<float>(std::min(n, kFfnRows) * config.encoder_ffn_dim);
   const Scratch scratch =
       MakeScratch(model, context, n, AttendAllScratch(longest, d / heads) * sizeof(float), &workspace);
@@ -201,7 +201,7 @@ DecoderState::DecoderState(size_t source_length, size_t max_rows, size_t max_len
   previous_history = workspace.Allocate<uint32_t>(max_rows * max_length);
 }
 
-// Rows' own positions, or the source's, and what attention needs besides.
+// Pointers to the keys and values that a row attends to, and the scores.
 struct Decoder::AttentionScratch {
   float* scores;       // [AttendScratch(longest_)]
   const float** keys;  // [longest_]
@@ -267,7 +267,7 @@ void Decoder::Reserve(size_t max_rows, size_t longest) {
   scratch_ = MakeScratch(model_, context_, 0, AttentionScratch::Bytes(longest), &workspace_);
 }
 
-// Gives each row a slot and its history, and each sentence one position more.
+// Moves each sentence to its next position and gives each row a slot and its history.
 void Decoder::Advance(const std::vector<StepRow>& rows) {
   const size_t page_floats = model_.decoder.size() * 2 * DecoderState::kSlotsPerPage * model_.config.d_model;
   histories_.clear();
@@ -319,7 +319,7 @@ void Decoder::SelfAttention(const DecoderLayer& layer, size_t l, const std::vect
   });
 }
 
-// The attention of a row to the source head by head, and the mean of the heads' weights: [source_length].
+// Cross-attention of a row, head by head; weights [source_length] receives the mean of the heads' weights.
 void Decoder::AttendAligned(const DecoderState& sentence, size_t l, size_t row, float* weights) {
   const size_t d = model_.config.d_model, heads = model_.config.decoder_heads;
   AttentionScratch attended(scratch_.Of(0), longest_);

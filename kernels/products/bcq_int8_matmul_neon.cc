@@ -1,5 +1,5 @@
 // NEON: the int8 GEMM of bcq_int8_matmul.h. Compiled twice: for every aarch64 CPU (neon), and with sdot
-// (neon_dotprod, chosen where the CPU says that it has it).
+// (neon_dotprod, for CPUs that report it).
 //
 // Unpacked weights lie [4 columns each][block][16 rows][4 columns] as int8. Columns j, j + 8, j + 16 and j + 24 of a
 // chunk come together: they are bit j of a code word's four bytes, which cmtst makes a mask.

@@ -1,7 +1,7 @@
 // Shared by the vector kernels of the int8 GEMM: the loops around the instruction set's inner parts.
 //
-// Codes of a tile of rows are unpacked once to integers and then meet every column: from a few columns on that costs
-// less than a look-up for each column and plane.
+// The codes of a tile of rows are unpacked to integers once and then multiplied with every column. From a few columns
+// on this is cheaper than a look-up for each column and plane.
 
 #ifndef SUB3_KERNELS_BCQ_INT8_TILES_H_
 #define SUB3_KERNELS_BCQ_INT8_TILES_H_
