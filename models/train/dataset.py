@@ -14,13 +14,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from sentencepiece import SentencePieceProcessor
 from torch import Tensor
 from tqdm import tqdm
 
 from models.format.schema import Ids
 from models.marian.checkpoint import Checkpoint
-from models.text.lines import DataError, load_tokenizer, read_lines
+from models.text.lines import DataError, read_lines
+from models.text.pieces import PieceTokenizer
 
 Ints = npt.NDArray[np.int32]
 Longs = npt.NDArray[np.int64]
@@ -187,30 +187,24 @@ class Encoder:
     """Text -> ids of a checkpoint, ended by eos."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
+        """Take the tokenizers of both sides.
+
+        Raises:
+            DataError: the model has several target languages.
+        """
         if checkpoint.target_tokens:
             raise DataError(
                 "A model of several target languages can't be trained here; the text has no marks for them."
             )
-        ids, target_pieces = checkpoint.ids, checkpoint.target_pieces or checkpoint.source_pieces
-        self._sides = []
-        for name, pieces, unk in (
-            ("source.spm", checkpoint.source_pieces, ids.unk_source),
-            ("target.spm", target_pieces, ids.unk_target),
-        ):
-            tokenizer = load_tokenizer(checkpoint.spm[name])
-            row = {piece: n for n, piece in enumerate(pieces)}
-            table = [row.get(tokenizer.id_to_piece(n), unk) for n in range(tokenizer.get_piece_size())]
-            # The last entry is for -1, which stands for the end below.
-            self._sides.append((tokenizer, np.array([*table, ids.eos], dtype=np.int32)))
+        self._source, self._target = checkpoint.source_tokenizer(), checkpoint.target_tokenizer()
+        self._eos = checkpoint.ids.eos
 
     def __call__(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[Side, Side]:
-        """Ids of both sides."""
-        source, target = (self._side(*side, texts) for side, texts in zip(self._sides, (sources, targets), strict=True))
-        return source, target
+        """Encode both sides."""
+        return self._side(self._source, sources), self._side(self._target, targets)
 
-    @staticmethod
-    def _side(tokenizer: SentencePieceProcessor, table: Ints, texts: Sequence[str]) -> Side:
-        encoded = tokenizer.encode(list(texts), num_threads=2)
-        lengths = np.array([len(pieces) + 1 for pieces in encoded], dtype=np.int64)
-        pieces = np.fromiter(chain.from_iterable(chain(each, (-1,)) for each in encoded), np.int32, lengths.sum())
-        return Side(table[pieces], lengths)
+    def _side(self, tokenizer: PieceTokenizer, texts: Sequence[str]) -> Side:
+        encoded = tokenizer.encode_all(texts, threads=2)
+        lengths = np.array([len(rows) + 1 for rows in encoded], dtype=np.int64)
+        ends = chain.from_iterable(chain(rows, (self._eos,)) for rows in encoded)
+        return Side(np.fromiter(ends, np.int32, lengths.sum()), lengths)

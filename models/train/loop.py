@@ -292,7 +292,10 @@ class _Run:
             self._objective.write(self.values(), self._out / MODEL)
 
     def save(self) -> None:
-        """Writes a checkpoint, then removes the older ones."""
+        """Write a checkpoint, then remove the older ones, and what a killed run began to write."""
+        target = self._out / f"{STATE}-{self.progress.step:09d}"
+        if target.exists():  # resumed and stopped at once
+            return
         tensors = {f"parameters/{name}": p.detach() for name, p in self._parameters.items()}
         tensors |= {f"average/{name}": value for name, value in self._average.items()}
         numbers: dict[str, Any] = {}
@@ -303,12 +306,11 @@ class _Run:
                     tensors[f"optimizer/{name}/{key}"] = value.detach().clone()
                 else:
                     numbers[f"{name}/{key}"] = value
-        target = self._out / f"{STATE}-{self.progress.step:09d}"
         state = {"progress": asdict(self.progress), "optimizer": numbers}
         with replaced_directory(target) as new:
             save_file(tensors, new / "tensors.safetensors")
             (new / "state.json").write_text(json.dumps(state, indent=1) + "\n")
-        for old in self._out.glob(f"{STATE}-*"):
+        for old in (*self._out.glob(f"{STATE}-*"), *self._out.glob(f".{STATE}-*")):
             if old != target:
                 shutil.rmtree(old)
 

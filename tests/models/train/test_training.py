@@ -336,9 +336,7 @@ def test_a_batch_holds_the_sentences_and_masks_the_rest():
 
 
 def test_text_becomes_the_ids_that_evaluate_reads(tiny_checkpoint):
-    from models.evaluate.evaluate import Pieces
-
-    reader = Pieces(tiny_checkpoint.spm["source.spm"], tiny_checkpoint.source_pieces, 1, ())
+    reader = tiny_checkpoint.source_tokenizer()
     texts = ["bade figo", "☃ ba", "hühühü"]
     source, target = Encoder(tiny_checkpoint)(texts, texts)
     for n, text in enumerate(texts):
