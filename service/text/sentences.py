@@ -146,7 +146,7 @@ def _without_symbols(text: str, first: int, last: int) -> Span:
 
 
 def _after_leading(text: str, first: int, last: int, kept: Sequence[Span]) -> int:
-    """Return where text[first:last] begins behind protected spans that are not part of the sentence: "%s: not found"."""
+    """Return where text[first:last] begins after protected spans that are not part of the sentence ("%s: not found")."""
     for begin, end in kept:
         after = _AFTER_HEAD.match(text, end, last) if begin == first else None
         if after is None:
@@ -156,7 +156,7 @@ def _after_leading(text: str, first: int, last: int, kept: Sequence[Span]) -> in
 
 
 def _before_trailing(text: str, first: int, last: int, kept: Sequence[Span]) -> int:
-    """Return where text[first:last] ends before protected spans that are not part of the sentence: "Usage: %s"."""
+    """Return where text[first:last] ends before protected spans that are not part of the sentence ("Usage: %s")."""
     for begin, end in reversed(kept):
         before = begin
         while first < before and text[before - 1].isspace():
