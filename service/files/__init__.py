@@ -75,7 +75,7 @@ class OpenFile(Protocol):
     texts: Sequence[str]  # to translate, each by itself; one without a line break gets a translation without one
 
     def render(self, translations: Sequence[Aligned], target: str) -> bytes:
-        """Write the file with a translation in place of each text, and the target language where the format has a place.
+        """Write the file with the translations in it, and the target language where the format has a place for it.
 
         Args:
             translations: of `texts`, one for each.
@@ -96,7 +96,7 @@ def ending_of(name: str) -> str:
 
 
 def translated_name(name: str, target: str) -> str:
-    """Return the name of a translated file: notes.de.txt for notes.txt, without the folders of the client."""
+    """Return the name of a translated file: notes.de.txt for notes.txt, without its folders."""
     path = PurePosixPath(PureWindowsPath(name).name)
     plain = "".join(character for character in path.stem if character.isprintable())[:100]
     return f"{plain or 'file'}.{target}{path.suffix.lower()}"
