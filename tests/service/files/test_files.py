@@ -599,7 +599,7 @@ def test_real_documents_come_back_as_they_were(ending: str) -> None:
 
 
 def test_real_messages_pass_msgfmt(tmp_path: Path) -> None:
-    """What gettext itself says of our PO file."""
+    """Check our PO file with gettext itself."""
     (tmp_path / "a.po").write_bytes(translated("a.po", PO.encode(), same))
     try:
         done = subprocess.run(
@@ -607,7 +607,7 @@ def test_real_messages_pass_msgfmt(tmp_path: Path) -> None:
         )
     except FileNotFoundError:
         pytest.skip("gettext is not installed")
-    assert "fatal" not in done.stderr
+    assert done.returncode == 0, done.stderr
 
 
 def test_tags_of_a_page_follow_their_words_over_pieces_of_a_text() -> None:

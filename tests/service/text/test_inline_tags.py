@@ -98,6 +98,12 @@ def links_of(source: str, target: str, words: dict[str, str]) -> list[Link]:
             {"das": "the", "rote": "red", "Haus": "house", "&": "&", "mehr": "more"},
             "das <a href='x'>rote <b>Haus</b></a> &amp; mehr",
         ),
+        (  # a word from elsewhere does not end a stretch with more of its own words
+            "<b>he would have gone</b> too",
+            "er wäre auch gegangen gewesen",
+            {"er": "he", "wäre": "would", "auch": "too", "gegangen": "gone", "gewesen": "have"},
+            "<b>er wäre auch gegangen gewesen</b>",
+        ),
         ("<b>all of it</b> x", "es ganz x", {"es": "it", "ganz": "all", "x": "x"}, "<b>es ganz</b> x"),
     ],
 )
