@@ -16,13 +16,13 @@ NOTES = Markup("xml", nested_tags=frozenset({"n"}))
 
 
 def translated(source: str, markup: Markup = HTML) -> str:
-    """The markup with its text in capitals."""
+    """Translate the text of markup into capitals."""
     document = Document(source, markup)
     return document.render(document.text.upper())
 
 
 def tags(source: str) -> list[tuple[str, list[tuple[str, str | None]]]]:
-    """The elements that lexbor sees, in order, with their attributes; of those for people only the names."""
+    """Return the elements that lexbor finds, in order, with their attributes; of those for people only the names."""
     return [
         (node.tag, [(name, None if name in ("alt", "title") else value) for name, value in node.attributes.items()])
         for node in LexborHTMLParser(source).css("*")
