@@ -26,6 +26,7 @@ _READERS = {
     ".arb": "json",
     ".properties": "properties",
     ".strings": "strings",
+    ".xml": "android",
     ".docx": "word",
     ".odt": "archive",
     ".epub": "archive",
