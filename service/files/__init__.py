@@ -27,6 +27,7 @@ _READERS = {
     ".properties": "properties",
     ".strings": "strings",
     ".xml": "android",
+    ".resx": "resx",
     ".docx": "word",
     ".odt": "archive",
     ".epub": "archive",
