@@ -27,6 +27,8 @@ _READERS = {
     ".arb": "json",
     ".properties": "properties",
     ".strings": "strings",
+    ".xml": "android",
+    ".resx": "resx",
     ".docx": "word",
     ".odt": "archive",
     ".epub": "archive",
