@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from service.files import Aligned, FileRefused, Limits
 from service.files.slots import Language, Slot, SlottedFile, SlottedText, Value, whole_characters, with_slots
 from service.files.xml_spans import Element, read_xml
-from service.text.markup import Markup
+from service.text.markup_tokens import Markup
 from service.text.plurals import plural_categories
 
 _CDATA = re.compile(r"(<!\[CDATA\[.*?\]\]>)", re.DOTALL)
