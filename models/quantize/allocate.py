@@ -9,7 +9,7 @@ the budget is kept. Options that lie above the convex hull of their part are ste
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -29,7 +29,6 @@ from models.format.directory import (
     sub_layers,
 )
 from models.marian.checkpoint import Checkpoint
-from models.train.loop import HeldOut
 
 PLANES = (4, 3, 2, 1)
 RATIOS = (1, 2, 4)  # of clusters of words, beside flat planes
@@ -54,6 +53,13 @@ class Option:
     bytes: int
     decode_bits: int
     loss: float
+
+
+class HeldOut(Protocol):
+    """Held-out text, as `models.train.validation` measures on it."""
+
+    def measure(self, tensors: Mapping[str, torch.Tensor], *, bleu: bool) -> dict[str, float]:
+        """Return the loss in nats a piece, and BLEU if asked."""
 
 
 Options = Mapping[str, Sequence[Option]]

@@ -31,7 +31,7 @@ from models.format.directory import Array, ModelDirectory, Segment, matching, ma
 from models.marian.checkpoint import Checkpoint, read_checkpoint
 from models.marian.transformer import Transformer
 from models.quantize.export import sort_rows, word_counts
-from models.train.loop import LOG
+from models.train.log import LOG
 
 # The paper's name of a block -> globs over matrices.
 BLOCKS = {
