@@ -3,14 +3,16 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeAlias
 
 ROOT = Path(__file__).resolve().parents[1]
 COUNTED = ("tatoeba", "software_po", "libreoffice_help")  # where the words of our model are counted
 SHARED = Path(os.environ.get("SUB3_SHARED", ROOT.parent / "shared"))
-Verbs = argparse._SubParsersAction  # argparse has no public name for what add_subparsers returns
+# argparse has no public name for what add_subparsers returns.
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -416,12 +418,14 @@ def _paper(arguments: argparse.Namespace) -> None:
     from models.reports.paper_page import render
 
     texts = [arguments.corpus / f"train/{name}.tsv.xz" for name in COUNTED]
-    sets = {name: tuple(arguments.corpus / f"test/{name}.{side}" for side in ("en", "de")) for name in arguments.sets}
+    test = arguments.corpus / "test"
+    sets = {name: (test / f"{name}.en", test / f"{name}.de") for name in arguments.sets}
 
     def tests() -> paper.BlockTests:
-        return paper.BlockTests(arguments.checkpoint, texts, *sets[arguments.sets[0]], arguments.limit or 1000)
+        source, reference = sets[arguments.sets[0]]
+        return paper.BlockTests(arguments.checkpoint, texts, source, reference, arguments.limit or 1000)
 
-    measurements = {
+    measurements: dict[str, Callable[[], dict[str, Any]]] = {
         "sensitivity": lambda: paper.sensitivity(tests()),
         "embedding": lambda: paper.embedding(tests()),
         "models": lambda: paper.models(

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +60,8 @@ def fresh(checkpoint: Checkpoint, shape: Mapping[str, int], seed: int) -> Checkp
     known = set(Architecture.__annotations__) - {"source_vocab_size", "target_vocab_size"}
     if unknown := sorted(name for name in shape if name not in known):
         raise RecipeError(f"init.shape: the field {unknown[0]!r} is unknown or belongs to the vocabulary.")
-    architecture = replace(checkpoint.architecture, **shape)
+    fields: dict[str, Any] = dict(shape)
+    architecture = replace(checkpoint.architecture, **fields)
     if fault := architecture_fault(architecture):
         raise RecipeError(f"init.shape: {fault}.")
     generator = torch.Generator().manual_seed(seed)

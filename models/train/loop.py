@@ -40,8 +40,11 @@ class Objective(Protocol):
         schedules: one a phase.
     """
 
-    parameters: Mapping[str, nn.Parameter]
-    schedules: Sequence[Schedule]
+    @property
+    def parameters(self) -> Mapping[str, nn.Parameter]: ...
+
+    @property
+    def schedules(self) -> Sequence[Schedule]: ...
 
     def enter(self, phase: int, *, resumed: bool) -> Iterable[str]:
         """Begin a phase, or go on with it; return the names of the parameters that this gave new values."""
@@ -138,7 +141,7 @@ class Training:
         return self._ends[self.state.progress.phase]
 
     def _enter(self, phase: int) -> None:
-        self.state.restart_average(list(self._objective.enter(phase, resumed=False)))
+        self.state.restart_average(self._objective.enter(phase, resumed=False))
         self.state.progress = replace(self.state.progress, phase=phase, best=None)
 
     def _step(self, batch: Batch) -> float:

@@ -115,6 +115,6 @@ class _MeanLoss(torch.autograd.Function):
         return total / rows
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         grad_states, grad_weight = ctx.saved_tensors
         return grad_states * grad, grad_weight * grad, None, None, None, None, None, None

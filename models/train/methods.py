@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kernels.tensor import Array
 from models.codes import bcq
 from models.codes.straight_through import binary_code, coded
-from models.format.directory import Allocation, Array, Matrix, Segment
+from models.format.directory import Allocation, Matrix, Segment
 from models.quantize.export import pack_progressive, pack_specialised
 from models.train.recipe import Codes, RecipeError
 from models.train.warm_start import WarmStart
@@ -32,8 +33,10 @@ class Method(Protocol):
     """
 
     kind: str
-    scales: Mapping[str, nn.Parameter]
     depth: int
+
+    @property
+    def scales(self) -> Mapping[str, nn.Parameter]: ...
 
     def begin(self, matrices: Sequence[str], parameters: Mapping[str, nn.Parameter]) -> list[str]:
         """Begin to code matrices; return the names of the parameters that this gave new values."""
@@ -107,7 +110,7 @@ class StraightThrough:
     def seen(self, name: str, weights: Tensor, step: int) -> Tensor:
         """Return the nearest code of every segment."""
         segments = self._allocation[name]
-        parts = weights.split([s.end - s.begin for s in segments])
+        parts = torch.split(weights, [s.end - s.begin for s in segments])
         seen = [
             coded(part, self.scales[f"{name}.scales.{s.planes}"], clip=self._clip)
             for part, s in zip(parts, segments, strict=True)
@@ -189,9 +192,9 @@ class Replacement:
     """Float weights train; every `period` steps their codes' values replace them (pnr)."""
 
     kind = "specialised"
-    scales: Mapping[str, nn.Parameter] = {}
 
     def __init__(self, codes: Codes, allocation: Allocation) -> None:
+        self.scales: dict[str, nn.Parameter] = {}
         self._solver, self._period, self._allocation = codes.solver, codes.period, allocation
         self.depth = deepest(allocation)
 

@@ -187,8 +187,12 @@ class Recipe:
 
     def beginning_with(self, *, checkpoint: Path | None = None, run: Path | None = None) -> Self:
         """Return the recipe with another checkpoint or run to begin with, None for its own."""
-        places = {"checkpoint": checkpoint, "run": run}
-        return replace(self, init=replace(self.init, **{k: str(p.resolve()) for k, p in places.items() if p}))
+        init = self.init
+        if checkpoint:
+            init = replace(init, checkpoint=str(checkpoint.resolve()))
+        if run:
+            init = replace(init, run=str(run.resolve()))
+        return replace(self, init=init)
 
 
 # --- the two kinds ----------------------------------------------------------------------------------------------------

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from kernels.tensor import Array
 from models.codes import bcq
 from models.codes.bit_config import BitConfig, find_config, shipped_configs
-from models.format.directory import Array, matching, matrix_shapes
+from models.format.directory import matching, matrix_shapes
 from models.format.vocabulary import Vocabulary
 from models.marian.checkpoint import Checkpoint, read_checkpoint
 from models.quantize.export import Request, sort_rows, word_counts, write_coded

@@ -19,7 +19,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -112,7 +112,7 @@ class TrainingState:
             with torch.no_grad():
                 torch._foreach_lerp_(list(self.average.values()), list(self.parameters.values()), 1 - decay)
 
-    def restart_average(self, names: Iterator[str] | list[str]) -> None:
+    def restart_average(self, names: Iterable[str]) -> None:
         """Let the average of parameters that were given new values begin with these."""
         for name in names:
             if name in self.average:
@@ -268,8 +268,9 @@ def _groups(parameters: Mapping[str, nn.Parameter], settings: Optimizer) -> list
 
 def _optimizer(groups: list[dict[str, Any]], settings: Optimizer) -> torch.optim.Optimizer:
     if settings.kind == "adamw8bit":
-        from bitsandbytes.optim import AdamW8bit  # only where a recipe asks: it takes seconds to load
+        from bitsandbytes.optim.adamw import AdamW8bit  # only where a recipe asks: it takes seconds to load
 
-        optimizer: torch.optim.Optimizer = AdamW8bit(groups, lr=0.0, betas=settings.betas, eps=settings.epsilon)
+        kind: Any = AdamW8bit  # its constructor has no types
+        optimizer: torch.optim.Optimizer = kind(groups, lr=0.0, betas=settings.betas, eps=settings.epsilon)
         return optimizer
     return torch.optim.AdamW(groups, lr=0.0, betas=settings.betas, eps=settings.epsilon, fused=True)

@@ -21,11 +21,11 @@ class HeldOut:
     """Held-out sentences with their references, encoded once."""
 
     def __init__(self, checkpoint: Checkpoint, what: Validation, lengths: Sequence[int], shared: Path) -> None:
-        paths = [
+        source, target = (
             shared / "corpus" / f"{what.set}.{language}"
             for language in (checkpoint.source_languages[0], checkpoint.target_languages[0])
-        ]
-        self._sources, self._references = read_test_set(*paths, what.sentences)
+        )
+        self._sources, self._references = read_test_set(source, target, what.sentences)
         part = Part(*Encoder(checkpoint)(self._sources, self._references))
         self._batches = Corpus(checkpoint.ids, Batches(1, tuple(lengths)), 0, [part]).in_order(VALIDATION_BATCH)
         self._checkpoint, self._bleu_sentences = checkpoint, what.bleu_sentences
