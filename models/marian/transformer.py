@@ -181,23 +181,19 @@ class Transformer(nn.Module):
             x = self.sub_layer(x, layer["ffn"], layer["ffn"])
         return self.decoder["norm"](x) if "norm" in self.decoder else x
 
-    def forward(
-        self, source: Tensor, target: Tensor, source_mask: Tensor | None = None, words: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, source: Tensor, target: Tensor, source_mask: Tensor | None = None) -> Tensor:
         """Teacher forcing.
 
         Args:
             source: [batch, source length], each row ended by eos.
             target: [batch, target length], each row begun by decoder_start.
             source_mask: [batch, source length], true = a token, false = padding; None for no padding.
-            words: ids [n] of the words to give logits of; None for all.
 
         Returns:
-            logits [batch, target length, target_vocab_size or n]; row t after reading target[0 .. t].
+            logits [batch, target length, target_vocab_size]; row t after reading target[0 .. t].
         """
         mask = torch.ones_like(source, dtype=torch.bool) if source_mask is None else source_mask
-        x = self.decode(target, self.encode(source, mask), mask, {})
-        return self.output(x) if words is None else F.linear(x, self.output.weight[words], self.output.bias[words])
+        return self.output(self.decode(target, self.encode(source, mask), mask, {}))
 
     @torch.inference_mode()
     def greedy(self, sources: Sequence[Sequence[int]], ids: Ids, max_lengths: Sequence[int]) -> list[list[int]]:

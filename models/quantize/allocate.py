@@ -32,7 +32,7 @@ class AllocationError(ValueError):
 
 
 class HeldOut(Protocol):
-    """Text that the model was not trained on."""
+    """Held-out text, as `models.train.validation` measures on it."""
 
     def measure(self, tensors: Mapping[str, torch.Tensor], *, bleu: bool) -> dict[str, float]:
         """Measure the loss in nats a piece, and BLEU if asked, of a model with these tensors."""
