@@ -143,12 +143,12 @@ class Dispatcher:
         """Return the work of each step of each part; a request that has been admitted is not refused half-way."""
         done = []
         for steps, part in zip(routes, parts, strict=True):
-            what = (part.texts, part.options, self._scheduler, part.on_sentence)
+            work = (part.texts, part.options, self._scheduler, part.on_sentence)
             is_admitted = part is not parts[0]
             if len(steps) == 1:
-                done.append([await steps[0].translator.serve(*what, is_admitted=is_admitted)])
+                done.append([await steps[0].translator.serve(*work, is_admitted=is_admitted)])
             else:
-                done.append(await pivot.translate(steps, *what, is_admitted=is_admitted))
+                done.append(await pivot.translate(steps, *work, is_admitted=is_admitted))
         return done
 
     @asynccontextmanager

@@ -145,7 +145,7 @@ def _parts(
 
 
 def _pass_on(on_sentence: OnSentence, indices: Sequence[int], sentence: TranslatedSentence) -> None:
-    """Number a sentence's text among all of the request."""
+    """Pass a sentence on with the number of its text among all texts of the request."""
     on_sentence(sentence._replace(text=indices[sentence.text]))
 
 

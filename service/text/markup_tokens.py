@@ -58,7 +58,7 @@ _MARKDOWN = re.compile(
 
 
 class Markup(NamedTuple):
-    """How to read markup: HTML, where a line break is a space, XML, where it is kept, or a paragraph of Markdown.
+    """Rules of a kind of markup: HTML, where a line break is a space, XML, where it is kept, or a Markdown paragraph.
 
     Names of tags are in lower case. Without `outline_detection` all XML that is not in `splitting_tags` is inline.
     """
@@ -75,7 +75,7 @@ class Markup(NamedTuple):
 
     @property
     def within_nested(self) -> "Markup":
-        """How to read the content of a nested element: an element nested in it ends a sentence."""
+        """The rules for the content of a nested element: an element nested in it ends a sentence."""
         return self._replace(splitting_tags=self.splitting_tags | self.nested_tags, nested_tags=frozenset())
 
     def is_inline(self, name: str) -> bool:
@@ -107,6 +107,8 @@ def scan(source: str, markup: Markup, *, with_pairs: bool) -> list[Token]:
     """Cut a source into tokens, which joined are the source.
 
     Args:
+        source: HTML, XML or a paragraph of Markdown.
+        markup: how to read it.
         with_pairs: pairs of tags that have words beside them are "start" and "end", and do not end a sentence.
     """
     tokens = list(_markdown_tokens(source) if markup.kind == "markdown" else _tokens(source, markup))

@@ -1,17 +1,20 @@
 """Text -> text over the real engine: structure kept, nothing dropped, alternatives joined by rank."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from kernels.engine import CancelFlag, Cancelled
+from kernels.engine import BatchResult, CancelFlag, Cancelled, Engine
 from models.format.directory import open_model
 from service.live.configurations import by_name
+from service.text.glossary import Glossary
 from service.text.placeholders import same
 from service.translation.cost import STAGES
 from service.translation.results import Options
 from service.translation.tokenizer import Tokenizer
-from service.translation.translator import MAX_SENTENCE_TOKENS, Translator
+from service.translation.translator import Translator
 
 EN_DE = Options("en", "de")
 
@@ -49,6 +52,33 @@ def test_batches_do_not_change_a_translation(tiny_model: Path, translator: Trans
     assert narrow.translate(texts, EN_DE).translations == translator.translate(texts, EN_DE).translations
 
 
+def test_an_engine_call_holds_no_more_tokens_than_its_budget(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = open_model(tiny_model)
+    narrow = Translator(directory, Tokenizer(directory), *by_name(directory, "full"), max_batch_tokens=60)
+    calls: list[list[int]] = []  # tokens times rows, of each sentence of an engine call
+    translate = Engine.translate
+
+    def counted(engine: Engine, sources: Sequence[Sequence[int]], **options: Any) -> BatchResult:
+        calls.append([len(source) * options["beam_size"] for source in sources])
+        return translate(engine, sources, **options)
+
+    monkeypatch.setattr(Engine, "translate", counted)
+    long = "The old house sees a big tree near the river and the sun " * 3
+    narrow.translate(["The old house."] * 9 + [long], Options("en", "de", beam_size=2))
+    assert len(calls) > 1
+    assert max(map(len, calls)) > 1
+    assert all(sum(call) <= 60 or len(call) == 1 for call in calls)
+    assert max(map(sum, calls)) > 60  # one that is too long for any call goes alone
+
+
+def test_the_longest_translation_leaves_room_for_forced_terms(translator: Translator) -> None:
+    term = "xqz" * 20  # a piece for each letter
+    ids, forced = (translator._tokenizer.encode(text, "de") for text in ("The river.", term))
+    assert len(forced) > 2 * len(ids) + 20
+    options = Options("en", "de", glossary=Glossary({"river": term}, "en", "de"))
+    assert term in translator.translate(["The river."], options).translations[0].best.text.lower()
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -63,7 +93,7 @@ def test_an_over_long_sentence_is_cut_and_nothing_is_dropped(translator: Transla
     assert "".join(sentence.piece.text for sentence in sentences) == text
     lengths = [len(sentence.engine_input.ids) for sentence in sentences if sentence.engine_input is not None]
     assert len(lengths) > 1
-    assert max(lengths) <= MAX_SENTENCE_TOKENS
+    assert max(lengths) <= 200
     (translation,) = translator.translate([text], EN_DE).translations
     assert translation.cut_sentences == 1
     assert translation.best.text

@@ -1,0 +1,74 @@
+"""The sentences of a text: in order, in their places, and without a protected span lost."""
+
+from pathlib import Path
+
+import pytest
+
+from kernels.engine import Hypothesis
+from models.format.directory import open_model
+from service.live.configurations import by_name
+from service.text.placeholders import same
+from service.translation.assembly import Arrivals, Document, join
+from service.translation.results import Options, TranslatedSentence
+from service.translation.tokenizer import Tokenizer
+from service.translation.translator import Translator
+
+EN_DE = Options("en", "de")
+
+
+@pytest.fixture(scope="module")
+def translator(tiny_model: Path) -> Translator:
+    directory = open_model(tiny_model)
+    return Translator(directory, Tokenizer(directory), *by_name(directory, "full"), max_batch_tokens=4096)
+
+
+def document(translator: Translator, text: str) -> Document:
+    return list(translator._sentences(text, EN_DE))
+
+
+def hypothesis(translator: Translator, text: str, score: float = -1.0) -> Hypothesis:
+    """What the engine would have to find for the tokenizer to write the text."""
+    ids = translator._tokenizer.encode(text, "de")[:-1]
+    assert translator._tokenizer.decode(ids) == text
+    return Hypothesis(ids, score)
+
+
+def replaced(translator: Translator, text: str, *translations: str) -> str:
+    """The translation of a sentence of which the model lost a span, by those of what stands around its spans."""
+    whole = document(translator, text)
+    arrivals = Arrivals([whole], translator._tokenizer)
+    arrivals.read(0, [hypothesis(translator, "house")])  # without the mask
+    assert arrivals.failed == [0]
+    parts = translator._parts(arrivals, EN_DE)
+    arrived = Arrivals(parts, translator._tokenizer)
+    for index, translation in enumerate(translations):
+        arrived.read(index, [hypothesis(translator, translation)])
+    arrivals.replace_failed(parts, arrived)
+    return join(whole, arrivals.candidates()).best.text
+
+
+def test_a_sentence_that_lost_a_span_is_joined_from_its_parts(translator: Translator) -> None:
+    text = "The house https://example.org/a sees a tree"
+    made = replaced(translator, text, "A river", "near the sun")
+    assert made == "A river https://example.org/a near the sun"
+
+
+def test_parts_that_change_a_span_give_way_to_the_source(translator: Translator) -> None:
+    text = "The house https://example.org/a, a tree"
+    made = replaced(translator, text, "A river", "house")  # beside the address it makes another one
+    assert same(made, text)
+    assert made == text
+
+
+def test_sentences_are_passed_on_in_the_order_of_their_text(translator: Translator) -> None:
+    told: list[TranslatedSentence] = []
+    documents = [document(translator, "The old house. A tree."), document(translator, "The sun.")]
+    arrivals = Arrivals(documents, translator._tokenizer, told.append)
+    arrivals.read(1, [hypothesis(translator, "a river")])
+    assert not told
+    arrivals.read(2, [hypothesis(translator, "sun")])
+    arrivals.read(0, [hypothesis(translator, "house")])
+    places = [(sentence.text, sentence.sentence, sentence.best.text, sentence.is_last) for sentence in told]
+    assert places == [(1, 0, "sun", True), (0, 0, "house", False), (0, 1, "a river", True)]
+    candidates = arrivals.candidates()
+    assert [join(of_text, candidates).best.text for of_text in documents] == ["house a river", "sun"]
