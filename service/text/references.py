@@ -12,6 +12,4 @@ def unescape(text: str) -> str:
     """Return the text with the characters that its references stand for; a number of 20 digits or more is copied."""
     if "&" not in text:
         return text
-    return "".join(
-        piece if number % 2 else html.unescape(piece) for number, piece in enumerate(_ENDLESS.split(text))
-    )
+    return "".join(piece if number % 2 else html.unescape(piece) for number, piece in enumerate(_ENDLESS.split(text)))
