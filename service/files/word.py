@@ -29,6 +29,8 @@ _TRANSPARENT_NAMES = (
 _TRANSPARENT = frozenset(_W + name for name in _TRANSPARENT_NAMES.split())
 # Elements that stand in a sentence as words do.
 _MARKS = frozenset(_W + name for name in ("footnoteReference", "endnoteReference", "commentReference"))
+_Properties = tuple[Any, ...]  # names, attributes and content of each
+_Look = tuple[Any, _Properties]
 _MARKUP = Markup("xml", joins_lines=True)
 _MARKED = re.compile(r"(<g\d+>|</g\d+>|<g\d+/>)")
 
@@ -72,7 +74,7 @@ class _Group(NamedTuple):
     """Text elements that follow each other and look the same; or instead of texts a mark, such as a footnote's."""
 
     texts: list[Any]
-    look: tuple[Any, bytes]  # the parent of the run, and its properties
+    look: _Look  # the parent of the run, and its properties
     mark: Any = None
 
     @property
@@ -95,7 +97,7 @@ class _Stretch:
     def __init__(self, groups: Sequence[_Group]) -> None:
         self._groups = groups
         worded = [group for group in groups if group.mark is None]
-        lengths: Counter[tuple[Any, bytes]] = Counter()
+        lengths: Counter[_Look] = Counter()
         for group in worded:
             lengths[group.look] += len(group.text)
         self._most = max(worded, key=lambda group: (not group.is_link, lengths[group.look]))
@@ -166,7 +168,7 @@ def read(data: bytes, ending: str, limits: Limits) -> WordDocument:
 def _stretches(paragraph: Any) -> Iterator[list[_Group]]:
     """Yield the groups of a paragraph between which nothing stands, in order."""
     groups: list[_Group] = []
-    looks: dict[Any, tuple[Any, bytes]] = {}  # by run
+    looks: dict[Any, _Look] = {}  # by run
     for element in _own(paragraph):
         if element.tag == _W + "t":
             run = element.getparent()
@@ -175,7 +177,7 @@ def _stretches(paragraph: Any) -> Iterator[list[_Group]]:
                 groups.append(_Group([], look))
             groups[-1].texts.append(element)
         elif element.tag in _MARKS:
-            groups.append(_Group([], (element, b""), element))
+            groups.append(_Group([], (element, ()), element))
         elif element.tag not in _TRANSPARENT and groups:
             yield groups
             groups = []
@@ -186,7 +188,7 @@ def _stretches(paragraph: Any) -> Iterator[list[_Group]]:
 def _can_be_moved(groups: Sequence[_Group]) -> bool:
     """Return whether the runs hold nothing but these texts, in the paragraph itself or in links of one look."""
     paragraph = _holder(groups[0].runs[0]).getparent()
-    looks: dict[Any, set[bytes]] = {}  # of the runs in a link
+    looks: dict[Any, set[_Properties]] = {}  # of the runs in a link
     for group in groups:
         own = _W + "t" if group.mark is None else group.mark.tag
         for run in dict.fromkeys(group.runs):
@@ -217,10 +219,10 @@ def _own(element: Any) -> Iterator[Any]:
         yield from _own(child)
 
 
-def _properties(run: Any) -> bytes:
+def _properties(run: Any) -> _Properties:
     properties = run.find(_W + "rPr")
-    if properties is None:
-        return b""
-    return b"".join(
-        etree.tostring(child, with_tail=False, method="c14n") for child in properties if child.tag not in _UNSEEN
-    )
+    return () if properties is None else tuple(_tree(child) for child in properties if child.tag not in _UNSEEN)
+
+
+def _tree(element: Any) -> tuple[Any, ...]:
+    return element.tag, *sorted(element.attrib.items()), *map(_tree, element)
