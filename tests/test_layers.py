@@ -53,13 +53,13 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         {
             "process": "",
             "text": (
-                "detection languages placeholders plurals / alignment glossary markup_tokens message_format numbers "
+                "detection languages placeholders plurals references / alignment glossary markup_tokens message_format numbers "
                 "sentences / glossary_files inline_tags / markup"
             ),
         },
         {
             "settings": "",
-            "files": "chunks html plain xml / archive markdown po slots subtitles xliff / json properties strings word",
+            "files": "chunks html plain xml / child archive markdown po slots subtitles xliff / json properties strings word",
             "accounts": "unavailable / glossaries keys",
             "translation": "batches cost tokenizer / results scheduler / assembly / translator",
         },
@@ -74,7 +74,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
             ),
             "http": "paired_writes / protocol / server",
         },
-        {"requests": "call pivot / disconnect / dispatch / pipeline / file_jobs", "stores": "redis sqlite / opening"},
+        {"requests": "call file_process pivot turns / disconnect / dispatch / pipeline / file_jobs", "stores": "redis sqlite / opening"},
         {
             "api": (
                 "calls downloads json_reply json_route libretranslate_schemas native_key openapi page schemas / "
