@@ -120,6 +120,7 @@ def test_an_element_with_text_of_its_own_stands_in_a_sentence_as_a_word_does() -
     assert translated("<n>one</n>", NOTES) == "<n>ONE</n>"
     assert translated("a <n>b <i translate='no'>c</n> d", NOTES) == "A <n>B <i translate='no'>c</n> D"
     assert units("a <n>b c", NOTES) == ["a", "b c"]
+    assert units("</n>One <n/> two <n>a</n> three", NOTES) == ["One * two * three", "a"]
 
 
 @given(sources.map(lambda source: source.replace("p>", "n>")), st.booleans())
@@ -175,7 +176,7 @@ def test_no_word_outside_of_ignored_elements_is_dropped(source: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["<a ", "<a b='", "<a =", "<!--", "<![CDATA[", "<?", "</", "&", "<b></a>", "<code>", "<n>"]
+    "piece", ["<a ", "<a b='", "<a =", "<!--", "<![CDATA[", "<?", "</", "&", "<b></a>", "<code>", "<code></a>", "<n>"]
 )
 def test_time_is_linear_whatever_is_left_open(piece: str) -> None:
     def best(length: int) -> float:
