@@ -161,6 +161,12 @@ model: $(VENV)/installed-extras  ## make the default model from runs/; needs ../
 	  --config balanced --max-planes 6 --calibration-pairs 3000 --overwrite --text $(COUNTED:%=$(TRAIN)/%.tsv.xz) --calibrate $(CALIBRATION:%=$(TRAIN)/%.tsv.xz)
 	$(BIN)/python -m models assemble models/store/en-de $(RETRAINED_RUNS:%=$(RUNS)/%/model) --default best-2
 
+# Sentence pairs with numbers, dates, amounts and names for the mix `general`.
+.PHONY: generated
+generated: $(RUNS)/generated.tsv  ## text to train on, with numbers, dates, amounts and names
+$(RUNS)/generated.tsv: models/text/frames.py $(wildcard models/configs/frames/*) | $(VENV)/installed-extras
+	$(BIN)/python -m models generate $@
+
 # Text for the recipes best-2 and best-1 (sequence-level distillation): the beam search of the fp32 model, in eight planes,
 # where that is near its reference and as long.
 .PHONY: distilled

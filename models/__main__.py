@@ -289,6 +289,12 @@ def add_train(verbs: Verbs) -> None:
     verb.add_argument("--config", metavar="NAME", help="retrain into this configuration, not into the recipe's")
     verb.set_defaults(run=_retrain)
 
+    verb = verbs.add_parser("generate", help="write pairs with numbers, dates, amounts and names to train on")
+    verb.add_argument("out", type=Path, metavar="OUT", help="file of source TAB target to write")
+    verb.add_argument("--pairs", type=_positive, default=150_000, metavar="N", help="default: %(default)s")
+    verb.add_argument("--seed", type=int, default=1, metavar="N", help="other pairs (default: %(default)s)")
+    verb.set_defaults(run=_generate)
+
     verb = verbs.add_parser("sample", help="shards of sentences with their references, for `sub3 corpus`")
     verb.add_argument("out", type=Path, metavar="DIR", help="new directory of shards")
     verb.add_argument("counts", nargs="+", type=_count, metavar="SOURCE=N", help="how many of each source are drawn")
@@ -337,6 +343,17 @@ def _retrain(arguments: argparse.Namespace) -> None:
     out = arguments.out or ROOT / "runs" / recipe.name
     notes = arguments.card.read_text() if arguments.card else ""
     retrain_recipe(recipe, arguments.shared, out, notes=notes, steps=arguments.steps)
+
+
+def _generate(arguments: argparse.Namespace) -> None:
+    from itertools import islice
+
+    from models.format.atomic import replace_file
+    from models.text.frames import generate
+
+    pairs = islice(generate(arguments.seed), arguments.pairs)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(arguments.out, "".join(f"{source}\t{target}\n" for source, target in pairs).encode())
 
 
 def _sample(arguments: argparse.Namespace) -> None:

@@ -35,7 +35,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
     "models": [
         {
             "format": "atomic schema typed_json / files weights / layout vocabulary / faults / directory / write",
-            "text": "frames lines",
+            "text": "frames lines / pieces",
         },
         {"codes": "bcq bit_config / compensate straight_through"},
         {"marian": "checkpoint transformer / files rows / coded imported marian / read"},
@@ -43,7 +43,8 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         {"quantize": "allocate assemble calibrate inspect / export"},
         {
             "train": (
-                "dataset sampled_softmax / distillation recipe / loop / full_precision warm_start / allocation retrain"
+                "loss sampled_softmax schedule / recipe / dataset distillation state / log network validation "
+                "warm_start / allocation loop methods / full_precision / retrain"
             ),
         },
         {"reports": "paper paper_page report"},
@@ -59,7 +60,10 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         },
         {
             "settings": "",
-            "files": "chunks html plain xml / child archive markdown po slots subtitles xliff / json properties strings word",
+            "files": (
+                "chunks html plain xml / child archive markdown po slots subtitles xliff xml_spans / android json "
+                "properties resx strings word"
+            ),
             "accounts": "unavailable / glossaries keys",
             "translation": "batches cost tokenizer / results scheduler / assembly / translator",
         },
@@ -74,7 +78,10 @@ HOUSE: dict[str, list[dict[str, str]]] = {
             ),
             "http": "paired_writes / protocol / server",
         },
-        {"requests": "call file_process pivot turns / disconnect / dispatch / pipeline / file_jobs", "stores": "redis sqlite / opening"},
+        {
+            "requests": "call file_process pivot turns / disconnect / dispatch / pipeline / file_jobs",
+            "stores": "redis sqlite / opening",
+        },
         {
             "api": (
                 "calls downloads json_reply json_route libretranslate_schemas native_key openapi page schemas / "

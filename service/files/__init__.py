@@ -29,6 +29,7 @@ _READERS = {
     ".strings": "strings",
     ".xml": "android",
     ".resx": "resx",
+    ".ftl": "fluent",
     ".docx": "word",
     ".odt": "archive",
     ".epub": "archive",

@@ -47,7 +47,7 @@ class ShadowTraffic:
             if model is None or model.canary is None:  # it may have been removed meanwhile
                 continue
             peak_bytes = cost.memory.workspace_peak_bytes + cost.memory.kv_cache_peak_bytes
-            model.canary.count(cost.model.config, cost.latency_ms.total, peak_bytes)
+            model.canary.count(cost.model.config, round(cost.latency_ms.total, 3), peak_bytes)
             if len(costs) == 1:
                 self._maybe_compare(model.canary, texts, options, translations, cost)
 

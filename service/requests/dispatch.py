@@ -5,7 +5,6 @@ import functools
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import replace
 from typing import NamedTuple
 
 from service.accounts.keys import Keys
@@ -127,8 +126,7 @@ class Dispatcher:
                 ]
                 done = await while_connected(call, self._serve(routes, parts))
                 cost = functools.reduce(Cost.then, [work.cost for works in done for work in works])
-                cost = replace(cost, latency_ms=replace(cost.latency_ms, total=milliseconds_since(accepted)))
-                current().cost = cost
+                current().cost = cost = cost.finished(milliseconds_since(accepted))
         translations: list[Translation] = []
         for part, steps, works in zip(parts, routes, done, strict=True):
             via = tuple(step.target for step in steps[:-1])

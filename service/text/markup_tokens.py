@@ -150,7 +150,8 @@ def _tokens(source: str, markup: Markup) -> Iterator[Token]:
         if position < tag.start():
             yield Token("text", position, tag.start())
         token = None
-        if tag["name"] and tag["name"].lower() in nested_tags:
+        is_start = tag["name"] and not tag["end"] and not _is_void(tag, markup)
+        if is_start and tag["name"].lower() in nested_tags:
             token = _nested(source, tag, markup)
             if token is None:  # without an end: to look for those of the others could take quadratic time
                 nested_tags = frozenset()
@@ -162,9 +163,7 @@ def _tokens(source: str, markup: Markup) -> Iterator[Token]:
 
 
 def _nested(source: str, tag: re.Match[str], markup: Markup) -> Token | None:
-    """Return an element with text of its own as a word; None if this is not a start tag or has no end tag."""
-    if tag["end"] or _is_void(tag, markup):
-        return None
+    """Return the element with text of its own that a start tag opens, as a word; None if it has no end tag."""
     name, depth = tag["name"].lower(), 1
     for other in _TAG.finditer(source, tag.end()):
         if other["name"] and other["name"].lower() == name and not _is_void(other, markup):
