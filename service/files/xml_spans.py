@@ -11,7 +11,7 @@ from service.files.xml import parse
 
 # Of a well-formed document each alternative ends.
 _TOKEN = re.compile(
-    r"""<!--.*?--> | <!\[CDATA\[.*?\]\]> | <\?.*?\?>
+    r"""<!--.*?(?:-->|\Z) | <!\[CDATA\[.*?(?:\]\]>|\Z) | <\?.*?(?:\?>|\Z)
       | <(?P<end>/?)(?P<name>[^\s/>!?]++)(?P<attributes>(?:[^"'>]++|"[^"]*+"|'[^']*+')*+)>""",
     re.DOTALL | re.VERBOSE,
 )
