@@ -225,7 +225,7 @@ def test_one_unit_again_and_again(work: str, unit: str) -> None:
 
 
 @pytest.mark.parametrize("work", WORKS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.sampled_from(ATOMS), min_size=1, max_size=4), st.lists(st.sampled_from(ATOMS), max_size=3))
 @example(["<a>x</a>"], [])
 @example(["<a>x</a>", "y"], [])
