@@ -4,12 +4,10 @@ import html
 import re
 
 REFERENCE = re.compile(r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[a-zA-Z][a-zA-Z0-9]*);?")
-# No character has such a number; Python refuses to read one of thousands of digits.
-_ENDLESS = re.compile(r"(&#(?:[0-9]{20,}+|[xX][0-9a-fA-F]{20,}+);?)")
+_ENDLESS = re.compile(r"&#(?:[0-9]{20,}+|[xX][0-9a-fA-F]{20,}+);?")
+_REPLACEMENT = "\ufffd"  # what HTML reads where no character has the number
 
 
 def unescape(text: str) -> str:
-    """Return the text with the characters that its references stand for; a number of 20 digits or more is copied."""
-    if "&" not in text:
-        return text
-    return "".join(piece if number % 2 else html.unescape(piece) for number, piece in enumerate(_ENDLESS.split(text)))
+    """Return the text with the characters that its references stand for; Python refuses to read thousands of digits."""
+    return html.unescape(_ENDLESS.sub(_REPLACEMENT, text))

@@ -262,5 +262,5 @@ def glossary_words(text: str) -> list[tuple[int, int]]:
 def test_a_reference_of_many_digits_is_copied(digits: int) -> None:
     for number in ("1" * digits, "x" + "f" * digits):
         text = f"a &#{number}; b &amp; c"
-        assert unescape(text) == f"a &#{number}; b & c"
+        assert unescape(text) == "a \ufffd b & c"
         assert f"&#{number};" in Document(text, HTML).render(Document(text, HTML).text)
