@@ -36,7 +36,7 @@ def draw(labels: Tensor, vocabulary: int, frequent: int, drawn: int, seed: list[
         labels: ids that it must hold; negative ones are passed over.
         vocabulary: number of words.
         frequent: so many of the first words are held for certain.
-        drawn: so many of the others are drawn, or all of them if they are no more.
+        drawn: so many of the others are drawn, at most all of them.
         seed: of the draw.
     """
     held = torch.zeros(vocabulary, dtype=torch.bool)
