@@ -66,6 +66,15 @@ class BlockTests:
     """BLEU of a checkpoint some of whose matrices are replaced by codes, with rows sorted by word frequency."""
 
     def __init__(self, checkpoint: Path, texts: Sequence[Path], source: Path, reference: Path, limit: int) -> None:
+        """Read the checkpoint and the test set.
+
+        Args:
+            checkpoint: the fp32 model.
+            texts: where words are counted.
+            source: sentences of the test set.
+            reference: their translations, line by line.
+            limit: sentences to translate.
+        """
         torch.set_num_threads(1)  # small matrices: waiting for a second thread costs more than it brings
         plain = read_checkpoint(checkpoint)
         self.checkpoint: Checkpoint = sort_rows(plain, *word_counts(plain, texts))[0]

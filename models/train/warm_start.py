@@ -58,7 +58,7 @@ def read_warm_start(
         shared: the folder of corpus/ and checkpoint/.
 
     Raises:
-        RecipeError: there are no such codes, or they are not of such a model.
+        RecipeError: the codes are missing, or belong to another model or configuration.
     """
     if codes.begin is None:
         if codes.begin_config or codes.begin_teacher:

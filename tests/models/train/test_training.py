@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
@@ -27,7 +28,16 @@ from models.text.lines import DataError
 from models.train.dataset import Corpus, Encoder, Part, Side, read_corpus
 from models.train.full_precision import Plain, reversed_checkpoint, train_recipe
 from models.train.loop import Training
-from models.train.recipe import RECIPES, Batches, RecipeError, RetrainRecipe, Source, TrainRecipe, read_recipe
+from models.train.recipe import (
+    RECIPES,
+    Batches,
+    RecipeError,
+    RetrainRecipe,
+    Source,
+    TrainRecipe,
+    located,
+    read_recipe,
+)
 from models.train.retrain import Retraining, Target, retrain_recipe
 from models.train.schedule import Schedule
 from models.train.state import TrainingError
@@ -351,6 +361,17 @@ def _of(tensors: dict[str, torch.Tensor], kind: str) -> dict[str, torch.Tensor]:
     return {name.removeprefix(f"{kind}/"): t for name, t in tensors.items() if name.startswith(f"{kind}/")}
 
 
+def test_a_state_without_its_recipe_is_for_another_run_to_begin_with(tmp_path, shared):
+    recipe = read_recipe(TrainRecipe, written(tmp_path, TRAIN))
+    train_recipe(recipe, shared, tmp_path / "run", steps=2)
+    (path,) = (tmp_path / "run").glob("state-*/state.json")
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "recipe"}))
+    with pytest.raises(TrainingError, match="its recipe was not recorded; begin a new run from it with --continue"):
+        train_recipe(recipe, shared, tmp_path / "run")
+    progress = train_recipe(recipe.beginning_with(run=tmp_path / "run"), shared, tmp_path / "on", steps=1)
+    assert (progress.step, progress.epoch, progress.batch) == (3, 1, 1)
+
+
 def test_a_run_can_not_begin_with_the_state_of_another_model(tmp_path, shared, capsys):
     arguments = ["train", written(tmp_path, TRAIN), "--shared", str(shared), "--out"]
     begin = ["--continue", str(tmp_path / "first")]
@@ -414,6 +435,15 @@ def test_a_batch_holds_the_sentences_and_masks_the_rest():
         assert torch.equal(batch.target[n, 1:length], label[: length - 1])
         assert batch.source_mask[n].sum() == row % 7 + 2
     assert batch.tokens == (batch.labels >= 0).sum()
+
+
+def test_like_lengths_make_a_batch():
+    """Source, then target rise within a batch; only the last batch of each of three buckets is filled up again."""
+    falls = 0
+    for rows in toy_corpus([None], [5]).epoch(0):
+        lengths = [(row % 7 + 2, row % 5 + 2) for row in rows.tolist()]
+        falls += sum(one > other for one, other in itertools.pairwise(lengths))
+    assert falls <= 3
 
 
 def test_text_becomes_the_ids_that_evaluate_reads(tiny_checkpoint):
@@ -797,6 +827,13 @@ def test_a_recipe_that_can_not_extend_another_is_refused(tmp_path, monkeypatch, 
     (tmp_path / "base-decay.toml").write_text((RECIPES / "base-decay.toml").read_text())
     with pytest.raises(RecipeError, match=sentence):
         read_recipe(TrainRecipe, written(tmp_path, f"extends = {extended}", "circle"))
+
+
+def test_paths_of_a_recipe_are_in_the_repository_or_the_shared_folder(tmp_path):
+    assert located("runs/base", tmp_path) == RECIPES.parents[2] / "runs/base"
+    assert located("models/store/en-de", tmp_path) == RECIPES.parents[2] / "models/store/en-de"
+    assert located("checkpoint/en-de-small", tmp_path) == tmp_path / "checkpoint/en-de-small"
+    assert located("/somewhere/runs/base", tmp_path) == Path("/somewhere/runs/base")
 
 
 def test_a_recipe_that_does_not_exist_names_those_that_do():
