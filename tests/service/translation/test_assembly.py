@@ -60,6 +60,15 @@ def test_parts_that_change_a_span_give_way_to_the_source(translator: Translator)
     assert made == text
 
 
+def test_a_sentence_without_any_hypothesis_stays_as_it_is(translator: Translator) -> None:
+    whole = document(translator, "The house")
+    arrivals = Arrivals([whole], translator._tokenizer)
+    arrivals.read(0, [])
+    assert arrivals.failed == []
+    assert [sentence.best.text for sentence in arrivals.translated()] == ["The house"]
+    assert join(whole, arrivals.candidates()).best.text == "The house"
+
+
 def test_sentences_are_passed_on_in_the_order_of_their_text(translator: Translator) -> None:
     told: list[TranslatedSentence] = []
     documents = [document(translator, "The old house. A tree."), document(translator, "The sun.")]
