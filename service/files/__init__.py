@@ -29,6 +29,8 @@ _READERS = {
     ".xml": "android",
     ".resx": "resx",
     ".ftl": "fluent",
+    ".yaml": "yaml",
+    ".yml": "yaml",
     ".docx": "word",
     ".odt": "archive",
     ".epub": "archive",

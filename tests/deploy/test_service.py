@@ -24,6 +24,7 @@ from tests.service.files.test_json import ARB, NESTED
 from tests.service.files.test_properties import PROPERTIES
 from tests.service.files.test_resx import RESX
 from tests.service.files.test_strings import STRINGS
+from tests.service.files.test_yaml import RAILS
 
 PAGE = (
     "<!-- " + "x" * 1_500_000 + " --><p>The <b>red car</b> stands <a href='x'>before the house</a>.</p>"
@@ -53,6 +54,8 @@ def files(folder: Path) -> Mapping[str, bytes]:
         ".xml": RESOURCES,
         ".resx": RESX,
         ".ftl": FLUENT,
+        ".yaml": RAILS,
+        ".yml": RAILS,
     }
     packed = {".docx": word_file(), ".odt": odt_file(), ".epub": epub_file(folder)}
     return {ending: text.encode() for ending, text in texts.items()} | packed
