@@ -31,6 +31,8 @@ _READERS = {
     ".ftl": "fluent",
     ".yaml": "yaml",
     ".yml": "yaml",
+    ".csv": "tables",
+    ".tsv": "tables",
     ".docx": "word",
     ".odt": "archive",
     ".epub": "archive",

@@ -24,6 +24,7 @@ from tests.service.files.test_json import ARB, NESTED
 from tests.service.files.test_properties import PROPERTIES
 from tests.service.files.test_resx import RESX
 from tests.service.files.test_strings import STRINGS
+from tests.service.files.test_tables import TABLE, TABS
 from tests.service.files.test_yaml import RAILS
 
 PAGE = (
@@ -56,6 +57,8 @@ def files(folder: Path) -> Mapping[str, bytes]:
         ".ftl": FLUENT,
         ".yaml": RAILS,
         ".yml": RAILS,
+        ".csv": TABLE,
+        ".tsv": TABS,
     }
     packed = {".docx": word_file(), ".odt": odt_file(), ".epub": epub_file(folder)}
     return {ending: text.encode() for ending, text in texts.items()} | packed
