@@ -34,6 +34,8 @@ _READERS = {
     ".csv": "tables",
     ".tsv": "tables",
     ".docx": "word",
+    ".xlsx": "workbook",
+    ".pptx": "slides",
     ".odt": "archive",
     ".epub": "archive",
 }
