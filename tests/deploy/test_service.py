@@ -21,9 +21,12 @@ from tests.service.files.test_android import RESOURCES
 from tests.service.files.test_files import PO, SRT, VTT, XLIFF, XLIFF_2, epub_file, odt_file, word_file
 from tests.service.files.test_fluent import FLUENT
 from tests.service.files.test_json import ARB, NESTED
+from tests.service.files.test_office import presentation, workbook
 from tests.service.files.test_properties import PROPERTIES
 from tests.service.files.test_resx import RESX
 from tests.service.files.test_strings import STRINGS
+from tests.service.files.test_tables import TABLE, TABS
+from tests.service.files.test_yaml import RAILS
 
 PAGE = (
     "<!-- " + "x" * 1_500_000 + " --><p>The <b>red car</b> stands <a href='x'>before the house</a>.</p>"
@@ -53,8 +56,13 @@ def files(folder: Path) -> Mapping[str, bytes]:
         ".xml": RESOURCES,
         ".resx": RESX,
         ".ftl": FLUENT,
+        ".yaml": RAILS,
+        ".yml": RAILS,
+        ".csv": TABLE,
+        ".tsv": TABS,
     }
     packed = {".docx": word_file(), ".odt": odt_file(), ".epub": epub_file(folder)}
+    packed |= {".xlsx": workbook(), ".pptx": presentation()}
     return {ending: text.encode() for ending, text in texts.items()} | packed
 
 

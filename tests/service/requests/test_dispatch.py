@@ -24,7 +24,7 @@ from service.requests.file_jobs import FileJobs
 from service.requests.pipeline import Outcome, TranslationRequest
 from service.settings import Settings
 from service.stores.sqlite import SqliteKeys
-from service.text.markup import Markup
+from service.text.markup_tokens import Markup
 from service.translation.results import Options, Translated
 from service.translation.scheduler import Limits, Scheduler, SchedulerClosed
 from tests.service.running import held_steps
