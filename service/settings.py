@@ -118,6 +118,23 @@ class Settings(BaseSettings):
     max_files: int = Field(
         default=16, ge=1, description="Maximum number of files stored at a time, translated or not; one more gets 429."
     )
+    file_processes: int = Field(
+        default=2,
+        ge=1,
+        description="Files translated at a time, each taken apart in a process of its own; a key may have all but one "
+        "of them.",
+    )
+    file_memory_bytes: int = Field(
+        default=128 << 20,
+        ge=16 << 20,
+        description="Maximum memory of the process of a file in bytes, beside the 20 MB that it starts with; a file "
+        "that needs more is refused.",
+    )
+    file_cpu_seconds: int = Field(
+        default=60,
+        ge=1,
+        description="Maximum processor time of the process of a file in seconds; a file that needs more is refused.",
+    )
     file_minutes: float = Field(
         default=60, gt=0, description="Minutes for which a translated file is stored for its client."
     )

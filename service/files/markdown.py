@@ -19,7 +19,7 @@ _WRAPPED = 60  # characters: a paragraph with lines as long as this was wrapped 
 _MARKER = re.compile(r"(?:[-+*]|#{1,6}|\d{1,9}[.)]|=+|-+)(?:\s|$)|[>|]|```|~~~|</?[a-zA-Z]")
 _MARK = re.compile(r"[^\w\s]")  # a marker is none with its first one escaped
 _SHORTCUT = re.compile(r"`[^`]*`|(?<!\])\[([^\[\]]+)\](?:\[\])?(?![\[(\]])")  # of a link, whose text is its label
-_HARD_BREAK = re.compile(r"(?: {2,}|\\)$")
+_HARD_BREAK = re.compile(r"(?:(?<! ) {2,}+|\\)$")
 _MARKUP = Markup("markdown", has_references=False)
 
 

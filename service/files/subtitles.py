@@ -4,6 +4,7 @@ The file is scanned for lines with `-->`, so that numbers, times, settings, note
 The libraries for these formats write them anew.
 """
 
+import bisect
 import re
 import textwrap
 from collections.abc import Sequence
@@ -85,10 +86,14 @@ def _lines_of_like_length(text: str, count: int) -> list[str]:
     tags = dict(zip(private, found, strict=False))
     stand_ins = iter([*map(chr, tags), *found[len(tags) :]])  # where the characters run out, the tags themselves
     text = _TAG.sub(lambda _: next(stand_ins), text)
-    width = max(len(text) // count, 1)
-    while len(lines := textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)) > count:
-        width += 1  # words differ in length
-    return [line.translate(tags) for line in lines]
+    # the least width that is enough: words differ in length; a tab is up to eight characters
+    widths = range(max(len(text) // count, 1), 8 * len(text) + 2)
+    width = widths[bisect.bisect_left(widths, -count, key=lambda width: -len(_wrapped(text, width)))]
+    return [line.translate(tags) for line in _wrapped(text, width)]
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def read(data: bytes, ending: str, limits: Limits) -> Subtitles:

@@ -3,6 +3,7 @@
 import copy
 import html
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -28,6 +29,8 @@ _TRANSPARENT_NAMES = (
 _TRANSPARENT = frozenset(_W + name for name in _TRANSPARENT_NAMES.split())
 # Elements that stand in a sentence as words do.
 _MARKS = frozenset(_W + name for name in ("footnoteReference", "endnoteReference", "commentReference"))
+_Properties = tuple[Any, ...]  # names, attributes and content of each
+_Look = tuple[Any, _Properties]
 _MARKUP = Markup("xml", joins_lines=True)
 _MARKED = re.compile(r"(<g\d+>|</g\d+>|<g\d+/>)")
 
@@ -71,7 +74,7 @@ class _Group(NamedTuple):
     """Text elements that follow each other and look the same; or instead of texts a mark, such as a footnote's."""
 
     texts: list[Any]
-    look: tuple[Any, bytes]  # the parent of the run, and its properties
+    look: _Look  # the parent of the run, and its properties
     mark: Any = None
 
     @property
@@ -94,7 +97,10 @@ class _Stretch:
     def __init__(self, groups: Sequence[_Group]) -> None:
         self._groups = groups
         worded = [group for group in groups if group.mark is None]
-        self._most = max(worded, key=lambda group: (not group.is_link, _length(worded, group.look)))
+        lengths: Counter[_Look] = Counter()
+        for group in worded:
+            lengths[group.look] += len(group.text)
+        self._most = max(worded, key=lambda group: (not group.is_link, lengths[group.look]))
         self._marked = MarkedUp("".join(map(self._tagged, range(len(groups)))), _MARKUP)
         self.texts = self._marked.texts
 
@@ -115,15 +121,14 @@ class _Stretch:
             _put(self._groups[0].texts, html.unescape(rendered))
             return
         holders = list(self._holders(rendered))
-        first = _holder(self._groups[0].runs[0])
+        removed = dict.fromkeys(_holder(run) for group in self._groups for run in group.runs)
+        first = next(iter(removed))
         paragraph = first.getparent()
-        place = paragraph.index(first)
-        for group in self._groups:
-            for run in group.runs:
-                if (holder := _holder(run)).getparent() is paragraph:
-                    paragraph.remove(holder)
-        for number, holder in enumerate(holders):
-            paragraph.insert(place + number, holder)
+        follower = next((sibling for sibling in first.itersiblings() if sibling not in removed), None)
+        for holder in removed:
+            paragraph.remove(holder)
+        for holder in holders:  # an index would be counted from the first child each time
+            paragraph.append(holder) if follower is None else follower.addprevious(holder)
 
     def _holders(self, rendered: str) -> Iterator[Any]:
         """Yield new children of the paragraph: copies of runs or links with the pieces of a translation, and marks."""
@@ -163,15 +168,16 @@ def read(data: bytes, ending: str, limits: Limits) -> WordDocument:
 def _stretches(paragraph: Any) -> Iterator[list[_Group]]:
     """Yield the groups of a paragraph between which nothing stands, in order."""
     groups: list[_Group] = []
+    looks: dict[Any, _Look] = {}  # by run
     for element in _own(paragraph):
         if element.tag == _W + "t":
             run = element.getparent()
-            look = (run.getparent(), _properties(run))
+            look = looks.get(run) or looks.setdefault(run, (run.getparent(), _properties(run)))
             if not groups or groups[-1].look != look:
                 groups.append(_Group([], look))
             groups[-1].texts.append(element)
         elif element.tag in _MARKS:
-            groups.append(_Group([], (element, b""), element))
+            groups.append(_Group([], (element, ()), element))
         elif element.tag not in _TRANSPARENT and groups:
             yield groups
             groups = []
@@ -179,25 +185,21 @@ def _stretches(paragraph: Any) -> Iterator[list[_Group]]:
         yield groups
 
 
-def _length(groups: Sequence[_Group], look: tuple[Any, bytes]) -> int:
-    return sum(len(group.text) for group in groups if group.look == look)
-
-
 def _can_be_moved(groups: Sequence[_Group]) -> bool:
     """Return whether the runs hold nothing but these texts, in the paragraph itself or in links of one look."""
     paragraph = _holder(groups[0].runs[0]).getparent()
+    looks: dict[Any, set[_Properties]] = {}  # of the runs in a link
     for group in groups:
         own = _W + "t" if group.mark is None else group.mark.tag
-        for run in group.runs:
+        for run in dict.fromkeys(group.runs):
             holder = _holder(run)
-            alike = all(_properties(other) == group.look[1] for other in holder.iterfind(_W + "r"))
-            inside = {child.tag for child in holder} if holder is not run else set()
-            if (
-                not alike
-                or not inside <= {_W + "r", _W + "proofErr"}
-                or {child.tag for child in run} - {own, _W + "rPr", _W + "lastRenderedPageBreak"}
-                or holder.getparent() is not paragraph
-            ):
+            if holder not in looks:
+                inside = {child.tag for child in holder} if holder is not run else set()
+                if not inside <= {_W + "r", _W + "proofErr"} or holder.getparent() is not paragraph:
+                    return False
+                looks[holder] = {_properties(other) for other in holder.iterfind(_W + "r")}
+            others = {child.tag for child in run} - {own, _W + "rPr", _W + "lastRenderedPageBreak"}
+            if others or not looks[holder] <= {group.look[1]}:
                 return False
     return True
 
@@ -217,10 +219,10 @@ def _own(element: Any) -> Iterator[Any]:
         yield from _own(child)
 
 
-def _properties(run: Any) -> bytes:
+def _properties(run: Any) -> _Properties:
     properties = run.find(_W + "rPr")
-    if properties is None:
-        return b""
-    return b"".join(
-        etree.tostring(child, with_tail=False, method="c14n") for child in properties if child.tag not in _UNSEEN
-    )
+    return () if properties is None else tuple(_tree(child) for child in properties if child.tag not in _UNSEEN)
+
+
+def _tree(element: Any) -> tuple[Any, ...]:
+    return element.tag, *sorted(element.attrib.items()), *map(_tree, element)

@@ -31,9 +31,9 @@ class XliffFile:
             raise FileRefused("The file is no XLIFF: its outermost element is another.")
         self._is_2 = root.get("version", "1.2").startswith("2")
         self._segments: list[tuple[Any, MarkedUp]] = []
-        for source in root.iter("{*}source"):
-            holder = source.getparent()
-            if holder is None or etree.QName(holder).localname not in ("trans-unit", "segment") or _is_done(holder):
+        for holder in root.iter("{*}trans-unit", "{*}segment"):
+            source = holder.find("{*}source")
+            if source is None or _is_done(holder):
                 continue
             text = etree.tostring(source, encoding="unicode", with_tail=False)
             self._segments.append((source, MarkedUp(text, Markup("xml", _CODES, protected=_PROTECTED))))

@@ -6,6 +6,8 @@ from lxml import etree
 
 from service.files import FileRefused
 
+MAX_NAMESPACES = 100  # each is written with each element that is taken out of a tree; Word declares up to 40
+
 
 def parse(data: bytes) -> Any:
     """Parse a document into a tree.
@@ -20,4 +22,15 @@ def parse(data: bytes) -> Any:
         raise FileRefused(f"The file's XML can't be read: {str(error)[:200]}.") from None
     if tree.docinfo.doctype:
         raise FileRefused("The file has a document type declaration, which is not read; save it without one.")
+    if _most_namespaces(tree) > MAX_NAMESPACES:
+        raise FileRefused(f"An element of the file is in the scope of more than {MAX_NAMESPACES} namespaces.")
     return tree
+
+
+def _most_namespaces(tree: Any) -> int:
+    """Return the largest number of namespace declarations that an element of a tree is in the scope of."""
+    most = here = 0
+    for event, _ in etree.iterwalk(tree, events=("start-ns", "end-ns")):
+        here += 1 if event == "start-ns" else -1
+        most = max(most, here)
+    return most

@@ -5,18 +5,20 @@ import contextlib
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import IO, Literal
 
 from service.accounts.keys import Keys, RateExceeded
-from service.files import Aligned, Limits, OpenFile, ending_of, open_file
-from service.files.chunks import Collected, parts, sample
+from service.files import ending_of
+from service.files.child import Task
 from service.live.registry import Registry
 from service.requests import pipeline
 from service.requests.call import Call, never
 from service.requests.dispatch import Dispatcher
+from service.requests.file_process import FileProcess, open_in_process
 from service.requests.pipeline import AUTO, TranslationRequest
+from service.requests.turns import Turns
 from service.settings import Settings
 from service.text.detection import detect
 from service.translation.results import Options
@@ -80,7 +82,7 @@ class FileJobs:
         """Wire up the parts of one app; nothing runs yet."""
         self._settings, self._dispatcher, self._registry, self._keys = settings, dispatcher, registry, keys
         self._jobs: dict[str, FileJob] = {}
-        self._running = asyncio.Semaphore(settings.threads)
+        self._turns = Turns(settings.file_processes)
 
     async def submit(self, call: Call, name: str, file: IO[bytes], options: Options) -> FileJob:
         """Begin to translate a file, which goes on after its upload has ended, whether or not the client stays.
@@ -159,11 +161,10 @@ class FileJobs:
     async def _run(self, job: FileJob, file: IO[bytes]) -> None:
         """Run a job to its end; an error is kept for its client."""
         try:
-            async with self._running:
+            async with self._turns.place(job.call.key):
                 job.status = "translating"
                 job.tell()
-                opened = await asyncio.to_thread(self._open, job, file)
-                await self._translate(job, opened)
+                await self._translate(job, file)
                 job.status = "done"
         except asyncio.CancelledError:
             job.status = "cancelled"
@@ -175,27 +176,35 @@ class FileJobs:
             job.ended_at = time.monotonic()
             job.tell()
 
-    def _open(self, job: FileJob, file: IO[bytes]) -> OpenFile:
-        file.seek(0)
-        opened = open_file(job.name, file.read(), Limits(self._settings.max_unpacked_bytes))
-        job.characters = sum(map(len, opened.texts))
-        return opened
+    async def _translate(self, job: FileJob, file: IO[bytes]) -> None:
+        settings = self._settings
+        job.result = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as its job
+        task = Task(
+            ending_of(job.name),
+            job.options.target,
+            file.fileno(),
+            job.result.fileno(),
+            settings.max_unpacked_bytes,
+            settings.file_memory_bytes,
+            settings.file_cpu_seconds,
+            settings.max_text_characters,
+            settings.max_texts,
+        )
+        async with open_in_process(task) as opened:
+            job.characters = opened.characters
+            await self._translate_parts(job, opened)
 
-    async def _translate(self, job: FileJob, opened: OpenFile) -> None:
+    async def _translate_parts(self, job: FileJob, opened: FileProcess) -> None:
         job.source = job.options.source
         sources = self._registry.sources(job.options.target, job.call.model)
         if job.source == AUTO:
-            job.source = (await asyncio.to_thread(detect, sample(opened.texts), sources))[0].language
+            job.source = (await asyncio.to_thread(detect, opened.sample, sources))[0].language
         options = replace(job.options, source=pipeline.source_of(job.source, job.options, sources), alignment=True)
-        translations = Collected(opened.texts)
-        for part in parts(opened.texts, self._settings.max_text_characters, self._settings.max_texts):
-            request = TranslationRequest([text for _, text in part], options, keeps_empty=True)
-            outcome = await self._patiently(job.call, request)
-            for (index, text), translation in zip(part, outcome.translations, strict=True):
-                translations.add(index, text, translation.best.text, translation.best.alignment)
-                job.characters_done += len(text)
+        async for texts in opened.parts():
+            outcome = await self._patiently(job.call, TranslationRequest(texts, options, keeps_empty=True))
+            opened.translated([(found.best.text, found.best.alignment) for found in outcome.translations])
+            job.characters_done += sum(map(len, texts))
             job.tell()
-        job.result = await asyncio.to_thread(_rendered, opened, translations.joined(), options.target)
 
     async def _patiently(self, call: Call, request: TranslationRequest) -> pipeline.Outcome:
         """Translate a part of a file; it waits where a text would be refused, so that texts go first."""
@@ -223,10 +232,3 @@ class FileJobs:
         self._jobs.pop(job.id, None)
         if job.result is not None:
             job.result.close()
-
-
-def _rendered(opened: OpenFile, translations: Sequence[Aligned], target: str) -> IO[bytes]:
-    result = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as its job
-    result.write(opened.render(translations, target))
-    result.flush()  # it is read by its number
-    return result

@@ -5,6 +5,7 @@ any casing, a term with a capital as it is written. Terms are not inflected: eac
 overlap, the one that begins first is taken, and of those the longest. Protected spans do not hold terms.
 """
 
+import bisect
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -138,4 +139,5 @@ def _is_whole(text: str, span: Span) -> bool:
 
 
 def _overlap(span: Span, kept: Sequence[Span]) -> bool:
-    return any(begin < span[1] and span[0] < end for begin, end in kept)
+    place = bisect.bisect_left(kept, span[1], key=lambda other: other[0])  # the first that begins behind
+    return place > 0 and span[0] < kept[place - 1][1]

@@ -1,5 +1,6 @@
 """Placement of inline tags in a translation: around the words that come from those they stood around."""
 
+import bisect
 from collections.abc import Sequence, Set
 from typing import NamedTuple
 
@@ -57,7 +58,9 @@ def _joined_at_protected(links: Sequence[Link], kept: Sequence[Span]) -> list[Li
     """Return the links, those to parts of a protected span as one to all of it: a tag never goes in there."""
     found: list[Link] = []
     for link in links:
-        span = next((span for span in kept if span[0] < link.target[1] and link.target[0] < span[1]), link.target)
+        place = bisect.bisect_right(kept, link.target[0], key=lambda span: span[1])  # the first that ends behind
+        is_in = place < len(kept) and kept[place][0] < link.target[1]
+        span = kept[place] if is_in else link.target
         whole = (min(span[0], link.target[0]), max(span[1], link.target[1]))
         if not found or found[-1].target[1] <= whole[0]:
             found.append(Link(link.source, whole))
@@ -81,9 +84,7 @@ def _best_stretch(span: Span, free: Sequence[Span], links: Sequence[Link], begin
     best, best_score = None, 0
     for low, high in free:
         begin, score = low, 0
-        for link in links:
-            if not low <= link.target[0] < link.target[1] <= high:
-                continue
+        for link in _between(links, low, high):
             if score == 0:
                 begin = link.target[0]
                 if begin not in beginnings:
@@ -95,9 +96,15 @@ def _best_stretch(span: Span, free: Sequence[Span], links: Sequence[Link], begin
     return best
 
 
+def _between(links: Sequence[Link], low: int, high: int) -> Sequence[Link]:
+    """Return the links to words of a span of the translation."""
+    begin = bisect.bisect_left(links, low, key=lambda link: link.target[0])
+    return links[begin : bisect.bisect_right(links, high, key=lambda link: link.target[1])]
+
+
 def _nearest_word(expected: float, free: Sequence[Span], links: Sequence[Link], beginnings: Set[int]) -> Span:
     """Return the word in a gap that is nearest to a position, or an edge of a gap if there is none."""
-    words = [link.target for link in links for low, high in free if low <= link.target[0] and link.target[1] <= high]
+    words = [link.target for low, high in free for link in _between(links, low, high)]
     places = [word for word in words if word[0] in beginnings] or [(place, place) for gap in free for place in gap]
     return min(places, key=lambda place: abs(sum(place) / 2 - expected))
 

@@ -8,21 +8,20 @@ sentence as a word does, `<code>x</code>`, `<img>` or `<x id="7"></x>`, does not
 character, which translations keep (`placeholders.py`).
 """
 
-import html
 import itertools
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from service.text.alignment import Link, moved
 from service.text.inline_tags import Pair, insert
 from service.text.markup_tokens import Markup, Token, attributes_for_people, scan
+from service.text.references import REFERENCE, unescape
 
-_REFERENCE = re.compile(r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[a-zA-Z][a-zA-Z0-9]*);?")
 # Spaces, and what ends the words before the tag: a model makes a sentence of ", and" and loses the comma.
 _HEAD = re.compile(r"[\s,.;:!?)\]}»”’–—-]*")
-_LINE_BREAK = re.compile(r"\s*[\r\n]\s*")
+_LINE_BREAK = re.compile(r"(?<!\s)[^\S\r\n]*+[\r\n]\s*+")
 _EMPHASIS = frozenset({"*", "**", "***", "_", "__", "___", "~~"})
 _ESCAPES = {ord("&"): "&amp;", ord("<"): "&lt;"}
 _PRIVATE = range(0xF0000, 0x10FFFE)
@@ -97,7 +96,8 @@ class _Run(NamedTuple):
             if self._is_empty_emphasis(pair, text):
                 text = text.replace(pair.start, "").replace(pair.end, "")
                 marks -= {pair.start, pair.end}
-        if lines == self.lines or any(text.count(mark) != 1 for mark in marks):
+        counts = Counter(text)
+        if lines == self.lines or any(counts[mark] != 1 for mark in marks):
             return self.source
         return self.head + text.translate(self.references) + self.tail
 
@@ -166,7 +166,7 @@ def _run(source: str, tokens: Sequence[Token], markup: Markup, is_aligned: bool)
     head = _HEAD.match(whole)
     assert head is not None  # it matches the empty string
     core = whole[head.end() :].rstrip()
-    plain = html.unescape(core) if markup.has_references else core
+    plain = unescape(core) if markup.has_references else core
     if not any(character.isalpha() for character in plain):
         return [part for text in texts for part in elements.get(text, [text])]
     lines = plain.split("\n") if markup.kind == "xml" and not markup.joins_lines else [_LINE_BREAK.sub(" ", plain)]
@@ -180,7 +180,7 @@ def _with_marks(source: str, tokens: Sequence[Token]) -> list[str] | None:
 
     None if there are too few of them.
     """
-    used = set(html.unescape(source[tokens[0].begin : tokens[-1].end]))
+    used = set(unescape(source[tokens[0].begin : tokens[-1].end]))
     marks = (mark for mark in map(chr, _PRIVATE) if mark not in used)
     try:
         return [source[token.begin : token.end] if token.kind == "text" else next(marks) for token in tokens]
@@ -219,8 +219,8 @@ def _without_pairs(lines: list[str], ends: dict[str, str]) -> tuple[list[str], l
 def _references(source: str) -> dict[int, str]:
     """Return how a text spells characters by references, and must."""
     references = dict(_ESCAPES)
-    for reference in _REFERENCE.findall(source):
-        character = html.unescape(reference)
+    for reference in REFERENCE.findall(source):
+        character = unescape(reference)
         # a letter by its number is an accident; a no-break space or a quotation mark by its name is meant
         if len(character) == 1 and not character.isalnum() and character not in "\r\n":
             references[ord(character)] = reference if reference.endswith(";") else reference + ";"
@@ -240,7 +240,7 @@ def _element(source: str, token: Token, markup: Markup, is_aligned: bool) -> lis
     position = 0
     for (begin, end), quote in attributes_for_people(whole):
         value = whole[begin:end]
-        text = _LINE_BREAK.sub(" ", html.unescape(value))
+        text = _LINE_BREAK.sub(" ", unescape(value))
         if any(character.isalpha() for character in text):
             parts += [whole[position:begin], _Value(value, [text], quote, _references(value))]
             position = end

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 Span = tuple[int, int]  # [begin, end) in a text
 Move = tuple[Span, Span]  # of a mask in the masked text, and of the protected text in the other
 
-# Time is linear: a look-behind keeps a pattern from being tried again within what it has already read.
-# These are protected wherever they stand, and a translation must not have others.
+# Time is linear: a look-behind keeps each from being tried again inside of what it has already read, and of two parts
+# that may take the same characters the first gives none back.
+# Each is taken for what it is wherever it stands, in a source and in a translation.
 _STRICT = r"""
     <[a-zA-Z][^<>]*></[a-zA-Z][^<>]*>                                  # <x id="7"></x>
   | </?[a-zA-Z][^<>]*>                                                 # a tag
@@ -19,9 +20,10 @@ _STRICT = r"""
   | (?:www\.|mailto:)[^\s<>"'`{}|\\^]*[\w/]
   | (?<![\w.+-])[\w.+-]++@[\w-]++(?:\.[\w-]++)+                         # e-mail
   | \{\{[^{}\n]{0,80}\}\} | \$?\{[^{}\n]{0,80}\} | \$\([A-Za-z_]\w*\)  # {{name}} {name} ${name} $(name)
-  | %(?:\(\w+\)|<\w+>)[-+\#0]*\d*(?:\.\d+)?[sdiufxXcgGeEaro]           # %(name)s %(name).2f Ruby's %<name>d
+  | %(?:\(\w+\)|<\w+>)[-+\#0]*+\d*+(?:\.\d++)?+[sdiufxXcgGeEaro]       # %(name)s %(name).2f Ruby's %<name>d
   | %\{\w+\} | %[A-Za-z]\w+%                                           # %{name} %NAME%
-  | (?<![\d%])%(?:\d+\$)?[-+\#0]*(?:\d+|\*)?(?:\.\d+|\.\*)?(?:hh?|ll?|[jztLq])?[sdiufxXcpgGeEaAonr@](?![A-Za-z]{2})
+  | (?<![\d%])%(?:\d++\$)?+[-+\#0]*+(?:\d++|\*)?+(?:\.(?:\d++|\*))?+(?:hh?|ll?|[jztLq])?
+    [sdiufxXcpgGeEaAonr@](?![A-Za-z]{2})
   | (?<![\d%])%L?\d{1,2}(?!\d)                                         # %1$s %d %-5.2f; Qt's %1
   | \$[A-Za-z_]\w* | @[A-Z_]{2,}@                                      # $VAR @VAR@
   | (?<![\w&])[\#@][^\W\d_][\w-]*                                      # #hashtag @mention
@@ -44,7 +46,7 @@ _STRICT_PATTERN = re.compile(_STRICT, re.VERBOSE)
 _PATTERN = re.compile(f"{_STRICT} | {_CODE}", re.VERBOSE)
 # The model's normalisation spells these out (m2 for m², 1/2 for ½), and it writes them so.
 _SPELT_OUT = re.compile(r"[\u00b2\u00b3\u00b9\u2070-\u209c\u00bc-\u00be\u2150-\u215e\u2460-\u24ff\u2122\u2120]")
-_WORD = re.compile(r"[^\s,;:!?\"()]*[^\s,;:!?\"().]")
+_WORD = re.compile(r"(?<!\.)(?:\.*+[^\s,;:!?\"().]++)++")  # full stops only before more of the word
 _NUMBERED = re.compile(r"%(\d+)")
 _ONE = re.compile(r"%s")
 _PERCENT_S = re.compile(r"(?<=\d)%s(?!\w)")  # models trained on software write this for 50%

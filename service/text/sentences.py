@@ -1,5 +1,6 @@
 """Sentence splitting: a text as pieces to translate and pieces to copy, which joined are the text."""
 
+import bisect
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -131,7 +132,8 @@ def _edges(text: str, begin: int, end: int, spans: Sequence[Span]) -> list[Piece
     All of it is copied if it holds no word.
     """
     first, last = _without_symbols(text, begin, end)
-    kept = [span for span in spans if begin <= span[0] and span[1] <= end]
+    place = bisect.bisect_left(spans, begin, key=lambda span: span[0])
+    kept = spans[place : bisect.bisect_right(spans, end, key=lambda span: span[1])]
     first = _after_leading(text, first, last, kept)
     last = _before_trailing(text, first, last, kept)
     inside = [(b - first, e - first) for b, e in kept if first <= b and e <= last]
