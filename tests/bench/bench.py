@@ -129,14 +129,14 @@ def words(length: int, seed: int = 0) -> list[str]:
 
 
 def python(*arguments: str, environment: dict[str, str] | None = None) -> str:
-    """What a Python process of its own prints."""
+    """Run a Python process and return what it prints."""
     command = [sys.executable, "-m", *arguments]
     env = os.environ | (environment or {})
     return subprocess.run(command, cwd=ROOT, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def fresh(side: str, directory: Path, figure: str) -> Callable[[], float]:
-    """A figure of tests/bench/fresh.py."""
+    """Return a figure of tests/bench/fresh.py."""
     return lambda: float(json.loads(python("tests.bench.fresh", side, str(directory)))[figure])
 
 
@@ -162,7 +162,7 @@ def plot_planes(results: list[dict[str, object]]) -> None:
 
 
 def cases(quick: bool) -> list[Case]:
-    """The table of docs/benchmarks.md, the first and the real one only if `quick`."""
+    """Return the table of docs/benchmarks.md, the first and the real one only if `quick`."""
     checkpoint = seeded_checkpoint(WORK / BASE_NAME, MODEL, **BASE)
     int8 = converted(checkpoint, WORK / f"{BASE_NAME}-int8", "int8")
     base = coded(checkpoint, WORK / f"{BASE_NAME}-paper-2.5", "paper-2.5")

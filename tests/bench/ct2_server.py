@@ -93,7 +93,7 @@ class Translator:
 
 
 def create_app(translator: Translator) -> FastAPI:
-    """The routes. `translate` is no coroutine: FastAPI runs it in its thread pool, so the event loop stays free."""
+    """Make the app. `translate` is not a coroutine: FastAPI runs it in a thread pool, so the event loop stays free."""
     app = FastAPI()
 
     @app.post("/v1/translate")

@@ -46,7 +46,7 @@ class Example(NamedTuple):
 
 
 def dictionary() -> dict[str, set[str]]:
-    """The German words for an English word in lower case."""
+    """Map an English word in lower case to its German words."""
     words: dict[str, set[str]] = defaultdict(set)
     with lzma.open(SHARED / "corpus" / "train" / "ding_dict.tsv.xz", "rt", encoding="utf-8") as file:
         for line in file:
@@ -57,7 +57,7 @@ def dictionary() -> dict[str, set[str]]:
 
 
 def examples(name: str, words: dict[str, set[str]], most: int) -> list[Example]:
-    """The first sentences of a test set that have terms, with the longest of these."""
+    """Pick the first sentences of a test set that have terms, with the longest of these."""
     lines = [
         (SHARED / "corpus" / "test" / f"{name}.{language}").read_text(encoding="utf-8").splitlines()
         for language in ("en", "de")

@@ -28,28 +28,28 @@ Splitter = Callable[[str], Iterable[str]]
 
 
 def paragraphs(path: Path) -> list[list[str]]:
-    """Runs of sentences."""
+    """Make runs of sentences."""
     lines = path.read_text(encoding="utf-8").splitlines()
     runs = [lines[n : n + SENTENCES] for n in range(0, len(lines) - SENTENCES + 1, SENTENCES)]
     return [run for run in runs if all(line.rstrip("\"'“”»)’ ").endswith((".", "!", "?", "…")) for line in run)]
 
 
 def ours(language: str) -> Splitter:
-    """The product's own use of sentencex, with placeholders kept whole and lists' marks apart."""
+    """Split as the product does: sentencex, with placeholders kept whole and lists' marks apart."""
     from service.text.sentences import split
 
     return lambda text: [piece.text for piece in split(text, language)]
 
 
 def sentencex(language: str) -> Splitter:
-    """The library by itself."""
+    """Split with sentencex alone."""
     import sentencex as library
 
     return lambda text: library.segment(language, text)
 
 
 def pysbd(language: str) -> Splitter:
-    """The other one."""
+    """Split with pysbd."""
     import pysbd as library
 
     return library.Segmenter(language=language, clean=False).segment

@@ -35,7 +35,7 @@ class Lazy:
 
 
 def seeded_checkpoint(path: Path, template: Path, *, d_model: int, ffn_dim: int, layers: int, vocabulary: int) -> Path:
-    """A Marian directory of random weights; SentencePiece models come from `template`, a model directory of ours."""
+    """Write a Marian directory of random weights, with the SentencePiece models of `template`, a model directory."""
     if (path / "config.json").exists():
         return path
     import torch
@@ -85,7 +85,7 @@ def coded(checkpoint: Path, path: Path, config: str) -> Path:
 
 
 def marian(model: Path, folder: Path) -> Path:
-    """The Marian directory, in `folder`, of what the codes of a model directory stand for, all their planes.
+    """Write, in `folder`, the Marian directory of a model directory's dequantised codes, all their planes.
 
     `<pad>` is its last word, as in the published models and as CTranslate2's converter expects.
     """

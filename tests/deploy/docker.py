@@ -31,7 +31,7 @@ READY_S = 240.0  # a busy machine is slow, which is no failure
 
 
 def run(*command: str | Path, environment: Mapping[str, str] | None = None, timeout: float = 600) -> str:
-    """What a command writes to stdout; a failure shows all that it wrote."""
+    """Run a command and return its stdout; a failure shows all that it wrote."""
     done = subprocess.run(
         [str(word) for word in command],
         cwd=ROOT,
@@ -94,7 +94,7 @@ def exists(image: str) -> bool:
 
 
 def base_images() -> dict[str, str]:
-    """The variables that name the images of others: the official ones, or stand-ins from Debian's packages."""
+    """Return the variables that name third-party images: the official ones, or stand-ins from Debian's packages."""
     names = {}
     for service, (variable, official) in OFFICIAL.items():
         names[variable] = official
@@ -106,7 +106,7 @@ def base_images() -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A TCP port that nobody has at the moment."""
+    """Find a TCP port that is free at the moment."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
@@ -114,7 +114,7 @@ def free_port() -> int:
 
 @contextmanager
 def container(image: str, *options: str, command: Sequence[str] = ()) -> Iterator[str]:
-    """A container in the background, by its id; it goes with the block."""
+    """Run a container in the background while the block runs; yield its id."""
     name = docker("run", "--detach", *options, image, *command)
     try:
         yield name
@@ -154,7 +154,7 @@ class Stack:
         return run(*compose_command(), *words, environment=self.environment, timeout=timeout)
 
     def containers(self, service: str) -> list[str]:
-        """The ids of a service's running containers."""
+        """Return the ids of a service's running containers."""
         return self.compose("ps", "-q", service).split()
 
 
@@ -167,7 +167,7 @@ def compose_command() -> list[str]:
 
 
 def settings(directory: Path, images: Mapping[str, str], **more: str) -> Stack:
-    """A stack's environment, with new secrets in the directory, and names that no other stack has."""
+    """Return a stack's environment, with new secrets in the directory, and names that no other stack has."""
     token, project = secrets.token_hex(16), f"sub3test{secrets.token_hex(4)}"
     for name, value in (("admin_token", token), ("redis_password", secrets.token_hex(16)), ("grafana_password", token)):
         (directory / name).write_text(f"{value}\n")
@@ -189,7 +189,7 @@ def settings(directory: Path, images: Mapping[str, str], **more: str) -> Stack:
 
 @contextmanager
 def composed(stack: Stack, *services: str) -> Iterator[Stack]:
-    """The stack, ready; all of it but the images goes with the block."""
+    """Run the stack while the block runs, ready; at the end only its images stay."""
     try:
         stack.compose("up", "--detach", "--no-build", *services)
         until("a ready replica behind nginx", lambda: httpx.get(f"{stack.url}/health/ready").status_code == 200)

@@ -82,7 +82,7 @@ def restarted(name: str, before: int) -> bool:
 
 
 def healthy(name: str) -> bool:
-    """What the container's health check says."""
+    """Return the state of the container's health check."""
     return bool(inspect(name)["State"]["Health"]["Status"] == "healthy")
 
 

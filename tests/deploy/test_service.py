@@ -59,7 +59,7 @@ def files(folder: Path) -> Mapping[str, bytes]:
 
 
 def texts_of(data: bytes) -> object:
-    """A file, or the members of an archive, whose times don't matter."""
+    """Return a file, or the members of an archive, whose times don't matter."""
     if not zipfile.is_zipfile(io.BytesIO(data)):
         return data
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -67,7 +67,7 @@ def texts_of(data: bytes) -> object:
 
 
 def translated(client: Client, name: str, data: bytes) -> object:
-    """What comes back for a file."""
+    """Send a file and return what comes back."""
     form = {"source": "en", "target": "de"}
     sent = client.post("/v1/files", data=form, files={"file": (name, data)})
     assert sent.status_code == 202, sent.text

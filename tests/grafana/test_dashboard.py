@@ -43,7 +43,7 @@ def lost(ours: Json, theirs: Json, path: str = "") -> Iterator[str]:
 
 
 def not_understood(dashboard: Json) -> list[str]:
-    """What Grafana's types lose between reading and writing: fields that they do not have, values that are no such."""
+    """Yield what Grafana's types lose between reading and writing: unknown fields, values of another type."""
     register_default_plugins()
     read = sdk.Dashboard.from_json(copy.deepcopy(dashboard))
     return list(lost(dashboard, json.loads(JSONEncoder().encode(read))))

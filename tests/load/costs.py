@@ -50,7 +50,7 @@ class Threads:
 
 
 def costs_and_curve(server: Server, requests: list[bytes], pieces: int) -> tuple[Costs, list[dict[str, Any]]]:
-    """The costs, and the curve's points, slowest first, each of so many pieces."""
+    """Return the costs, and the curve's points, slowest first, each of so many pieces."""
     _closed(server, requests, MAX_ROWS)  # warm
     saturated = 1e3 / _closed(server, requests, MAX_ROWS).wall_ms
     rates = [round(share * saturated, 1) for share in SHARES]
@@ -92,7 +92,7 @@ def first_request(seed: int, requests: int) -> int:
 
 
 def costs_of(usual: dict[tuple[int, float], Threads]) -> Costs:
-    """What requests cost, from the usual figures of each load: clients and the pause of each in ms -> of a request."""
+    """Fit the cost of requests to each load's usual figures: clients and the pause of each in ms -> of a request."""
     alone, full = usual[ALONE], usual[FULL]
     outside = alone.wall_ms - alone.loop_ms - alone.others_ms
     hot = full.loop_ms + alone.others_ms

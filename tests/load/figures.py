@@ -16,7 +16,7 @@ RESULTS = ROOT / "docs" / "results"
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """The smallest of the values that at least so many percent of them do not exceed (nearest rank).
+    """Return the smallest value that at least so many percent of them do not exceed (nearest rank).
 
     Args:
         ordered: ascending, not empty.

@@ -115,7 +115,7 @@ events.request.add_listener(record.add)
 
 @events.quitting.add_listener
 def keep(**_: Any) -> None:
-    """The figures for tests/load/profiles.py."""
+    """Write the figures for tests/load/profiles.py."""
     if "LOAD_RECORD" in os.environ:
         Path(os.environ["LOAD_RECORD"]).write_text(json.dumps(record.report()))
 

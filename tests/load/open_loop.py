@@ -23,7 +23,7 @@ SATURATING_CLIENTS = 16
 
 
 def arrivals(rate: float, seconds: float, seed: int) -> list[float]:
-    """The times of a Poisson process of `rate` a second, in seconds from 0, up to `seconds`; the seed fixes them."""
+    """Draw the times of a Poisson process of `rate` a second, in seconds from 0 to `seconds`; the seed fixes them."""
     chance = random.Random(seed)
     gaps = (chance.expovariate(rate) for _ in itertools.count())
     return list(itertools.takewhile(lambda at: at < seconds, itertools.accumulate(gaps)))
@@ -44,7 +44,7 @@ async def open_loop(url: str, requests: Sequence[bytes], times: Sequence[float])
 
 
 async def curve(server: Server, seconds: float) -> list[dict[str, object]]:
-    """The points of one server, slowest first."""
+    """Measure the points of one server, slowest first."""
     requests = bodies(sentences())
     await closed_loop(server.url, requests, SATURATING_CLIENTS, min(seconds, 2.0))  # warm
     tally, took = await closed_loop(server.url, requests, SATURATING_CLIENTS, seconds)

@@ -46,7 +46,7 @@ def pin_generator(placement: Placement) -> None:
 
 
 def pinned(cores: Sequence[int], command: Sequence[str]) -> list[str]:
-    """The command bound to these cores, where there is a taskset."""
+    """Bind the command to these cores, where there is a taskset."""
     binding = ["taskset", "-c", ",".join(map(str, cores))] if shutil.which("taskset") else []
     return [*binding, *command]
 
@@ -136,7 +136,7 @@ def inline(configuration: str, placement: Placement) -> Iterator[Server]:
 
 
 def _engine_settings(configuration: str, placement: Placement, model: Path) -> dict[str, str]:
-    """What an engine computes with: one thread a core."""
+    """Return the environment of an engine: one thread a core."""
     return {
         "SUB3_MODEL_DIRECTORY": str(model),
         "SUB3_CONFIGURATION": configuration,
@@ -148,7 +148,7 @@ def _engine_settings(configuration: str, placement: Placement, model: Path) -> d
 def _running(
     name: str, arguments: Sequence[str], placement: Placement, settings: Mapping[str, str]
 ) -> Iterator[Server]:
-    """The process, from ready on; SIGTERM ends it with the block.
+    """Yield the process once it is ready; SIGTERM ends it with the block.
 
     Raises:
         RuntimeError: it ended or was not ready in time; its log is named.

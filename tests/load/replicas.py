@@ -189,7 +189,7 @@ def _run(
 
 
 def highest_rate(times: ServiceTimes, limit_ms: float, requests: int = 4000, **replica: int) -> float:
-    """The highest rate a second at which the 99th percentile stays below the limit, to 3 %."""
+    """Find the highest rate a second at which the 99th percentile stays below the limit, to 3 %."""
 
     def good(rate: float) -> bool:
         return percentile(simulate(times, rate, max(requests, int(5 * rate)), **replica), 99) < limit_ms

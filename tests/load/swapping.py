@@ -33,7 +33,7 @@ class Outcome:
 
 
 def offline_answers(model: Path, texts: Sequence[str]) -> dict[str, list[str]]:
-    """What each configuration of a model answers to each text alone, by engines apart from any server."""
+    """Translate each text alone with each configuration of a model, by engines apart from any server."""
     directory = open_model(model)
     config = directory.config
     options = Options(config.source_languages[0], config.target_languages[0])

@@ -82,12 +82,12 @@ async def measure(
 
 
 def _throughput(measured: Measured, server: str) -> float:
-    """Requests a second at the load that gets the most of a server."""
+    """Return requests a second at the load that gets the most of a server."""
     return max(statistics.median(measured[f"{clients} clients"][server].per_second) for clients in SATURATING_CLIENTS)
 
 
 def goals(measured: Measured, memory: dict[str, dict[str, int]], ours: str, peer: str, floor: str) -> dict[str, object]:
-    """What the issue asks, of one of our configurations: {goal: {"goal", "measured", "met"}}."""
+    """Compare one of our configurations with the goals: {goal: {"goal", "measured", "met"}}."""
 
     def p50_ratio(load: str) -> float:
         return statistics.median(measured[load][peer].p50) / statistics.median(measured[load][ours].p50)
@@ -131,7 +131,7 @@ def subjects(
 
 
 def compare(configurations: Sequence[str], placement: Placement, rounds: int, seconds: float) -> dict[str, object]:
-    """The part of the report for one placement."""
+    """Write the part of the report for one placement."""
     print(f"{placement.name}: server on cores {placement.server}, generator on {placement.generator}", flush=True)
     pin_generator(placement)
     with subjects(configurations, placement) as (mine, other, engine, floor):

@@ -29,7 +29,7 @@ def sentences(count: int, seed: int = 0) -> list[str]:
 
 @pytest.fixture(scope="session")
 def spm() -> bytes:
-    """A SentencePiece model of 60 pieces."""
+    """Train a SentencePiece model of 60 pieces."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(sentences(500)), model_writer=model, vocab_size=60, minloglevel=2

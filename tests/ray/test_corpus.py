@@ -46,7 +46,7 @@ def wait_for_some(folder, process):
 
 
 def workers(driver):
-    """Processes under the driver that hold an engine."""
+    """List the processes under the driver that hold an engine."""
     parents, found = {}, []
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:

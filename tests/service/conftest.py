@@ -33,14 +33,14 @@ def server(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture
 def client(server: Server) -> Iterator[httpx.Client]:
-    """A client of `server`."""
+    """Open a client of `server`."""
     with httpx.Client(base_url=server.url, timeout=60) as connection:
         yield connection
 
 
 @pytest.fixture
 def admin(tiny_model: Path) -> Iterator[httpx.Client]:
-    """A client with the token of a server of its own."""
+    """Open a client with the token of a server of its own."""
     with (
         serve(Settings(model_directory=tiny_model, threads=2, admin_token=TOKEN)) as running,
         httpx.Client(base_url=running.url, headers=AUTHORIZED, timeout=60) as connection,

@@ -32,7 +32,7 @@ SETTINGS = {
 
 
 def save_marian(path: Path, pieces, spm: bytes, *, target_pieces=None, pre_norm: bool = False, **changes):
-    """A random model as transformers writes it; returns the model."""
+    """Save a random model with transformers and return it."""
     pad = len(pieces) - 1
     settings = SETTINGS | {"vocab_size": len(pieces), "pad_token_id": pad, "decoder_start_token_id": pad} | changes
     if target_pieces is not None:

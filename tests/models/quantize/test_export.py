@@ -27,7 +27,7 @@ from tests.models.conftest import random_tensors
 
 
 def dequantize(model: ModelDirectory, configuration: str) -> dict[str, torch.Tensor]:
-    """The float matrices that a configuration stands for, from what the engine is given."""
+    """Dequantise a configuration's matrices, from what the engine is given."""
     tensors, segments = model.engine_inputs(model.allocation(configuration))
     result = {
         name: torch.zeros(matrix.rows, matrix.columns, dtype=torch.float64)

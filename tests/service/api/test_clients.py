@@ -34,7 +34,7 @@ def german(server: Server) -> dict[str, str]:
 
 @pytest.fixture
 def locked(tiny_model: Path, tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """The address of a server that asks for keys, and a key of 20 characters a month."""
+    """Run a server that asks for keys; yield its address and a key of 20 characters a month."""
     path = tmp_path / "keys.sqlite3"
     key, record = new_key("small", None, 20)
     SqliteKeys(path).add(record)

@@ -37,7 +37,7 @@ APP = make_app()
 
 
 def answers(body: bytes, headers: dict[str, str]) -> list[tuple[int, bytes]]:
-    """What FastAPI's route says, and what the direct one does."""
+    """Return the answer of FastAPI's route, and that of the direct one."""
 
     async def ask() -> list[tuple[int, bytes]]:
         transport = httpx.ASGITransport(APP)

@@ -23,7 +23,7 @@ REPOSITORY = "/v2/repository"
 
 @pytest.fixture
 def running(tiny_model: Path) -> Iterator[Server]:
-    """A server with a token."""
+    """Run a server with a token."""
     with serve(Settings(model_directory=tiny_model, threads=1, admin_token=TOKEN)) as server:
         yield server
 
@@ -37,7 +37,7 @@ def client(running: Server) -> Iterator[triton.InferenceServerClient]:
 
 @pytest.fixture
 def raw(running: Server) -> Iterator[httpx.Client]:
-    """A plain client of it, with the token."""
+    """Open a plain client of it, with the token."""
     with httpx.Client(base_url=running.url, headers=AUTHORIZED, timeout=60) as connection:
         yield connection
 

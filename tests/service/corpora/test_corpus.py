@@ -50,7 +50,7 @@ def outputs(folder, output="out"):
 
 
 def inodes(folder):
-    """A shard that is done again is another file."""
+    """Return the inode of each shard; a shard that is done again has another."""
     return {path.name: path.stat().st_ino for path in (folder / "out").glob("*.jsonl")}
 
 

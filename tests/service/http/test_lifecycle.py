@@ -52,7 +52,7 @@ def refusal(received: bytes) -> tuple[int, str]:
 
 @pytest.fixture(scope="module")
 def impatient(tiny_model: Path) -> Iterator[Server]:
-    """A server that waits a fraction of a second, for heads and bodies."""
+    """Run a server that waits a fraction of a second, for heads and bodies."""
     settings = Settings(model_directory=tiny_model, threads=1, header_seconds=0.3, body_seconds=0.3)
     with serve(settings) as running:
         yield running
@@ -187,7 +187,7 @@ def test_the_end_under_load_loses_no_request(tiny_model: Path) -> None:
     long_text = " ".join(["The big tree sees the old house near a river."] * 30)
 
     def client_of(url: str) -> None:
-        """A client behind a balancer: it keeps its connection, and stops when the balancer takes the server out."""
+        """Send requests as a client behind a balancer: keep the connection until the balancer takes the server out."""
         with httpx.Client(base_url=url, timeout=60) as client:
             while not out_of_rotation.is_set():
                 served.append(translate(client, long_text).status_code)

@@ -130,6 +130,6 @@ def dotted(node: ast.AST) -> str | None:
 
 
 def assigned(node: ast.Attribute) -> str | None:
-    """`_a` of `self._a = ...`; uvicorn's own names begin with no underscore."""
+    """Yield `_a` of `self._a = ...`; uvicorn's own names don't begin with an underscore."""
     is_own = isinstance(node.ctx, ast.Store) and node.attr.startswith("_")
     return node.attr if is_own and isinstance(node.value, ast.Name) and node.value.id == "self" else None

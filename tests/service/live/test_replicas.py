@@ -23,7 +23,7 @@ REACHES_ALL_S = 2.0
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A running Redis."""
+    """Run a Redis."""
     server = RedisServer(tmp_path)
     server.start()
     yield server

@@ -46,7 +46,7 @@ class Replica:
         self.store.write("tiny", Saved(generation, desired))
 
     def swap(self, configuration: str) -> None:
-        """A swap here, and its write."""
+        """Swap here, and write it to the store."""
         with self.registry.changing("tiny"):
             self.registry.change("tiny", lambda files, now: now.activate(by_name(files, configuration)))
             self.replication.save("tiny")

@@ -32,7 +32,7 @@ TEXT = "  The old house. The big tree sees the river!\n\n- Hello world."
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """en-de, de-fr and fr-es; two steps from English to French, and from German to Spanish."""
+    """Serve en-de, de-fr and fr-es; two steps from English to French, and from German to Spanish."""
     folder = tmp_path_factory.mktemp("pivots")
     for seed, (source, target) in enumerate((("en", "de"), ("de", "fr"), ("fr", "es"))):
         write_tiny_model(folder / f"{source}-{target}", sources=(source,), targets=(target,), seed=seed)
