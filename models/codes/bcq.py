@@ -75,7 +75,7 @@ def specialised(
     importance: Tensor | None = None,
     group_size: int | None = None,
 ) -> BinaryCode:
-    """Codes with the least error at exactly `planes` planes.
+    """Solve codes with the least error at exactly `planes` planes.
 
     Args:
         weights: [rows, columns].
@@ -83,6 +83,9 @@ def specialised(
         solver: how hard to look; each is at least as good as the one before.
         importance: [columns], not negative; None for equal columns.
         group_size: columns that share their scales, a multiple of 32; None for the whole row.
+
+    Raises:
+        ValueError: the number of planes is out of range, or a weight is not finite or above 65504.
     """
     solve = {"greedy": _greedy, "refined": _refined, "alternating": _alternating}[solver]
 
@@ -96,7 +99,17 @@ def specialised(
 def progressive(
     weights: Tensor, depth: int = MAX_PLANES, *, importance: Tensor | None = None, group_size: int | None = None
 ) -> BinaryCode:
-    """Nested codes: every prefix of k planes, 1 <= k <= depth, with k scales of its own. Arguments as `specialised`."""
+    """Solve nested codes: every prefix of k planes, 1 <= k <= depth, has k scales of its own.
+
+    Args:
+        weights: [rows, columns].
+        depth: the most planes, 1 to 8.
+        importance: [columns], not negative; None for equal columns.
+        group_size: columns that share their scales, a multiple of 32; None for the whole row.
+
+    Raises:
+        ValueError: the depth is out of range, or a weight is not finite or above 65504.
+    """
 
     def solve_rows(W: Tensor, m: Tensor) -> tuple[Tensor, dict[int, Tensor]]:
         B, factor, solved = _nested(W, m, depth)

@@ -56,7 +56,14 @@ class Attention(nn.Module):
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-        """X [batch, length, width]; keys and values [batch, heads, keys, head_dim]; bias is added to the scores."""
+        """Attend from each position of `x` to the keys; return [batch, length, width].
+
+        Args:
+            x: [batch, length, width].
+            keys: [batch, heads, keys, head_dim].
+            values: [batch, heads, keys, head_dim].
+            bias: broadcast to [batch, heads, length, keys] and added to the scores; -inf hides a key.
+        """
         # Plain products: at the lengths of sentences the backward pass of the fused attention takes half the step.
         queries = self.split(self.query(x)) / math.sqrt(keys.shape[3])
         scores = queries @ keys.transpose(2, 3)
@@ -65,7 +72,14 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear layers around the activation."""
+    """Two linear layers around the activation.
+
+    Args:
+        width: of the model, d_model.
+        ffn_dim: of the inner layer.
+        activation: a name of ACTIVATIONS.
+        epsilon: of the layer norm.
+    """
 
     def __init__(self, width: int, ffn_dim: int, activation: str, epsilon: float) -> None:
         super().__init__()
@@ -153,7 +167,15 @@ class Transformer(nn.Module):
         return part.norm(x + function(x))
 
     def decode(self, target: Tensor, memory: Tensor, source_mask: Tensor, cache: Cache, begin: int = 0) -> Tensor:
-        """Read target [batch, length] at positions from `begin`; fill the KV cache; return [batch, length, d_model]."""
+        """Run the decoder over target tokens and fill the KV cache; return [batch, length, d_model].
+
+        Args:
+            target: [batch, length], ids.
+            memory: [batch, source length, d_model], the output of `encode`.
+            source_mask: [batch, source length], true = a token.
+            cache: keys and values of the positions before `begin`, by layer; empty at the first call.
+            begin: the position of the first target token.
+        """
         x = self.embed("target", target, begin)
         length, seen = target.shape[1], begin + target.shape[1]
         causal = visible(torch.ones(length, seen, dtype=torch.bool).tril(begin))

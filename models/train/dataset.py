@@ -83,6 +83,17 @@ class Corpus:
     """Encoded sentence pairs of several sources, in memory. Pairs longer than the longest batch are never taken."""
 
     def __init__(self, ids: Ids, batches: Batches, seed: int, parts: Sequence[Part]) -> None:
+        """Join the parts.
+
+        Args:
+            ids: of the special tokens.
+            batches: tokens of a batch, and the lengths of its buckets.
+            seed: of the order of the pairs.
+            parts: encoded pairs, at least one part.
+
+        Raises:
+            DataError: the text holds no pair that fits the lengths.
+        """
         self._ids, self._shape, self._seed, self._parts = ids, batches, seed, parts
         self._source = Side.joined([part.source for part in parts])
         self._target = Side.joined([part.target for part in parts])

@@ -75,10 +75,17 @@ class Training:
     def __init__(
         self, recipe: Recipe, objective: Objective, held_out: Measure, out: Path, begin: Path | None = None
     ) -> None:
-        """Go on from the newest state in `out`, or begin, with a state of the run `begin` if there is one.
+        """Resume from the newest state in `out`, or start; with `begin`, from the newest state of that run.
+
+        Args:
+            recipe: what to train, and how.
+            objective: the loss and its parameters.
+            held_out: measures the model on held-out sentences.
+            out: folder of states and log; made where it is missing.
+            begin: folder of the run whose newest state a new run starts from; None for a fresh start.
 
         Raises:
-            TrainingError: a state is one of another recipe or model, or `begin` has none.
+            TrainingError: a state belongs to another recipe or model, or the folder `begin` has none.
         """
         out.mkdir(parents=True, exist_ok=True)
         self._recipe, self._objective, self._held_out, self._out = recipe, objective, held_out, out

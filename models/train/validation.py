@@ -21,6 +21,14 @@ class HeldOut:
     """Held-out sentences with their references, encoded once."""
 
     def __init__(self, checkpoint: Checkpoint, what: Validation, lengths: Sequence[int], shared: Path) -> None:
+        """Read and encode a test set.
+
+        Args:
+            checkpoint: gives the languages and the pieces.
+            what: the recipe's choice of sentences.
+            lengths: of the buckets, in pieces, rising.
+            shared: folder of the data, with corpus/SET.LANGUAGE.
+        """
         source, target = (
             shared / "corpus" / f"{what.set}.{language}"
             for language in (checkpoint.source_languages[0], checkpoint.target_languages[0])
