@@ -12,7 +12,7 @@ ENGINE_SOURCES := CMakeLists.txt pyproject.toml $(wildcard kernels/*.cc kernels/
 CLIENTS := tests/service/clients
 SCHEMAS := tests/kubernetes
 
-.PHONY: help serve install test lint format test-native test-arm report bench bench-quick model swap-campaign \
+.PHONY: help serve install test lint clang-tidy format test-native test-arm report bench bench-quick model swap-campaign \
   image image-train sbom lock test-deploy clean
 
 serve: install  ## serve the models of models/store on HOST:PORT (127.0.0.1:8080)
@@ -44,6 +44,7 @@ $(CLIENTS)/node_modules/installed $(SCHEMAS)/node_modules/installed: %/node_modu
 	mkdir -p $(@D)
 	if command -v npm > /dev/null && npm ci --prefix $* --no-audit --no-fund --silent; then touch $@; fi
 
+CPP_FILES := $(wildcard kernels/*.cc kernels/*.h kernels/*/*.cc kernels/*/*.h tests/kernels/*.cc tests/kernels/*.h)
 lint: $(VENV)/installed-extras  ## ruff, mypy, clang-format, clang-tidy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

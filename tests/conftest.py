@@ -21,7 +21,7 @@ DEFAULT_MODEL = ROOT / "models" / "store" / "en-de"
 
 @pytest.fixture(scope="session")
 def corpus_dir() -> Path:
-    """Parallel text; skips where it is absent (it is not part of the repository)."""
+    """Return the parallel text; skip where it is absent (it is not part of the repository)."""
     directory = SHARED / "corpus"
     if not directory.is_dir():
         pytest.skip(f"no corpus at {directory}; set SUB3_SHARED to the folder that holds corpus/ and checkpoint/")

@@ -104,7 +104,7 @@ class Swaps:
         self._replication.close()
 
     def saved(self, name: str) -> bool:
-        """Whether the model's desired state would survive a restart now."""
+        """Tell whether the model's desired state would survive a restart now."""
         return self._replication.saved(name)
 
     def change(

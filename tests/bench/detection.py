@@ -61,7 +61,7 @@ def ours() -> Detector:
 
 
 def py3langid() -> Detector:
-    """With probabilities that add up to one."""
+    """Make py3langid's detector, with probabilities that add up to one."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
@@ -82,7 +82,7 @@ def langdetect() -> Detector:
 
 
 def texts(corpus: Path) -> dict[str, list[tuple[str, str]]]:
-    """Of each kind, texts with their languages."""
+    """Return texts of each kind with their languages."""
     found: dict[str, list[tuple[str, str]]] = {}
     for name, paths in SETS.items():
         for language, path in paths.items():

@@ -37,7 +37,7 @@ def noisy(checkpoint: Checkpoint, variance: float, seed: int) -> Checkpoint:
 
 
 def main() -> None:
-    """Measures and writes."""
+    """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--sentences", type=int, default=1000)

@@ -56,7 +56,7 @@ def pysbd(language: str) -> Splitter:
 
 
 def boundaries(sentences: Iterable[str]) -> set[int]:
-    """Where sentences end, counted in characters that are no space, so that it does not matter who has the spaces."""
+    """Return where sentences end, counted in characters other than spaces, so that spaces may go either way."""
     ends, position = set(), 0
     for sentence in sentences:
         position += len("".join(sentence.split()))
@@ -65,7 +65,7 @@ def boundaries(sentences: Iterable[str]) -> set[int]:
 
 
 def measure(make: Callable[[str], Splitter], corpus: Path) -> dict[str, dict[str, float]]:
-    """Precision, recall and F1 of the boundaries in percent, by language; milliseconds a paragraph; megabytes."""
+    """Measure precision, recall and F1 of boundaries in percent, by language; milliseconds a paragraph; megabytes."""
     results: dict[str, dict[str, float]] = {}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for language, names in SETS.items():

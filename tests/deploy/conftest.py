@@ -23,7 +23,7 @@ def server_image() -> str:
 
 @pytest.fixture(scope="session")
 def images(server_image: str) -> dict[str, str]:
-    """Every image of the stack is there; the variables that name those of others."""
+    """Make sure of every image of the stack; return the variables that name third-party ones."""
     names = base_images()
     build(
         ROOT / "docker" / "nginx" / "Dockerfile",
@@ -49,7 +49,7 @@ def answers(texts: list[str]) -> dict[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def stack(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """nginx, two replicas that ask for keys, Redis."""
+    """Run nginx, two replicas that ask for keys, and Redis."""
     directory: Path = tmp_path_factory.mktemp("secrets")
     with composed(settings(directory, images, SUB3_API_KEYS="true", REPLICAS="2")) as running:
         yield running

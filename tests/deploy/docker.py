@@ -45,12 +45,12 @@ def run(*command: str | Path, environment: Mapping[str, str] | None = None, time
 
 
 def docker(*words: str | Path, timeout: float = 600) -> str:
-    """`docker ...`."""
+    """Run `docker ...`."""
     return run("docker", *words, timeout=timeout).strip()
 
 
 def inspect(name: str) -> Any:
-    """All that the engine knows of a container or an image."""
+    """Return all that the engine knows of a container or an image."""
     return json.loads(docker("inspect", name))[0]
 
 
@@ -69,7 +69,7 @@ def until(what: str, holds: Callable[[], object], seconds: float = READY_S) -> N
 
 
 def build(dockerfile: Path, context: Path, tag: str, *options: str) -> None:
-    """`docker build` with the machine's network; the layers that are known already cost nothing."""
+    """Run `docker build` with the machine's network; cached layers cost nothing."""
     docker("build", "--network", "host", "--file", dockerfile, "--tag", tag, *options, context, timeout=1500)
 
 
@@ -86,7 +86,7 @@ def arguments() -> list[str]:
 
 
 def exists(image: str) -> bool:
-    """Whether the engine has it, or can pull it."""
+    """Tell whether the engine has it, or can pull it."""
     for verb in (["image", "inspect"], ["pull", "--quiet"]):
         if subprocess.run(["docker", *verb, image], capture_output=True, timeout=300).returncode == 0:
             return True
@@ -123,7 +123,7 @@ def container(image: str, *options: str, command: Sequence[str] = ()) -> Iterato
 
 
 def serving(*options: str, port: int) -> list[str]:
-    """Options of a hardened server at a port of the loopback."""
+    """Return the options of a hardened server at a port of the loopback."""
     return [*HARDENED, "--publish", f"127.0.0.1:{port}:8080", "--env", "SUB3_STATE_FILE=", *options]
 
 
@@ -150,7 +150,7 @@ class Stack:
         return {"Authorization": f"Bearer {self.token}"}
 
     def compose(self, *words: str, timeout: float = 600) -> str:
-        """`docker compose ...` or `docker-compose ...`, whichever there is."""
+        """Run `docker compose ...` or `docker-compose ...`, whichever there is."""
         return run(*compose_command(), *words, environment=self.environment, timeout=timeout)
 
     def containers(self, service: str) -> list[str]:
@@ -159,7 +159,7 @@ class Stack:
 
 
 def compose_command() -> list[str]:
-    """Version 2 where it is installed, else version 1."""
+    """Return version 2 where it is installed, else version 1."""
     if subprocess.run(["docker", "compose", "version"], capture_output=True).returncode == 0:
         return ["docker", "compose"]
     assert shutil.which("docker-compose"), "there is neither docker compose nor docker-compose"
@@ -205,7 +205,7 @@ def composed(stack: Stack, *services: str) -> Iterator[Stack]:
 
 
 def remove_volumes(stack: Stack) -> None:
-    """Those that bear the stack's name."""
+    """Remove the volumes with the stack's name."""
     named = ["--quiet", "--filter", f"name={stack.environment['COMPOSE_PROJECT_NAME']}"]
     for volume in docker("volume", "ls", *named).split():
         docker("volume", "rm", volume)

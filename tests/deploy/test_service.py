@@ -34,7 +34,7 @@ Client = TestClient | httpx.Client
 
 
 def files(folder: Path) -> Mapping[str, bytes]:
-    """One of each kind."""
+    """Make a file of each kind."""
     texts = {
         ".txt": "The door is open.\n\nClose it, please.\n",
         ".md": "# The door\n\nIt is *open*. Close `it`.\n",
@@ -78,7 +78,7 @@ def translated(client: Client, name: str, data: bytes) -> object:
 
 
 def everything(client: Client, texts: list[str], documents: Mapping[str, bytes]) -> dict[str, Any]:
-    """Answers without their times."""
+    """Return the answers without their times."""
     pair = {"source": "en", "target": "de"}
     many = {"text": [*texts, MARKUP], "alignment": True, "beam_size": 4, "alternatives": 3}
     requests = {

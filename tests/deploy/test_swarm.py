@@ -35,13 +35,13 @@ def swarm(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def deploy(stack: Stack, **environment: str) -> None:
-    """As an operator does it."""
+    """Deploy the stack as an operator does."""
     command = ["docker", "stack", "deploy", "--compose-file", "docker-compose.yml"]
     run(*command, stack.environment["COMPOSE_PROJECT_NAME"], environment={**stack.environment, **environment})
 
 
 def running(name: str) -> int:
-    """Replicas whose health check says yes."""
+    """Count the replicas whose health check passes."""
     states = docker(
         "service", "ps", "--filter", "desired-state=running", "--format", "{{.CurrentState}}", f"{name}_translate"
     )
@@ -88,7 +88,7 @@ def test_more_replicas_and_fewer(swarm: Stack, texts: list[str], answers: Answer
 
 
 def has(name: str, replicas: int) -> bool:
-    """Whether so many of them are healthy."""
+    """Tell whether so many of them are healthy."""
     return running(name) == replicas
 
 

@@ -31,7 +31,7 @@ def dashboard() -> Json:
 
 
 def lost(ours: Json, theirs: Json, path: str = "") -> Iterator[str]:
-    """Where the second document lacks what the first one says."""
+    """Yield where the second document lacks what the first one has."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for name, value in ours.items():
             yield from lost(value, theirs.get(name), f"{path}/{name}")

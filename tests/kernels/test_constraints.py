@@ -63,7 +63,7 @@ def read(constraints, tokens):
 
 
 def plain_constrained_search(reference, source, constraints, beam_size, max_length):
-    """Dynamic beam allocation as search.h states it, over whole prefixes without any cache or state."""
+    """Run the dynamic beam allocation of search.h over whole prefixes, without any cache or state."""
     rows = max(beam_size, CONSTRAINED_ROWS)
 
     def needed(prefix):

@@ -27,7 +27,7 @@ def bodies(texts: Iterable[str]) -> list[bytes]:
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Like asyncio.run, with select(2): epoll would round every wait up to a millisecond, which is a latency here."""
+    """Run like asyncio.run, with select(2): epoll would round every wait up to a millisecond, a latency here."""
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())) as runner:
         return runner.run(main)
 
@@ -43,7 +43,7 @@ class Client:
         self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=120))
 
     async def __aenter__(self) -> Self:
-        """Itself."""
+        """Return the client itself."""
         return self
 
     async def __aexit__(

@@ -61,7 +61,7 @@ async def curve(server: Server, seconds: float) -> list[dict[str, object]]:
 
 
 def plot(curves: dict[str, list[dict[str, object]]], path: Path) -> None:
-    """Throughput above, latency below, a colour for each configuration."""
+    """Plot throughput above, latency below, a colour for each configuration."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -84,7 +84,7 @@ def plot(curves: dict[str, list[dict[str, object]]], path: Path) -> None:
 
 
 def main() -> int:
-    """1 if a request failed below the saturation."""
+    """Return 1 if a request failed below the saturation."""
     parser = argparse.ArgumentParser(prog="python -m tests.load.open_loop", description=__doc__)
     parser.add_argument("--configurations", nargs="+", default=["best-2", "flat-4", "balanced"])
     parser.add_argument("--seconds", type=float, default=5.0, help="of each of the nine runs a configuration")

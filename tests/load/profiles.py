@@ -55,7 +55,7 @@ def step_at(profile: Profile, share: float) -> int | None:
 
 
 def broken(figures: Mapping[str, object]) -> bool:
-    """Whether a step's figures are past the breakpoint."""
+    """Tell whether a step's figures are past the breakpoint."""
     latency = figures["latency_ms"]
     assert isinstance(latency, dict)
     return bool(figures["failed"]) or latency["p95"] is None or latency["p95"] > BREAK_P95_MS

@@ -36,5 +36,5 @@ def sentences(count: int = 500, seed: int = 5) -> list[str]:
 
 
 def origin() -> str:
-    """Where the sentences come from, for the report."""
+    """Name the source of the sentences, for the report."""
     return "Tatoeba test set" if CORPUS.is_file() else "the repository's own sentences"

@@ -19,7 +19,7 @@ SHARDS = 6
 
 @pytest.fixture
 def folder(tmp_path):
-    """Shards of some seconds' work, and `single`, what one process makes of them."""
+    """Write shards of some seconds' work, and `single`, what one process makes of them."""
     for number in range(SHARDS):
         entries = [{"n": n, "text": OURS[(n + number) % len(OURS)]} for n in range(300)]
         (tmp_path / f"part-{number}.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))

@@ -136,7 +136,7 @@ def nginx(cluster):
 
 @contextmanager
 def load(url, clients=4, text=None):
-    """Clients that ask again and again while the block runs; counts of configurations that answered, and failures."""
+    """Run clients while the block runs; yield counts of the configurations that answered, and failures."""
     answers, failures, stop = Counter(), [], threading.Event()
 
     def ask(number):

@@ -72,13 +72,13 @@ class Gate:
         self._reached, self._permits = threading.Semaphore(0), threading.Semaphore(0)
 
     def wait(self) -> None:
-        """In the engine thread."""
+        """Wait in the engine thread until let through."""
         self._reached.release()
         if not self.opened:
             assert self._permits.acquire(timeout=60)
 
     def reached(self) -> None:
-        """Until a thread is about to take a step; all that it did before is accounted for."""
+        """Wait until a thread is about to take a step; all that it did before is accounted for."""
         assert self._reached.acquire(timeout=60)
 
     def let_through(self) -> None:
@@ -126,7 +126,7 @@ def held_worker(server: Server) -> Iterator[None]:
 
 
 def translate(client: httpx.Client, text: Any, **fields: Any) -> httpx.Response:
-    """POST /v1/translate from English to German."""
+    """Send POST /v1/translate from English to German."""
     return client.post("/v1/translate", json={"text": text, **PAIR, **fields})
 
 
@@ -137,7 +137,7 @@ def texts_of(response: httpx.Response) -> list[str]:
 
 
 def assert_refused(response: httpx.Response, status: int, *words: str) -> None:
-    """One sentence in the one shape of errors, with the words in it."""
+    """Check a refusal: one sentence in the one shape of errors, with the words in it."""
     assert response.status_code == status, response.text
     assert list(response.json()) == ["error"]
     sentence = response.json()["error"]

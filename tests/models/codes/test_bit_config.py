@@ -76,7 +76,7 @@ TABLE_2 = {
 
 
 def published_bytes(allocation: Allocation) -> int:
-    """Bytes of BASE as the paper counts them: planes without padding, float32 scales and whatever has no planes.
+    """Count the bytes of BASE by the paper's rule: planes without padding, float32 scales and all without planes.
 
     The paper's models have no biases in the attention layers.
     """

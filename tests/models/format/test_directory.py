@@ -203,7 +203,7 @@ def test_planes_and_scales_that_allocations_share_are_counted_once(progressive):
     mixed = progressive.resolve({"*": 3, "encoder.0.*": 1})
 
     def touched(allocation):
-        """Tensor -> bytes; flat planes take whole tensors."""
+        """Count the bytes of each tensor; flat planes take whole tensors."""
         return {name: tensor.nbytes for name, tensor in progressive.engine_inputs(allocation)[0].items()}
 
     for group in ([wide], [narrow], [wide, wide], [wide, narrow], [narrow, mixed], [wide, narrow, mixed]):

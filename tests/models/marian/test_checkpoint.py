@@ -71,7 +71,7 @@ def marian_dir(tmp_path, pieces, spm) -> Path:
 
 
 def assert_same_logits(path: Path, reference, bound: float = 1e-4) -> None:
-    """Random ids, two of three sources padded: real positions of the logits agree."""
+    """Check that logits agree at real positions, of random ids, two of three sources padded."""
     checkpoint = read_checkpoint(path)
     model = Transformer.from_tensors(checkpoint.architecture, checkpoint.tensors)
     architecture, ids = checkpoint.architecture, checkpoint.ids

@@ -47,7 +47,7 @@ def dequantize(model: ModelDirectory, configuration: str) -> dict[str, torch.Ten
 
 @pytest.fixture(scope="module")
 def separate_checkpoint(tiny_checkpoint):
-    """Vocabularies and output layer of their own, the target side smaller."""
+    """Make a checkpoint with a vocabulary for each side and an output layer of its own, the target side smaller."""
     architecture = dataclasses.replace(
         tiny_checkpoint.architecture, shared_vocabulary=False, tied_output=False, target_vocab_size=50
     )

@@ -44,7 +44,7 @@ GOOD: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def server(tiny_model: Path) -> Iterator[Server]:
-    """One with admin routes, which is thrown away."""
+    """Run a server with admin routes, for these tests alone."""
     with serve(Settings(model_directory=tiny_model, threads=2, admin_token=TOKEN)) as running:
         yield running
 

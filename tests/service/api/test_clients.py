@@ -27,7 +27,7 @@ HOUSE, TREE = "The old house.", "A big tree sees the river."
 
 @pytest.fixture(scope="module")
 def german(server: Server) -> dict[str, str]:
-    """Sentences, as the native dialect translates them."""
+    """Translate sentences through the native dialect."""
     with httpx.Client(base_url=server.url, timeout=60) as client:
         return {text: texts_of(translate(client, text))[0] for text in (HOUSE, TREE)}
 

@@ -113,7 +113,7 @@ JSON_TEXTS = st.recursive(
 
 
 def has_a_name_twice(text: str) -> bool:
-    """By Python's own parser."""
+    """Look for it with Python's own parser."""
     objects: list[list[str]] = []
     json.loads(text, object_pairs_hook=lambda pairs: objects.append([name for name, _ in pairs]))
     return any(len(set(names)) < len(names) for names in objects)

@@ -30,7 +30,7 @@ def running(tiny_model: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def client(running: Server) -> Iterator[triton.InferenceServerClient]:
-    """Triton's client of it."""
+    """Open Triton's client of it."""
     with triton.InferenceServerClient(running.url.removeprefix("http://"), network_timeout=60) as connection:
         yield connection
 
@@ -43,7 +43,7 @@ def raw(running: Server) -> Iterator[httpx.Client]:
 
 
 def states(client: triton.InferenceServerClient, **headers: str) -> dict[str, str]:
-    """Version -> state."""
+    """Return the state of each version."""
     index = client.get_model_repository_index(headers=headers or AUTHORIZED)
     assert {entry["name"] for entry in index} == {"tiny"}
     return {entry["version"]: entry["state"] for entry in index}

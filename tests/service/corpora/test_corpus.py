@@ -33,7 +33,7 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture
 def shards(tmp_path):
-    """Three shards of different lengths; the last line has no line end."""
+    """Write three shards of different lengths; the last line has no line end."""
     for number, count in enumerate((5, 1, 150)):
         lines = [json.dumps({"id": f"{number}.{n}", "text": TEXTS[n % len(TEXTS)]}) for n in range(count)]
         (tmp_path / f"part-{number}.jsonl").write_text("\n".join(lines))

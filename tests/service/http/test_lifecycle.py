@@ -35,7 +35,7 @@ def connection(server: Server) -> Iterator[socket.socket]:
 
 
 def until_closed(client: socket.socket) -> bytes:
-    """All that the server sends before it closes; a reset counts as a close without a word."""
+    """Return all that the server sends before it closes; a reset counts as a close without a reply."""
     received = b""
     while chunk := client.recv(65536):
         received += chunk
@@ -43,7 +43,7 @@ def until_closed(client: socket.socket) -> bytes:
 
 
 def refusal(received: bytes) -> tuple[int, str]:
-    """Status and sentence of the one reply."""
+    """Parse the one reply into status and sentence."""
     head, _, body = received.partition(b"\r\n\r\n")
     assert b"connection: close" in head.lower()
     assert int(next(line for line in head.lower().split(b"\r\n") if b"content-length" in line).split()[1]) == len(body)
@@ -129,7 +129,7 @@ def test_a_reply_is_one_segment(impatient: Server) -> None:
 
 
 def segments_received(client: socket.socket) -> int:
-    """Those with data, as the kernel counts them: tcpi_data_segs_in of linux/tcp.h."""
+    """Count those with data, as the kernel does: tcpi_data_segs_in of linux/tcp.h."""
     return int(struct.unpack_from("I", client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 160), 152)[0])
 
 
@@ -167,7 +167,7 @@ def test_connections_too_many(tiny_model: Path) -> None:
 
 @contextmanager
 def started(tiny_model: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`python -m service` on a free port, and its address."""
+    """Run `python -m service` on a free port; yield the process and its address."""
     whole = {**os.environ, "SUB3_MODEL_DIRECTORY": str(tiny_model), "PORT": "0", "SUB3_THREADS": "1", **environment}
     with subprocess.Popen(
         [sys.executable, "-m", "service"], env=whole, cwd=ROOT, stderr=subprocess.PIPE, text=True

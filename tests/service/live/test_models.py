@@ -71,7 +71,7 @@ def states(client: httpx.Client) -> dict[str, str]:
 
 
 def targets(client: httpx.Client) -> dict[str, list[str]]:
-    """LibreTranslate's list."""
+    """Return LibreTranslate's list."""
     return {entry["code"]: entry["targets"] for entry in client.get("/languages").json()}
 
 

@@ -41,7 +41,7 @@ def replica(model: Path, redis: RedisServer) -> Iterator[httpx.Client]:
 
 
 def until_active(client: httpx.Client, name: str) -> float:
-    """Seconds until unpinned requests are answered by a configuration."""
+    """Measure the seconds until a configuration answers unpinned requests."""
     started = time.perf_counter()
     for _ in range(100_000):
         if config_of(client) == name:

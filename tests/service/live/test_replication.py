@@ -41,7 +41,7 @@ class Replica:
         self.replication = Replication(self.registry, folder, self.store, self.events.append)
 
     def other_stores(self, generation: int, configuration: str) -> None:
-        """As another replica does after a swap."""
+        """Store a state as another replica does after a swap."""
         desired = to_json(self.directory, Desired(by_name(self.directory, configuration)))
         self.store.write("tiny", Saved(generation, desired))
 
