@@ -41,7 +41,7 @@ class Levels(NamedTuple):
 
 
 def half_levels(alpha: Tensor) -> Levels:
-    """Levels of the rows with these scales."""
+    """Return the levels of the rows with these scales."""
     patterns = sign_patterns(len(alpha))
     patterns = patterns[:, patterns[0] > 0]
     sums = alpha.t() @ patterns

@@ -60,7 +60,7 @@ Cost = Callable[[Option], float]
 
 
 def measure(checkpoint: Checkpoint, held_out: HeldOut) -> dict[str, list[Option]]:
-    """Sub-layer, or "words" -> its options; rows of the checkpoint are sorted by frequency."""
+    """Measure the options of each sub-layer, and of "words"; rows of the checkpoint must be sorted by frequency."""
     torch.set_num_threads(1)
     shapes = matrix_shapes(checkpoint.architecture)
     parts = {
@@ -89,7 +89,10 @@ def coded(weights: torch.Tensor, segments: Sequence[Segment]) -> torch.Tensor:
 
 
 def _decode_bits(allocation: Allocation, shapes: Mapping[str, tuple[int, int]]) -> int:
-    """Keys and values of the encoder's output are made once a sentence, as the encoder; a piece's row is looked up."""
+    """Count the bits of planes that one decoding step reads.
+
+    What runs once a sentence is left out: the encoder, the keys and values of its output, and the source embedding.
+    """
     once = ("encoder.", "source_embedding")
     names = [
         name
@@ -123,7 +126,7 @@ def choose(options: Options, cost: Cost, budget: float) -> dict[str, Option]:
 
 
 def configuration(name: str, description: str, chosen: Mapping[str, Option]) -> BitConfig:
-    """Rules of the chosen options."""
+    """Make a configuration of the chosen options' rules."""
     return BitConfig(name, description, tuple(option.rule for option in chosen.values()))
 
 

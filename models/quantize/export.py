@@ -83,7 +83,14 @@ def pack_progressive(name: str, weights: Tensor, code: bcq.BinaryCode) -> tuple[
 def pack_specialised(
     name: str, weights: Tensor, segments: Sequence[Segment], codes: Sequence[bcq.BinaryCode]
 ) -> tuple[dict[str, Array], Matrix]:
-    """Return the tensors of one matrix for its one allocation, a code for each segment, and its error."""
+    """Pack one matrix for the file of a specialised model; return its tensors and its error.
+
+    Args:
+        name: of the matrix.
+        weights: [rows, columns], what the codes approximate.
+        segments: of its allocation, in order of rows, planes falling.
+        codes: one for each segment.
+    """
     rows, columns = weights.shape
     bits = np.zeros((segments[0].planes, rows, columns), dtype=np.bool_)
     tensors: dict[str, Array] = {}
@@ -102,7 +109,15 @@ def pack_specialised(
 
 
 def solve_progressive(weights: Tensor, depth: int, group_size: int | None, moment: Tensor | None) -> bcq.BinaryCode:
-    """Solve codes of every depth; `moment` is that of the matrix's inputs, for `compensate`."""
+    """Solve codes of every depth.
+
+    Args:
+        weights: [rows, columns].
+        depth: the most planes, 1 to 8.
+        group_size: columns that share their scales; None for the whole row.
+        moment: [columns, columns], second moment of the matrix's inputs for the GPTQ sweep of `compensate`; None skips
+            the sweep.
+    """
     code = bcq.progressive(weights, depth, group_size=group_size)
     return code if moment is None else compensate(code, weights, moment)
 
@@ -110,7 +125,15 @@ def solve_progressive(weights: Tensor, depth: int, group_size: int | None, momen
 def solve_specialised(
     weights: Tensor, segments: Sequence[Segment], solver: bcq.SolverName, group_size: int | None, moment: Tensor | None
 ) -> list[bcq.BinaryCode]:
-    """Solve a code for each segment; `moment` as above."""
+    """Solve a code for each segment.
+
+    Args:
+        weights: [rows, columns].
+        segments: of the matrix's allocation, in order of rows.
+        solver: how hard to look; see `bcq.specialised`.
+        group_size: columns that share their scales; None for the whole row.
+        moment: [columns, columns], as for `solve_progressive`.
+    """
     codes = []
     for segment in segments:
         part = weights[segment.begin : segment.end]

@@ -63,7 +63,15 @@ class PaperError(ValueError):
 
 
 class BlockTests:
-    """BLEU of a checkpoint some of whose matrices are replaced by codes, with rows sorted by word frequency."""
+    """BLEU of a checkpoint some of whose matrices are replaced by codes, with rows sorted by word frequency.
+
+    Args:
+        checkpoint: a Marian directory.
+        texts: training text to count words in, source then target.
+        source: sentences of the test set.
+        reference: their translations.
+        limit: sentences that are translated, from the first.
+    """
 
     def __init__(self, checkpoint: Path, texts: Sequence[Path], source: Path, reference: Path, limit: int) -> None:
         """Read the checkpoint and the test set.

@@ -79,7 +79,7 @@ class Training:
             begin: the directory of another run.
 
         Raises:
-            TrainingError: a state is one of another recipe or model, or `begin` has none.
+            TrainingError: a state belongs to another recipe or model, or the folder `begin` has none.
         """
         out.mkdir(parents=True, exist_ok=True)
         self._recipe, self._objective, self._held_out, self._out = recipe, objective, held_out, out

@@ -80,7 +80,14 @@ class MessageValue:
     """A value in ICU MessageFormat."""
 
     def __init__(self, source: str, value: str, spell: Callable[[str], str], message: Message) -> None:
-        """Take a value apart; the arguments are those of `Value`, and the parsed value."""
+        """Take a value apart.
+
+        Args:
+            source: the value as the file spells it.
+            value: the text that it stands for.
+            spell: returns how the file spells a text.
+            message: the value, parsed.
+        """
         self._source, self._value, self._spell, self._message = source, value, spell, message
         self._branches = [MarkedUp(text, SOFTWARE) for text in message.texts]
         self.texts: Sequence[str] = [text for branch in self._branches for text in branch.texts]

@@ -277,7 +277,7 @@ class Registry:
             turn.release()
 
     def is_changing(self, name: str) -> bool:
-        """Whether a model of this name is being changed, added or removed."""
+        """Tell whether a model of this name is being changed, added or removed."""
         return name in self._changing
 
     def change(

@@ -70,7 +70,7 @@ def test_no_log_holds_texts_or_keys(stack: Stack) -> None:
 
 @pytest.fixture
 def prometheus(stack: Stack) -> str:
-    """Its URL in the stack's network."""
+    """Run a Prometheus; return its URL in the stack's network."""
     stack.compose("--profile", "monitoring", "up", "--detach", "--no-build", "--no-deps", "prometheus")
     name = stack.compose("--profile", "monitoring", "ps", "-q", "prometheus").strip()
     (network,) = inspect(name)["NetworkSettings"]["Networks"].values()

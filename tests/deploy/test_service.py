@@ -37,7 +37,7 @@ Client = TestClient | httpx.Client
 
 
 def files(folder: Path) -> Mapping[str, bytes]:
-    """One of each kind."""
+    """Make a file of each kind."""
     texts = {
         ".txt": "The door is open.\n\nClose it, please.\n",
         ".md": "# The door\n\nIt is *open*. Close `it`.\n",
@@ -67,7 +67,7 @@ def files(folder: Path) -> Mapping[str, bytes]:
 
 
 def texts_of(data: bytes) -> object:
-    """A file, or the members of an archive, whose times don't matter."""
+    """Return a file, or the members of an archive, whose times don't matter."""
     if not zipfile.is_zipfile(io.BytesIO(data)):
         return data
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -75,7 +75,7 @@ def texts_of(data: bytes) -> object:
 
 
 def translated(client: Client, name: str, data: bytes) -> object:
-    """What comes back for a file."""
+    """Send a file and return what comes back."""
     form = {"source": "en", "target": "de"}
     sent = client.post("/v1/files", data=form, files={"file": (name, data)})
     assert sent.status_code == 202, sent.text
@@ -86,7 +86,7 @@ def translated(client: Client, name: str, data: bytes) -> object:
 
 
 def everything(client: Client, texts: list[str], documents: Mapping[str, bytes]) -> dict[str, Any]:
-    """Answers without their times."""
+    """Return the answers without their times."""
     pair = {"source": "en", "target": "de"}
     many = {"text": [*texts, MARKUP], "alignment": True, "beam_size": 4, "alternatives": 3}
     requests = {

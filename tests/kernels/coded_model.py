@@ -63,7 +63,7 @@ def code(
     ids: Ids = IDS,
     vectors: type[np.floating] = np.float32,
 ) -> tuple[Engine, Transformer]:
-    """The engine over greedy codes of `planes(matrix)` planes, and torch with the same weights dequantised."""
+    """Make the engine over greedy codes of `planes(matrix)` planes, and torch with the same weights dequantised."""
     arrays, segments, decoded = {}, [], dict(tensors)
     for name, (rows, _) in matrix_shapes(architecture).items():
         coded = specialised(tensors[name], planes(name), solver="greedy", group_size=group_size)

@@ -93,7 +93,7 @@ def test_vectors_of_float16_count_as_what_they_stand_for(architecture):
 
 
 def log_probabilities(reference, source, prefixes):
-    """Log-probabilities of the next token, [prefixes, vocabulary], by torch in float32; prefixes of one length."""
+    """Return log-probabilities of the next token [prefixes, vocabulary] by torch in float32; prefixes of one length."""
     targets = torch.tensor([[IDS.decoder_start, *prefix] for prefix in prefixes])
     with torch.inference_mode():
         logits = reference(torch.tensor([source] * len(prefixes)), targets)[:, -1]
@@ -102,7 +102,7 @@ def log_probabilities(reference, source, prefixes):
 
 
 def plain_beam_search(reference, source, beam_size, max_length, penalty):
-    """Beam search as search.h states it, written over whole prefixes without any cache."""
+    """Run the beam search of search.h, written over whole prefixes without any cache."""
     running, finished = [([], 0.0)], []
     for length in range(1, max_length + 1):
         candidates = []

@@ -19,7 +19,7 @@ SOURCES = sorted(path for pattern in ("**/*.cc", "**/*.h") for path in KERNELS.g
 
 
 def rung(path: str) -> int:
-    """Where a file, relative to kernels/, stands on the ladder; a file in no room is an error."""
+    """Find the rung of a file, relative to kernels/; a file outside of all rooms is an error."""
     return LADDER.index(path.split("/")[0])
 
 

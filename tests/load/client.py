@@ -22,12 +22,12 @@ _HEADERS = {"Content-Type": "application/json"}
 
 
 def bodies(texts: Iterable[str]) -> list[bytes]:
-    """A request for each sentence."""
+    """Make a request for each sentence."""
     return [orjson.dumps({"text": text, "source": "en", "target": "de"}) for text in texts]
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Like asyncio.run, with select(2): epoll would round every wait up to a millisecond, which is a latency here."""
+    """Run like asyncio.run, with select(2): epoll would round every wait up to a millisecond, a latency here."""
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())) as runner:
         return runner.run(main)
 
@@ -36,14 +36,14 @@ class Client:
     """Connections to one server, new ones for each load."""
 
     def __init__(self, url: str) -> None:
-        """Connects with the first request."""
+        """Keep the address; the first request connects."""
         self._url = f"{url}/v1/translate"
         # an idle connection is left before uvicorn closes it (5 s), or a request could meet the end of it
         connector = aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=3)
         self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=120))
 
     async def __aenter__(self) -> Self:
-        """Itself."""
+        """Return the client itself."""
         return self
 
     async def __aexit__(
@@ -70,7 +70,7 @@ class Client:
 
 
 async def closed_loop(url: str, requests: Sequence[bytes], clients: int, seconds: float) -> tuple[Tally, float]:
-    """The tally, and the seconds until the last answer; requests are taken in order, again and again."""
+    """Return the tally and the seconds until the last answer; requests are sent in order, again and again."""
     tally, supply = Tally(), itertools.cycle(requests)
     begun = time.perf_counter()
 
@@ -84,7 +84,7 @@ async def closed_loop(url: str, requests: Sequence[bytes], clients: int, seconds
 
 
 async def one_client(url: str, requests: Sequence[bytes], seconds: float) -> tuple[Tally, float]:
-    """The closed loop of one client over a bare socket, which blocks: aiohttp would take 0.4 ms of each latency.
+    """Run the closed loop of one client over a blocking socket: aiohttp would add 0.4 ms to each latency.
 
     A server that closes the connection ends it with what was answered until then, and a failure.
     """
@@ -128,7 +128,7 @@ def _reply(connection: socket.socket) -> tuple[bytes, bytes] | None:
 def _count(
     tally: Tally, latency_ms: float, content: bytes, encode_ms: str | bytes | None, decode_ms: str | bytes | None
 ) -> None:
-    """A good reply, and what of its latency was not the engine's, where it tells that."""
+    """Count a good reply, and its latency outside the engine where the reply has the engine's time."""
     tally.add(latency_ms)
     tally.characters += sum(len(translation["text"]) for translation in orjson.loads(content)["translations"])
     if encode_ms is not None and decode_ms is not None:

@@ -74,12 +74,12 @@ class Record:
         self.total, self.others = Tally(), {"swap": Tally(), "GET": Tally()}
 
     def step(self, users: int) -> None:
-        """Another step begins."""
+        """Begin another step."""
         self.begun = self.begun or time.perf_counter()
         self.steps.append((users, time.perf_counter(), Tally()))
 
     def add(self, request_type: str, name: str, response_time: float, exception: Exception | None, **_: Any) -> None:
-        """Locust's event of an ended request; what an administrator asks is counted apart."""
+        """Handle Locust's event of an ended request; what an administrator asks is counted apart."""
         failure = None if exception is None else f"{name}: {exception}"
         if request_type != "POST":
             self.others["swap" if name == "swap" else "GET"].add(response_time, failure)
@@ -89,12 +89,12 @@ class Record:
             self.steps[-1][2].add(response_time, failure)
 
     def last(self) -> dict[str, object]:
-        """Figures of the step that is running."""
+        """Return the figures of the running step."""
         _, begun, tally = self.steps[-1]
         return tally.figures(time.perf_counter() - begun)
 
     def report(self) -> dict[str, object]:
-        """All of it."""
+        """Return all figures."""
         now = time.perf_counter()
         ends = [begun for _, begun, _ in self.steps[1:]] + [now]
         steps = [
@@ -115,7 +115,7 @@ events.request.add_listener(record.add)
 
 @events.quitting.add_listener
 def keep(**_: Any) -> None:
-    """The figures for tests/load/profiles.py."""
+    """Write the figures for tests/load/profiles.py."""
     if "LOAD_RECORD" in os.environ:
         Path(os.environ["LOAD_RECORD"]).write_text(json.dumps(record.report()))
 
@@ -128,7 +128,7 @@ class Steps(LoadTestShape):
         self._step: int | None = None
 
     def tick(self) -> tuple[int, float] | None:
-        """Users wanted and users started a second; None ends the load."""
+        """Return the users wanted and the users started a second; None ends the load."""
         step = step_at(PROFILE, self.get_run_time() / SECONDS)
         if step is None:
             return None

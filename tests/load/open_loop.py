@@ -23,7 +23,7 @@ SATURATING_CLIENTS = 16
 
 
 def arrivals(rate: float, seconds: float, seed: int) -> list[float]:
-    """The times of a Poisson process of `rate` a second, in seconds from 0, up to `seconds`; the seed fixes them."""
+    """Draw the times of a Poisson process of `rate` a second, in seconds from 0 to `seconds`; the seed fixes them."""
     chance = random.Random(seed)
     gaps = (chance.expovariate(rate) for _ in itertools.count())
     return list(itertools.takewhile(lambda at: at < seconds, itertools.accumulate(gaps)))
@@ -44,7 +44,7 @@ async def open_loop(url: str, requests: Sequence[bytes], times: Sequence[float])
 
 
 async def curve(server: Server, seconds: float) -> list[dict[str, object]]:
-    """The points of one server, slowest first."""
+    """Measure the points of one server, slowest first."""
     requests = bodies(sentences())
     await closed_loop(server.url, requests, SATURATING_CLIENTS, min(seconds, 2.0))  # warm
     tally, took = await closed_loop(server.url, requests, SATURATING_CLIENTS, seconds)
@@ -61,7 +61,7 @@ async def curve(server: Server, seconds: float) -> list[dict[str, object]]:
 
 
 def plot(curves: dict[str, list[dict[str, object]]], path: Path) -> None:
-    """Throughput above, latency below, a colour for each configuration."""
+    """Plot throughput above, latency below, a colour for each configuration."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -84,7 +84,7 @@ def plot(curves: dict[str, list[dict[str, object]]], path: Path) -> None:
 
 
 def main() -> int:
-    """1 if a request failed below the saturation."""
+    """Return 1 if a request failed below the saturation."""
     parser = argparse.ArgumentParser(prog="python -m tests.load.open_loop", description=__doc__)
     parser.add_argument("--configurations", nargs="+", default=["best-2", "flat-4", "balanced"])
     parser.add_argument("--seconds", type=float, default=5.0, help="of each of the nine runs a configuration")

@@ -29,7 +29,7 @@ CONFIGS = ("flat-3", "paper-2.5", "full-8")
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory, tiny_checkpoint) -> Path:
-    """A folder with a progressive and a specialised model."""
+    """Make a folder with a progressive and a specialised model."""
     folder = tmp_path_factory.mktemp("models")
     for kind, group_size in (("progressive", None), ("specialised", 32)):
         request = Request(
@@ -47,7 +47,7 @@ def made(tmp_path_factory, tiny_checkpoint) -> Path:
 
 @pytest.fixture
 def model_dir(made, tmp_path) -> Path:
-    """A copy of the progressive model that a test may spoil."""
+    """Copy the progressive model, for a test to spoil."""
     return Path(shutil.copytree(made / "progressive", tmp_path / "tiny"))
 
 
@@ -203,7 +203,7 @@ def test_planes_and_scales_that_allocations_share_are_counted_once(progressive):
     mixed = progressive.resolve({"*": 3, "encoder.0.*": 1})
 
     def touched(allocation):
-        """Tensor -> bytes; flat planes take whole tensors."""
+        """Count the bytes of each tensor; flat planes take whole tensors."""
         return {name: tensor.nbytes for name, tensor in progressive.engine_inputs(allocation)[0].items()}
 
     for group in ([wide], [narrow], [wide, wide], [wide, narrow], [narrow, mixed], [wide, narrow, mixed]):
@@ -423,7 +423,7 @@ def test_a_missing_directory_is_named(tmp_path):
 
 @pytest.fixture
 def version_2(model_dir) -> Path:
-    """The progressive model as version 2 had it: the vocabulary in JSON."""
+    """Write the progressive model in version 2: the vocabulary in JSON."""
     rows = list(open_model(model_dir).vocabulary.source)
     (model_dir / "vocab.safetensors").unlink()
     (model_dir / "vocab.json").write_text(json.dumps({"source": rows, "target": None}))
@@ -468,7 +468,7 @@ def test_a_bad_vocabulary_of_version_2_is_refused(version_2, edit, sentence):
 
 
 def _rewrite(path: Path, edit_header=None, edit_data=None, pad: int = 64) -> None:
-    """Writes model.safetensors again with another header or data, and its checksum into config.json."""
+    """Write model.safetensors again with another header or data, and its checksum into config.json."""
     file = path / "model.safetensors"
     content = file.read_bytes()
     (length,) = struct.unpack("<Q", content[:8])

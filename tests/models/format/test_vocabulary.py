@@ -27,7 +27,7 @@ MANY = [(f"{n:x}", n) for n in range(1000)]  # more than one block of the text
 
 
 def architecture(vocabulary: Vocabulary):
-    """One that the vocabulary fits."""
+    """Return an architecture that the vocabulary fits."""
     sizes = {"source_vocab_size": len(vocabulary.source), "target_vocab_size": len(vocabulary.target_pieces)}
     return dataclasses.replace(ARCHITECTURE, shared_vocabulary=vocabulary.target is None, **sizes)
 

@@ -32,7 +32,7 @@ from tests.models.conftest import sentences
 
 
 def convex(part: int, size: int, start: float, ratio: float) -> list[Option]:
-    """Options of 4 to 1 planes whose loss rises by `ratio` from each step to the next."""
+    """Make options of 4 to 1 planes whose loss rises by `ratio` from each step to the next."""
     steps = [start * ratio**n for n in range(3)]
     losses = [0.0, *itertools.accumulate(steps)]
     return [
@@ -150,7 +150,7 @@ def test_one_step_of_training_is_enough_for_an_answer(tiny_checkpoint):
 
 
 def own_translations(checkpoint: Checkpoint, count: int) -> Corpus:
-    """Sentences and what the model makes of them, so that any noise in it is a loss."""
+    """Translate sentences with the model itself, so that any noise in it is a loss."""
     source, _ = Encoder(checkpoint)(sentences(count, 9), [""] * count)
     model = Transformer.from_tensors(checkpoint.architecture, checkpoint.tensors)
     made = model.greedy([source[n].tolist() for n in range(count)], checkpoint.ids, [12] * count)

@@ -27,7 +27,7 @@ from tests.models.conftest import random_tensors
 
 
 def dequantize(model: ModelDirectory, configuration: str) -> dict[str, torch.Tensor]:
-    """The float matrices that a configuration stands for, from what the engine is given."""
+    """Dequantise a configuration's matrices, from what the engine is given."""
     tensors, segments = model.engine_inputs(model.allocation(configuration))
     result = {
         name: torch.zeros(matrix.rows, matrix.columns, dtype=torch.float64)
@@ -47,7 +47,7 @@ def dequantize(model: ModelDirectory, configuration: str) -> dict[str, torch.Ten
 
 @pytest.fixture(scope="module")
 def separate_checkpoint(tiny_checkpoint):
-    """Vocabularies and output layer of their own, the target side smaller."""
+    """Make a checkpoint with a vocabulary for each side and an output layer of its own, the target side smaller."""
     architecture = dataclasses.replace(
         tiny_checkpoint.architecture, shared_vocabulary=False, tied_output=False, target_vocab_size=50
     )

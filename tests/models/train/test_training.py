@@ -102,7 +102,7 @@ schedule = { tokens = 4000, warmup_tokens = 100, rate = 2e-3 }
 
 @pytest.fixture
 def shared(tmp_path, tiny_checkpoint) -> Path:
-    """A corpus whose translation repeats its source, and the tiny model."""
+    """Make a corpus whose translation repeats its source, and the tiny model."""
     root = tmp_path / "shared"
     for name in ("checkpoint", "corpus/train", "corpus/valid"):
         (root / name).mkdir(parents=True)
@@ -498,7 +498,7 @@ def test_a_reversed_checkpoint_is_a_start_with_its_languages_exchanged(tmp_path,
 
 
 def retraining(recipe: RetrainRecipe, shared: Path) -> tuple[Retraining, Corpus]:
-    """The objective and its data, as `retrain_recipe` makes them."""
+    """Make the objective and its data as `retrain_recipe` does."""
     checkpoint = read_checkpoint(shared / recipe.init.checkpoint)
     texts = [shared / "corpus/train/toy.tsv.xz"]
     checkpoint, vocabulary = sort_rows(checkpoint, *word_counts(checkpoint, texts))

@@ -316,7 +316,7 @@ def test_what_was_counted_without_the_store_still_counts_when_it_fails_again(she
 
 @pytest.fixture
 def asking(shelf: Shelf, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
-    """A client of a server that asks for keys."""
+    """Open a client of a server that asks for keys."""
     for variable, value in shelf.settings.items():
         monkeypatch.setenv(variable, value)
     settings = Settings(model_directory=tiny_model, threads=1, api_keys=True)

@@ -29,7 +29,7 @@ PLANES = {"decoder.*.ffn": 1, "embedding": 3}
 
 @pytest.fixture(scope="module")
 def references(tiny_model: Path) -> dict[str, list[str]]:
-    """What each configuration answers to SENTENCES, by an engine apart from any server."""
+    """Translate SENTENCES with each configuration, by an engine apart from any server."""
     directory = open_model(tiny_model)
     choices = [by_name(directory, name) for name in directory.config.configurations]
     answers = {}

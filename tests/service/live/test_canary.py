@@ -14,7 +14,7 @@ from service.live.registry import Registry
 
 @pytest.fixture(scope="module")
 def registry(tiny_model: Path) -> Iterator[Registry]:
-    """`full` is active, `half` is loaded."""
+    """Make a registry whose `full` is active and `half` is loaded."""
     started = Registry([open_model(tiny_model)], max_batch_tokens=4096)
     started.start()
     started.change("tiny", lambda directory, now: now.load(by_name(directory, "half")))

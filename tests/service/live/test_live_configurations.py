@@ -26,7 +26,7 @@ TEXT = "A big tree sees the river."
 
 @pytest.fixture
 def registry(tiny_model: Path) -> Iterator[Registry]:
-    """A started registry of its own; a request waits for a swap a tenth of a second at most."""
+    """Start a registry whose requests wait for a swap a tenth of a second at most."""
     started = Registry([open_model(tiny_model)], max_batch_tokens=4096, swap_wait_s=0.1)
     started.start()
     yield started
@@ -35,7 +35,7 @@ def registry(tiny_model: Path) -> Iterator[Registry]:
 
 @pytest.fixture
 def loaded(tiny_model: Path) -> Iterator[Server]:
-    """A server with `narrow` and `half` live beside `full`."""
+    """Run a server with `narrow` and `half` live beside `full`."""
     with serve(Settings(model_directory=tiny_model, threads=1)) as server:
         for name in ("narrow", "half"):
             load(server.app.state.registry, name)

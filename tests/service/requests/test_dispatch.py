@@ -46,7 +46,7 @@ class House(NamedTuple):
         return await pipeline.translate(self.dispatcher, self.registry, call, request)
 
     def failures(self) -> list[str]:
-        """The reasons that were counted."""
+        """Return the reasons that were counted."""
         lines = self.metrics.render().decode().splitlines()
         return [line for line in lines if line.startswith("sub3_failures_total")]
 

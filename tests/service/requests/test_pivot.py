@@ -32,7 +32,7 @@ TEXT = "  The old house. The big tree sees the river!\n\n- Hello world."
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """en-de, de-fr and fr-es; two steps from English to French, and from German to Spanish."""
+    """Serve en-de, de-fr and fr-es; two steps from English to French, and from German to Spanish."""
     folder = tmp_path_factory.mktemp("pivots")
     for seed, (source, target) in enumerate((("en", "de"), ("de", "fr"), ("fr", "es"))):
         write_tiny_model(folder / f"{source}-{target}", sources=(source,), targets=(target,), seed=seed)
@@ -59,7 +59,7 @@ def ask(client: httpx.Client, source: str, target: str, text: Any = TEXT, **fiel
 
 
 def by_hand(client: httpx.Client, sentences: list[str], **fields: Any) -> list[dict[str, Any]]:
-    """Sentences from English through German to French, by two requests."""
+    """Translate sentences from English through German to French, by two requests."""
     between = ask(client, "en", "de", sentences)["translations"]
     texts = [translation["text"] for translation in between]
     return list(ask(client, "de", "fr", texts, split_sentences="0", **fields)["translations"])
@@ -328,7 +328,7 @@ def test_a_request_that_has_begun_finds_a_place_for_its_second_step(folder: Path
 
 
 def until_waiting(server: Server) -> None:
-    """Until a sentence waits for a place."""
+    """Wait until a sentence waits for a place."""
     with httpx.Client(base_url=server.url, timeout=60) as client:
         until_metric(client, "sub3_queue_sentences 1.0")
 

@@ -24,7 +24,7 @@ TAG = re.compile(r"<[^>]*>")
 
 @st.composite
 def nested_pairs(draw, length, depth=3):
-    """Pairs of tags, numbered, whose spans are nested in [0, length)."""
+    """Draw numbered pairs of tags whose spans are nested in [0, length)."""
     pairs = []
 
     def fill(low, high, depth):
@@ -220,7 +220,7 @@ FORBIDDEN = {
 
 @st.composite
 def marked_up(draw, kind, depth=3, around=""):
-    """Balanced markup, with a number in each tag, and words between."""
+    """Draw balanced markup, with a number in each tag, and words between."""
     parts = []
     for _ in range(draw(st.integers(1, 5))):
         marks = [mark for mark in MARKS[kind] if not re.search(FORBIDDEN.get(mark, "$^"), around)]

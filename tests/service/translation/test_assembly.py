@@ -27,14 +27,14 @@ def document(translator: Translator, text: str) -> Document:
 
 
 def hypothesis(translator: Translator, text: str, score: float = -1.0) -> Hypothesis:
-    """What the engine would have to find for the tokenizer to write the text."""
+    """Return what the engine would have to find for the tokenizer to write the text."""
     ids = translator._tokenizer.encode(text, "de")[:-1]
     assert translator._tokenizer.decode(ids) == text
     return Hypothesis(ids, score)
 
 
 def replaced(translator: Translator, text: str, *translations: str) -> str:
-    """The translation of a sentence of which the model lost a span, by those of what stands around its spans."""
+    """Translate a sentence of which the model lost a span, by the texts around its spans."""
     whole = document(translator, text)
     arrivals = Arrivals([whole], translator._tokenizer)
     arrivals.read(0, [hypothesis(translator, "house")])  # without the mask

@@ -43,11 +43,11 @@ def running(limits: Limits) -> Iterator[Scheduler]:
 
 
 def nothing(index: int, result: SentenceResult) -> None:
-    """For those who only wait for the end."""
+    """Ignore a result, for those who only wait for the end."""
 
 
 def sentence(steps: int = 30, beam_size: int = 1) -> Sentence:
-    """One that takes exactly so many steps."""
+    """Make a sentence that takes exactly so many steps."""
     return Sentence([5, 9, 31, EOS], steps, beam_size=beam_size, min_length=steps)
 
 
@@ -265,7 +265,7 @@ def test_retry_after_is_the_queue_at_the_measured_throughput(engine: Engine) -> 
 
 
 def throughput(*turns: tuple[float, int]) -> Scheduler:
-    """One that has measured turns of so many seconds and tokens, and whose queue is full from one token on."""
+    """Make a scheduler that measured turns of so many seconds and tokens; its queue is full from one token on."""
     scheduler = Scheduler(Limits(1, queue_tokens=1))
     for busy_s, tokens in turns:
         scheduler._measure(busy_s, tokens)
