@@ -54,15 +54,15 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         {
             "process": "",
             "text": (
-                "detection languages placeholders plurals / alignment glossary markup_tokens message_format numbers "
-                "sentences / glossary_files inline_tags / markup"
+                "detection languages placeholders plurals references / alignment glossary markup_tokens "
+                "message_format numbers sentences / glossary_files inline_tags / markup"
             ),
         },
         {
             "settings": "",
             "files": (
-                "chunks html plain xml / archive markdown po slots subtitles xliff xml_spans / android json "
-                "properties resx strings word"
+                "chunks html plain xml / archive child markdown po slots subtitles xliff xml_spans / android fluent "
+                "json office properties resx runs strings tables word yaml / slides workbook"
             ),
             "accounts": "unavailable / glossaries keys",
             "translation": "batches cost tokenizer / results scheduler / assembly / translator",
@@ -78,7 +78,10 @@ HOUSE: dict[str, list[dict[str, str]]] = {
             ),
             "http": "paired_writes / protocol / server",
         },
-        {"requests": "call pivot / disconnect / dispatch / pipeline / file_jobs", "stores": "redis sqlite / opening"},
+        {
+            "requests": "call file_process pivot turns / disconnect / dispatch / pipeline / file_jobs",
+            "stores": "redis sqlite / opening",
+        },
         {
             "api": (
                 "calls downloads json_reply json_route libretranslate_schemas native_key openapi page schemas / "
