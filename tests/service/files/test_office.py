@@ -120,7 +120,7 @@ def test_workbook() -> None:
 
 
 def reversed_words(text: str) -> Aligned:
-    """The words of a text, last first, and where each comes from."""
+    """Return the words of a text, last first, and where each comes from."""
     words = list(re.finditer(r"\S+", text))[::-1]
     links, end = [], 0
     for word in words:

@@ -89,7 +89,7 @@ def block_lines(head: str, pair: tuple[str, str]) -> list[str]:
 
 @st.composite
 def nodes(draw: st.DrawFn, depth: int = 0) -> list[str]:
-    """The lines of a block collection."""
+    """Return the lines of a block collection."""
     is_mapping = draw(st.booleans())
     lines: list[str] = []
     names = draw(st.lists(KEYS, min_size=1, max_size=3, unique=True))
