@@ -180,8 +180,8 @@ def _with_marks(source: str, tokens: Sequence[Token]) -> list[str] | None:
 
     None if there are too few of them.
     """
-    used = set(unescape(source[tokens[0].begin : tokens[-1].end]))
-    marks = (mark for mark in map(chr, _PRIVATE) if mark not in used)
+    spelt = unescape(source[tokens[0].begin : tokens[-1].end])
+    marks = (mark for mark in map(chr, _PRIVATE) if mark not in spelt)
     try:
         return [source[token.begin : token.end] if token.kind == "text" else next(marks) for token in tokens]
     except StopIteration:
