@@ -13,10 +13,15 @@ using Clock = std::chrono::steady_clock;
 
 double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// The part [begin, end) of n parts of a whole: the shares of neighbours add up to it.
+// The share of the parts [begin, end) of n: neighbouring shares add up exactly.
 uint64_t Share(uint64_t whole, size_t begin, size_t end, size_t n) { return whole * end / n - whole * begin / n; }
 
-// A row's slot is its number: both count the rows of all steps in order.
+// The share of `count` parts of n.
+double Share(double whole, size_t count, size_t n) {
+  return whole * static_cast<double>(count) / static_cast<double>(n);
+}
+
+// The slot of a row equals its number: both count the rows of all steps in order.
 void Align(const DecoderState& state, std::vector<Hypothesis>* hypotheses) {
   for (Hypothesis& hypothesis : *hypotheses) {
     hypothesis.alignment.reserve(hypothesis.rows.size() * state.source_length);
@@ -56,14 +61,14 @@ void Batch::Add(const std::vector<Source>& sources) {
   for (size_t s = 0; s < joining.size(); ++s) {
     Sentence& sentence = *joining[s];
     const size_t begin = encoded.offsets[s], end = encoded.offsets[s + 1];
-    sentence.cost.encode_seconds = seconds * encoded.length(s) / encoded.tokens();
+    sentence.cost.encode_seconds = Share(seconds, encoded.length(s), encoded.tokens());
     sentence.cost.workspace_peak_bytes = Share(encoded.pass_bytes, begin, end, encoded.tokens());
     rows_.push_back({&sentence.state, 0, model_.config.decoder_start});
     running_.push_back(std::move(joining[s]));
   }
 }
 
-// Room for the widest that the running sentences can become.
+// Makes room for the most rows that the running sentences can have.
 void Batch::Reserve() {
   size_t max_rows = 0, longest = 0;
   for (const auto& sentence : running_) {
@@ -100,7 +105,7 @@ std::vector<uint64_t> Batch::Step() {
     next_counts.push_back(continuations.size());
     logits += sentence->num_rows * vocab_size;
   }
-  ShareOut(SecondsSince(start));
+  AddCosts(SecondsSince(start));
 
   std::vector<uint64_t> ended;
   for (size_t s = 0; s < running_.size(); ++s) {
@@ -109,7 +114,7 @@ std::vector<uint64_t> Batch::Step() {
     if (sentence.num_rows > 0) continue;
     std::vector<Hypothesis> hypotheses = sentence.search.TakeHypotheses();
     if (sentence.state.alignment_layer > 0) Align(sentence.state, &hypotheses);
-    ended_.emplace(sentence.id, Outcome{std::move(hypotheses), sentence.cost});
+    ended_.emplace(sentence.id, SentenceResult{std::move(hypotheses), sentence.cost});
     ended.push_back(sentence.id);
   }
   running_.erase(std::remove_if(running_.begin(), running_.end(), [](const auto& s) { return s->num_rows == 0; }),
@@ -119,8 +124,8 @@ std::vector<uint64_t> Batch::Step() {
   return ended;
 }
 
-// Adds the step that has just been taken, with the memory that it holds, to the costs of its sentences.
-void Batch::ShareOut(double seconds) {
+// Adds the last step and its memory to the costs of its sentences.
+void Batch::AddCosts(double seconds) {
   const uint64_t common = decoder_.workspace_bytes() + logits_memory_.bytes();
   cost_.decode_seconds += seconds;
   cost_.workspace_peak_bytes = std::max(cost_.workspace_peak_bytes, workspace_bytes());
@@ -130,7 +135,7 @@ void Batch::ShareOut(double seconds) {
     Cost& cost = sentence->cost;
     const size_t end = begin + sentence->num_rows;
     const uint64_t share = sentence->state.workspace.bytes() + Share(common, begin, end, rows_.size());
-    cost.decode_seconds += seconds * sentence->num_rows / rows_.size();
+    cost.decode_seconds += Share(seconds, sentence->num_rows, rows_.size());
     cost.workspace_peak_bytes = std::max(cost.workspace_peak_bytes, share);
     cost.kv_cache_peak_bytes = sentence->state.kv_cache.bytes();
     begin = end;
@@ -149,7 +154,7 @@ bool Batch::Remove(uint64_t id) {
   return true;
 }
 
-const Outcome* Batch::Find(uint64_t id) const {
+const SentenceResult* Batch::Find(uint64_t id) const {
   const auto found = ended_.find(id);
   return found == ended_.end() ? nullptr : &found->second;
 }

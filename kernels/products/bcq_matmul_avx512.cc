@@ -65,7 +65,7 @@ struct Isa {
     const __m512i low_bytes = Load(kBytes.data[0]), high_bytes = Load(kBytes.data[1]);
     for (size_t chunk = 0; chunk < chunks; ++chunk, tables += kTableBytesPerChunk) {
       const __m512i inputs = Load(xq + chunk * kChunkColumns);
-      for (int odd = 0; odd < 2; ++odd) {
+      for (size_t odd = 0; odd < 2; ++odd) {
         __m512i entries[2];
         for (int half = 0; half < 2; ++half) {
           __m512i sum = offset;

@@ -30,7 +30,7 @@ bool HasAvxVnni() {  // which not every compiler's __builtin_cpu_supports knows
 #endif
 
 // Best first.
-const Candidate kCandidates[] = {
+constexpr Candidate kCandidates[] = {
 #if defined(__x86_64__)
     {{"avx512", avx512::BcqMatmul, avx512::BcqInt8Matmul, avx512::DequantizeRow, &avx512::kFloatOps},
      [] {
@@ -53,20 +53,24 @@ const Candidate kCandidates[] = {
 const Isa& Choose() {
   const char* forced = std::getenv("SUB3_FORCE_ISA");
   if (forced != nullptr && *forced != '\0') return IsaByName(forced);
-  for (const Candidate& candidate : kCandidates) {
-    if (candidate.supported()) return candidate.isa;
-  }
-  throw std::logic_error("the scalar kernels are always there");
+  return *UsableIsas().front();  // scalar at least
 }
 
 }  // namespace
 
+std::vector<const Isa*> UsableIsas() {
+  std::vector<const Isa*> usable;
+  for (const Candidate& candidate : kCandidates) {
+    if (candidate.supported()) usable.push_back(&candidate.isa);
+  }
+  return usable;
+}
+
 const Isa& IsaByName(const char* name) {
   std::string usable;
-  for (const Candidate& candidate : kCandidates) {
-    if (!candidate.supported()) continue;
-    if (std::strcmp(candidate.isa.name, name) == 0) return candidate.isa;
-    usable += usable.empty() ? candidate.isa.name : std::string(", ") + candidate.isa.name;
+  for (const Isa* isa : UsableIsas()) {
+    if (std::strcmp(isa->name, name) == 0) return *isa;
+    usable += usable.empty() ? isa->name : std::string(", ") + isa->name;
   }
   throw std::invalid_argument("Instruction set \"" + std::string(name) +
                               "\" is unknown or not on this CPU; usable are " + usable + ".");

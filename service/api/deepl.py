@@ -45,7 +45,7 @@ from service.requests.file_jobs import FileJob, FileJobs
 from service.requests.pipeline import AUTO, Outcome, TranslationRequest
 from service.text import languages
 from service.text.glossary import GlossaryRefused
-from service.text.markup import Markup
+from service.text.markup_tokens import Markup
 from service.text.sentences import SplitSentences
 from service.translation.cost import ModelIdentity
 from service.translation.results import Options

@@ -48,7 +48,7 @@ from service.settings import Settings
 from service.text import languages
 from service.text.detection import Detected, detect
 from service.text.glossary import GlossaryRefused
-from service.text.markup import Markup
+from service.text.markup_tokens import Markup
 from service.translation.results import Options, Translation
 from service.translation.scheduler import QueueFull
 

@@ -11,7 +11,8 @@ from service.live.registry import Registry
 from service.requests.call import Call
 from service.requests.dispatch import Dispatcher, Part
 from service.text.detection import Detected, detect
-from service.text.markup import Document, Markup
+from service.text.markup import Document
+from service.text.markup_tokens import Markup
 from service.translation.cost import Cost
 from service.translation.results import Candidate, OnSentence, Options, TranslatedSentence, Translation
 

@@ -33,7 +33,7 @@ class Tokenizer:
         self._source_pieces, self._target_pieces = vocabulary.source, vocabulary.target_pieces
         self._rows = [_UNSEEN] * self._source.get_piece_size()  # by SentencePiece's own ids
         self._eos, self.unknown = ids.eos, ids.unk_source
-        self._silent = frozenset({ids.eos, ids.pad, ids.unk_target, ids.decoder_start})
+        self._silent = ids.silent
         self._prefixes: dict[str, list[int]] = {}
         vocabulary_path = directory.path / directory.config.vocabulary_file
         for language, token in directory.config.target_tokens.items():

@@ -21,7 +21,8 @@ from pathlib import Path
 import sacrebleu
 
 from models.format.directory import open_model
-from service.text.markup import Document, Markup
+from service.text.markup import Document
+from service.text.markup_tokens import Markup
 from service.translation.results import Options
 from service.translation.tokenizer import Tokenizer
 from service.translation.translator import Translator

@@ -11,8 +11,8 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
-#include <stdexcept>
 
+#include "kernels/network/workspace.h"
 #include "tests/kernels/tiny_model.h"
 
 namespace {
@@ -21,17 +21,6 @@ using sub3::BcqMatrix;
 using sub3::FloatOps;
 using sub3::Isa;
 using sub3::Product;
-
-std::vector<const Isa*> UsableIsas() {
-  std::vector<const Isa*> usable;
-  for (const char* name : {"avx512", "avx2_vnni", "avx2", "neon_dotprod", "neon", "scalar"}) {
-    try {
-      usable.push_back(&sub3::IsaByName(name));
-    } catch (const std::invalid_argument&) {
-    }
-  }
-  return usable;
-}
 
 // Integers only, so that the same seed means the same problem with every standard library.
 struct Random {
@@ -47,10 +36,16 @@ struct Random {
   }
 };
 
+uint32_t Bits(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
 // Equal bits; the first that differs is printed.
 bool Same(const std::vector<float>& found, const std::vector<float>& expected, const char* what, const char* isa) {
   for (size_t i = 0; i < expected.size(); ++i) {
-    if (std::memcmp(&found[i], &expected[i], sizeof(float)) != 0) {
+    if (Bits(found[i]) != Bits(expected[i])) {
       std::printf("%s on %s: entry %zu is %a, expected %a\n", what, isa, i, found[i], expected[i]);
       return false;
     }
@@ -69,7 +64,7 @@ void TestHalfToFloat() {
     if ((half >> 10 & 31) == 31) continue;  // infinities and NaN are no scales
     const float expected = static_cast<float>(Half(static_cast<uint16_t>(half)));
     const float found = sub3::HalfToFloat(static_cast<uint16_t>(half));
-    CHECK(std::memcmp(&found, &expected, sizeof found) == 0);
+    CHECK(Bits(found) == Bits(expected));
   }
 }
 
@@ -118,6 +113,7 @@ void Contract(const Product& product, const float* x, float* y) {
   const bool zero = maximum < 1e-30f;
   const float inverse = zero ? 0 : 8191.0f / maximum, s = zero ? 0 : maximum / 8191.0f;
   std::vector<int> xq;
+  xq.reserve(matrix.columns);
   for (size_t c = 0; c < matrix.columns; ++c) xq.push_back(static_cast<int>(std::lrint(x[c] * inverse)));
   for (const sub3::BcqSegment& segment : matrix.segments) {
     for (size_t row = segment.begin; row < segment.end; ++row) {
@@ -127,7 +123,7 @@ void Contract(const Product& product, const float* x, float* y) {
         const size_t last = std::min(first + matrix.chunks_per_group * 32, matrix.columns);
         for (int plane = 0; plane < segment.planes; ++plane) {
           int64_t sum = 0;
-          for (size_t c = first; c < last; ++c) sum += Sign(matrix, plane, row, c) * xq[c];
+          for (size_t c = first; c < last; ++c) sum += int64_t{Sign(matrix, plane, row, c)} * xq[c];
           const size_t scale = (plane * matrix.groups + group) * segment.scale_rows + row - segment.scale_begin;
           const float term = static_cast<float>(Half(segment.scales[scale])) * static_cast<float>(sum);
           total = total + term;
@@ -147,6 +143,7 @@ void Int8Contract(const Product& product, const float* x, float* y) {
   const bool zero = maximum < 1e-30f;
   const float inverse = zero ? 0 : 127.0f / maximum, s = zero ? 0 : maximum / 127.0f;
   std::vector<int> xq;
+  xq.reserve(matrix.columns);
   for (size_t c = 0; c < matrix.columns; ++c) xq.push_back(static_cast<int>(std::lrint(x[c] * inverse)));
   for (const sub3::BcqSegment& segment : matrix.segments) {
     for (size_t row = segment.begin; row < segment.end; ++row) {
@@ -163,7 +160,7 @@ void Int8Contract(const Product& product, const float* x, float* y) {
       CHECK(largest <= 127);
       int64_t sum = 0;
       for (int plane = 0; plane < segment.planes; ++plane) {
-        for (size_t c = 0; c < matrix.columns; ++c) sum += a[plane] * Sign(matrix, plane, row, c) * xq[c];
+        for (size_t c = 0; c < matrix.columns; ++c) sum += int64_t{a[plane]} * Sign(matrix, plane, row, c) * xq[c];
       }
       const float value = static_cast<float>(sum) * (total / 124.0f) * s;
       y[row] = product.bias ? value + product.bias[row] : value;
@@ -189,9 +186,9 @@ void TestProducts(const std::vector<const Isa*>& isas, bool int8) {
       matrices.emplace_back(&random, random.From(1, 90), columns, group_size,
                             int8 ? sub3::kMaxInt8Planes : sub3::kMaxPlanes);
     }
-    std::vector<char> scratch(
-        64 + (int8 ? sub3::BcqInt8MatmulScratchBytes(columns, n) : sub3::BcqMatmulScratchBytes(columns)));
-    void* aligned = reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(scratch.data()) + 63) / 64 * 64);
+    sub3::Workspace workspace;
+    void* scratch = workspace.Allocate<char>(int8 ? sub3::BcqInt8MatmulScratchBytes(columns, n)
+                                                  : sub3::BcqMatmulScratchBytes(columns));
     for (CodedMatrix& coded : matrices) {
       const size_t y_stride = coded.matrix.rows + random.From(0, 20);
       const std::vector<float> bias = random.Values(coded.matrix.rows), untouched = random.Values(n * y_stride);
@@ -214,7 +211,7 @@ void TestProducts(const std::vector<const Isa*>& isas, bool int8) {
         products.push_back({&coded.matrix, bias_or_null, y.data(), y_stride, 0, random.From(0, 1) ? cut : rows});
         products.push_back({&coded.matrix, bias_or_null, y.data(), y_stride, products.back().end, rows});
         const auto multiply = int8 ? isa->bcq_int8_matmul : isa->bcq_matmul;
-        multiply(products.data(), products.size(), x.data(), x_stride, columns, n, aligned);
+        multiply(products.data(), products.size(), x.data(), x_stride, columns, n, scratch);
         CHECK(Same(y, expected, int8 ? "int8 GEMM" : "product", isa->name));
       }
     }
@@ -452,7 +449,7 @@ void PrintGoldenPositions() {
     positions.Add(position, row.data());
     hash.Add(row);
     for (size_t i = 0; i < 32; ++i) {
-      const double angle = position * std::pow(10000.0, -2.0 * i / 64);
+      const double angle = static_cast<double>(position) * std::pow(10000.0, -2.0 * static_cast<double>(i) / 64);
       if (std::abs(row[i] - std::sin(angle)) > 1e-7 || std::abs(row[32 + i] - std::cos(angle)) > 1e-7) {
         std::printf("position %zu is wrong\n", position);
         std::exit(1);
@@ -465,7 +462,7 @@ void PrintGoldenPositions() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::vector<const Isa*> isas = UsableIsas();
+  const std::vector<const Isa*> isas = sub3::UsableIsas();
   if (argc > 1 && std::strcmp(argv[1], "names") == 0) {
     for (const Isa* isa : isas) std::printf("%s\n", isa->name);
     return 0;

@@ -47,6 +47,7 @@ void TestThreadsShareAModel() {
   calls.reserve(4);
   for (int i = 0; i < 4; ++i) calls.emplace_back(3, 2);
   std::vector<std::thread> threads;
+  threads.reserve(calls.size());
   for (Call& call : calls) {
     threads.emplace_back([&] { sub3_translate(model, &call.request, &call.result); });
   }
@@ -121,9 +122,9 @@ void TestPhrases() {
       progress = {ended.data(), ended.size(), 0, 0, 0, 0, 0, 0};
       CHECK(sub3_batch_step(batch, 1, nullptr, &progress) == SUB3_OK);
       for (uint64_t e = 0; e < progress.num_ended; ++e, ++taken) {
-        std::vector<int32_t> tokens(beam * 20), lengths(beam);
+        std::vector<int32_t> tokens(size_t{beam} * 20), lengths(beam);
         std::vector<float> scores(beam);
-        sub3_result result{tokens.data(), tokens.size(), 20, lengths.data(), scores.data(), beam, 0, 0, 0, 0};
+        sub3_result result = ResultOf(tokens.data(), lengths.data(), scores.data(), beam);
         CHECK(sub3_batch_take(batch, ended[e], &result) == SUB3_OK);
         for (uint32_t h = 0; h < beam; ++h) {
           CHECK(lengths[h] == call.lengths[ended[e] * beam + h]);
@@ -236,16 +237,9 @@ void TestBatch() {
       const double stated = static_cast<double>(progress.workspace_bytes + progress.kv_cache_bytes);
       CHECK(held >= stated && held <= 1.25 * stated + 16384);  // vectors, trees and the allocator's own
       for (uint64_t id : ended) {
-        sub3_result result{call.out_tokens.data() + id * beam * 20,
-                           beam * 20,
-                           20,
-                           call.lengths.data() + id * beam,
-                           call.scores.data() + id * beam,
-                           beam,
-                           0,
-                           0,
-                           0,
-                           0};
+        const uint64_t first = id * beam;
+        sub3_result result = ResultOf(call.out_tokens.data() + first * 20, call.lengths.data() + first,
+                                      call.scores.data() + first, beam);
         CHECK(sub3_batch_take(batch, id, &result) == SUB3_OK);
         CHECK(result.workspace_peak_bytes > 0 && result.kv_cache_peak_bytes > 0 && result.decode_seconds > 0);
         CHECK(sub3_batch_take(batch, id, &result) == SUB3_INVALID_REQUEST);
@@ -425,7 +419,7 @@ void TestBadRequests() {
   Call call;
   CHECK(sub3_translate(nullptr, &call.request, &call.result) == SUB3_INVALID_REQUEST);
   CHECK(sub3_translate(model, nullptr, &call.result) == SUB3_INVALID_REQUEST);
-  std::vector<float> logits(2 * kVocab);
+  std::vector<float> logits(size_t{2} * kVocab);
   const int32_t target[] = {kPad, 4};
   CHECK(sub3_logits(model, call.tokens.data(), 4, target, 2, logits.data(), logits.size()) == SUB3_OK);
   CHECK(sub3_logits(model, call.tokens.data(), 4, target, 2, logits.data(), 1) == SUB3_INVALID_REQUEST);

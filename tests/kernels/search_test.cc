@@ -15,7 +15,7 @@ constexpr size_t kWords = 5;  // eos, then four tokens
 sub3::SearchOptions Options(size_t beam_size) { return {beam_size, 1.0f, 0, 10, kWords, kEos}; }
 
 // One step of the rows whose logits these are.
-std::vector<sub3::Continuation> Advance(sub3::Search* search, std::vector<std::vector<float>> rows) {
+std::vector<sub3::Continuation> Advance(sub3::Search* search, const std::vector<std::vector<float>>& rows) {
   std::vector<float> logits;
   for (const std::vector<float>& row : rows) logits.insert(logits.end(), row.begin(), row.end());
   return search->Advance(*sub3::ActiveIsa().float_ops, logits.data());

@@ -68,13 +68,13 @@ void TranslateOnce(const Live& live, size_t beam, bool cancel_at_once, int threa
 
 // The call's three sources join one after the other and leave as they end.
 void RunBatch(const Live& live, size_t beam, int thread, Shared* shared) {
-  const uint32_t width = kBeams[beam];
-  Call call(width, width);
+  const uint64_t width = kBeams[beam];
+  Call call(kBeams[beam], kBeams[beam]);
   sub3_batch* batch = nullptr;
   CHECK(sub3_batch_create(live.model, &batch) == SUB3_OK);
   for (uint64_t joined = 0, taken = 0; taken < 3;) {
     if (joined < 3) {
-      const sub3_sentence sentence = Sentence(call, joined++, width);
+      const sub3_sentence sentence = Sentence(call, joined++, kBeams[beam]);
       CHECK(sub3_batch_add(batch, &sentence, 1) == SUB3_OK);
     }
     uint64_t ended[3];
@@ -83,13 +83,8 @@ void RunBatch(const Live& live, size_t beam, int thread, Shared* shared) {
     CHECK(sub3_batch_step(batch, joined < 3 ? 2 : 100, &shared->interrupt[thread], &progress) == SUB3_OK);
     for (uint64_t i = 0; i < progress.num_ended; ++i, ++taken) {
       const uint64_t first = ended[i] * width;
-      sub3_result result{};
-      result.tokens = call.out_tokens.data() + first * 20;
-      result.num_tokens = width * 20;
-      result.max_length = 20;
-      result.lengths = call.lengths.data() + first;
-      result.scores = call.scores.data() + first;
-      result.num_slots = width;
+      sub3_result result =
+          ResultOf(call.out_tokens.data() + first * 20, call.lengths.data() + first, call.scores.data() + first, width);
       CHECK(sub3_batch_take(batch, ended[i], &result) == SUB3_OK);
     }
   }
@@ -131,6 +126,7 @@ void TestPool() {
   sub3::ThreadPool pool;
   std::atomic<int> running{4};
   std::vector<std::thread> callers;
+  callers.reserve(4);
   for (int c = 0; c < 4; ++c) {
     callers.emplace_back([&] {
       for (int round = 0; round < 3000; ++round) {
@@ -156,6 +152,7 @@ void TestPool() {
 int main() {
   // The first calls of a process choose the instruction set: all threads at once.
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (int t = 0; t < kThreads; ++t) threads.emplace_back([] { CHECK(sub3_isa() != nullptr); });
   for (std::thread& thread : threads) thread.join();
   threads.clear();
@@ -164,6 +161,7 @@ int main() {
 
   Tables tables[] = {Tables(SUB3_SWISH, false, 7), Tables(SUB3_GELU, true, 8)};
   std::vector<Expected> expected;
+  expected.reserve(2);
   for (Tables& each : tables) expected.emplace_back(Live(&each, nullptr).model);
   CHECK(!Same(expected[0].calls[0], expected[1].calls[0]));
 

@@ -119,6 +119,14 @@ struct Tables {
   }
 };
 
+// A result of `slots` hypotheses of up to 20 tokens.
+inline sub3_result ResultOf(int32_t* tokens, int32_t* lengths, float* scores, size_t slots) {
+  sub3_result result{};
+  result.tokens = tokens, result.num_tokens = slots * 20, result.max_length = 20;
+  result.lengths = lengths, result.scores = scores, result.num_slots = slots;
+  return result;
+}
+
 struct Call {
   std::vector<int32_t> tokens{5, 9, 31, kEos, 7, kEos, 11, 12, 13, 14, 15, 16, kEos};
   std::vector<uint64_t> offsets{0, 4, 6, 13};
@@ -130,25 +138,30 @@ struct Call {
   sub3_result result{};
 
   explicit Call(uint32_t beam_size = 1, uint32_t num_hypotheses = 1) {
-    const size_t slots = 3 * num_hypotheses;
+    const size_t slots = size_t{3} * num_hypotheses;
     out_tokens.resize(slots * 20);
     lengths.resize(slots);
     scores.resize(slots);
-    request = {tokens.data(), tokens.size(),  offsets.data(), 3,      max_lengths.data(), 0,
-               beam_size,     num_hypotheses, 1.0f,           &cancel};
-    result = {out_tokens.data(), out_tokens.size(), 20, lengths.data(), scores.data(), slots, 0, 0, 0, 0};
+    request.tokens = tokens.data(), request.num_tokens = tokens.size();
+    request.offsets = offsets.data(), request.num_sources = 3;
+    request.max_lengths = max_lengths.data();
+    request.beam_size = beam_size, request.num_hypotheses = num_hypotheses;
+    request.length_penalty = 1;
+    request.cancel = &cancel;
+    result = ResultOf(out_tokens.data(), lengths.data(), scores.data(), slots);
   }
 };
 
 // The source i of a Call, as a sentence of a batch.
 inline sub3_sentence Sentence(const Call& call, uint64_t i, uint32_t beam_size) {
-  return {i,
-          call.tokens.data() + call.offsets[i],
-          call.offsets[i + 1] - call.offsets[i],
-          call.max_lengths[i],
-          0,
-          beam_size,
-          1.0f};
+  sub3_sentence sentence{};
+  sentence.id = i;
+  sentence.tokens = call.tokens.data() + call.offsets[i];
+  sentence.num_tokens = call.offsets[i + 1] - call.offsets[i];
+  sentence.max_length = call.max_lengths[i];
+  sentence.beam_size = beam_size;
+  sentence.length_penalty = 1;
+  return sentence;
 }
 
 #endif  // SUB3_TESTS_KERNELS_TINY_MODEL_H_

@@ -1,0 +1,109 @@
+"""JSON with the strings of software, and ARB, which is JSON with notes: only the spans of string values change.
+
+Keys, order, numbers, indentation and the escapes of other values are never parsed into objects, so none can change.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import orjson
+
+from service.files import FileRefused, Limits, decode, encode
+from service.files.slots import Language, Slot, SlottedFile, value_slot
+
+_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[{}\[\],:]')
+# A letter or mark that its writer has escaped, who writes ASCII then; what nobody can see is escaped by hand.
+_VISIBLE = re.compile(r"\\u(?!00(?:[01]|2[26f]|3[ce]|5c|7f|[89]|a0|ad)|20[0-2]|2060|feff)", re.IGNORECASE)
+_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|/)")
+
+
+class _String(NamedTuple):
+    """A string value and where it stands."""
+
+    begin: int
+    end: int
+    depth: int  # 1 for a value of the outermost object
+    key: str  # of the innermost object, if it is a value of one
+    is_noted: bool  # below a key that begins with @
+
+
+def read(data: bytes, ending: str, limits: Limits) -> SlottedFile:
+    """Open it; all strings are translated, of Chrome's messages.json only the messages."""
+    text = decode(data)
+    try:
+        known = orjson.loads(text.removeprefix("\ufeff").encode())
+    except ValueError as error:
+        raise FileRefused(f"The file is no JSON: {str(error)[:100]}.") from None
+    is_ascii = text.isascii() and _VISIBLE.search(text) is not None
+    chrome = _is_chrome(known)
+    return SlottedFile(_parts(text, is_ascii, chrome), lambda rendered: encode(rendered, data))
+
+
+def _parts(text: str, is_ascii: bool, chrome: bool) -> Iterator[str | Slot]:
+    position = 0
+    for string in _strings(text):
+        source = text[string.begin : string.end]
+        is_wanted = (string.depth, string.key) == (2, "message") if chrome else not string.is_noted
+        slot: Slot | None = None
+        if string.depth == 1 and string.key == "@@locale":
+            slot = Language(lambda target: json.dumps(target))
+        elif is_wanted and len(source) > 2:
+            slot = _slot(source, is_ascii)
+        if slot is not None:
+            yield text[position : string.begin]
+            yield slot
+            position = string.end
+    yield text[position:]
+
+
+def _slot(source: str, is_ascii: bool) -> Slot:
+    # what a writer has escaped for reasons of its own (< in Go, / in PHP) stays escaped
+    escapes = {json.loads(f'"{escape}"'): escape for escape in _ESCAPE.findall(source)}
+    table = str.maketrans({character: escape for character, escape in escapes.items() if not character.isalnum()})
+    for character in '"\\\n\r\t':
+        table.pop(ord(character), None)
+
+    def spell(value: str) -> str:
+        return json.dumps(value, ensure_ascii=is_ascii).translate(table)
+
+    return value_slot(source, json.loads(source, strict=False), spell)
+
+
+def _strings(text: str) -> Iterator[_String]:
+    """Find the string values of valid JSON."""
+    keys: list[str | None] = []  # of each open object the last key, of each open array None
+    is_key = False
+    noted = 0  # the depth of the outermost key that begins with @, if there is one
+    for token in _TOKEN.finditer(text):
+        mark = token[0]
+        if mark == "{":
+            keys.append("")
+            is_key = True
+        elif mark == "[":
+            keys.append(None)
+            is_key = False
+        elif mark in "}]":
+            keys.pop()
+            is_key = False
+            noted = noted if noted <= len(keys) else 0
+        elif mark == ",":
+            is_key = keys[-1] is not None
+        elif mark == ":":
+            is_key = False
+        elif is_key:
+            keys[-1] = json.loads(mark)
+            if not noted or noted == len(keys):
+                noted = len(keys) if mark.startswith('"@') else 0
+        else:
+            yield _String(*token.span(), len(keys), (keys[-1] or "") if keys else "", bool(noted))
+
+
+def _is_chrome(known: object) -> bool:
+    """Tell whether this is a messages.json of a browser extension: objects with a message and notes about it."""
+    return (
+        isinstance(known, dict)
+        and len(known) > 0
+        and all(isinstance(entry, dict) and isinstance(entry.get("message"), str) for entry in known.values())
+    )

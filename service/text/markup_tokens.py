@@ -1,0 +1,369 @@
+"""Scanner for HTML, XML and paragraphs of Markdown: cuts a source into text, tags and elements to copy.
+
+The scanner is the tokenizer of the HTML standard as one regular expression. It does not build a tree: parsers repair
+what they read (they move, add and drop tags and rewrite attributes), but the client gets its own markup back to the
+letter, however malformed it is. The tokens joined are the source. The standard library's html.parser reports
+positions too, but in Python 3.11 it takes 2 s for 10 kB of "<a <a <a".
+"""
+
+import html
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from service.text.placeholders import Span
+
+Kind = Literal["html", "xml", "markdown"]
+
+# Elements whose content is not prose, whatever their attributes.
+_OPAQUE = frozenset({"code", "pre", "script", "style"})
+_RAW = frozenset({"script", "style"})  # up to their end tag nothing is markup
+_VOID = frozenset(  # have no end tag
+    {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"}
+)
+_IMPLIED_END = frozenset({"p", "li", "dt", "dd", "td", "th", "tr", "option"})  # ended by the next of their kind
+# Elements that may stand within a sentence of HTML; in XML all may.
+_INLINE_NAMES = (
+    "a abbr b bdi bdo button cite code data dfn em font g i img input kbd label mark "
+    "q s samp small span strong sub sup svg time tt u var x"
+)
+_INLINE = frozenset(_INLINE_NAMES.split())
+_TRANSLATED_ATTRIBUTES = frozenset({"alt", "title", "placeholder", "aria-label"})
+# Limits that keep the time linear: each end tag looks through the open elements, each pair through its sentence.
+_MAX_DEPTH = 256  # open elements that are remembered
+_MAX_PAIR_DEPTH = 16  # pairs within pairs in a sentence
+_MAX_PAIRS = 64  # pairs in a sentence
+
+# Whatever opens ends at the end of the text at the latest, and no part gives back what it took: time is linear.
+_TAG = re.compile(
+    r"""<!--(?:-?>|.*?(?:--!?>|\Z))
+      | <!\[CDATA\[.*?(?:\]\]>|\Z)
+      | <(?:[!?]|/(?![a-zA-Z]))[^>]*+(?:>|\Z)
+      | <(?P<end>/?)(?P<name>[a-zA-Z][^\s/>]*+)
+        (?P<attributes>(?:[^>=]++|=\s*+(?:"[^"]*+(?:"|\Z)|'[^']*+(?:'|\Z))?+)*+)(?:>|\Z)""",
+    re.DOTALL | re.VERBOSE,
+)
+_ATTRIBUTE = re.compile(r"""([^\s/>="']++)\s*+=\s*+(?:"([^"]*+)|'([^']*+)|([^\s"'>]++))""")
+# Code, automatic links, footnote marks and escapes stand in a paragraph of Markdown as words do.
+_MARKDOWN = re.compile(
+    r"""(?P<word>`[^`]+` | ``[^`]+`` | <(?:[a-zA-Z][a-zA-Z0-9+.-]*:|[^\s<>@]+@)[^\s<>]*> | \[\^[^\]\s]+\]
+          | \\[!-/:-@\[-`{-~])
+      | ^\[[ xX]\](?=\s) | !?\[ | \](?:\([^()\s]*(?:\([^()\s]*\)[^()\s]*)?(?:\s+"[^"]*")?\)|\[[^\[\]]*\])?
+      | (?<![\s*])\*{1,3} | \*{1,3}(?![\s*]) | ~~ | (?<!\w)_{1,3}(?=[^\s_]) | (?<=[^\s_])_{1,3}(?!\w)
+      | </?[a-zA-Z][^<>]*> | <!--.*?--> | \|""",
+    re.DOTALL | re.VERBOSE,
+)
+
+
+class Markup(NamedTuple):
+    """Rules of a kind of markup: HTML, where a line break is a space, XML, where it is kept, or a Markdown paragraph.
+
+    Names of tags are in lower case. Without `outline_detection` all XML that is not in `splitting_tags` is inline.
+    """
+
+    kind: Kind
+    ignored_tags: frozenset[str] = frozenset()  # their content is copied
+    splitting_tags: frozenset[str] = frozenset()  # always end a sentence
+    non_splitting_tags: frozenset[str] = frozenset()  # never do, even where nothing stands beside them
+    outline_detection: bool = True
+    nested_tags: frozenset[str] = frozenset()  # stand in a sentence as a word does, and hold text of their own: notes
+    protected: frozenset[tuple[str, str]] = frozenset()  # attributes whose element is copied, besides translate="no"
+    joins_lines: bool = False  # in XML, too, a line break is a space
+    has_references: bool = True  # &amp; is &; where not, both are what they are
+
+    @property
+    def within_nested(self) -> "Markup":
+        """The rules for the content of a nested element: an element nested in it ends a sentence."""
+        return self._replace(splitting_tags=self.splitting_tags | self.nested_tags, nested_tags=frozenset())
+
+    def is_inline(self, name: str) -> bool:
+        """Return whether an element of this name may stand in a sentence."""
+        name = name.lower()
+        if name in self.splitting_tags:
+            return False
+        return self.kind == "xml" or name in self.non_splitting_tags or name in _INLINE
+
+    def is_always_inline(self, name: str) -> bool:
+        """Return whether an element of this name is in a sentence even if nothing stands beside it."""
+        return name.lower() in self.non_splitting_tags or (self.kind == "xml" and not self.outline_detection)
+
+
+class Token(NamedTuple):
+    """A piece of the source: text, an element that stands in a sentence as a word, a tag, or a comment.
+
+    A "tag" ends a sentence; a "start" and its "end" are a pair of tags within one.
+    """
+
+    kind: Literal["text", "word", "tag", "start", "end"]
+    begin: int
+    end: int
+    is_ignored: bool = False
+    nested: Span | None = None  # what a word holds that has text of its own
+
+
+def scan(source: str, markup: Markup, *, with_pairs: bool) -> list[Token]:
+    """Cut a source into tokens, which joined are the source.
+
+    Args:
+        source: HTML, XML or a paragraph of Markdown.
+        markup: how to read it.
+        with_pairs: pairs of tags that have words beside them are "start" and "end", and do not end a sentence.
+    """
+    tokens = list(_markdown_tokens(source) if markup.kind == "markdown" else _tokens(source, markup))
+    if not with_pairs:
+        return tokens
+    kinds = _kinds_within_sentences(source, tokens, markup)
+    return [token._replace(kind=kinds.get(index, token.kind)) for index, token in enumerate(tokens)]
+
+
+def attributes_for_people(tag: str) -> Iterator[tuple[Span, str]]:
+    """Yield where in a start tag the values of attributes that people read stand, and their quotation marks."""
+    match = _TAG.match(tag)
+    if match is None or not match["name"] or match["end"]:
+        return
+    for attribute in _ATTRIBUTE.finditer(tag, match.start("attributes"), match.end("attributes")):
+        group = 2 if attribute[2] else 3
+        if attribute[1].lower() in _TRANSLATED_ATTRIBUTES and attribute[group]:
+            yield attribute.span(group), "\"'"[group - 2]
+
+
+def _markdown_tokens(source: str) -> Iterator[Token]:
+    """Yield the tokens of a paragraph."""
+    position = 0
+    for match in _MARKDOWN.finditer(source):
+        if position < match.start():
+            yield Token("text", position, match.start())
+        yield Token("word" if match["word"] else "tag", *match.span())
+        position = match.end()
+    if position < len(source):
+        yield Token("text", position, len(source))
+
+
+def _tokens(source: str, markup: Markup) -> Iterator[Token]:
+    """Yield the tokens of HTML or XML."""
+    elements = _OpenElements(markup)
+    nested_tags = markup.nested_tags
+    position = 0
+    while tag := _TAG.search(source, position):
+        if position < tag.start():
+            yield Token("text", position, tag.start())
+        token = None
+        is_start = tag["name"] and not tag["end"] and not _is_void(tag, markup)
+        if is_start and tag["name"].lower() in nested_tags:
+            token = _nested(source, tag, markup)
+            if token is None:  # without an end: to look for those of the others could take quadratic time
+                nested_tags = frozenset()
+        token = token or _empty_element(source, tag, markup) or _tag(source, tag, markup, elements)
+        yield token
+        position = token.end
+    if position < len(source):
+        yield Token("text", position, len(source))
+
+
+def _nested(source: str, tag: re.Match[str], markup: Markup) -> Token | None:
+    """Return the element with text of its own that a start tag opens, as a word; None if it has no end tag."""
+    name, depth = tag["name"].lower(), 1
+    for other in _TAG.finditer(source, tag.end()):
+        if other["name"] and other["name"].lower() == name and not _is_void(other, markup):
+            depth += -1 if other["end"] else 1
+        if depth == 0:
+            return Token("word", tag.start(), other.end(), nested=(tag.end(), other.start()))
+    return None
+
+
+def _empty_element(source: str, tag: re.Match[str], markup: Markup) -> Token | None:
+    """Return an inline element that is a start tag and its end tag, with nothing between, as a word."""
+    if not tag["name"] or tag["end"] or not markup.is_inline(tag["name"]) or not source.startswith("</", tag.end()):
+        return None
+    closing = _TAG.match(source, tag.end())
+    if closing is None or (closing["name"] or "").lower() != tag["name"].lower() or _is_ignored(tag, markup):
+        return None
+    return Token("word", tag.start(), closing.end())
+
+
+def _tag(source: str, tag: re.Match[str], markup: Markup, elements: "_OpenElements") -> Token:
+    """Return a tag or a comment; of an element to copy, all of it."""
+    if not tag["name"]:
+        return Token("tag", *tag.span())
+    is_inline = markup.is_inline(tag["name"])
+    end = elements.read(source, tag)
+    if elements.is_ignored:
+        return _ignored_element(source, tag.start(), end, is_inline, elements)
+    is_word = is_inline and not tag["end"] and _is_void(tag, markup)
+    return Token("word" if is_word else "tag", tag.start(), end, _is_ignored(tag, markup))
+
+
+def _ignored_element(source: str, begin: int, end: int, is_inline: bool, elements: "_OpenElements") -> Token:
+    """Return the element to copy that begins at `begin`, its start tag read up to `end`."""
+    while tag := _TAG.search(source, end):
+        end = tag.end()
+        if not tag["name"]:
+            continue
+        end = elements.read(source, tag)
+        if not elements.is_ignored:
+            is_whole = tag["end"] == "/"  # not where the start of another implies its end
+            return Token("word" if is_inline and is_whole else "tag", begin, end, is_ignored=True)
+    return Token("tag", begin, len(source), is_ignored=True)
+
+
+class _OpenElements:
+    """The elements around a place, outermost first."""
+
+    def __init__(self, markup: Markup) -> None:
+        self._markup = markup
+        self._path: list[tuple[str, bool]] = []  # names, and whether each is ignored
+
+    @property
+    def is_ignored(self) -> bool:
+        """Whether one of them is copied."""
+        return any(ignored for _, ignored in self._path)
+
+    def read(self, source: str, tag: re.Match[str]) -> int:
+        """Open or close an element; return where its tag ends, or its content if that is not markup."""
+        name, is_html = tag["name"].lower(), self._markup.kind == "html"
+        if tag["end"]:
+            self._close(name)
+            return tag.end()
+        if _is_void(tag, self._markup):
+            return tag.end()
+        if is_html and name in _IMPLIED_END and self._path and self._path[-1][0] == name:
+            self._path.pop()
+        ignored = _is_ignored(tag, self._markup)
+        if len(self._path) < _MAX_DEPTH or (ignored and not self.is_ignored):
+            self._path.append((name, ignored))
+        if is_html and name in _RAW:
+            content_end = re.compile(rf"</{name}(?=[\s/>])|\Z", re.IGNORECASE).search(source, tag.end())
+            assert content_end is not None  # at the end of the text at the latest
+            return content_end.start()
+        return tag.end()
+
+    def _close(self, name: str) -> None:
+        """Close an element and those within it; a stray end tag closes nothing."""
+        if any(name == other for other, _ in self._path):
+            while self._path.pop()[0] != name:
+                pass
+
+
+def _is_void(tag: re.Match[str], markup: Markup) -> bool:
+    """Return whether a tag is an element of its own, without an end tag."""
+    return tag["attributes"].endswith("/") or (markup.kind == "html" and tag["name"].lower() in _VOID)
+
+
+def _is_ignored(tag: re.Match[str], markup: Markup) -> bool:
+    """Return whether the element that a start tag opens is copied with its content."""
+    name = tag["name"].lower()
+    if name in markup.ignored_tags or (markup.kind == "html" and name in _OPAQUE):
+        return True
+    found = _ATTRIBUTE.finditer(tag["attributes"])
+    attributes = {match[1].lower(): match[2] or match[3] or match[4] or "" for match in found}
+    if any(attributes.get(attribute) == value for attribute, value in markup.protected):
+        return True
+    return attributes.get("translate", "").lower() == "no" or "notranslate" in attributes.get("class", "").split()
+
+
+def _kinds_within_sentences(source: str, tokens: Sequence[Token], markup: Markup) -> dict[int, Literal["start", "end"]]:
+    """Return the new kinds of the tags that are pairs within a sentence, by their index."""
+    pairs = _pairs(source, tokens, markup)
+    paired = {*pairs.ends, *pairs.ends.values()}
+    breaks = [index for index, token in enumerate(tokens) if token.kind == "tag" and index not in paired]
+    kinds: dict[int, Literal["start", "end"]] = {}
+    for before, after in itertools.pairwise([-1, *breaks, len(tokens)]):
+        for start in _starts_within(source, tokens, pairs, before + 1, after):
+            kinds |= {start: "start", pairs.ends[start]: "end"}
+    return kinds
+
+
+class _Pairs(NamedTuple):
+    """Indices of the tags that belong together."""
+
+    ends: dict[int, int]  # of each start tag
+    always: set[int]  # start tags of pairs that need no words beside them
+
+
+def _pairs(source: str, tokens: Sequence[Token], markup: Markup) -> _Pairs:
+    """Match the tags and delimiters between which nothing ends a sentence for sure."""
+    pairs = _Pairs({}, set())
+    path: list[tuple[int, str]] = []  # the start tags around
+    for index, token in enumerate(tokens):
+        if token.kind != "tag":
+            continue
+        delimiter = None if token.is_ignored else _delimiter(source, token, markup)
+        if delimiter is None:
+            path.clear()
+        elif delimiter.ends and path and path[-1][1] == delimiter.name:
+            start = path.pop()[0]
+            pairs.ends[start] = index
+            if markup.is_always_inline(delimiter.name):
+                pairs.always.add(start)
+        elif delimiter.starts:
+            path = [*path, (index, delimiter.name)][-_MAX_PAIR_DEPTH:]
+        else:
+            path.clear()
+    return pairs
+
+
+class _Delimiter(NamedTuple):
+    """A tag, bracket or mark of emphasis by what it may start or end."""
+
+    name: str
+    starts: bool
+    ends: bool
+
+
+def _delimiter(source: str, token: Token, markup: Markup) -> _Delimiter | None:
+    """Return what starts or ends a pair that may be in a sentence; None for all else."""
+    text = source[token.begin : token.end]
+    if text.startswith("<"):
+        tag = _TAG.match(source, token.begin)
+        if tag is None or not tag["name"] or not markup.is_inline(tag["name"]) or _is_void(tag, markup):
+            return None
+        return _Delimiter(tag["name"].lower(), not tag["end"], tag["end"] == "/")
+    if text == "[":  # the text of an image is not part of the sentence
+        return _Delimiter("]", starts=True, ends=False)
+    if text.startswith("]"):
+        return _Delimiter("]", starts=False, ends=True)
+    if text[0] in "*_~":
+        is_open = not source[token.end : token.end + 1].isspace() and token.end < len(source)
+        return _Delimiter(text, is_open, token.begin > 0 and not source[token.begin - 1].isspace())
+    return None
+
+
+def _starts_within(source: str, tokens: Sequence[Token], pairs: _Pairs, begin: int, end: int) -> Iterator[int]:
+    """Yield the start tags in tokens[begin:end] of pairs with words beside them.
+
+    A row of links is not a sentence, but its links may hold some.
+    """
+    starts = [index for index in range(begin, end) if index in pairs.ends]
+    outer = _outermost(starts, pairs)
+    if len(starts) <= _MAX_PAIRS and _has_words_beside(source, tokens, outer, pairs, begin, end):
+        yield from starts
+        return
+    for start in outer:
+        within = [index for index in starts if start < index < pairs.ends[start]]
+        if start in pairs.always and len(within) < _MAX_PAIRS:
+            yield from [start, *within]
+        else:
+            yield from _starts_within(source, tokens, pairs, start + 1, pairs.ends[start])
+
+
+def _outermost(starts: Sequence[int], pairs: _Pairs) -> list[int]:
+    """Return the starts of the pairs that are in no other of them."""
+    outer: list[int] = []
+    for start in starts:
+        if not outer or start > pairs.ends[outer[-1]]:
+            outer.append(start)
+    return outer
+
+
+def _has_words_beside(
+    source: str, tokens: Sequence[Token], outer: Sequence[int], pairs: _Pairs, begin: int, end: int
+) -> bool:
+    """Return whether tokens[begin:end] have a letter outside of the outermost pairs."""
+    position = begin
+    for start in [*outer, end]:
+        for token in tokens[position:start]:
+            if token.kind == "text" and any(map(str.isalpha, html.unescape(source[token.begin : token.end]))):
+                return True
+        position = pairs.ends.get(start, end) + 1
+    return False
