@@ -203,20 +203,27 @@ class _Scanner:
 
     def _flow(self, begin: int, is_string: bool) -> int:
         """Scan a flow collection to its end."""
-        text, level, position = self.text, 0, begin
+        text, position = self.text, begin
+        opened: list[str] = []  # the collections that are open
+        is_value = False  # behind a colon
         while True:
             gap = _FLOW_GAP.match(text, position)
             assert gap is not None  # it matches the empty string
             position = gap.end()
             mark = text[position : position + 1]
             if mark in ("[", "{", "]", "}"):
-                level += 1 if mark in "[{" else -1
                 position += 1
-                if level == 0:
+                is_value = False
+                if mark in "[{":
+                    opened.append(mark)
+                else:
+                    opened.pop()
+                if not opened:
                     return position
                 continue
             if mark == "," or (mark == ":" and _FLOW_PLAIN.match(text, position) is None):
                 position += 1
+                is_value = mark == ":"
                 continue
             token = _QUOTED.match(text, position) or _ALIAS.match(text, position) or _PROPERTY.match(text, position)
             token = token or _FLOW_PLAIN.match(text, position)
@@ -225,8 +232,9 @@ class _Scanner:
             position = token.end()
             if (colon := _FLOW_COLON.match(text, position)) is not None:
                 position = colon.end()
+                is_value = True
                 continue
-            if not is_string or mark in ("*", "&", "!"):
+            if not is_string or mark in ("*", "&", "!") or (opened[-1] == "{" and not is_value):
                 continue
             if mark in ("'", '"'):
                 self._quoted(token, is_string)

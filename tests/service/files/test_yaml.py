@@ -65,7 +65,7 @@ QUOTED = [
     "'a\n\n    b'",
 ]
 OTHER = ["1", "-1.5", "true", "no", "~", "2024-01-02", "12:30:45", "0x1f", "!!str 5", "&n word", "[]", "{}", ".inf"]
-FLOW = ["[a b, 'c', \"d\"]", "{a: b c, 'd': e, f: [g, 1]}", "[a,\n      b # c\n      ]", '{"a":"b"}']
+FLOW = ["[a b, 'c', \"d\"]", "{a: b c, 'd': e, f: [g, 1], h, \"i\"}", "[a,\n      b # c\n      ]", '{"a":"b"}']
 SCALARS = st.sampled_from([*PLAIN, *QUOTED, *OTHER, *FLOW])
 BLOCKS = st.sampled_from(
     [
