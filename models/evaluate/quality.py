@@ -40,7 +40,7 @@ def faults(
     Returns:
         length_ratio: characters of the translations by those of the references.
         empty: share of translations without a word.
-        looping: share that says up to four words three times or more in a row, where the reference does not.
+        looping: share that repeats up to four words three times or more in a row, where the reference does not.
         copied: share that is the source itself, where the reference is not.
         rare_recall: share of the references' rarest pieces that the translations have.
         numbers_kept: share of the sources' runs of digits that the translations have.

@@ -43,7 +43,7 @@ Allocation = Mapping[str, tuple[Segment, ...]]
 
 @dataclass(frozen=True)
 class Architecture:
-    """The shape of the Transformer. `norm` says whether layer norm stands before or after each sub-layer."""
+    """The shape of the Transformer. `norm`: layer norm before ("pre") or after each sub-layer."""
 
     d_model: int
     source_vocab_size: int

@@ -85,7 +85,7 @@ def reversed_checkpoint(checkpoint: Checkpoint) -> Checkpoint:
     """Return the checkpoint as a start for the other direction: its languages change places, its weights stay.
 
     Raises:
-        RecipeError: its sides don't share their words, or it has several targets.
+        RecipeError: its sides don't share a vocabulary, or it has several targets.
     """
     if checkpoint.target_pieces is not None or checkpoint.target_tokens:
         raise RecipeError("init.reverse needs a checkpoint of one target whose two languages share their vocabulary.")

@@ -234,7 +234,7 @@ def train(
 
 @contextmanager
 def _flushed_denormals() -> Iterator[None]:
-    """Flush denormal numbers to 0: gradients of rare words become some, and a CPU adds them a hundred times slower."""
+    """Flush denormal numbers to 0: gradients of rare pieces become some, and a CPU adds them a hundred times slower."""
     torch.set_flush_denormal(True)
     try:
         yield

@@ -93,7 +93,7 @@ class StraightThrough:
     @torch.no_grad()
     def begin(self, matrices: Sequence[str], parameters: Mapping[str, nn.Parameter]) -> list[str]:
         """Begin with the learned scales of the warm start, or else with those of least error for the weights."""
-        begun = []
+        started = []
         for name in matrices:
             segments, weights = self._allocation[name], parameters[name].detach()
             scales = self._warm_start and self._warm_start.scales(name, segments)
@@ -104,8 +104,8 @@ class StraightThrough:
                 }
             for planes, alpha in scales.items():
                 self.scales[f"{name}.scales.{planes}"].copy_(alpha)
-                begun.append(f"{name}.scales.{planes}")
-        return begun
+                started.append(f"{name}.scales.{planes}")
+        return started
 
     def seen(self, name: str, weights: Tensor, step: int) -> Tensor:
         """Return the nearest code of every segment."""
@@ -158,12 +158,12 @@ class Nested:
     @torch.no_grad()
     def begin(self, matrices: Sequence[str], parameters: Mapping[str, nn.Parameter]) -> list[str]:
         """Begin with the scales of progressive codes of the weights."""
-        begun = []
+        started = []
         for name in matrices:
             for planes, alpha in bcq.progressive(parameters[name].detach(), self.depth).scales.items():
                 self.scales[f"{name}.scales.{planes}"].copy_(alpha[:, 0])
-                begun.append(f"{name}.scales.{planes}")
-        return begun
+                started.append(f"{name}.scales.{planes}")
+        return started
 
     def seen(self, name: str, weights: Tensor, step: int) -> Tensor:
         """Return the code of the step's planes, which follow from the scales of the whole depth."""

@@ -213,7 +213,7 @@ class Codes:
         config: a bit configuration, by its name or path.
         method: "ste" learns weights and scales by a straight-through estimator; "pnr" (the
             paper's) replaces the weights by their codes every `period` steps.
-        text: names of sources whose words are counted; rows are sorted by the counts.
+        text: names of sources whose pieces are counted; rows are sorted by the counts.
         solver: of the codes of pnr; ste begins with the scales of least error in any case.
         period: of pnr, steps between two replacements.
         clip: of ste, see models/codes/straight_through.py.
@@ -268,7 +268,7 @@ class RetrainRecipe(Recipe):
     Attributes:
         distillation: share of the loss that is the divergence from the predictions of the fp32 model.
         sampled_words: size of the sample of the vocabulary that is predicted against, beside the labels of the batch,
-            half of it the most frequent words, half drawn at random (models/train/sampled_softmax.py); 0 = all.
+            half of it the most frequent pieces, half drawn at random (models/train/sampled_softmax.py); 0 = all.
     """
 
     codes: Codes

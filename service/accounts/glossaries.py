@@ -149,7 +149,7 @@ class Glossaries:
         """Return the glossary of an id, or else the newest of a name, to translate with.
 
         Raises:
-            GlossaryRefused: there is none.
+            GlossaryRefused: there is no such glossary.
             StoreUnavailable: the store cannot be read.
         """
         found = [head for head in self.heads(owner) if wanted in (head.id, head.name)]

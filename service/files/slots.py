@@ -62,7 +62,7 @@ class Value:
 
         Args:
             source: as the file spells it; stays where nothing in it is translated.
-            value: what it says.
+            value: the text that it stands for.
             spell: makes of a translation what the file has.
             markup: of the value.
         """
@@ -140,7 +140,7 @@ def value_slot(source: str, value: str, spell: Callable[[str], str], *, doubles:
 
     Args:
         source: as the file spells it.
-        value: what it says.
+        value: the text that it stands for.
         spell: makes of a translation what the file has.
         doubles: whether it is a message of Java, whose apostrophes are always spelt twice.
     """

@@ -27,5 +27,5 @@ def read_entries(text: str, form: str) -> dict[str, str]:
             if entries.setdefault(term, translation) != translation:
                 raise GlossaryRefused(f"Line {number} of the entries has a term that came before.")
     except csv.Error as error:
-        raise GlossaryRefused(f"The entries are no CSV: {error}.") from None
+        raise GlossaryRefused(f"The entries are not CSV: {error}.") from None
     return entries

@@ -21,7 +21,7 @@ from models.format.schema import Ids
 from models.marian.imported import write_checkpoint
 from models.marian.marian import write_marian
 from models.marian.read import read_checkpoint
-from models.marian.rows import sort_rows, word_counts
+from models.marian.rows import piece_counts, sort_rows
 from models.marian.transformer import Transformer
 from models.text.lines import DataError
 from models.train.dataset import Corpus, Encoder, Part, Side, read_corpus
@@ -471,7 +471,7 @@ def retraining(recipe: RetrainRecipe, shared: Path) -> tuple[Retraining, Corpus]
     """Make the objective and its data as `retrain_recipe` does."""
     checkpoint = read_checkpoint(shared / recipe.init.checkpoint)
     texts = [shared / "corpus/train/toy.tsv.xz"]
-    checkpoint, vocabulary = sort_rows(checkpoint, *word_counts(checkpoint, texts))
+    checkpoint, vocabulary = sort_rows(checkpoint, *piece_counts(checkpoint, texts))
     target = Target("tiny", find_config(recipe.codes.config), (), vocabulary, (), "")
     corpus = read_corpus(checkpoint, recipe.sources, shared / "corpus", recipe.batches, 1)
     warm_start = read_warm_start(recipe.codes, target.base, checkpoint, vocabulary, shared)
@@ -743,7 +743,7 @@ def test_retraining_goes_on_from_a_run_and_moves_with_its_teacher(tmp_path, shar
     new = tmp_path / "on/model"
     recipe = read_recipe(RetrainRecipe, written(tmp_path, short)).beginning_with(checkpoint=new)
     teachers = [
-        sort_rows(each, *word_counts(each, [shared / "corpus/train/toy.tsv.xz"]))[0].tensors
+        sort_rows(each, *piece_counts(each, [shared / "corpus/train/toy.tsv.xz"]))[0].tensors
         for each in (read_checkpoint(old), read_checkpoint(new))
     ]
     for teacher in (None, str(old)):
