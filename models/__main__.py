@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def add_marian(verbs: Verbs) -> None:
     """Add the verbs that read checkpoints."""
-    verb = verbs.add_parser("import", help="read a Marian / Opus-MT directory and write it by our names, in fp32")
+    verb = verbs.add_parser("import", help="convert a Marian / Opus-MT directory into a checkpoint in fp32")
     verb.add_argument("directory", type=Path, metavar="DIR", help="as Hugging Face transformers writes it")
     verb.add_argument("out", type=Path, metavar="OUT", help="directory to write")
     verb.set_defaults(run=_import)
@@ -274,7 +274,7 @@ def add_train(verbs: Verbs) -> None:
     )
     verb.set_defaults(run=_train)
 
-    verb = verbs.add_parser("retrain", help="retrain a checkpoint into few planes by a recipe; resumes likewise")
+    verb = verbs.add_parser("retrain", help="retrain a checkpoint into few planes by a recipe; resumes as train does")
     _add_training(verb)
     verb.add_argument("--card", type=Path, metavar="FILE", help="text on data and licences for the model card")
     verb.add_argument(

@@ -91,7 +91,7 @@ def paired_bootstrap(
     Args:
         translations: of one system.
         baseline: of the other, sentence by sentence.
-        references: likewise.
+        references: one for each source.
         samples: how often as many sentences are drawn, with replacement and a fixed seed.
     """
     metric = sacrebleu.BLEU()

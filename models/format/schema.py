@@ -82,7 +82,7 @@ class Ids:
 
 @dataclass(frozen=True)
 class Codes:
-    """How the weights of one file are coded. `group_size` None: one scale for a row and plane."""
+    """The coding of the weights of one file. `group_size` None: one scale for a row and plane."""
 
     kind: Literal["progressive", "specialised"]
     depth: int

@@ -1,4 +1,4 @@
-"""Training in full precision: a Marian checkpoint goes on, or one of its vocabulary begins anew."""
+"""Training in full precision: from a Marian checkpoint's weights, or from random ones with its vocabulary."""
 
 import math
 from collections.abc import Iterator, Mapping

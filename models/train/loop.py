@@ -33,7 +33,7 @@ MODEL = "model"
 
 
 class Objective(Protocol):
-    """What is trained, and towards what.
+    """An objective of training: the parameters and their loss.
 
     Attributes:
         parameters: by name; `M.scales.k` are scales, other names are those of a checkpoint's tensors.

@@ -1,7 +1,7 @@
 """Three ways to train a matrix towards its binary codes.
 
 StraightThrough   weights and scales are learned, the network sees the nearest code (straight-through estimator)
-Nested            likewise, for codes whose every prefix of planes is a model of its own
+Nested            the same, for codes whose every prefix of planes is a model of its own
 Replacement       pnr, the paper's: float weights train and are replaced by their codes every `period` steps
 """
 
@@ -24,7 +24,7 @@ MatrixCodes = list[bcq.BinaryCode]  # one a segment; one of all rows if nested
 
 
 class Method(Protocol):
-    """How matrices are coded while they train.
+    """A way to code matrices while they train.
 
     Attributes:
         kind: of the codes, as a model directory names it.

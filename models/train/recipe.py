@@ -47,7 +47,7 @@ class Source:
     Attributes:
         name: `NAME.tsv.xz` in the corpus's train directory, or the path of a file of source TAB target.
         licence: of its text, for the card of a model that ships.
-        cap: pairs that an epoch takes, drawn anew each time; None for all.
+        cap: pairs that an epoch takes, drawn again each time; None for all.
         repeat: times that an epoch takes them.
     """
 
@@ -83,7 +83,7 @@ class Batches:
 
 @dataclass(frozen=True, config=STRICT)
 class Init:
-    """What a run begins with.
+    """The start of a run.
 
     Attributes:
         checkpoint: a Marian directory, one that `import` wrote, or a model directory.
@@ -148,7 +148,7 @@ class Optimizer:
 
 @dataclass(frozen=True, config=STRICT)
 class Run:
-    """How a run is carried out; only the seed changes its numbers.
+    """The settings of a run; only the seed changes its numbers.
 
     Attributes:
         seed: of the order of the data and of all draws.

@@ -1,7 +1,7 @@
 """Warm start: a retraining begins with an earlier one's weights and scales, plus the teacher's weight delta.
 
-The fp32 model that codes were distilled from may be trained further. A retraining from the new one need not begin anew:
-the old run's weights, plus the difference between the new teacher and the old one, are already near it (task
+The fp32 model that codes were distilled from may be trained further. A retraining from the new model need not start
+afresh: the old run's weights, plus the difference between the new teacher and the old one, are already near it (task
 arithmetic: Ilharco et al. 2023, arXiv 2212.04089), and the scales still fit.
 """
 

@@ -44,7 +44,7 @@ class Head:
 
 
 class GlossaryStore(Protocol):
-    """Where glossaries are stored, by owner. Each method may raise StoreUnavailable; one thread calls at a time."""
+    """Storage of glossaries, by owner. Each method may raise StoreUnavailable; one thread calls at a time."""
 
     def add(self, owner: str, head: Head, entries: Mapping[str, str], most: int) -> bool:
         """Store a new glossary, unless the owner has `most` already.

@@ -84,7 +84,7 @@ class LiveInfo(Body):
 
 
 class AdminModelReply(Body):
-    """What a model serves, block by block, what it could serve, and its history."""
+    """A model's live configurations, block by block, those it could serve, and its history."""
 
     name: str
     active: ModelIdentity

@@ -61,7 +61,7 @@ def _content(text: str, element: Element) -> Iterator[tuple[int, int, Slot]]:
 
 
 class _Content:
-    """What is in a string: text, tags and sections of CDATA."""
+    """The content of a string: text, tags and sections of CDATA."""
 
     def __init__(self, source: str) -> None:
         pieces = _CDATA.split(source)

@@ -102,7 +102,7 @@ class LimitedConnection(H11Protocol):
         self._timer = None if seconds is None else self.loop.call_later(seconds, partial(self._refuse, 408, sentence))
 
     def _refuse(self, status: int, sentence: str) -> None:
-        """Send an error unless a reply has begun, and close. A running app is told that the client disconnected."""
+        """Send an error unless a reply has begun, and close. A running app sees that the client disconnected."""
         self._refused = True
         unanswered = self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE)
         context = RequestContext(new_id())

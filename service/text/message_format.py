@@ -150,7 +150,7 @@ class Message:
         if sorted(pieces[1::2]) != sorted(by_mark):
             return "".join(parts)
         doubles = self._doubles or any(isinstance(part, _Text) and "''" in part.source for part in pattern.parts)
-        rendered, literal = [], ""  # what is quoted is spelt anew, together with the words beside it
+        rendered, literal = [], ""  # quoted text is quoted again, together with the words beside it
         for number, piece in enumerate(pieces):
             unit = by_mark[piece] if number % 2 else ""
             if unit.startswith(("{", "#")):

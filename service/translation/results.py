@@ -12,7 +12,7 @@ from service.translation.cost import Cost
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to translate.
+    """Options of a translation.
 
     Attributes:
         source: Code of the language of the texts.
