@@ -21,7 +21,7 @@ from torch import Tensor
 
 from models.codes.bcq import BinaryCode, sign_patterns
 
-# Weights that are looked up at a time: what a step makes of them stays in the cache.
+# Weights that are looked up at a time: the results of a step stay in the cache.
 CHUNK_WEIGHTS = 1 << 16
 SIGN_BIT = -(1 << 31)
 

@@ -55,7 +55,7 @@ def matrix_shapes(architecture: Architecture) -> dict[str, tuple[int, int]]:
 
 
 class Vectors(NamedTuple):
-    """How a file holds biases and layer norms.
+    """The form of biases and layer norms in a file.
 
     Attributes:
         output_bias: the output layer has one; it is zeros if not.

@@ -208,7 +208,7 @@ class Transformer(nn.Module):
 
         Args:
             source: [batch, source length], each row ended by eos.
-            target: [batch, target length], each row begun by decoder_start.
+            target: [batch, target length], each row starts with decoder_start.
             source_mask: [batch, source length], true = a token, false = padding; None for no padding.
 
         Returns:

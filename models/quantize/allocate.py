@@ -23,8 +23,8 @@ from models.format.schema import Allocation, Segment
 from models.marian.checkpoint import Checkpoint
 
 PLANES = (4, 3, 2, 1)
-RATIOS = (1, 2, 4)  # of clusters of words, beside flat planes
-WORDS = ("*embedding", "output")
+RATIOS = (1, 2, 4)  # of clusters of rows, beside flat planes
+VOCABULARY = ("*embedding", "output")
 
 
 class AllocationError(ValueError):
@@ -60,14 +60,14 @@ Cost = Callable[[Option], float]
 
 
 def measure(checkpoint: Checkpoint, held_out: HeldOut) -> dict[str, list[Option]]:
-    """Measure the options of each sub-layer, and of "words"; rows of the checkpoint must be sorted by frequency."""
+    """Measure the options of each sub-layer and of "vocabulary"; the rows must be sorted by frequency."""
     torch.set_num_threads(1)
     shapes = matrix_shapes(checkpoint.architecture)
     parts = {
         name: [Rule((name,), planes, None, None) for planes in PLANES] for name in sub_layers(checkpoint.architecture)
     }
-    clusters = [Rule(WORDS, None, 4, ratio) for ratio in RATIOS]
-    parts["words"] = [*(Rule(WORDS, planes, None, None) for planes in PLANES), *clusters]
+    clusters = [Rule(VOCABULARY, None, 4, ratio) for ratio in RATIOS]
+    parts["vocabulary"] = [*(Rule(VOCABULARY, planes, None, None) for planes in PLANES), *clusters]
     plain = held_out.measure(checkpoint.tensors, bleu=False)["loss"]
     result: dict[str, list[Option]] = {}
     with tqdm(total=sum(map(len, parts.values())), desc="measuring", unit="option") as bar:

@@ -33,7 +33,7 @@ from models.format.schema import (
 from models.format.vocabulary import Vocabulary
 from models.format.write import write_model
 from models.marian.checkpoint import Checkpoint
-from models.marian.rows import sort_rows, word_counts
+from models.marian.rows import piece_counts, sort_rows
 from models.quantize.calibrate import input_moments
 
 
@@ -203,7 +203,7 @@ def export(
         texts: where to count pieces; none = SentencePiece's own probabilities.
         request: what to make.
         path: the directory to be.
-        notes: what the model card says on data and licences.
+        notes: text for the model card, on data and licences.
         overwrite: replace a directory that exists.
 
     Raises:
@@ -216,7 +216,7 @@ def export(
     if path.exists() and not overwrite:
         raise ExportError(f"{path}: this exists already.")
     resolve(request, architecture)  # refuses before it solves
-    checkpoint, vocabulary = sort_rows(checkpoint, *word_counts(checkpoint, texts))
+    checkpoint, vocabulary = sort_rows(checkpoint, *piece_counts(checkpoint, texts))
     tensors, matrices = quantize(checkpoint, request)
     write_coded(
         checkpoint,

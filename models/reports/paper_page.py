@@ -194,7 +194,7 @@ def _blocks(recorded: Mapping[str, Any], folder: Path) -> str:
         [
             "## Table 4: where the time goes",
             "30 tokens in and out, one thread, greedy, median of 100; `embedding` is the output layer: what the "
-            "decoding stage takes longer than with a vocabulary of 32 words.",
+            "decoding stage takes longer than with a vocabulary of 32 pieces.",
             _markdown(rows),
         ]
     )

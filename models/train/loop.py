@@ -34,7 +34,7 @@ MODEL = "model"
 
 
 class Objective(Protocol):
-    """What is trained, and towards what.
+    """An objective of training: the parameters and their loss.
 
     Attributes:
         parameters: by name; `M.scales.k` are scales, other names are those of a checkpoint's tensors.
@@ -228,7 +228,7 @@ def train(
 
 @contextmanager
 def _flushed_denormals() -> Iterator[None]:
-    """Flush denormal numbers to 0: gradients of rare words become some, and a CPU adds them a hundred times slower."""
+    """Flush denormal numbers to 0: gradients of rare pieces become some, and a CPU adds them a hundred times slower."""
     torch.set_flush_denormal(True)
     try:
         yield

@@ -1,13 +1,13 @@
 """The output layer and the loss in one pass, a block of rows at a time, so that the logits never leave the cache.
 
-For a row of states x, with z = x W' + b over n words and p = softmax(z), the loss is that of a target distribution q:
+For a row of states x, with z = x W' + b over n pieces and p = softmax(z), the loss is that of a target distribution q:
 
     q    = (1 - share) * ((1 - smoothing) * onehot(label) + smoothing / n) + share * softmax(teacher's z)
     loss = (1 - share) * cross entropy with label smoothing + share * KL(teacher || student),   averaged over the rows
     dz   = (p - q) / rows                                                       (the entropy of q has no gradient)
 
 The gradients of x and W are made with the loss, block by block. Separate passes of torch (log_softmax in float32, its
-gradient, gather, mean) over [2400, 8000] words went through 77 MB about ten times a step.
+gradient, gather, mean) over [2400, 8000] pieces went through 77 MB about ten times a step.
 """
 
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-BLOCK_ROWS = 256  # of 8,000 words: 8 MB; 128 to 512 take the same time within 2 %
+BLOCK_ROWS = 256  # of 8,000 pieces: 8 MB; 128 to 512 take the same time within 2 %
 
 
 class Output(NamedTuple):
@@ -23,8 +23,8 @@ class Output(NamedTuple):
 
     Attributes:
         states: [rows, d_model], the decoder's states at the places of the labels.
-        weight: [words, d_model].
-        bias: [words], takes no gradient; None for zeros.
+        weight: [pieces, d_model].
+        bias: [pieces], takes no gradient; None for zeros.
     """
 
     states: Tensor
@@ -36,7 +36,7 @@ class Output(NamedTuple):
         return Output(self.states.to(kind), self.weight.to(kind), self.bias)
 
     def log_probabilities(self, rows: slice) -> Tensor:
-        """Return float32 [rows, words] of a block of rows."""
+        """Return float32 [rows, pieces] of a block of rows."""
         logits = (self.states[rows] @ self.weight.t()).float()
         if self.bias is not None:
             logits += self.bias
@@ -56,9 +56,9 @@ def mean_loss(
 
     Args:
         student: the output layer in training.
-        labels: [rows], ids of words, none of them negative.
-        smoothing: share of the labels' probability that all words get alike, 0 to below 1.
-        teacher: over the same words, for a share of more than 0.
+        labels: [rows], ids of pieces, none of them negative.
+        smoothing: share of the labels' probability that all pieces get alike, 0 to below 1.
+        teacher: over the same pieces, for a share of more than 0.
         share: of the divergence from the teacher in the loss, 0 to 1.
         products: type that matrices are multiplied in; bfloat16 where the CPU has such products.
     """
@@ -83,7 +83,7 @@ class _MeanLoss(torch.autograd.Function):
     ) -> Tensor:
         student = Output(states, weight, bias).as_type(products)
         teacher = teacher and teacher.as_type(products)
-        rows, words = len(labels), len(weight)
+        rows, pieces = len(labels), len(weight)
         total = states.new_zeros(())
         grad_states = torch.empty_like(states)
         grad_weight = torch.zeros_like(weight)
@@ -103,7 +103,7 @@ class _MeanLoss(torch.autograd.Function):
                 total += share * torch.dot(likely.flatten(), difference.flatten())
                 grad = student_log.exp_().sub_(likely, alpha=share)
             if smoothing:
-                grad -= (1 - share) * smoothing / words
+                grad -= (1 - share) * smoothing / pieces
             grad.scatter_add_(1, label, grad.new_full(label.shape, -(1 - share) * (1 - smoothing)))
             grad = grad.mul_(1 / rows).to(products)
             grad_states[block] = grad @ student.weight

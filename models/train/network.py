@@ -66,7 +66,7 @@ class Network:
             smoothing: of the labels, 0 to below 1.
             teacher: tensors of the fp32 model, for a share of more than 0.
             share: of the divergence from the teacher's predictions in the loss, 0 to 1.
-            sample: stands for the vocabulary; each word for as many as its weight says.
+            sample: the pieces that stand for the vocabulary, with their weights; None for the whole vocabulary.
         """
         labels = batch.labels.flatten()
         places = (labels >= 0).nonzero()[:, 0]
@@ -80,7 +80,7 @@ class Network:
         return mean_loss(student, labels, smoothing=smoothing, teacher=taught, share=share, products=PRODUCTS)
 
     def _read(self, tensors: Mapping[str, Tensor], batch: Batch, places: Tensor, sample: Sample | None) -> Output:
-        """Return the decoder's states at some places, and the output layer over all words or a sample of them."""
+        """Return the decoder's states at some places, and the output layer over all pieces or a sample of them."""
         named = {self._names[name]: tensor for name, tensor in tensors.items()}
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=BF16_PRODUCTS):
             states = functional_call(self._decoded, named, (batch, places))

@@ -25,7 +25,7 @@ def read(data: bytes, ending: str, limits: Limits) -> SlottedFile:
     """Open it; other XML than string resources is refused."""
     text, root, encode = read_xml(data)
     if root.name != "resources":
-        raise FileRefused(f"The file is no list of string resources: its outermost element is {root.name[:50]!r}.")
+        raise FileRefused(f"The file is not a list of string resources: its outermost element is {root.name[:50]!r}.")
     return SlottedFile(with_slots(text, _slots(text, root)), encode)
 
 
@@ -60,7 +60,7 @@ def _content(text: str, element: Element) -> Iterator[tuple[int, int, Slot]]:
 
 
 class _Content:
-    """What is in a string: text, tags and sections of CDATA."""
+    """The content of a string: text, tags and sections of CDATA."""
 
     def __init__(self, source: str) -> None:
         pieces = _CDATA.split(source)

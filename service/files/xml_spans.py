@@ -1,4 +1,4 @@
-"""Where the elements of an XML document stand in its text, so that what is not translated is copied to the letter."""
+"""Positions of the elements of an XML document in its text, so that all else is copied unchanged."""
 
 import codecs
 import html

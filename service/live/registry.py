@@ -194,7 +194,7 @@ class Registry:
         """Return the model of a name.
 
         Raises:
-            UnknownModel: there is none.
+            UnknownModel: there is no such model.
         """
         if name not in self.models:
             raise UnknownModel(f"There is no model of that name; the models are {', '.join(self.models)}.")

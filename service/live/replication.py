@@ -21,7 +21,7 @@ _log = logging.getLogger("sub3.swaps")
 
 @dataclass(eq=False, slots=True)
 class _Generation:
-    """What this replica serves of a model, as far as the store knows."""
+    """The generation of a model's desired state that this replica serves."""
 
     number: int = 0
     written: bool = True  # whether the store has it

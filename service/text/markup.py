@@ -29,7 +29,7 @@ _FIRST_PRIVATE = "\ue000"
 
 
 class Document:
-    """Markup, taken apart. `text` has a line to translate for each unit, and is "" if there is none."""
+    """Markup, taken apart. `text` has a line to translate for each unit, or is ""."""
 
     def __init__(self, source: str, markup: Markup, *, is_aligned: bool = False) -> None:
         """Take a source apart; never fails: what cannot be understood is copied.

@@ -106,10 +106,10 @@ def measure(make: Callable[[], Detector], corpus: Path) -> dict[str, object]:
     sure = surely_right = 0
     seconds, count = 0.0, 0
     for name, pairs in wanted.items():
-        begun = time.process_time()
+        started = time.process_time()
         answers = [_answer(detect, text) for text, _ in pairs]
         if not name.startswith("three"):
-            seconds, count = seconds + time.process_time() - begun, count + len(pairs)
+            seconds, count = seconds + time.process_time() - started, count + len(pairs)
         hits = [answer[0] == language for answer, (_, language) in zip(answers, pairs, strict=True)]
         right[name] = round(100 * sum(hits) / len(hits), 1)
         sure += sum(answer[1] >= SURE for answer in answers)

@@ -82,8 +82,8 @@ def main() -> None:
     results = []
     for is_aligned in (False, True):
         documents = [Document(text, Markup("html"), is_aligned=is_aligned) for text, _, _ in examples]
-        wish = Options("en", "de", alignment=is_aligned)
-        translations = translator.translate([document.text for document in documents], wish).translations
+        asked = Options("en", "de", alignment=is_aligned)
+        translations = translator.translate([document.text for document in documents], asked).translations
         rendered = [
             document.render(translation.best.text, translation.best.alignment)
             for document, translation in zip(documents, translations, strict=True)

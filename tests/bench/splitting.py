@@ -74,9 +74,9 @@ def measure(make: Callable[[str], Splitter], corpus: Path) -> dict[str, dict[str
         seconds, texts = 0.0, [run for name in names for run in paragraphs(corpus / name)]
         for run in texts:
             text = " ".join(run)
-            begun = time.process_time()
+            started = time.process_time()
             sentences = list(split(text))
-            seconds += time.process_time() - begun
+            seconds += time.process_time() - started
             expected, given = boundaries(run), boundaries(sentences)
             right, found, wanted = right + len(expected & given), found + len(given), wanted + len(expected)
             dropped += "".join("".join(sentences).split()) != "".join(text.split())

@@ -54,11 +54,11 @@ class Client:
 
     async def translate(self, body: bytes, tally: Tally, since: float | None = None) -> None:
         """Send one request and count it, its latency from `since` (time.perf_counter, default now) to its last byte."""
-        begun = time.perf_counter() if since is None else since
+        started = time.perf_counter() if since is None else since
         try:
             async with self._session.post(self._url, data=body, headers=_HEADERS) as reply:
                 content = await reply.read()
-                latency_ms = 1e3 * (time.perf_counter() - begun)
+                latency_ms = 1e3 * (time.perf_counter() - started)
                 status, headers = reply.status, reply.headers
         except (aiohttp.ClientError, TimeoutError) as error:
             tally.add(0.0, type(error).__name__)
@@ -72,15 +72,15 @@ class Client:
 async def closed_loop(url: str, requests: Sequence[bytes], clients: int, seconds: float) -> tuple[Tally, float]:
     """Return the tally and the seconds until the last answer; requests are sent in order, again and again."""
     tally, supply = Tally(), itertools.cycle(requests)
-    begun = time.perf_counter()
+    started = time.perf_counter()
 
     async def ask() -> None:
-        while time.perf_counter() < begun + seconds:
+        while time.perf_counter() < started + seconds:
             await client.translate(next(supply), tally)
 
     async with Client(url) as client:
         await asyncio.gather(*(ask() for _ in range(clients)))
-    return tally, time.perf_counter() - begun
+    return tally, time.perf_counter() - started
 
 
 async def one_client(url: str, requests: Sequence[bytes], seconds: float) -> tuple[Tally, float]:
@@ -93,10 +93,10 @@ async def one_client(url: str, requests: Sequence[bytes], seconds: float) -> tup
     head = (
         f"POST /v1/translate HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Type: application/json\r\nContent-Length: "
     )
-    begun = time.perf_counter()
+    started = time.perf_counter()
     with socket.create_connection((address.hostname, address.port), timeout=120) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        while time.perf_counter() < begun + seconds:
+        while time.perf_counter() < started + seconds:
             body = next(supply)
             request = f"{head}{len(body)}\r\n\r\n".encode() + body
             sent = time.perf_counter()
@@ -111,7 +111,7 @@ async def one_client(url: str, requests: Sequence[bytes], seconds: float) -> tup
                 continue
             figures = dict(re.findall(rb"x-sub3-(encode|decode)-ms: ([\d.]+)", received[0].lower()))
             _count(tally, latency_ms, received[1], figures.get(b"encode"), figures.get(b"decode"))
-    return tally, time.perf_counter() - begun
+    return tally, time.perf_counter() - started
 
 
 def _reply(connection: socket.socket) -> tuple[bytes, bytes] | None:

@@ -122,11 +122,11 @@ async def _paced(url: str, requests: list[bytes], pause_ms: float) -> tuple[Tall
     ends = time.perf_counter() + CLOSED_S
     async with Client(url) as client:
         for body in itertools.cycle(requests):
-            begun = time.perf_counter()
-            if begun > ends:
+            started = time.perf_counter()
+            if started > ends:
                 break
             await client.translate(body, tally)
-            asked += time.perf_counter() - begun
+            asked += time.perf_counter() - started
             await asyncio.sleep(1e-3 * pause_ms)
     return tally, asked
 

@@ -69,13 +69,13 @@ class Record:
     """The figures of each step and of everything; a request counts for the step in which it ended."""
 
     def __init__(self) -> None:
-        self.begun: float | None = None
+        self.started: float | None = None
         self.steps: list[tuple[int, float, Tally]] = []  # users, time at which it began, requests
         self.total, self.others = Tally(), {"swap": Tally(), "GET": Tally()}
 
     def step(self, users: int) -> None:
         """Begin another step."""
-        self.begun = self.begun or time.perf_counter()
+        self.started = self.started or time.perf_counter()
         self.steps.append((users, time.perf_counter(), Tally()))
 
     def add(self, request_type: str, name: str, response_time: float, exception: Exception | None, **_: Any) -> None:
@@ -90,20 +90,20 @@ class Record:
 
     def last(self) -> dict[str, object]:
         """Return the figures of the running step."""
-        _, begun, tally = self.steps[-1]
-        return tally.figures(time.perf_counter() - begun)
+        _, started, tally = self.steps[-1]
+        return tally.figures(time.perf_counter() - started)
 
     def report(self) -> dict[str, object]:
         """Return all figures."""
         now = time.perf_counter()
-        ends = [begun for _, begun, _ in self.steps[1:]] + [now]
+        ends = [started for _, started, _ in self.steps[1:]] + [now]
         steps = [
-            {"users": users, **tally.figures(end - begun)}
-            for (users, begun, tally), end in zip(self.steps, ends, strict=True)
+            {"users": users, **tally.figures(end - started)}
+            for (users, started, tally), end in zip(self.steps, ends, strict=True)
         ]
-        report: dict[str, object] = {"total": self.total.figures(now - (self.begun or now - 1)), "steps": steps}
+        report: dict[str, object] = {"total": self.total.figures(now - (self.started or now - 1)), "steps": steps}
         if PROFILE.swaps:
-            report["swaps"] = self.others["swap"].figures(now - (self.begun or now - 1))
+            report["swaps"] = self.others["swap"].figures(now - (self.started or now - 1))
         if PROFILE.until_it_breaks:
             report["broke_at_users"] = next((step["users"] for step in steps if broken(step)), None)
         return report

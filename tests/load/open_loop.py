@@ -33,14 +33,14 @@ async def open_loop(url: str, requests: Sequence[bytes], times: Sequence[float])
     """Send a request at each of the times; the tally, and the seconds until the last answer."""
     tally = Tally()
     async with Client(url) as client, asyncio.TaskGroup() as tasks:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         for body, at in zip(itertools.cycle(requests), times, strict=False):
-            intended = begun + at
+            intended = started + at
             # also yields when it is late: the answers must be read
             await asyncio.sleep(max(0.0, intended - time.perf_counter()))
             tally.late_ms.append(1e3 * (time.perf_counter() - intended))
             tasks.create_task(client.translate(body, tally, intended))
-    return tally, time.perf_counter() - begun
+    return tally, time.perf_counter() - started
 
 
 async def curve(server: Server, seconds: float) -> list[dict[str, object]]:

@@ -83,7 +83,7 @@ class _Replica:
             env.process(self._thread())
 
     def request(self, tokens: int, steps: int, configuration: int, latencies: list[float]) -> Generator[Any, Any, None]:
-        begun = self._env.now
+        started = self._env.now
         self.requests += 1
         yield from self._on_loop(self._times.loop_ms / 2)
         sentence = _Sentence(tokens, steps, configuration, self._env.event())
@@ -91,7 +91,7 @@ class _Replica:
         yield sentence.ended
         yield from self._on_loop(self._times.loop_ms / 2)
         self.requests -= 1
-        latencies.append(self._env.now - begun + self._times.outside_ms)
+        latencies.append(self._env.now - started + self._times.outside_ms)
 
     def _on_loop(self, milliseconds: float) -> Generator[Any, Any, None]:
         with self._loop.request() as turn:

@@ -42,9 +42,9 @@ def engine_times(configuration: str) -> tuple[dict[int, float], tuple[float, flo
     lengths, encoding = [], []
     for source in sources:
         batch = Batch(engine)
-        begun = time.thread_time()
+        started = time.thread_time()
         batch.add({0: Sentence(source, 2 * len(source) + 20, 1, 1, config.length_penalty, 0)})
-        encoding.append(1e3 * (time.thread_time() - begun))
+        encoding.append(1e3 * (time.thread_time() - started))
         while not batch.step(1 << 20).ended:
             pass
         lengths.append((len(source), len(batch.take(0).hypotheses[0].ids) + 1))
@@ -57,9 +57,9 @@ def engine_times(configuration: str) -> tuple[dict[int, float], tuple[float, flo
             chosen = [sources[(first * rows + n) % len(sources)] for n in range(rows)]
             batch.add({n: Sentence(ids, 64, 1, 1, config.length_penalty, 16) for n, ids in enumerate(chosen)})
             for _ in range(12):
-                begun = time.thread_time()
+                started = time.thread_time()
                 batch.step(1)
-                steps[rows].append(1e3 * (time.thread_time() - begun))
+                steps[rows].append(1e3 * (time.thread_time() - started))
             batch.close()
     engine.close()
     medians = {rows: round(statistics.median(each), 4) for rows, each in steps.items()}

@@ -37,10 +37,10 @@ def main() -> int:
     answers = offline_answers(MODEL, TEXTS)
     token = secrets.token_hex(16)
     with ours("best-2", placements()["shared"], {"SUB3_ADMIN_TOKEN": token}) as server:
-        begun = time.monotonic()
+        started = time.monotonic()
 
         def until_next(number: int) -> None:
-            time.sleep(max(0.0, begun + (number + 1) * arguments.every - time.monotonic()))
+            time.sleep(max(0.0, started + (number + 1) * arguments.every - time.monotonic()))
 
         headers = {"Authorization": f"Bearer {token}"}
         outcome = swap_under_load(server.url, headers, MODEL.name, TEXTS, answers, arguments.seconds, until_next)

@@ -84,7 +84,7 @@ def test_measured_options_become_a_configuration_of_the_size_asked_for(tmp_path,
         (tmp_path / f"corpus/valid/toy.{side}").write_text("".join(f"{line}\n" for line in sentences(8, 9)))
     held_out = HeldOut(tiny_checkpoint, Validation("valid/toy", 8, 2, 1), (8, 16, 32, 64), tmp_path)
     options = measure(tiny_checkpoint, held_out)
-    assert {"words", "encoder.1.ffn", "decoder.0.encoder_attention"} <= options.keys()
+    assert {"vocabulary", "encoder.1.ffn", "decoder.0.encoder_attention"} <= options.keys()
     assert all(option.decode_bits == 0 for option in options["encoder.0.self_attention"])
     attention = options["decoder.0.encoder_attention"][0]
     assert attention.decode_bits == 2 * 4 * 48 * 48  # query and output
@@ -106,7 +106,7 @@ def test_measured_options_become_a_configuration_of_the_size_asked_for(tmp_path,
 def test_training_leaves_few_planes_to_what_the_output_does_not_depend_on(tiny_checkpoint):
     """With the attention to the encoder cut, nothing of the encoder matters, and the decoder gets its planes.
 
-    Larger embeddings make the random model sure of its words, so that noise costs something.
+    Larger embeddings make the random model sure of its pieces, so that noise costs something.
     """
     tensors = {
         name: (0 if "encoder_attention.output" in name else 5 if name == "embedding" else 1) * each

@@ -22,7 +22,7 @@ from models.format.schema import Ids
 from models.marian.imported import write_checkpoint
 from models.marian.marian import write_marian
 from models.marian.read import read_checkpoint
-from models.marian.rows import sort_rows, word_counts
+from models.marian.rows import piece_counts, sort_rows
 from models.marian.transformer import Transformer
 from models.text.lines import DataError
 from models.train.dataset import Corpus, Encoder, Part, Side, read_corpus
@@ -292,13 +292,13 @@ STABLE = TRAIN.replace("rate = 3e-3", "rate = 3e-3\ndecay_tokens = 2000")  # sta
 )
 def test_a_stable_run_may_end_otherwise(tmp_path, shared, schedule):
     """Its steps are those of a run that was to end so from the start."""
-    begun, whole = tmp_path / "begun", tmp_path / "whole"
-    train_recipe(read_recipe(TrainRecipe, written(tmp_path, STABLE)), shared, begun, steps=15)
-    assert state(begun)[1]["progress"]["tokens"] < 5500
+    started, whole = tmp_path / "started", tmp_path / "whole"
+    train_recipe(read_recipe(TrainRecipe, written(tmp_path, STABLE)), shared, started, steps=15)
+    assert state(started)[1]["progress"]["tokens"] < 5500
     changed = read_recipe(TrainRecipe, written(tmp_path, STABLE.replace("tokens = 8000", schedule), "changed"))
-    train_recipe(changed, shared, begun)
+    train_recipe(changed, shared, started)
     train_recipe(changed, shared, whole)
-    assert_same_state(begun, whole)
+    assert_same_state(started, whole)
 
 
 def test_a_stable_run_may_go_on_with_other_sources_in_a_new_epoch(tmp_path, shared):
@@ -484,12 +484,12 @@ def test_a_reversed_checkpoint_is_a_start_with_its_languages_exchanged(tmp_path,
     out = tmp_path / "run"
     text = TRAIN.replace("[init]", "reverse_pairs = true\n[init]\nreverse = true")
     assert main(["train", written(tmp_path, text), "--shared", str(shared), "--out", str(out), "--steps", "1"]) == 0
-    begun, ended = read_checkpoint(shared / "checkpoint/tiny"), read_checkpoint(out / "model")
-    assert ended.source_languages == begun.target_languages != begun.source_languages == ended.target_languages
-    assert ended.source_pieces == begun.source_pieces
+    started, ended = read_checkpoint(shared / "checkpoint/tiny"), read_checkpoint(out / "model")
+    assert ended.source_languages == started.target_languages != started.source_languages == ended.target_languages
+    assert ended.source_pieces == started.source_pieces
     capsys.readouterr()
 
-    apart = dataclasses.replace(begun, target_pieces=begun.source_pieces)
+    apart = dataclasses.replace(started, target_pieces=started.source_pieces)
     with pytest.raises(RecipeError, match="share their vocabulary"):
         reversed_checkpoint(apart)
 
@@ -501,7 +501,7 @@ def retraining(recipe: RetrainRecipe, shared: Path) -> tuple[Retraining, Corpus]
     """Make the objective and its data as `retrain_recipe` does."""
     checkpoint = read_checkpoint(shared / recipe.init.checkpoint)
     texts = [shared / "corpus/train/toy.tsv.xz"]
-    checkpoint, vocabulary = sort_rows(checkpoint, *word_counts(checkpoint, texts))
+    checkpoint, vocabulary = sort_rows(checkpoint, *piece_counts(checkpoint, texts))
     target = Target("tiny", find_config(recipe.codes.config), (), vocabulary, (), "")
     corpus = read_corpus(checkpoint, recipe.sources, shared / "corpus", recipe.batches, 1)
     warm_start = read_warm_start(recipe.codes, target.base, checkpoint, vocabulary, shared)
@@ -564,8 +564,8 @@ def test_phases_code_and_freeze_what_they_say(tmp_path, shared):
     objective, corpus = retraining(read_recipe(RetrainRecipe, written(tmp_path, text)), shared)
     before = {name: p.detach().clone() for name, p in objective.parameters.items()}
     before |= {name: value.half().float() for name, value in before.items() if value.dim() == 1}  # as a file has them
-    begun = objective.enter(0, resumed=False)
-    assert {name.partition(".scales.")[0] for name in begun} == {"embedding"}
+    started = objective.enter(0, resumed=False)
+    assert {name.partition(".scales.")[0] for name in started} == {"embedding"}
 
     def versions() -> dict[str, torch.Tensor]:
         return dict(objective.versions({n: p.detach() for n, p in objective.parameters.items()}))[""]
@@ -773,7 +773,7 @@ def test_retraining_goes_on_from_a_run_and_moves_with_its_teacher(tmp_path, shar
     new = tmp_path / "on/model"
     recipe = read_recipe(RetrainRecipe, written(tmp_path, short)).beginning_with(checkpoint=new)
     teachers = [
-        sort_rows(each, *word_counts(each, [shared / "corpus/train/toy.tsv.xz"]))[0].tensors
+        sort_rows(each, *piece_counts(each, [shared / "corpus/train/toy.tsv.xz"]))[0].tensors
         for each in (read_checkpoint(old), read_checkpoint(new))
     ]
     for teacher in (None, str(old)):

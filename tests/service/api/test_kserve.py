@@ -94,7 +94,7 @@ def test_configurations_are_versions_that_are_loaded_and_unloaded(
 
 def test_what_is_being_loaded_is_loading(running: Server, client: triton.InferenceServerClient) -> None:
     registry = running.app.state.registry
-    begun, end = threading.Event(), threading.Event()
+    started, end = threading.Event(), threading.Event()
 
     def wait(directory: ModelDirectory, desired: Desired) -> Desired:
         return desired.load(by_name(directory, "half"))
@@ -103,7 +103,7 @@ def test_what_is_being_loaded_is_loading(running: Server, client: triton.Inferen
     load = model.load
 
     def slow(*arguments: Any) -> Any:
-        begun.set()
+        started.set()
         assert end.wait(60)
         return load(*arguments)
 
@@ -111,7 +111,7 @@ def test_what_is_being_loaded_is_loading(running: Server, client: triton.Inferen
     change = threading.Thread(target=registry.change, args=("tiny", wait))
     change.start()
     try:
-        assert begun.wait(60)
+        assert started.wait(60)
         assert states(client)["half"] == "LOADING"
         assert client.is_server_ready()
         with pytest.raises(InferenceServerException, match="Another swap"):

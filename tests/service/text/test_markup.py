@@ -200,9 +200,9 @@ def test_time_is_linear_whatever_is_left_open(piece: str) -> None:
         source = (piece * length)[:length]
         times = []
         for _ in range(5):
-            begun = time.process_time()
+            started = time.process_time()
             Document(source, NOTES if piece == "<n>" else HTML)
-            times.append(time.process_time() - begun)
+            times.append(time.process_time() - started)
         return min(times)
 
     # ten times the text: linear is 10, quadratic is 100; small times are all overhead

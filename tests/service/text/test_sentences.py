@@ -150,11 +150,11 @@ def test_time_is_linear(unit: str) -> None:
         text = (unit * length)[:length]
         times = []
         for _ in range(3):
-            begun = time.process_time()
+            started = time.process_time()
             for piece in split(text, "en", "lines"):
                 halve(piece)
                 cut_at_kept(piece)
-            times.append(time.process_time() - begun)
+            times.append(time.process_time() - started)
         return min(times)
 
     # ten times the text: linear is 10, quadratic is 100; small times are all overhead

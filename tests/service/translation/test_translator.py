@@ -147,7 +147,7 @@ def test_a_set_flag_ends_the_work(translator: Translator) -> None:
         translator.translate(["The old house."], EN_DE, cancel)
 
 
-def test_the_facts_are_the_directory_s(tiny_model: Path, translator: Translator) -> None:
+def test_the_identity_is_the_directory_s(tiny_model: Path, translator: Translator) -> None:
     directory = open_model(tiny_model)
     configuration = directory.config.configurations["full"]
     assert translator.identity.version == directory.config.checksums["model.safetensors"][:12]
