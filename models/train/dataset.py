@@ -34,9 +34,10 @@ class Batch(NamedTuple):
     """Sentence pairs, each side padded to its longest sentence.
 
     Attributes:
-        source: ids [sentences, source length], each ended by eos; source_mask is true where there is a token.
-            target: ids [sentences, target length], each starts with decoder_start.
-            labels: the next id after each target id: [sentences, target length], -100 behind the end.
+        source: ids [sentences, source length], each ended by eos.
+        source_mask: true where there is a token.
+        target: ids [sentences, target length], each starts with decoder_start.
+        labels: the next id after each target id: [sentences, target length], -100 behind the end.
         tokens: number of labels that are not -100.
     """
 

@@ -33,11 +33,11 @@ def draw(labels: Tensor, vocabulary: int, frequent: int, drawn: int, seed: list[
     """Draw a sample of a vocabulary whose ids are sorted by frequency.
 
     Args:
-            labels: ids that the sample must have; negative ones are ignored.
+        labels: ids that the sample must have; negative ones are ignored.
         vocabulary: number of pieces.
         frequent: so many of the first pieces are always in the sample.
         drawn: how many of the other pieces are drawn, at most all of them.
-            seed: of the draw.
+        seed: of the draw.
     """
     held = torch.zeros(vocabulary, dtype=torch.bool)
     held[:frequent] = True
