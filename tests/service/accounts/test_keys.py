@@ -128,6 +128,8 @@ def test_the_pace_is_that_of_a_token_bucket(limit: int, gaps: list[int]) -> None
 
 def test_a_clock_that_goes_back_shuts_nobody_out() -> None:
     record = charge(Record("a", "", requests_per_minute=1), 1, NOVEMBER)
+    with pytest.raises(RateExceeded):
+        charge(record, 1, NOVEMBER - 30)  # nor does it let anybody in before time
     record = charge(record, 1, NOVEMBER - 86_400)
     with pytest.raises(RateExceeded):
         charge(record, 1, NOVEMBER - 86_399)

@@ -150,5 +150,5 @@ def test_a_replica_without_room_for_both_frees_the_old_one_first(tiny_model: Pat
     replica.other_stores(1, "half")
     replica.replication.follow()
     assert replica.results == ["ok"]
-    assert [translator.facts.config for translator in registry.find("tiny").translators()] == ["half"]
+    assert [translator.identity.config for translator in registry.find("tiny").translators()] == ["half"]
     registry.close()

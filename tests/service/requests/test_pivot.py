@@ -311,6 +311,37 @@ def test_a_request_that_has_begun_finds_a_place_for_its_second_step(folder: Path
         assert replies[0].json()["translations"] == expected
 
 
+def test_a_request_that_has_begun_finds_a_place_for_its_other_texts(folder: Path) -> None:
+    """The queue is full when the texts of the first language are translated."""
+    settings_ = Settings(models_directory=folder, threads=1, max_queue_tokens=1, max_batch_rows=1)
+    texts = ["Das Wetter ist heute in London wirklich schön.", "The weather is really nice in London today."]
+    with serve(settings_) as server, httpx.Client(base_url=server.url, timeout=60) as client:
+        replies: list[httpx.Response] = []
+        body = {"text": texts, "source": "auto", "target": "fr"}
+        with held_steps() as gate:
+            first = threading.Thread(target=lambda: replies.append(client.post("/v1/translate", json=body)))
+            first.start()
+            gate.reached()
+            direct = {"text": "The river.", "source": "en", "target": "de"}
+            other = threading.Thread(target=lambda: httpx.post(f"{server.url}/v1/translate", json=direct, timeout=60))
+            other.start()
+            until_waiting(server)
+            gate.open()
+            first.join(60)
+            other.join(60)
+        assert replies[0].status_code == 200, replies[0].text
+
+
+def test_a_sentence_too_long_for_the_second_step_counts_once(client: httpx.Client) -> None:
+    text = "the old house sees a big tree near the river, " * 12
+    assert "cut_sentences" not in ask(client, "en", "de", text)["translations"][0]
+    (expected,) = ask(client, "en", "fr", text)["translations"]
+    assert expected["cut_sentences"] == 1
+    (_, event), _ = events(client, text=text, source="en", target="fr")
+    assert event["translation"] == expected["text"].strip()
+    assert event["score"] == pytest.approx(expected["score"], abs=2e-6)
+
+
 def until_waiting(server: Server) -> None:
     """Until a sentence waits for a place."""
     with httpx.Client(base_url=server.url, timeout=60) as client:

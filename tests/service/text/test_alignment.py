@@ -53,6 +53,13 @@ def test_names_numbers_and_marks_join_their_like():
     }
 
 
+def test_what_nothing_looks_at_does_not_win():
+    source, target = "a b", "x y z"
+    attention = [[0.9, 0.01], [0.6, 0.05], [0.9, 0.01]]  # "b" has most of its little from "y"
+    found = links(attention, source, [(0, 1), (2, 3)], target, [(0, 1), (2, 3), (4, 5)])
+    assert found[1] == Link((0, 1), (2, 3))
+
+
 @given(st.text("ab %s1{}_", max_size=20), st.data())
 def test_spans_follow_what_is_hidden_and_restored(text, data):
     spans = placeholders.find(text)

@@ -98,6 +98,12 @@ def links_of(source: str, target: str, words: dict[str, str]) -> list[Link]:
             {"das": "the", "rote": "red", "Haus": "house", "&": "&", "mehr": "more"},
             "das <a href='x'>rote <b>Haus</b></a> &amp; mehr",
         ),
+        (
+            "<b>one two</b> three four five",
+            "drei vier eins zwei fünf",
+            {"drei": "three", "vier": "four", "eins": "one", "zwei": "two", "fünf": "five"},
+            "drei vier <b>eins zwei</b> fünf",
+        ),
         ("<b>all of it</b> x", "es ganz x", {"es": "it", "ganz": "all", "x": "x"}, "<b>es ganz</b> x"),
     ],
 )

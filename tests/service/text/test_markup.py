@@ -50,6 +50,7 @@ def tags(source: str) -> list[tuple[str, list[tuple[str, str | None]]]]:
         ("<div><code>keep</div>change", "<div><code>keep</div>CHANGE"),
         ("you &amp; me &lt;3 &quot;yes&quot;&nbsp;&copy; 5", "YOU &amp; ME &lt;3 &quot;YES&quot;&nbsp;&copy; 5"),
         ("a &#60;b&#x3E; caf&eacute;", "A &#60;B&#x3E; CAFÉ"),
+        ("&#65; big A", "A BIG A"),  # a letter by its number is a letter
         ("AT&T a < b", "AT&amp;T A &lt; B"),
         ("😀 &hearts; 42 <b>7</b>", "😀 &hearts; 42 <b>7</b>"),
         ("(see <a href='#'>here</a>), and go", "(SEE <a href='#'>HERE</a>), AND GO"),
@@ -76,6 +77,17 @@ def tags(source: str) -> list[tuple[str, list[tuple[str, str | None]]]]:
 )
 def test_html(source: str, expected: str) -> None:
     assert translated(source) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ('<img alt="A house">', '<img alt="Das &quot;Haus&quot; i\'s">'),
+        ("<img alt='A house'>", "<img alt='Das \"Haus\" i&#39;s'>"),
+    ],
+)
+def test_a_translation_does_not_end_its_attribute(source: str, expected: str) -> None:
+    assert Document(source, HTML).render('Das "Haus" i\'s') == expected
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,20 @@
 """Text -> text over the real engine: structure kept, nothing dropped, alternatives joined by rank."""
 
+import string
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from kernels.engine import CancelFlag, Cancelled
+from kernels.engine import MAX_CONSTRAINTS, CancelFlag, Cancelled
 from models.format.directory import open_model
 from service.live.configurations import by_name
+from service.text.glossary import Glossary
 from service.text.placeholders import same
 from service.translation.cost import STAGES
 from service.translation.results import Options
 from service.translation.tokenizer import Tokenizer
-from service.translation.translator import MAX_SENTENCE_TOKENS, Translator
+from service.translation.translator import Translator
 
 EN_DE = Options("en", "de")
 
@@ -46,7 +49,9 @@ def test_batches_do_not_change_a_translation(tiny_model: Path, translator: Trans
     directory = open_model(tiny_model)
     narrow = Translator(directory, Tokenizer(directory), *by_name(directory, "full"), max_batch_tokens=1)
     texts = ["The old house.", "A big tree sees the river. The sun was over the tree.", "Hello world."]
-    assert narrow.translate(texts, EN_DE).translations == translator.translate(texts, EN_DE).translations
+    one_by_one, together = narrow.translate(texts, EN_DE), translator.translate(texts, EN_DE)
+    assert one_by_one.translations == together.translations
+    assert one_by_one.cost.memory.kv_cache_peak_bytes < together.cost.memory.kv_cache_peak_bytes
 
 
 @pytest.mark.parametrize(
@@ -63,10 +68,33 @@ def test_an_over_long_sentence_is_cut_and_nothing_is_dropped(translator: Transla
     assert "".join(sentence.piece.text for sentence in sentences) == text
     lengths = [len(sentence.engine_input.ids) for sentence in sentences if sentence.engine_input is not None]
     assert len(lengths) > 1
-    assert max(lengths) <= MAX_SENTENCE_TOKENS
+    assert max(lengths) <= 200
     (translation,) = translator.translate([text], EN_DE).translations
     assert translation.cut_sentences == 1
     assert translation.best.text
+
+
+def test_no_sentence_is_longer_than_the_model_s_positions(tiny_model: Path) -> None:
+    directory = open_model(tiny_model)
+    architecture = replace(directory.config.architecture, max_positions=40)
+    directory = replace(directory, config=replace(directory.config, architecture=architecture))
+    short = Translator(directory, Tokenizer(directory), *by_name(directory, "full"), max_batch_tokens=4096)
+    (translation,) = short.translate(["the old house sees a big tree near the river, " * 9], EN_DE).translations
+    assert (translation.cut_sentences, translation.best.text == "") == (1, False)
+
+
+def test_a_translation_has_room_for_its_terms(translator: Translator) -> None:
+    term = " ".join(["the"] * 40)  # else two words get 26 pieces at most
+    options = replace(EN_DE, glossary=Glossary({"sun": term}, "en", "de"))
+    assert term in translator.translate(["the sun"], options).translations[0].best.text
+
+
+def test_a_sentence_has_as_many_terms_as_the_engine_takes(translator: Translator) -> None:
+    words = [*string.ascii_letters, *string.digits, "ab", "cd", "ef", "gh"]
+    options = replace(EN_DE, glossary=Glossary(dict.fromkeys(words, "house"), "en", "de"))
+    (sentence,) = translator._sentences(" ".join(words), options)
+    assert sentence.engine_input is not None
+    assert len(words) > len(sentence.engine_input.constraints) == MAX_CONSTRAINTS
 
 
 def test_only_what_is_cut_counts_as_cut(translator: Translator) -> None:
@@ -82,6 +110,7 @@ def test_what_a_model_loses_is_copied_from_the_source(translator: Translator, be
     for text, translation in zip(texts, translator.translate(texts, beam).translations, strict=True):
         for candidate in (translation.best, *translation.alternatives):
             assert same(candidate.text, text)
+            assert (candidate.text == text) == (text == "{a}{b}")  # what is between is translated
 
 
 def test_alternatives_are_the_hypotheses_of_a_rank_joined(translator: Translator) -> None:
