@@ -289,47 +289,36 @@ def test_texts_of_several_languages_are_one_request(folder: Path, tmp_path: Path
         assert_refused(client.post("/v1/translate", json={"text": "a", "source": "en", "target": "de"}), 429, "minute")
 
 
-def test_a_request_that_has_begun_finds_a_place_for_its_second_step(folder: Path) -> None:
-    """The queue is full when the first step ends."""
+def reply_with_a_full_queue(folder: Path, body: dict[str, Any]) -> httpx.Response:
+    """The reply to a request, the queue being full from its first step on."""
     settings_ = Settings(models_directory=folder, threads=1, max_queue_tokens=1, max_batch_rows=1)
     with serve(settings_) as server, httpx.Client(base_url=server.url, timeout=60) as client:
-        expected = ask(client, "en", "fr", "The old house.")["translations"]
         replies: list[httpx.Response] = []
-        body = {"text": "The old house.", "source": "en", "target": "fr"}
         with held_steps() as gate:
             first = threading.Thread(target=lambda: replies.append(client.post("/v1/translate", json=body)))
             first.start()
             gate.reached()
-            direct = {"text": "The river.", "source": "en", "target": "de"}
+            direct = {"text": "The river. " * 200, "source": "en", "target": "de"}
             other = threading.Thread(target=lambda: httpx.post(f"{server.url}/v1/translate", json=direct, timeout=60))
             other.start()
-            until_waiting(server)
+            with httpx.Client(base_url=server.url, timeout=60) as watcher:
+                until_metric(watcher, "sub3_queue_sentences 200.0")
             gate.open()
             first.join(60)
             other.join(60)
-        assert replies[0].status_code == 200
-        assert replies[0].json()["translations"] == expected
+        return replies[0]
+
+
+def test_a_request_that_has_begun_finds_a_place_for_its_second_step(client: httpx.Client, folder: Path) -> None:
+    reply = reply_with_a_full_queue(folder, {"text": "The old house.", "source": "en", "target": "fr"})
+    assert reply.status_code == 200, reply.text
+    assert reply.json()["translations"] == ask(client, "en", "fr", "The old house.")["translations"]
 
 
 def test_a_request_that_has_begun_finds_a_place_for_its_other_texts(folder: Path) -> None:
-    """The queue is full when the texts of the first language are translated."""
-    settings_ = Settings(models_directory=folder, threads=1, max_queue_tokens=1, max_batch_rows=1)
     texts = ["Das Wetter ist heute in London wirklich schön.", "The weather is really nice in London today."]
-    with serve(settings_) as server, httpx.Client(base_url=server.url, timeout=60) as client:
-        replies: list[httpx.Response] = []
-        body = {"text": texts, "source": "auto", "target": "fr"}
-        with held_steps() as gate:
-            first = threading.Thread(target=lambda: replies.append(client.post("/v1/translate", json=body)))
-            first.start()
-            gate.reached()
-            direct = {"text": "The river.", "source": "en", "target": "de"}
-            other = threading.Thread(target=lambda: httpx.post(f"{server.url}/v1/translate", json=direct, timeout=60))
-            other.start()
-            until_waiting(server)
-            gate.open()
-            first.join(60)
-            other.join(60)
-        assert replies[0].status_code == 200, replies[0].text
+    reply = reply_with_a_full_queue(folder, {"text": texts, "source": "auto", "target": "fr"})
+    assert reply.status_code == 200, reply.text
 
 
 def test_a_sentence_too_long_for_the_second_step_counts_once(client: httpx.Client) -> None:
@@ -340,12 +329,6 @@ def test_a_sentence_too_long_for_the_second_step_counts_once(client: httpx.Clien
     (_, event), _ = events(client, text=text, source="en", target="fr")
     assert event["translation"] == expected["text"].strip()
     assert event["score"] == pytest.approx(expected["score"], abs=2e-6)
-
-
-def until_waiting(server: Server) -> None:
-    """Until a sentence waits for a place."""
-    with httpx.Client(base_url=server.url, timeout=60) as client:
-        until_metric(client, "sub3_queue_sentences 1.0")
 
 
 def test_a_canary_counts_what_goes_through_it(client: httpx.Client) -> None:
