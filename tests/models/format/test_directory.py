@@ -284,6 +284,7 @@ def test_a_deeper_allocation_than_the_codes_is_refused(specialised):
         ((Segment(0, 10, 2),), "cover 10 rows of"),
         ((Segment(0, 10, 2), Segment(12, 60, 1)), "follow one another"),
         ((Segment(0, 10, 1), Segment(10, 60, 2)), "must fall"),
+        ((Segment(0, 10, 2), Segment(10, 60, 2)), "must fall"),  # they would be one
         ((Segment(0, 60, 0),), "the least is 1"),
         ((), "cover 0 rows of"),
     ],
