@@ -94,6 +94,12 @@ test-properties: $(VENV)/installed-extras  ## new examples for every property, T
 	for time in $$(seq $(TIMES)); do OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m hypothesis \
 	  --hypothesis-profile search -n logical --maxprocesses 4 --dist loadfile || exit 1; done
 
+# Each mutant breaks the code in one place, in a copy under build/, and must fail a test (tests/mutants). ARGS="C1 W6" runs
+# some of them; all take about an hour and write docs/results/mutants.json.
+.PHONY: mutants
+mutants: $(VENV)/installed-extras  ## break the code in a hundred places, each of which must fail a test
+	$(BIN)/python -m tests.mutants.run $(ARGS)
+
 # What runs on Ray, on a local one: corpora and replicas, with workers that are killed. A few minutes.
 .PHONY: test-ray
 test-ray: $(VENV)/installed-extras  ## corpora and replicas on a local Ray

@@ -212,6 +212,15 @@ def test_who_is_refused_leaves_the_batch_as_it_was(engine, changes, words):
     assert {key: result.hypotheses for key, result in run_to_the_end(batch).items()} == {0: alone(engine, good)}
 
 
+def test_an_ended_sentence_may_leave_without_its_result(engine):
+    batch = Batch(engine)
+    batch.add({0: Sentence([5, 0], 1)})
+    assert list(batch.step().ended) == [0]
+    batch.remove(0)
+    assert len(batch) == 0
+    batch.add({0: Sentence([5, 0], 1)})  # its key is free again
+
+
 def test_misuse_is_refused_with_a_sentence(engine):
     batch = Batch(engine)
     batch.add({0: Sentence([5, 0], 30, min_length=30)})

@@ -92,6 +92,13 @@ def test_vectors_of_float16_count_as_what_they_stand_for(architecture):
     assert single.weight_bytes - half.weight_bytes == 2 * numbers
 
 
+def test_positions_are_the_same_up_to_the_last_whatever_their_number():
+    tensors = random_tensors(TINY, 1)
+    some, more = (code(replace(TINY, max_positions=n), tensors, lambda name: 2)[0] for n in (40, 64))
+    ids = [*range(2, 41), 0]
+    np.testing.assert_array_equal(some.logits(ids, ids), more.logits(ids, ids))
+
+
 def log_probabilities(reference, source, prefixes):
     """Return log-probabilities of the next token [prefixes, vocabulary] by torch in float32; prefixes of one length."""
     targets = torch.tensor([[IDS.decoder_start, *prefix] for prefix in prefixes])

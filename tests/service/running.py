@@ -168,12 +168,15 @@ def until_running(client: httpx.Client) -> None:
     raise AssertionError("nothing ever ran")
 
 
-def translate_and_leave(server: Server, until: Callable[[], None], text: Any, **fields: Any) -> None:
+def translate_and_leave(
+    server: Server, until: Callable[[], None], text: Any, key: str | None = None, **fields: Any
+) -> None:
     """Send a request, and close the connection without reading its reply once `until` returns."""
     body = json.dumps({"text": text, **PAIR, **fields}).encode()
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:
         head = f"POST /v1/translate HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        head += "" if key is None else f"X-Api-Key: {key}\r\n"
         connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         until()
 

@@ -20,7 +20,7 @@ from models.codes.bit_config import find_config
 from models.format.directory import ModelDirectory, open_model
 from models.format.layout import Vectors, tensor_specs
 from models.format.schema import ModelError, Segment, UnavailableConfiguration
-from models.format.weights import map_weights
+from models.format.weights import TensorSpec, map_weights, write_weights
 from models.format.write import write_config, write_model
 from models.quantize.export import Request, export
 
@@ -284,6 +284,7 @@ def test_a_deeper_allocation_than_the_codes_is_refused(specialised):
         ((Segment(0, 10, 2),), "cover 10 rows of"),
         ((Segment(0, 10, 2), Segment(12, 60, 1)), "follow one another"),
         ((Segment(0, 10, 1), Segment(10, 60, 2)), "must fall"),
+        ((Segment(0, 10, 2), Segment(10, 60, 2)), "must fall"),  # they would be one
         ((Segment(0, 60, 0),), "the least is 1"),
         ((), "cover 0 rows of"),
     ],
@@ -522,6 +523,12 @@ def test_data_that_is_not_aligned_is_refused(model_dir):
     assert (8 + length) % 64
     with pytest.raises(ModelError, match="multiple of 64"):
         open_model(model_dir)
+
+
+def test_a_tensor_that_is_not_aligned_is_refused(tmp_path):
+    write_weights(tmp_path / "file", {"a": np.zeros(1, np.float16), "b": np.zeros(3, np.float32)})
+    with pytest.raises(ValueError, match="'b' must start at a multiple of 4 bytes, not at 2"):
+        map_weights(tmp_path / "file").tensors({"a": TensorSpec("F16", (1,), 2), "b": TensorSpec("F32", (3,), 4)})
 
 
 @pytest.mark.parametrize("name", ["embedding.scales.3", "encoder.0.ffn.norm.gain"])

@@ -53,6 +53,13 @@ def test_the_percentile_is_the_nearest_rank(registry: Registry, count: int, p95:
     assert tally.report().active.p95_ms == p95
 
 
+@pytest.mark.parametrize("percent", [1, 30, 70, 100])
+def test_a_canary_takes_exactly_its_share(registry: Registry, percent: float) -> None:
+    tally = canary(registry, percent)
+    taken = [tally.takes_next() for _ in range(100)]
+    assert [sum(taken[:count]) for count in (50, 100)] == [percent // 2, percent]
+
+
 def test_one_request_in_ten_is_compared_at_most(registry: Registry) -> None:
     tally = canary(registry, 1)
     assert not tally.wants_comparison("full")

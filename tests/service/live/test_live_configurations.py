@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from kernels.engine import EngineError
 from models.format.directory import ModelDirectory, open_model
 from service.live.configurations import by_name, by_planes
 from service.live.desired import CanaryConflict, Desired, from_json, to_json
@@ -88,6 +89,28 @@ def test_a_pinned_lease_keeps_its_configuration_until_it_ends(registry: Registry
                     pass
 
     asyncio.run(scenario())
+
+
+def test_the_last_of_several_leases_ends_a_configuration(registry: Registry) -> None:
+    async def scenario() -> None:
+        load(registry, "half")
+        async with registry.lease("en", "de", "half") as half:
+            async with registry.lease("en", "de", "half"):
+                registry.change("tiny", lambda _, desired: desired.unload("half"))
+            assert half.translate([TEXT], Options("en", "de")).translations
+        with pytest.raises(EngineError, match="closed"):
+            half.translate([TEXT], Options("en", "de"))
+
+    asyncio.run(scenario())
+
+
+def test_what_answers_requests_stays_loaded(tiny_model: Path) -> None:
+    directory = open_model(tiny_model)
+    desired = Desired(by_name(directory, "full")).load(by_name(directory, "half"))
+    desired = desired.try_out(by_name(directory, "half"), 5)
+    for name in ("full", "half"):
+        with pytest.raises(CanaryConflict, match=f"{name} answers requests"):
+            desired.unload(name)
 
 
 def test_states_follow_from_one_another(registry: Registry) -> None:
@@ -208,6 +231,7 @@ def test_a_desired_state_is_read_as_it_was_written(tiny_model: Path) -> None:
         written | {"active": {"config": None, "allocation": {"embedding": [[0, 9, "4"]]}}},
         written | {"loaded": [{}]},
         written | {"canary_percent": 101},
+        written | {"canary_percent": 0},
         written | {"canary": written["active"]},
     ):
         with pytest.raises(ValueError):  # noqa: PT011 -- the sentences differ

@@ -83,6 +83,17 @@ def test_html(source: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
+        ('<img alt="A house">', '<img alt="Das &quot;Haus&quot; i\'s">'),
+        ("<img alt='A house'>", "<img alt='Das \"Haus\" i&#39;s'>"),
+    ],
+)
+def test_a_translation_does_not_end_its_attribute(source: str, expected: str) -> None:
+    assert Document(source, HTML).render('Das "Haus" i\'s') == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
         ('Hi <x id="7"></x>, bye <x id="8"/>.', 'HI <x id="7"></x>, BYE <x id="8"/>.'),
         ("line one\n\n  line two\r\nline three", "LINE ONE\n\n  LINE TWO\r\nLINE THREE"),  # kept, unlike in HTML
         ("<code>a</code><br>b</br>", "<code>A</code><br>B</br>"),  # names mean nothing here

@@ -141,6 +141,14 @@ def test_no_sentence_ends_in_what_is_kept() -> None:
     assert kept_of(piece) == ["`Stop. Go. Now!`", "{A. B}"]
 
 
+def test_a_sentence_is_not_halved_in_what_is_kept() -> None:
+    text = "Run `one two, three four, five six` now"
+    (piece,) = split(text, "en")
+    halves = halve(piece)
+    assert "".join(half.text for half in halves) == text
+    assert [kept for half in halves for kept in kept_of(half)] == ["`one two, three four, five six`"]
+
+
 UNITS = r"a a@ /- a. a_ a_. { % {{ http:// www. ` #a \n ² a² %s: ( ; --a {a} <a></ &a a,"
 
 
