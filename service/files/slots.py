@@ -80,7 +80,14 @@ class MessageValue:
     """A value in ICU MessageFormat."""
 
     def __init__(self, source: str, value: str, spell: Callable[[str], str], message: Message) -> None:
-        """Take a value apart; the arguments are those of `Value`, and the parsed value."""
+        """Take a value apart.
+
+        Args:
+            source: as the file spells it; stays where nothing in it is translated.
+            value: what it says.
+            spell: makes of a translation what the file has.
+            message: the value, parsed.
+        """
         self._source, self._value, self._spell, self._message = source, value, spell, message
         self._branches = [MarkedUp(text, SOFTWARE) for text in message.texts]
         self.texts: Sequence[str] = [text for branch in self._branches for text in branch.texts]
