@@ -116,7 +116,10 @@ class Settings(BaseSettings):
         description="Maximum unpacked size of a file (docx, odt, epub) in bytes; a larger one is refused.",
     )
     max_files: int = Field(
-        default=16, ge=1, description="Maximum number of files stored at a time, translated or not; one more gets 429."
+        default=16,
+        ge=1,
+        description="Maximum number of files stored at a time for an API key (for the server, without keys), "
+        "translated or not; one more gets 429.",
     )
     file_processes: int = Field(
         default=2,

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from models.format.schema import ModelError, UnavailableConfiguration
 from service.accounts.glossaries import UnknownGlossary
@@ -61,6 +62,7 @@ STATUS: dict[type[Exception], int] = {
     UnknownFile: 404,
     TooManyFiles: 429,
     ClientClosed: 499,  # nobody reads it; it is counted
+    ClientDisconnect: 499,  # before the body was there
     DeadlineExceeded: 504,
 }
 MEANING = {

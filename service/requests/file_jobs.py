@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import IO, Literal
 
-from service.accounts.keys import Keys, RateExceeded
+from service.accounts.keys import Keys, QuotaExceeded, RateExceeded
 from service.files import ending_of
 from service.files.child import Task
 from service.live.registry import Registry
@@ -103,15 +103,23 @@ class FileJobs:
         Raises:
             UnknownFormat: files of that ending are not translated.
             UnsupportedPair: no model translates the language pair, or the named one does not.
+        <<<<<<< HEAD
             TooManyFiles: as many as the settings allow are being translated.
             MissingKey, WrongKey, StoreUnavailable: the call has no valid key, or the keys' store does not answer.
+        =======
+            TooManyFiles: as many of the key as the settings allow are being translated.
+            QuotaExceeded: the key has no characters left.
+            MissingKey, WrongKey, StoreUnavailable: as the keys say.
+        >>>>>>> wt-trust
         """
         ending_of(name)
         if options.source != AUTO or not self._registry.sources(options.target, call.model):
             self._registry.way(options.source, options.target, call.model)
         if self._keys.required:
-            await asyncio.to_thread(self._keys.usage, call.key)
-        self._make_room()
+            use = await asyncio.to_thread(self._keys.usage, call.key)
+            if use.characters_per_month is not None and use.characters >= use.characters_per_month:
+                raise QuotaExceeded(use.characters_per_month, 0)
+        self._make_room(call.key)
         patient = replace(call, timeout_ms=self._settings.max_request_timeout_ms, disconnected=never)
         job = FileJob(name, options, patient)
         self._jobs[job.id] = job
@@ -168,7 +176,7 @@ class FileJobs:
     async def _run(self, job: FileJob, file: IO[bytes]) -> None:
         """Run a job to its end; an error is kept for its client."""
         try:
-            async with self._turns.place(job.call.key):
+            async with self._turns.place(job.call.key if self._keys.required else None):
                 job.status = "translating"
                 job.tell()
                 await self._translate(job, file)
@@ -221,13 +229,15 @@ class FileJobs:
             except (QueueFull, RateExceeded) as error:
                 await asyncio.sleep(error.retry_after_s)
 
-    def _make_room(self) -> None:
+    def _make_room(self, key: str | None) -> None:
         self._forget_the_old()
-        ended = [job for job in self._jobs.values() if job.has_ended]
-        while len(self._jobs) >= self._settings.max_files and ended:
-            self._forget(ended.pop(0))
-        if len(self._jobs) >= self._settings.max_files:
+        own = [job for job in self._jobs.values() if job.call.key == key or not self._keys.required]
+        surplus = len(own) + 1 - self._settings.max_files
+        ended = [job for job in own if job.has_ended][: max(surplus, 0)]
+        if len(ended) < surplus:
             raise TooManyFiles
+        for job in ended:
+            self._forget(job)
 
     def _forget_the_old(self) -> None:
         now, kept_s = time.monotonic(), 60 * self._settings.file_minutes
