@@ -54,25 +54,15 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         {
             "process": "",
             "text": (
-<<<<<<< HEAD
                 "detection languages placeholders plurals references / alignment glossary markup_tokens "
                 "message_format numbers sentences / glossary_files inline_tags / markup"
-=======
-                "detection languages placeholders plurals references / alignment glossary markup_tokens message_format numbers "
-                "sentences / glossary_files inline_tags / markup"
->>>>>>> wt-trust
             ),
         },
         {
             "settings": "",
             "files": (
-<<<<<<< HEAD
                 "chunks html plain xml / archive child markdown po slots subtitles xliff xml_spans / android fluent "
                 "json office properties resx runs strings tables word yaml / slides workbook"
-=======
-                "chunks html plain xml / child archive markdown po slots subtitles xliff xml_spans / android json "
-                "properties resx strings word"
->>>>>>> wt-trust
             ),
             "accounts": "unavailable / glossaries keys",
             "translation": "batches cost tokenizer / results scheduler / assembly / translator",

@@ -103,14 +103,9 @@ class FileJobs:
         Raises:
             UnknownFormat: files of that ending are not translated.
             UnsupportedPair: no model translates the language pair, or the named one does not.
-        <<<<<<< HEAD
-            TooManyFiles: as many as the settings allow are being translated.
-            MissingKey, WrongKey, StoreUnavailable: the call has no valid key, or the keys' store does not answer.
-        =======
             TooManyFiles: as many of the key as the settings allow are being translated.
             QuotaExceeded: the key has no characters left.
-            MissingKey, WrongKey, StoreUnavailable: as the keys say.
-        >>>>>>> wt-trust
+            MissingKey, WrongKey, StoreUnavailable: the call has no valid key, or the keys' store does not answer.
         """
         ending_of(name)
         if options.source != AUTO or not self._registry.sources(options.target, call.model):
