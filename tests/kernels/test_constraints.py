@@ -28,7 +28,7 @@ def engine(tiny) -> Engine:
 
 
 def needed_of(constraints, met, begun):
-    """The fewest tokens that are still needed after `begun`, the beginning of a phrase of an unmet constraint."""
+    """Return the fewest tokens still needed after `begun`, the prefix of a phrase of an unmet constraint."""
     shortest = [min(map(len, phrases)) for phrases in constraints]
     unmet = sum(length for number, length in enumerate(shortest) if number not in met)
     if not begun:
@@ -42,7 +42,7 @@ def needed_of(constraints, met, begun):
 
 
 def read(constraints, tokens):
-    """What has been met after the tokens, and the beginning of a phrase that they end with."""
+    """Return the constraints met by the tokens, and the prefix of a phrase that they end with."""
     met, begun = frozenset(), []
     for token in tokens:
         tail = [*begun, token]
