@@ -18,7 +18,7 @@ from .test_engine import LONG
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    """Make a model with hypotheses that end by themselves, and others that end at their maximum length."""
+    """Return an engine with hypotheses that end by themselves and others that end at their maximum length."""
     return code(TINY, random_tensors(TINY, 3, eos_bias=2.0), lambda name: 4)[0]
 
 

@@ -13,7 +13,7 @@ BLOCK, CHUNK = 16, 32
 
 
 def usable_isas() -> list[str]:
-    """Return the names that this CPU can run: asking for an unknown one lists them."""
+    """Return the names that this CPU can run: the refusal of an unknown one lists them."""
     with pytest.raises(InvalidRequest) as refusal:
         bcq_matmul(*random_matrix(np.random.default_rng(0), 1, 1, [(0, 1, 1)], 0), 1, np.ones((1, 1), np.float32), "?")
     return str(refusal.value).split("usable are ")[1].rstrip(".").split(", ")
@@ -92,7 +92,7 @@ def test_every_instruction_set_returns_the_bits_of_the_contract(problem):
 
 
 def int8_contract(tensors, segments, rows, x):
-    """Compute the int8 GEMM of bcq_int8_matmul.h in numpy."""
+    """Compute the int8 GEMM by the contract of bcq_int8_matmul.h in numpy."""
     columns = x.shape[1]
     out = np.zeros((len(x), rows), np.float32)
     for segment in segments:

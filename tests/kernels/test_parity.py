@@ -124,7 +124,7 @@ def our_name(name):
 
 @pytest.fixture(scope="module")
 def setup(tmp_path_factory, checkpoint_dir, corpus_dir):
-    """Code the shared checkpoint as the default model is."""
+    """Code the shared checkpoint like the default model."""
     path = tmp_path_factory.mktemp("parity") / "model"
     texts = [corpus_dir / f"train/{name}.tsv.xz" for name in ("tatoeba", "software_po")]
     request = Request("parity", find_config("full-8"), (), "progressive", 8, "alternating", None, tuple(texts), 500)
