@@ -154,33 +154,38 @@ $(VENV)/installed-load: $(VENV)/installed pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[load]'
 	touch $@
 
-# The default model, put together from what the trainings left (docs/training.md); needs ../shared. `make report
-# CHECKPOINT=runs/base-fifth/model` then measures it. What is in git has the planes of an older base
-# (models/configs/en-de.card.md): the repository's history has no room for others.
+# The default model, put together from the runs of docs/training.md; needs ../shared. `make report
+# CHECKPOINT=runs/base-decay/model` then measures it.
 SHARED := $(or $(SUB3_SHARED),../shared)
 TRAIN := $(SHARED)/corpus/train
 RUNS := runs
 COUNTED := tatoeba software_po libreoffice_help
 CALIBRATION := tatoeba games_po software_po libreoffice_help mlqe_wiki_pe ms_dynamics_bc_docs
-RETRAINED_RUNS := best-2-fifth-last best-1-fifth-last
+RETRAINED_RUNS := best-2 best-1
 model: $(VENV)/installed-extras  ## make the default model from runs/; needs ../shared
-	$(BIN)/python -m models quantize $(RUNS)/base-fifth/model models/store/en-de --card models/configs/en-de.card.md \
+	$(BIN)/python -m models quantize $(RUNS)/base-decay/model models/store/en-de --card models/configs/en-de.card.md \
 	  --config balanced --max-planes 6 --calibration-pairs 3000 --overwrite --text $(COUNTED:%=$(TRAIN)/%.tsv.xz) --calibrate $(CALIBRATION:%=$(TRAIN)/%.tsv.xz)
 	$(BIN)/python -m models assemble models/store/en-de $(RETRAINED_RUNS:%=$(RUNS)/%/model) --default best-2
 
-# Text for the recipes *-fifth-distilled: what the fp32 model, in eight planes, finds by beam search, where that is near
-# its reference and as long.
+# Sentence pairs with numbers, dates, amounts and names for the mix `general`.
+.PHONY: generated
+generated: $(RUNS)/generated.tsv  ## text to train on, with numbers, dates, amounts and names
+$(RUNS)/generated.tsv: models/text/frames.py $(wildcard models/configs/frames/*) | $(VENV)/installed-extras
+	$(BIN)/python -m models generate $@
+
+# Text for the recipes best-2 and best-1 (sequence-level distillation): the beam search of the fp32 model, in eight planes,
+# where that is near its reference and as long.
 .PHONY: distilled
 DISTILLED := $(RUNS)/distilled
 DRAWN := tatoeba=46000 games_po=5000 software_po=8000 libreoffice_help=5000 manpages=6000
 # The run of the fp32 model, the folder of the sample, the pairs to write.
 define BY_BEAMS
 $(BIN)/python -m models quantize $(RUNS)/$(1)/model $(2)/teacher --config full-8 --overwrite
-$(BIN)/python -m models translate --input '$(2)/in/*.jsonl' --output $(2)/out --model $(2)/teacher --beam-size 4
+$(BIN)/sub3 corpus --input '$(2)/in/*.jsonl' --output $(2)/out --model $(2)/teacher --beam-size 4
 $(BIN)/python -m models select $(2)/out $(3)
 endef
 distilled: $(DISTILLED)/in  ## text to train on, translated by the fp32 model
-	$(call BY_BEAMS,base-fifth,$(DISTILLED),$(DISTILLED).tsv)
+	$(call BY_BEAMS,base-decay,$(DISTILLED),$(DISTILLED).tsv)
 
 $(DISTILLED)/in: | $(VENV)/installed-extras
 	$(BIN)/python -m models sample $@ $(DRAWN) --shared $(SHARED)

@@ -12,6 +12,7 @@ HEADER = Path(__file__).with_name("engine_api.h")
 
 
 def main(output: str) -> None:
+    """Write the C source to `output`."""
     ffi = FFI()
     ffi.cdef(HEADER.read_text(encoding="utf-8"))
     ffi.set_source("kernels._engine", '#include <stdint.h>\n#include "kernels/engine_api.h"\n', py_limited_api=True)

@@ -1,4 +1,4 @@
-// The C ABI: checks the arguments, turns exceptions into statuses, and nothing more.
+// The C ABI: checks arguments and turns exceptions into statuses.
 
 #include <algorithm>
 #include <stdexcept>
@@ -17,7 +17,7 @@ struct sub3_model {
 
 namespace {
 
-// What a call computes with; cancel may be null.
+// The context of a call; cancel may be null.
 sub3::Context ContextOf(const int32_t* cancel) { return {&sub3::ActiveIsa(), cancel, &sub3::ThreadPool::OfProcess()}; }
 
 }  // namespace
@@ -39,7 +39,7 @@ class InvalidRequest : public std::runtime_error {
 
 thread_local std::string last_error;
 
-// Runs f; an exception becomes its status and last_error its sentence.
+// Runs f and returns its status; an exception's message goes to last_error.
 template <typename F>
 int32_t Guard(F f) {
   try {
@@ -89,7 +89,7 @@ sub3::Phrase CheckedPhrase(const sub3::Config& config, const sub3_phrase& phrase
   return {std::move(tokens), phrase.constraint};
 }
 
-// The phrases that a sentence must have, checked.
+// The checked constraints of a sentence.
 sub3::Constraints CheckedConstraints(const sub3::Config& config, const sub3_phrase* phrases, uint64_t num_phrases) {
   if (num_phrases == 0) return {};
   Require(phrases != nullptr, "The phrases are missing.");
@@ -100,7 +100,7 @@ sub3::Constraints CheckedConstraints(const sub3::Config& config, const sub3_phra
   return sub3::Constraints(std::move(checked));
 }
 
-// One source or sentence, checked: ids in the vocabulary, lengths within the model's positions, options in range.
+// A checked source: ids in the vocabulary, lengths within the model's positions, options in range.
 sub3::Source CheckedSource(const sub3::Model& model, const sub3_sentence& sentence) {
   const sub3::Config& config = model.config;
   Require(sentence.tokens != nullptr && sentence.num_tokens > 0, "Each source needs at least one token.");
@@ -122,7 +122,7 @@ sub3::Source CheckedSource(const sub3::Model& model, const sub3_sentence& senten
       sentence.alignment_layer};
 }
 
-// The arrays of a request, whose offsets start and end as they must; what lies between is checked source by source.
+// Checks the arrays of a request and where their offsets start and end; CheckedSources checks the offsets between.
 void CheckRequest(const sub3_request& request) {
   Require(request.num_sources > 0, "A request needs at least one source.");
   Require(request.num_sources <= kMaxSentences, "A request takes at most 65536 sources.");
@@ -139,7 +139,7 @@ void CheckRequest(const sub3_request& request) {
           "The phrases' offsets must start at 0 and end at the number of phrases.");
 }
 
-// The phrases of source i of a checked request; none: null.
+// The phrases of source i of a checked request; null if there are none.
 std::pair<const sub3_phrase*, uint64_t> PhrasesOf(const sub3_request& request, uint64_t i) {
   if (request.phrase_offsets == nullptr) return {nullptr, 0};
   const uint64_t first = request.phrase_offsets[i], last = request.phrase_offsets[i + 1];
@@ -147,7 +147,7 @@ std::pair<const sub3_phrase*, uint64_t> PhrasesOf(const sub3_request& request, u
   return {first == last ? nullptr : request.phrases + first, last - first};
 }
 
-// The sources of a request; their ids are their places.
+// The checked sources of a request; source i has the id i.
 std::vector<sub3::Source> CheckedSources(const sub3::Model& model, const sub3_request& request) {
   CheckRequest(request);
   std::vector<sub3::Source> sources;
@@ -174,7 +174,7 @@ void CheckResult(const sub3_result& result, uint64_t num_slots, uint64_t longest
           "The result's array of alignments does not fit the request.");
 }
 
-// The best hypotheses into slots [first, first + count) of the result.
+// Writes the best hypotheses to slots [first, first + count) of the result.
 void WriteHypotheses(const std::vector<sub3::Hypothesis>& hypotheses, uint64_t first, uint64_t count,
                      sub3_result* result) {
   for (uint64_t h = 0; h < count; ++h) {
@@ -204,7 +204,7 @@ void WriteCost(const sub3::Cost& cost, sub3_result* result) {
   result->kv_cache_peak_bytes = cost.kv_cache_peak_bytes;
 }
 
-// A whole request in a batch of its own.
+// Runs a whole request in a batch of its own.
 void Translate(const sub3::Model& model, const sub3_request& request, sub3_result* result) {
   const std::vector<sub3::Source> sources = CheckedSources(model, request);
   size_t longest_source = 0;
@@ -258,16 +258,16 @@ void BatchStep(sub3_batch* batch, uint64_t max_steps, const int32_t* interrupt, 
 }
 
 void BatchTake(sub3_batch* batch, uint64_t id, sub3_result* result) {
-  const sub3::Outcome* outcome = batch->batch.Find(id);
-  Require(outcome != nullptr, "No ended sentence of the batch has that id.");
+  const sub3::SentenceResult* found = batch->batch.Find(id);
+  Require(found != nullptr, "No ended sentence of the batch has that id.");
   size_t longest = 1, source_length = 0;
-  for (const sub3::Hypothesis& hypothesis : outcome->hypotheses) {
+  for (const sub3::Hypothesis& hypothesis : found->hypotheses) {
     longest = std::max(longest, hypothesis.ids.size());
     source_length = hypothesis.alignment.size() / (hypothesis.ids.size() + 1);
   }
   CheckResult(*result, std::max<uint64_t>(result->num_slots, 1), longest, source_length);
-  WriteHypotheses(outcome->hypotheses, 0, result->num_slots, result);
-  WriteCost(outcome->cost, result);
+  WriteHypotheses(found->hypotheses, 0, result->num_slots, result);
+  WriteCost(found->cost, result);
   batch->batch.Remove(id);
 }
 

@@ -1,6 +1,6 @@
-"""Engine: ids in, ids out. The only Python that sees the C ABI.
+"""The engine's Python API over its C ABI: token ids in, token ids out.
 
-It turns statuses into exceptions and keeps the arrays alive that the C++ model points into.
+Statuses become exceptions, and arrays that C++ points into are kept alive.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _ACTIVATIONS: Final = {"relu": lib.SUB3_RELU, "swish": lib.SUB3_SWISH, "gelu": l
 
 
 class EngineError(Exception):
-    """The engine refused or failed; the message is a sentence that says what to do."""
+    """The engine refused a call or failed; the message says what to do."""
 
 
 class InvalidModel(EngineError):
-    """The tensors, segments or architecture do not make a model."""
+    """The tensors, segments or architecture do not form a model."""
 
 
 class InvalidRequest(EngineError):
-    """The ids or options of a call are outside what the model takes."""
+    """The ids or options of a call are out of the model's range."""
 
 
 class Cancelled(EngineError):
@@ -52,13 +52,13 @@ def _check(status: int) -> None:
 
 
 def set_threads(threads: int) -> None:
-    """How many threads of this process compute at most, 1 at first.
+    """Set how many threads of this process compute at most; 1 at first.
 
-    A call takes one thread; one that is alone has its loops shared out among up to four (network/thread_pool.h).
-    Results are the same to the bit.
+    A call computes in its own thread. The loops of a call that runs alone are shared among up to four threads
+    (network/thread_pool.h). Results are the same to the bit.
 
     Raises:
-        InvalidRequest: not from 1 to 256.
+        InvalidRequest: `threads` is not from 1 to MAX_THREADS.
     """
     _check(lib.sub3_set_threads(threads))
 
@@ -69,7 +69,7 @@ def position_table_bytes(max_positions: int, d_model: int) -> int:
 
 
 class MatrixSegment(NamedTuple):
-    """Rows [begin, end) of a matrix that use `planes` planes (docs/design.md, "Codes")."""
+    """Rows [begin, end) of a matrix that use `planes` planes."""
 
     matrix: str
     begin: int
@@ -82,8 +82,8 @@ class MatrixSegment(NamedTuple):
 class Hypothesis(NamedTuple):
     """One translation: ids without eos; score = sum of log probabilities / length ** length_penalty.
 
-    `alignment` if it was asked for: [ids + 1, source ids], how much the decoder looked at each source token when it
-    chose each id, and at last eos; a row adds up to 1.
+    `alignment`, if requested, is [ids + 1, source ids]: the attention to each source token when each id, and at last
+    eos, was chosen. The sum of a row is 1.
     """
 
     ids: list[int]
@@ -92,7 +92,7 @@ class Hypothesis(NamedTuple):
 
 
 class BatchResult(NamedTuple):
-    """Translations of a batch and what they cost."""
+    """Translations of a batch and their cost."""
 
     hypotheses: list[list[Hypothesis]]  # for each source, best first
     encode_ms: float
@@ -102,7 +102,7 @@ class BatchResult(NamedTuple):
 
 
 class CancelFlag:
-    """Set from any thread; the engine reads it before each layer and step."""
+    """A flag that cancels a call. Any thread may set it; the engine reads it before each layer and step."""
 
     def __init__(self) -> None:
         self._value = ffi.new("int32_t *", 0)
@@ -112,18 +112,18 @@ class CancelFlag:
 
 
 class Interrupt(CancelFlag):
-    """Set from any thread to have `Batch.step` return after the step that it is taking; cleared to use it again."""
+    """A flag that has `Batch.step` return after the current step. Any thread may set it; clear it to use it again."""
 
     def clear(self) -> None:
         self._value[0] = 0
 
 
-# What a translation must have: one of these phrases, each of target ids.
+# Alternative phrases, each of target ids: a translation must contain one of them.
 Constraint = Sequence[Sequence[int]]
 
 
 class Sentence(NamedTuple):
-    """What joins a batch: ids that end with eos, and how to search; the fields are those of `Engine.translate`."""
+    """A sentence that joins a batch: ids that end with eos, and search options as in `Engine.translate`."""
 
     ids: Sequence[int]
     max_length: int
@@ -136,12 +136,12 @@ class Sentence(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """Hypotheses that may run at a time."""
+        """The most hypotheses that run at a time."""
         return max(self.beam_size, CONSTRAINED_ROWS) if self.constraints else self.beam_size
 
 
 class SentenceResult(NamedTuple):
-    """Translations of a sentence, best first, and its share of what the batch cost (docs/design.md, "Memory")."""
+    """Translations of a sentence, best first, and its share of the batch's cost (decoding/batch.h)."""
 
     hypotheses: list[Hypothesis]
     encode_ms: float
@@ -151,7 +151,7 @@ class SentenceResult(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """The steps that a call of `Batch.step` took; `rows` is their sum, the bytes are held now by the whole batch."""
+    """The steps of one call of `Batch.step`; `rows` is the sum over them, the bytes are those the whole batch holds."""
 
     ended: list[int]  # sentences to take
     steps: int
@@ -162,7 +162,7 @@ class Progress(NamedTuple):
 
 
 class _Tables:
-    """Tensors and segments as the C ABI wants them, with everything they point to."""
+    """Tensors and segments as C structs, with everything they point to."""
 
     def __init__(self, tensors: Mapping[str, Array], segments: Sequence[MatrixSegment]) -> None:
         self._alive: list[Any] = []
@@ -197,10 +197,10 @@ class _Tables:
 
 
 class _Phrases:
-    """The phrases of sentences as the C ABI wants them, with what they point to."""
+    """The phrases of sentences as C structs, with everything they point to."""
 
     def __init__(self, constraints: Sequence[Sequence[Constraint]]) -> None:
-        """`constraints`: of each sentence."""
+        """Take the constraints of each sentence."""
         phrases = [
             [(number, phrase) for number, alternatives in enumerate(of_sentence) for phrase in alternatives]
             for of_sentence in constraints
@@ -216,9 +216,12 @@ class _Phrases:
 
 
 class _Result:
-    """Arrays for `slots` hypotheses of up to `longest` ids, and the struct that names them.
+    """Arrays for hypotheses, and the C struct that points to them.
 
-    `longest_source`: of the sources, in ids, if the hypotheses are to be aligned; else 0.
+    Args:
+        slots: the number of hypotheses.
+        longest: ids of the longest hypothesis.
+        longest_source: ids of the longest source if the hypotheses are aligned; else 0.
     """
 
     def __init__(self, slots: int, longest: int, longest_source: int) -> None:
@@ -237,7 +240,7 @@ class _Result:
             self.struct.max_source_length = longest_source
 
     def hypotheses(self, first: int, count: int, source_length: int) -> list[Hypothesis]:
-        """Those found, of the slots from `first` on, which are of a source of that many ids."""
+        """Return the hypotheses found in `count` slots from `first` on, all of a source of `source_length` ids."""
         found = []
         for slot in range(first, first + count):
             if (length := self._lengths[slot]) >= 0:
@@ -251,13 +254,13 @@ class _Result:
         return [ffi.unpack(first + row * self._longest_source, columns) for row in range(rows)]
 
     def cost(self) -> tuple[float, float, int, int]:
-        """Milliseconds of encoding and decoding, bytes of workspace and key/value cache."""
+        """Return milliseconds of encoding and decoding, and peak bytes of workspace and KV cache."""
         cost = self.struct
         return cost.encode_seconds * 1e3, cost.decode_seconds * 1e3, cost.workspace_peak_bytes, cost.kv_cache_peak_bytes
 
 
 class Engine:
-    """A loaded model of one configuration: immutable, thread-safe, the GIL is released while it computes."""
+    """A loaded model of one configuration: immutable and thread-safe. It releases the GIL while it computes."""
 
     def __init__(
         self,
@@ -266,10 +269,16 @@ class Engine:
         tensors: Mapping[str, Array],
         segments: Sequence[MatrixSegment],
     ) -> None:
-        """Build the model over `tensors`, which are used in place and kept alive.
+        """Build the model over tensors, which are used in place and kept alive.
 
-        `architecture` and `ids` are those objects of config.json; other keys in them are ignored.
-        Raises InvalidModel with a sentence that names the tensor or field at fault.
+        Args:
+            architecture: the object of this name in config.json; unknown keys are ignored.
+            ids: the object of this name in config.json; unknown keys are ignored.
+            tensors: planes, scales and vectors by name.
+            segments: those of each matrix, in the order of its rows.
+
+        Raises:
+            InvalidModel: a tensor or field is missing or wrong; the message names it.
         """
         tables = _Tables(tensors, segments)
         self._tables: _Tables | None = tables
@@ -315,17 +324,26 @@ class Engine:
         constraints: Sequence[Sequence[Constraint]] = (),
         cancel: CancelFlag | None = None,
     ) -> BatchResult:
-        """Translate a batch of sources of any lengths, each ended by eos.
+        """Translate a batch of sources of any lengths.
 
-        `max_lengths` bounds the target tokens of each source, eos included; eos is not chosen within the first
-        `min_length` tokens. The attention of the decoder's layer `alignment_layer`, from 1, to the source, the mean of
-        its heads, aligns the hypotheses; nothing is spent on it if that is 0.
+        Args:
+            sources: ids of each source, ended by eos.
+            max_lengths: of each source, the most target tokens, eos included.
+            beam_size: 1 for greedy search, up to 64.
+            num_hypotheses: translations of each source, from 1 to beam_size.
+            length_penalty: exponent of the length by which a hypothesis's sum of log probabilities is divided, 0 to 10.
+            min_length: target tokens before eos at least.
+            alignment_layer: decoder layer, from 1, whose cross-attention (the mean of its heads) aligns the hypotheses;
+                0: no alignment, at no cost.
+            constraints: those of each source, or empty. Each hypothesis contains one phrase of each constraint if the
+                shortest phrases together fit into the maximum length. They are met within the beam by dynamic beam
+                allocation (Post & Vilar 2018, arXiv 1804.06609), which takes at least CONSTRAINED_ROWS rows.
+            cancel: when it is set, the call raises Cancelled.
 
-        `constraints` are those of each source, or of none: each hypothesis has one phrase of each, where the shortest
-        of them fit into the maximum length together. They are met within the beam, by dynamic beam allocation (Post
-        & Vilar 2018, arXiv 1804.06609), which takes at least CONSTRAINED_ROWS rows.
-
-        Raises InvalidRequest, Cancelled, or EngineError when memory runs out.
+        Raises:
+            InvalidRequest: an id, length or option is out of range.
+            Cancelled: `cancel` was set.
+            EngineError: memory ran out, or the engine is closed.
         """
         if len(max_lengths) != len(sources):
             raise InvalidRequest("Give one maximum length for each source.")
@@ -367,9 +385,12 @@ class Engine:
         return BatchResult(hypotheses, *result.cost())
 
     def logits(self, source: Sequence[int], target: Sequence[int]) -> memoryview[float]:
-        """Teacher forcing: [len(target), target_vocab_size], row t after the decoder has read target[0..t].
+        """Return logits [len(target), target_vocab_size] by teacher forcing: row t after reading target[0 .. t].
 
-        `target` starts with decoder_start. Raises InvalidRequest.
+        `target` starts with decoder_start.
+
+        Raises:
+            InvalidRequest: an id or a length is out of range.
         """
         out = ffi.new("float[]", len(target) * self._target_vocab_size)
         _check(
@@ -386,7 +407,7 @@ class Engine:
         return _matrix(out, len(target), self._target_vocab_size)
 
     def close(self) -> None:
-        """Free the model and let go of its tensors; no call may be running. Later calls raise EngineError."""
+        """Free the model and release its tensors. No call may be running; later calls raise EngineError."""
         if self._model is not None:
             ffi.release(self._model)
             self._model = None
@@ -399,14 +420,14 @@ class Engine:
 
 
 class Batch:
-    """Sentences that run together: they join between two steps, and leave when they end or are removed.
+    """A running batch: sentences join between two steps, and leave when they end or are removed.
 
-    What a sentence gets is what `Engine.translate` gives it alone. One thread at a time may use a batch; the engine
+    The result of a sentence is what `Engine.translate` gives it alone. One thread at a time may use a batch; the engine
     must stay open meanwhile. The GIL is released while it computes.
     """
 
     def __init__(self, engine: Engine) -> None:
-        """An empty batch, which holds no memory to speak of."""
+        """Create an empty batch, which takes next to no memory."""
         batch = ffi.new("sub3_batch **")
         _check(lib.sub3_batch_create(engine._live_model(), batch))
         self._batch = ffi.gc(batch[0], lib.sub3_batch_destroy)
@@ -414,13 +435,15 @@ class Batch:
         self._sentences: dict[int, Sentence] = {}
 
     def __len__(self) -> int:
-        """Sentences that run, or have ended and were not taken yet."""
+        """Return the number of sentences that run, or have ended and were not taken yet."""
         return len(self._sentences)
 
     def add(self, sentences: Mapping[int, Sentence]) -> None:
-        """Encode sentences together; the keys are the caller's names for them. They take part from the next step on.
+        """Encode sentences together, by keys that the caller chooses. They run from the next step on.
 
-        Raises InvalidRequest, or EngineError when memory runs out; then nobody has joined.
+        Raises:
+            InvalidRequest: a sentence is out of range, or its key is taken; none has joined.
+            EngineError: memory ran out, and none has joined; or the batch is closed.
         """
         entries = ffi.new("sub3_sentence[]", len(sentences))
         alive: list[Any] = []
@@ -446,7 +469,8 @@ class Batch:
     def step(self, max_steps: int = 1, interrupt: Interrupt | None = None) -> Progress:
         """Take steps until a sentence has ended, `max_steps` are taken, or `interrupt` is set after a step.
 
-        After an EngineError the batch is of no more use but to be closed.
+        Raises:
+            EngineError: memory ran out, or the batch is closed; it can only be closed then.
         """
         progress = ffi.new("sub3_progress *")
         ended = ffi.new("uint64_t[]", max(len(self._sentences), 1))
@@ -463,7 +487,11 @@ class Batch:
         )
 
     def take(self, key: int) -> SentenceResult:
-        """The result of a sentence that has ended; it leaves. Raises InvalidRequest if it hasn't."""
+        """Return the result of a sentence that has ended, and remove it.
+
+        Raises:
+            InvalidRequest: no ended sentence has the key.
+        """
         sentence = self._sentences.get(key)
         if sentence is None:
             raise InvalidRequest("No sentence of the batch has that id.")
@@ -474,12 +502,16 @@ class Batch:
         return SentenceResult(result.hypotheses(0, sentence.num_hypotheses, length), *result.cost())
 
     def remove(self, key: int) -> None:
-        """A sentence leaves, running or ended; its memory is free at once. Raises InvalidRequest if it isn't there."""
+        """Remove a sentence, running or ended; its memory is freed at once.
+
+        Raises:
+            InvalidRequest: no sentence has the key.
+        """
         _check(lib.sub3_batch_remove(self._live_batch(), key))
         del self._sentences[key]
 
     def close(self) -> None:
-        """Everyone leaves. Later calls raise EngineError."""
+        """Remove all sentences and free the batch. Later calls raise EngineError."""
         if self._batch is not None:
             ffi.release(self._batch)
             self._batch = None
@@ -492,9 +524,12 @@ class Batch:
 
 
 def isa() -> str:
-    """The instruction set in use: "avx512", "avx2_vnni", "avx2", "neon_dotprod", "neon" or "scalar".
+    """Return the instruction set in use: "avx512", "avx2_vnni", "avx2", "neon_dotprod", "neon" or "scalar".
 
-    SUB3_FORCE_ISA chooses. Raises EngineError if it asks for one that is unknown or that this CPU lacks.
+    It is the best that the CPU has, or the one that the environment's SUB3_FORCE_ISA names.
+
+    Raises:
+        EngineError: SUB3_FORCE_ISA names one that is unknown or that this CPU lacks.
     """
     name = lib.sub3_isa()
     if name == ffi.NULL:
@@ -511,13 +546,19 @@ def bcq_matmul(
     *,
     int8: bool = False,
 ) -> memoryview[float]:
-    """One product with the coded matrix "m": x [n, columns] -> [n, rows]. For tests and benchmarks.
+    """Multiply x [n, columns] by the coded matrix "m", to [n, rows]. For tests and benchmarks.
 
     Args:
+        tensors: "m.plane.1" .. and "m.scales.k".
+        segments: of the matrix "m".
+        rows: of the matrix.
         x: float32, contiguous.
+        isa_name: an instruction set; None for the one in use.
         int8: whether to take the int8 GEMM (kernels/products/bcq_int8_matmul.h).
 
-    Raises InvalidModel for tables that do not fit and InvalidRequest for an instruction set that is not there.
+    Raises:
+        InvalidModel: the tensors or segments do not fit.
+        InvalidRequest: the instruction set is not usable, or x or the matrix does not suit the product.
     """
     vectors = Tensor.of(x)
     if vectors.dtype != "F32":
@@ -544,5 +585,5 @@ def bcq_matmul(
 
 
 def _matrix(numbers: Any, rows: int, columns: int) -> memoryview[float]:
-    """A C array of floats as [rows, columns]."""
+    """Return a C array of floats as [rows, columns]."""
     return memoryview(ffi.buffer(numbers)).cast("B").cast("f", (rows, columns))

@@ -1,10 +1,9 @@
-/* The C ABI of the engine. This text is parsed by cffi as it stands and included by engine.cc inside extern "C";
+/* The C ABI of the engine. cffi parses this file as it stands and network/tensor_table.h includes it inside extern "C",
  * so it has declarations only, no #include and no #if.
  *
- * Rules: fixed-width types; every pointer comes with its length; the caller allocates the outputs; a model is
- * immutable and may be used by any number of threads; a batch by one at a time; scratch memory belongs to the call or
- * the batch; no exception crosses.
- * Functions return a status; sub3_last_error() has the sentence of the calling thread's last failure. */
+ * Rules: fixed-width types; every pointer comes with its length; the caller allocates the outputs. Any number of
+ * threads may use a model, which is immutable; one thread at a time may use a batch. Scratch memory belongs to the call
+ * or the batch. No exception crosses the border: functions return a status, and sub3_last_error() has the message. */
 
 #define SUB3_OK 0
 #define SUB3_INVALID_MODEL 1
@@ -41,8 +40,9 @@ typedef struct {
   uint64_t bytes;
 } sub3_tensor;
 
-/* Rows [begin, end) of a matrix use the first `planes` planes and the tensor "<matrix>.scales.<planes>", whose
- * first row is `scale_begin`. Each run of `group_size` columns (a multiple of 32; 0 = the whole row) has its own. */
+/* Rows [begin, end) of a matrix use the first `planes` planes and the tensor "<matrix>.scales.<planes>", whose first
+ * row is `scale_begin`. Each group of `group_size` columns (a multiple of 32; 0 = the whole row) has a scale of its
+ * own. */
 typedef struct {
   const char* matrix;
   uint64_t begin;
@@ -75,10 +75,10 @@ typedef struct {
   uint64_t num_suppressed;
 } sub3_config;
 
-/* A phrase of target tokens for a translation, neither eos nor suppressed. Those of the same constraint, numbered from
- * 0, are alternatives: one of them will be in each hypothesis if max_length has room for the shortest of each
- * constraint. A sentence with phrases runs at least SUB3_CONSTRAINED_ROWS rows; beam_size remains the number of its
- * hypotheses. */
+/* A phrase of target tokens that a translation must contain; eos and suppressed tokens are refused. Phrases of the same
+ * constraint, numbered from 0, are alternatives: each hypothesis contains one of them if max_length has room for the
+ * shortest phrase of each constraint. A sentence with phrases runs at least SUB3_CONSTRAINED_ROWS rows; beam_size is
+ * still the number of its hypotheses. */
 #define SUB3_CONSTRAINED_ROWS 8
 #define SUB3_MAX_CONSTRAINTS 64
 #define SUB3_MAX_PHRASES 512
@@ -90,8 +90,9 @@ typedef struct {
   uint32_t constraint;
 } sub3_phrase;
 
-/* Sources are tokens[offsets[i] .. offsets[i + 1]), each ended by eos; offsets has num_sources + 1 entries.
- * max_lengths[i] bounds the target tokens of source i, its eos included. *cancel is read before each step. */
+/* Source i is tokens[offsets[i] .. offsets[i + 1]) and ends with eos; offsets has num_sources + 1 entries.
+ * max_lengths[i] bounds the target tokens of source i, eos included. *cancel is read before each step; not 0 cancels
+ * the call. */
 typedef struct {
   const int32_t* tokens;
   uint64_t num_tokens;
@@ -104,16 +105,15 @@ typedef struct {
   float length_penalty;
   const int32_t* cancel;
   uint32_t alignment_layer;   /* as in sub3_sentence, for every source */
-  const sub3_phrase* phrases; /* of all sources, one after the other; may be null if there are none */
+  const sub3_phrase* phrases; /* of all sources, concatenated; may be null if there are none */
   uint64_t num_phrases;
-  const uint64_t* phrase_offsets; /* as offsets, of each source's phrases; may be null if there are none */
+  const uint64_t* phrase_offsets; /* like offsets, into phrases; may be null if there are none */
 } sub3_request;
 
-/* Hypothesis h of source i: tokens[(i * num_hypotheses + h) * max_length ..], without eos, best first.
- * lengths is -1 for a hypothesis that was not found. alignments may be null; if not, and if they were asked for,
- * alignments[((i * num_hypotheses + h) * (max_length + 1) + t) * max_source_length + s] is how much the decoder looked
- * at source token s when it chose target token t, or eos, which is the last t; over s they add up to 1. The arrays
- * belong to the caller. */
+/* Hypothesis h of source i, best first, without eos: tokens[(i * num_hypotheses + h) * max_length ..]. lengths is -1
+ * for a hypothesis that was not found. alignments may be null. If it is not and alignments were requested,
+ * alignments[((i * num_hypotheses + h) * (max_length + 1) + t) * max_source_length + s] is the attention to source
+ * token s when target token t was chosen (the last t: eos); the sum over s is 1. The arrays belong to the caller. */
 typedef struct {
   int32_t* tokens;
   uint64_t num_tokens;
@@ -130,9 +130,9 @@ typedef struct {
   uint64_t max_source_length;
 } sub3_result;
 
-/* A sentence that joins a batch; id is the caller's name for it. Its tokens are ended by eos, max_length bounds its
- * target tokens, eos included. alignment_layer (from 1) is the decoder layer whose attention to the source, the mean of
- * its heads, aligns the hypotheses; 0: they are not aligned, and nothing is spent on it. */
+/* A sentence that joins a batch; the caller chooses its id. Its tokens end with eos; max_length bounds its target
+ * tokens, eos included. alignment_layer is the decoder layer, from 1, whose cross-attention (the mean of its heads)
+ * aligns the hypotheses; 0: no alignment, at no cost. */
 typedef struct {
   uint64_t id;
   const int32_t* tokens;
@@ -146,8 +146,8 @@ typedef struct {
   uint64_t num_phrases;
 } sub3_sentence;
 
-/* The steps that a call took. ended has room for capacity ids, at least as many as sentences are running. num_rows is
- * the sum over the steps. The bytes are what the whole batch holds on return. */
+/* The steps of one call. ended has room for `capacity` ids, at least as many as there are running sentences. num_rows
+ * is the sum over the steps. The bytes are those that the whole batch holds on return. */
 typedef struct {
   uint64_t* ended;
   uint64_t capacity;
@@ -159,10 +159,11 @@ typedef struct {
   uint64_t kv_cache_bytes;
 } sub3_progress;
 
+/* The message of the calling thread's last failure. */
 const char* sub3_last_error(void);
 
-/* Name of the instruction set in use, chosen once: the best that the CPU has, or SUB3_FORCE_ISA. NULL if that asks for
- * one that is unknown or that this CPU lacks. */
+/* The name of the instruction set in use, chosen once: the best that the CPU has, or the environment's SUB3_FORCE_ISA.
+ * NULL if that one is unknown or the CPU lacks it. */
 const char* sub3_isa(void);
 
 /* Sets how many threads compute in this process at most, those that call included: 1 at first, SUB3_MAX_THREADS at
@@ -179,31 +180,32 @@ uint64_t sub3_position_table_bytes(uint32_t max_positions, uint32_t d_model);
 
 int32_t sub3_translate(const sub3_model* model, const sub3_request* request, sub3_result* result);
 
-/* A running batch: sentences join between two steps and leave when they end or are removed; each gets what
- * sub3_translate gives it alone. The model must outlive it. */
+/* Creates a running batch: sentences join between two steps and leave when they end or are removed. Each gets the
+ * result that sub3_translate gives it alone. The model must outlive the batch. */
 int32_t sub3_batch_create(const sub3_model* model, sub3_batch** batch);
 void sub3_batch_destroy(sub3_batch* batch);
 
-/* Encodes the sentences together. A failure leaves the batch as it was. */
+/* Encodes sentences together and adds them. A failure leaves the batch unchanged. */
 int32_t sub3_batch_add(sub3_batch* batch, const sub3_sentence* sentences, uint64_t num_sentences);
 
 /* Takes steps until a sentence has ended, max_steps are taken, or *interrupt (may be null) is not 0 after a step. After
- * a failure the batch is of no more use: destroy it. */
+ * a failure the batch must be destroyed. */
 int32_t sub3_batch_step(sub3_batch* batch, uint64_t max_steps, const int32_t* interrupt, sub3_progress* progress);
 
-/* The num_slots best hypotheses of an ended sentence, which leaves with them; times and bytes are its share
- * (docs/design.md). */
+/* Writes the num_slots best hypotheses of an ended sentence and removes it; times and bytes are its share
+ * (decoding/batch.h). */
 int32_t sub3_batch_take(sub3_batch* batch, uint64_t id, sub3_result* result);
 
-/* A sentence leaves, running or ended. */
+/* Removes a sentence, running or ended. */
 int32_t sub3_batch_remove(sub3_batch* batch, uint64_t id);
 
-/* Teacher forcing: logits[t * target_vocab_size ..] after the decoder has read target[0 .. t]. */
+/* Teacher forcing: writes logits[t * target_vocab_size ..] after the decoder has read target[0 .. t]. */
 int32_t sub3_logits(const sub3_model* model, const int32_t* source, uint64_t source_length, const int32_t* target,
                     uint64_t target_length, float* logits, uint64_t num_logits);
 
-/* One product y[n, rows] = x[n, columns] W^T with codes as in docs/design.md, for tests and benchmarks; the int8 GEMM
- * if `int8`. Tensors are named "m.plane.1" .. and "m.scales.k", segments "m". isa NULL means the one in use. */
+/* Computes one product y[n, rows] = x[n, columns] W^T, for tests and benchmarks: by look-up tables (bcq_matmul.h), or
+ * by the int8 GEMM (bcq_int8_matmul.h) if `int8` is not 0. Tensors are named "m.plane.1" .. and "m.scales.k", segments
+ * "m". isa: NULL for the one in use. */
 int32_t sub3_bcq_matmul(const char* isa, uint32_t int8, const sub3_tensor* tensors, uint64_t num_tensors,
                         const sub3_segment* segments, uint64_t num_segments, uint64_t rows, uint64_t columns,
                         const float* x, uint64_t n, float* y);

@@ -1,4 +1,4 @@
-"""Tensor: numbers where they are, in a mapped file or an array, for code that has to do without numpy's 12 MB."""
+"""Tensors in place, in a mapped file or an array, without numpy: serving saves its 12 MB."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final
 
-_DTYPES: Final = {"I": "U32", "e": "F16", "f": "F32"}  # what memoryview says of an array
+_DTYPES: Final = {"I": "U32", "e": "F16", "f": "F32"}  # by the formats of memoryview
 _TYPESTRS: Final = {"U8": "|u1", "U32": "<u4", "U64": "<u8", "F16": "<f2", "F32": "<f4"}
 ITEM_BYTES: Final = {"U8": 1, "U32": 4, "U64": 8, "F16": 2, "F32": 4}
 
@@ -15,13 +15,14 @@ Array = Any  # a Tensor, or what `Tensor.of` takes
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """Contiguous numbers, which `numpy.asarray` reads in place.
+    """A contiguous array, which `numpy.asarray` reads in place.
 
     Attributes:
-        dtype: as safetensors names it: U8, U32, U64, F16 or F32.
-        buffer: what holds the bytes. No memoryview of it is kept: Python 3.11's garbage collector crashes when it
-            clears one, in a cycle, of which cffi still has a buffer.
-        begin: of the bytes in it.
+        dtype: U8, U32, U64, F16 or F32, the names of safetensors.
+        shape: the dimensions.
+        buffer: the object that holds the bytes. No memoryview of it is kept: Python 3.11's garbage collector crashes
+            when it clears one, in a cycle, of which cffi still has a buffer.
+        begin: offset of the first byte in the buffer.
     """
 
     dtype: str
@@ -31,10 +32,10 @@ class Tensor:
 
     @classmethod
     def of(cls, array: Array) -> Tensor:
-        """A tensor, or one over what has a buffer, such as a numpy array.
+        """Return `array` if it is a tensor, or else a tensor over its buffer (a numpy array, for example).
 
         Raises:
-            ValueError: it is not contiguous, or of another type; what must be, to end a sentence with.
+            ValueError: it is not contiguous, or of another type. The message completes "it must ...".
         """
         if isinstance(array, cls):
             return array
@@ -47,7 +48,7 @@ class Tensor:
 
     @property
     def nbytes(self) -> int:
-        """Of all numbers."""
+        """The size in bytes."""
         return math.prod(self.shape) * ITEM_BYTES[self.dtype]
 
     @property
@@ -57,5 +58,5 @@ class Tensor:
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
-        """The protocol by which numpy reads arrays that are not its own."""
+        """The array interface, by which numpy reads the tensor in place."""
         return {"version": 3, "typestr": _TYPESTRS[self.dtype], "shape": self.shape, "data": self.data}

@@ -1,26 +1,62 @@
-"""The offline command line: `python -m models <verb>`."""
+"""The offline command line: `python -m models <verb>`. One function a room adds its verbs to the parser."""
 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeAlias
 
 ROOT = Path(__file__).resolve().parents[1]
 COUNTED = ("tatoeba", "software_po", "libreoffice_help")  # where the words of our model are counted
 SHARED = Path(os.environ.get("SUB3_SHARED", ROOT.parent / "shared"))
+# argparse has no public name for what add_subparsers returns.
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb. An error of the user or of the files is a sentence and exit code 2."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        parsed.run(parsed)
+    except (ValueError, OSError) as error:
+        print(f"{parsed.verb}: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m models", description="Make and measure model directories.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for add_room in (add_marian, add_quantize, add_evaluate, add_train, add_reports):
+        add_room(verbs)
+    return parser
 
+
+# --- checkpoints ------------------------------------------------------------------------------------------------------
+
+
+def add_marian(verbs: Verbs) -> None:
+    """Add the verbs that read checkpoints."""
     verb = verbs.add_parser("import", help="read a Marian / Opus-MT directory and write it by our names, in fp32")
     verb.add_argument("directory", type=Path, metavar="DIR", help="as Hugging Face transformers writes it")
     verb.add_argument("out", type=Path, metavar="OUT", help="directory to write")
     verb.set_defaults(run=_import)
 
+
+def _import(arguments: argparse.Namespace) -> None:
+    from models.marian.imported import write_checkpoint
+    from models.marian.read import read_checkpoint
+
+    write_checkpoint(read_checkpoint(arguments.directory), arguments.out)
+
+
+# --- codes ------------------------------------------------------------------------------------------------------------
+
+
+def add_quantize(verbs: Verbs) -> None:
+    """Add the verbs that make and inspect codes."""
     verb = verbs.add_parser("quantize", help="write a model directory from a checkpoint")
     verb.add_argument(
         "checkpoint", type=Path, metavar="CHECKPOINT", help="a Marian directory, one that import wrote, or a model's"
@@ -80,70 +116,6 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--config", metavar="NAME", help="configuration (default: the model's default)")
     verb.set_defaults(run=_inspect)
 
-    verb = verbs.add_parser("evaluate", help="measure quality, bytes, time and memory of one configuration")
-    verb.add_argument("directory", type=Path, metavar="DIR", help="a model directory")
-    verb.add_argument("--config", metavar="NAME", help="configuration (default: the model's default)")
-    verb.add_argument("--source", type=Path, required=True, metavar="F", help="sentences, one a line")
-    verb.add_argument("--reference", type=Path, required=True, metavar="F", help="their translations, line by line")
-    verb.add_argument("--json", type=Path, required=True, metavar="F", help="file to write")
-    verb.add_argument("--checkpoint", type=Path, metavar="DIR", help="also measure this fp32 checkpoint, run by torch")
-    verb.add_argument("--limit", type=_positive, metavar="N", help="only the first N sentences")
-    verb.add_argument("--beam", type=_positive, default=1, metavar="N", help="beam size (default: 1, greedy)")
-    verb.set_defaults(run=_evaluate)
-
-    verb = verbs.add_parser("translate", help="translate a corpus: shards of JSON lines in, shards of JSON lines out")
-    verb.add_argument(
-        "--input", nargs="+", required=True, metavar="PATTERN", help="files; each line an object with a text"
-    )
-    verb.add_argument("--output", type=Path, required=True, metavar="DIR", help="gets a file of each input's name")
-    verb.add_argument(
-        "--model", type=Path, default=ROOT / "models/store/en-de", metavar="DIR", help="a model directory"
-    )
-    verb.add_argument("--config", metavar="NAME", help="configuration (default: the model's default)")
-    verb.add_argument("--source", metavar="CODE", help="language of the texts (default: the model's first)")
-    verb.add_argument("--target", metavar="CODE", help="language of the translations (default: the model's first)")
-    verb.add_argument(
-        "--field", default="text", metavar="NAME", help="field that holds the text (default: %(default)s)"
-    )
-    verb.add_argument("--beam-size", type=_positive, default=1, metavar="N", help="hypotheses kept (default: 1)")
-    verb.add_argument(
-        "--engine",
-        choices=("process", "ray"),
-        default="process",
-        help="process: threads of this one (default); ray: workers on the cluster of RAY_ADDRESS, or on a local one",
-    )
-    verb.add_argument("--workers", type=_positive, metavar="N", help="threads, or workers of Ray (default: every core)")
-    verb.add_argument("--overwrite", action="store_true", help="do finished shards again, too")
-    verb.set_defaults(run=_translate)
-
-    verb = verbs.add_parser("sample", help="shards of sentences with their references, for `translate`")
-    verb.add_argument("out", type=Path, metavar="DIR", help="new directory of shards")
-    verb.add_argument("counts", nargs="+", type=_count, metavar="SOURCE=N", help="how many of each source are drawn")
-    verb.add_argument("--shared", type=Path, default=SHARED, metavar="DIR", help="has corpus/")
-    verb.add_argument("--seed", type=int, default=1, metavar="N", help="of the draws (default: %(default)s)")
-    verb.set_defaults(run=_sample)
-
-    verb = verbs.add_parser("select", help="pairs to train on: translations of a sample that are near its references")
-    verb.add_argument("translated", type=Path, metavar="DIR", help="what `translate` made of the shards of `sample`")
-    verb.add_argument("out", type=Path, metavar="OUT", help=".tsv file to write")
-    help_chrf = "farther ones are replaced by a reference (default: %(default)s)"
-    verb.add_argument("--least-chrf", type=float, default=50.0, metavar="N", help=help_chrf)
-    verb.set_defaults(run=_select)
-
-    verb = verbs.add_parser("report", help="measure all configurations on the corpus; results, README table and plot")
-    verb.add_argument("directory", type=Path, nargs="?", default=ROOT / "models/store/en-de", metavar="DIR")
-    verb.add_argument("--corpus", type=Path, default=SHARED / "corpus", metavar="DIR", help="has test/<set>.<language>")
-    verb.add_argument("--checkpoint", type=Path, default=SHARED / "checkpoint/en-de-small", metavar="DIR")
-    verb.add_argument("--sets", nargs="+", default=[], metavar="SET", help="test sets (default: all)")
-    verb.add_argument(
-        "--configs", nargs="+", default=[], metavar="NAME", help="the others' figures stay (default: all)"
-    )
-    verb.add_argument("--limit", type=_positive, metavar="N", help="only the first N sentences of each set")
-    verb.add_argument("--out", type=Path, default=ROOT / "docs/results", metavar="DIR", help="JSON files and the plot")
-    verb.add_argument("--readme", type=Path, default=ROOT / "README.md", metavar="F", help="gets the table")
-    verb.add_argument("--keep-times", action="store_true", help="the milliseconds stay as recorded")
-    verb.set_defaults(run=_report)
-
     verb = verbs.add_parser("allocate", help="search the planes of each sub-layer for a budget; writes a configuration")
     verb.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="in fp32")
     verb.add_argument("budget", type=float, metavar="BUDGET", help="bytes of the model, or microseconds a target token")
@@ -157,80 +129,6 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--steps", type=_positive, default=200, metavar="N", help="of that training")
     verb.add_argument("--json", type=Path, metavar="F", help="file for what was measured")
     verb.set_defaults(run=_allocate)
-
-    verb = verbs.add_parser("paper", help="the paper's tables on our model: docs/paper from what was recorded")
-    kinds = ("sensitivity", "embedding", "models", "blocks", "runs")
-    verb.add_argument("--measure", choices=kinds, metavar="WHAT", help=f"first record one of {', '.join(kinds)}")
-    verb.add_argument("--checkpoint", type=Path, default=SHARED / "checkpoint/en-de-small", metavar="DIR", help="fp32")
-    verb.add_argument("--directory", type=Path, default=ROOT / "models/store/en-de", metavar="DIR", help="of blocks")
-    verb.add_argument("--corpus", type=Path, default=SHARED / "corpus", metavar="DIR", help="has train/ and test/")
-    verb.add_argument("--sets", nargs="+", default=["tatoeba", "multi30k_2016_flickr"], metavar="SET")
-    verb.add_argument("--limit", type=_positive, metavar="N", help="only the first N sentences of each set")
-    verb.add_argument("--configs", nargs="*", default=["flat-3", "flat-2", "paper-2.5"], metavar="NAME")
-    verb.add_argument(
-        "--retrained",
-        nargs="*",
-        type=_retrained,
-        default=[],
-        metavar="METHOD=DIR[:CONFIG]",
-        help="directories that retrain wrote, with a configuration that is not their default",
-    )
-    verb.add_argument("--runs", type=Path, nargs="*", default=[], metavar="DIR", help="directories of trainings")
-    verb.add_argument("--out", type=Path, default=ROOT / "docs/paper", metavar="DIR", help="JSON files, page and plots")
-    verb.set_defaults(run=_paper)
-
-    verb = verbs.add_parser("train", help="train a checkpoint as a recipe says; goes on where the run stopped")
-    _add_training(verb)
-    verb.set_defaults(run=_train)
-
-    verb = verbs.add_parser("retrain", help="retrain a checkpoint into few planes as a recipe says; likewise")
-    _add_training(verb)
-    verb.add_argument("--card", type=Path, metavar="FILE", help="text on data and licences for the model card")
-    verb.add_argument("--begin", type=Path, metavar="DIR", help="go on from the codes of this model directory or run")
-    verb.add_argument(
-        "--begin-teacher", type=Path, metavar="DIR", help="the checkpoint of that run: move its weights to this one's"
-    )
-    verb.add_argument("--config", metavar="NAME", help="retrain into this configuration, not into the recipe's")
-    verb.set_defaults(run=_retrain)
-    return parser
-
-
-def _add_training(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("recipe", metavar="RECIPE", help="a TOML file, or the name of one in models/configs/recipes")
-    verb.add_argument(
-        "--out", type=Path, metavar="DIR", help="directory of the run (default: runs/<name of the recipe>)"
-    )
-    verb.add_argument("--shared", type=Path, default=SHARED, metavar="DIR", help="has corpus/ and checkpoint/")
-    verb.add_argument("--checkpoint", type=Path, metavar="DIR", help="begin with this one, not with the recipe's")
-    verb.add_argument("--steps", type=_positive, metavar="N", help="stop after so many steps; a later call goes on")
-
-
-def _retrained(text: str) -> tuple[str, Path, str | None]:
-    method, equals, place = text.partition("=")
-    directory, _, config = place.partition(":")
-    if not (method and equals and directory):
-        raise argparse.ArgumentTypeError(f"{text!r} is not METHOD=DIR or METHOD=DIR:CONFIG")
-    return method, Path(directory), config or None
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, at least 1")
-    return int(text)
-
-
-def _count(text: str) -> tuple[str, int]:
-    name, given, number = text.partition("=")
-    if not given:
-        raise argparse.ArgumentTypeError(f"{text!r} must be SOURCE=N, as tatoeba=1000")
-    return name, _positive(number)
-
-
-def _import(arguments: argparse.Namespace) -> None:
-    from models.marian.imported import write_checkpoint
-    from models.marian.read import read_checkpoint
-
-    write_checkpoint(read_checkpoint(arguments.directory), arguments.out)
 
 
 def _quantize(arguments: argparse.Namespace) -> None:
@@ -278,82 +176,6 @@ def _inspect(arguments: argparse.Namespace) -> None:
     print(describe(model, name, shipped_configs().get(name)))
 
 
-def _evaluate(arguments: argparse.Namespace) -> None:
-    import json
-
-    from models.evaluate.evaluate import evaluate
-    from models.format.directory import open_model
-
-    model = open_model(arguments.directory)
-    result = evaluate(
-        model,
-        arguments.config or model.config.default_configuration,
-        arguments.source,
-        arguments.reference,
-        checkpoint=arguments.checkpoint,
-        limit=arguments.limit,
-        beam_size=arguments.beam,
-    )
-    arguments.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    for name in ("engine", "fp32"):
-        if figures := result[name]:
-            print(
-                f"{name}: BLEU {figures['bleu']} chrF {figures['chrf']}, {figures['ms_per_sentence']} ms per sentence"
-            )
-
-
-def _translate(arguments: argparse.Namespace) -> None:
-    from service.corpora import corpus
-
-    job = corpus.plan(
-        arguments.input,
-        arguments.output,
-        arguments.model,
-        config=arguments.config,
-        source=arguments.source,
-        target=arguments.target,
-        beam_size=arguments.beam_size,
-        field=arguments.field,
-    )
-    corpus.translate(
-        job, arguments.output, engine=arguments.engine, workers=arguments.workers, overwrite=arguments.overwrite
-    )
-
-
-def _sample(arguments: argparse.Namespace) -> None:
-    from models.train import distillation as distilled
-
-    distilled.sample(dict(arguments.counts), arguments.shared / "corpus", arguments.out, seed=arguments.seed)
-
-
-def _select(arguments: argparse.Namespace) -> None:
-    from models.train import distillation as distilled
-
-    kept, total = distilled.select(arguments.translated, arguments.out, least_chrf=arguments.least_chrf)
-    print(f"{arguments.out}: {total} pairs, {kept} of them the model's own translation.")
-
-
-def _report(arguments: argparse.Namespace) -> None:
-    from models.reports.report import report
-
-    if not arguments.corpus.is_dir():
-        raise ValueError(f"{arguments.corpus}: there is no corpus; --corpus or SUB3_SHARED says where it is.")
-    checkpoint = arguments.checkpoint if arguments.checkpoint.is_dir() else None
-    if checkpoint is None:
-        print(f"{arguments.checkpoint}: no checkpoint, so nothing to compare with.", file=sys.stderr)
-    report(
-        arguments.directory,
-        arguments.corpus,
-        checkpoint,
-        sets=arguments.sets,
-        configurations=arguments.configs,
-        limit=arguments.limit,
-        results_dir=arguments.out,
-        readme=arguments.readme,
-        keeps_times=arguments.keep_times,
-    )
-
-
 def _allocate(arguments: argparse.Namespace) -> None:
     from models.codes.bit_config import find_config
     from models.marian.read import read_checkpoint
@@ -361,9 +183,9 @@ def _allocate(arguments: argparse.Namespace) -> None:
     from models.quantize import allocate
     from models.reports.paper import record
     from models.train.allocation import learn
-    from models.train.dataset import Batches, Source, read_corpus
-    from models.train.loop import HeldOut
-    from models.train.recipe import Validation
+    from models.train.dataset import read_corpus
+    from models.train.recipe import Batches, Source, Validation
+    from models.train.validation import HeldOut
 
     plain = read_checkpoint(arguments.checkpoint)
     texts = [arguments.shared / f"corpus/train/{name}.tsv.xz" for name in COUNTED]
@@ -395,17 +217,233 @@ def _allocate(arguments: argparse.Namespace) -> None:
         record(arguments.json, {"options": allocate.recorded(options), "together": losses})
 
 
+# --- measurements -----------------------------------------------------------------------------------------------------
+
+
+def add_evaluate(verbs: Verbs) -> None:
+    """Add the verbs that measure a model."""
+    verb = verbs.add_parser("evaluate", help="measure quality, bytes, time and memory of one configuration")
+    verb.add_argument("directory", type=Path, metavar="DIR", help="a model directory")
+    verb.add_argument("--config", metavar="NAME", help="configuration (default: the model's default)")
+    verb.add_argument("--source", type=Path, required=True, metavar="F", help="sentences, one a line")
+    verb.add_argument("--reference", type=Path, required=True, metavar="F", help="their translations, line by line")
+    verb.add_argument("--json", type=Path, required=True, metavar="F", help="file to write")
+    verb.add_argument("--checkpoint", type=Path, metavar="DIR", help="also measure this fp32 checkpoint, run by torch")
+    verb.add_argument("--limit", type=_positive, metavar="N", help="only the first N sentences")
+    verb.add_argument("--beam", type=_positive, default=1, metavar="N", help="beam size (default: 1, greedy)")
+    verb.set_defaults(run=_evaluate)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    import json
+
+    from models.evaluate.evaluate import evaluate
+    from models.format.directory import open_model
+
+    model = open_model(arguments.directory)
+    result = evaluate(
+        model,
+        arguments.config or model.config.default_configuration,
+        arguments.source,
+        arguments.reference,
+        checkpoint=arguments.checkpoint,
+        limit=arguments.limit,
+        beam_size=arguments.beam,
+    )
+    arguments.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    for name in ("engine", "fp32"):
+        if figures := result[name]:
+            print(
+                f"{name}: BLEU {figures['bleu']} chrF {figures['chrf']}, {figures['ms_per_sentence']} ms per sentence"
+            )
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+def add_train(verbs: Verbs) -> None:
+    """Add the verbs that train, and that make text to train on."""
+    verb = verbs.add_parser("train", help="train a checkpoint by a recipe; resumes where the run stopped")
+    _add_training(verb)
+    verb.add_argument(
+        "--continue",
+        dest="begin",
+        type=Path,
+        metavar="RUN",
+        help="begin a new run with weights, moments and average of another run's newest state (init.run)",
+    )
+    verb.set_defaults(run=_train)
+
+    verb = verbs.add_parser("retrain", help="retrain a checkpoint into few planes by a recipe; resumes likewise")
+    _add_training(verb)
+    verb.add_argument("--card", type=Path, metavar="FILE", help="text on data and licences for the model card")
+    verb.add_argument(
+        "--begin", type=Path, metavar="DIR", help="warm start with this model directory or run (codes.begin)"
+    )
+    verb.add_argument(
+        "--begin-teacher",
+        type=Path,
+        metavar="DIR",
+        help="the teacher of that run: add its delta to this one (codes.begin_teacher)",
+    )
+    verb.add_argument("--config", metavar="NAME", help="retrain into this configuration, not into the recipe's")
+    verb.set_defaults(run=_retrain)
+
+    verb = verbs.add_parser("generate", help="write pairs with numbers, dates, amounts and names to train on")
+    verb.add_argument("out", type=Path, metavar="OUT", help="file of source TAB target to write")
+    verb.add_argument("--pairs", type=_positive, default=150_000, metavar="N", help="default: %(default)s")
+    verb.add_argument("--seed", type=int, default=1, metavar="N", help="other pairs (default: %(default)s)")
+    verb.set_defaults(run=_generate)
+
+    verb = verbs.add_parser("sample", help="shards of sentences with their references, for `sub3 corpus`")
+    verb.add_argument("out", type=Path, metavar="DIR", help="new directory of shards")
+    verb.add_argument("counts", nargs="+", type=_count, metavar="SOURCE=N", help="how many of each source are drawn")
+    verb.add_argument("--shared", type=Path, default=SHARED, metavar="DIR", help="has corpus/")
+    verb.add_argument("--seed", type=int, default=1, metavar="N", help="of the draws (default: %(default)s)")
+    verb.set_defaults(run=_sample)
+
+    verb = verbs.add_parser("select", help="pairs to train on: translations of a sample that are near its references")
+    verb.add_argument("translated", type=Path, metavar="DIR", help="what `sub3 corpus` made of the shards of `sample`")
+    verb.add_argument("out", type=Path, metavar="OUT", help=".tsv file to write")
+    help_chrf = "farther ones are replaced by a reference (default: %(default)s)"
+    verb.add_argument("--least-chrf", type=float, default=50.0, metavar="N", help=help_chrf)
+    verb.set_defaults(run=_select)
+
+
+def _add_training(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("recipe", metavar="RECIPE", help="a TOML file, or the name of one in models/configs/recipes")
+    verb.add_argument(
+        "--out", type=Path, metavar="DIR", help="directory of the run (default: runs/<name of the recipe>)"
+    )
+    verb.add_argument("--shared", type=Path, default=SHARED, metavar="DIR", help="has corpus/ and checkpoint/")
+    verb.add_argument("--checkpoint", type=Path, metavar="DIR", help="begin with this one, not with the recipe's")
+    verb.add_argument("--steps", type=_positive, metavar="N", help="stop after so many steps; a later call goes on")
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from models.train.full_precision import train_recipe
+    from models.train.recipe import TrainRecipe, read_recipe
+
+    recipe = read_recipe(TrainRecipe, arguments.recipe)
+    recipe = recipe.beginning_with(checkpoint=arguments.checkpoint, run=arguments.begin)
+    train_recipe(recipe, arguments.shared, arguments.out or ROOT / "runs" / recipe.name, steps=arguments.steps)
+
+
+def _retrain(arguments: argparse.Namespace) -> None:
+    from models.train.recipe import RetrainRecipe, read_recipe
+    from models.train.retrain import retrain_recipe
+
+    recipe = read_recipe(RetrainRecipe, arguments.recipe).beginning_with(checkpoint=arguments.checkpoint)
+    codes = {
+        "config": arguments.config,
+        "begin": arguments.begin and str(arguments.begin.resolve()),
+        "begin_teacher": arguments.begin_teacher and str(arguments.begin_teacher.resolve()),
+    }
+    recipe = replace(recipe, codes=replace(recipe.codes, **{k: value for k, value in codes.items() if value}))
+    out = arguments.out or ROOT / "runs" / recipe.name
+    notes = arguments.card.read_text() if arguments.card else ""
+    retrain_recipe(recipe, arguments.shared, out, notes=notes, steps=arguments.steps)
+
+
+def _generate(arguments: argparse.Namespace) -> None:
+    from itertools import islice
+
+    from models.format.atomic import replace_file
+    from models.text.frames import generate
+
+    pairs = islice(generate(arguments.seed), arguments.pairs)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(arguments.out, "".join(f"{source}\t{target}\n" for source, target in pairs).encode())
+
+
+def _sample(arguments: argparse.Namespace) -> None:
+    from models.train.distillation import sample
+
+    sample(dict(arguments.counts), arguments.shared / "corpus", arguments.out, seed=arguments.seed)
+
+
+def _select(arguments: argparse.Namespace) -> None:
+    from models.train.distillation import select
+
+    kept, total = select(arguments.translated, arguments.out, least_chrf=arguments.least_chrf)
+    print(f"{arguments.out}: {total} pairs, {kept} of them the model's own translation.")
+
+
+# --- reports ----------------------------------------------------------------------------------------------------------
+
+
+def add_reports(verbs: Verbs) -> None:
+    """Add the verbs that write reports."""
+    verb = verbs.add_parser("report", help="measure all configurations on the corpus; results, README table and plot")
+    verb.add_argument("directory", type=Path, nargs="?", default=ROOT / "models/store/en-de", metavar="DIR")
+    verb.add_argument("--corpus", type=Path, default=SHARED / "corpus", metavar="DIR", help="has test/<set>.<language>")
+    verb.add_argument("--checkpoint", type=Path, default=SHARED / "checkpoint/en-de-small", metavar="DIR")
+    verb.add_argument("--sets", nargs="+", default=[], metavar="SET", help="test sets (default: all)")
+    verb.add_argument(
+        "--configs", nargs="+", default=[], metavar="NAME", help="the others' figures stay (default: all)"
+    )
+    verb.add_argument("--limit", type=_positive, metavar="N", help="only the first N sentences of each set")
+    verb.add_argument("--out", type=Path, default=ROOT / "docs/results", metavar="DIR", help="JSON files and the plot")
+    verb.add_argument("--readme", type=Path, default=ROOT / "README.md", metavar="F", help="gets the table")
+    verb.add_argument("--keep-times", action="store_true", help="the milliseconds stay as recorded")
+    verb.set_defaults(run=_report)
+
+    verb = verbs.add_parser("paper", help="the paper's tables on our model: docs/paper from what was recorded")
+    kinds = ("sensitivity", "embedding", "models", "blocks", "runs")
+    verb.add_argument("--measure", choices=kinds, metavar="WHAT", help=f"first record one of {', '.join(kinds)}")
+    verb.add_argument("--checkpoint", type=Path, default=SHARED / "checkpoint/en-de-small", metavar="DIR", help="fp32")
+    verb.add_argument("--directory", type=Path, default=ROOT / "models/store/en-de", metavar="DIR", help="of blocks")
+    verb.add_argument("--corpus", type=Path, default=SHARED / "corpus", metavar="DIR", help="has train/ and test/")
+    verb.add_argument("--sets", nargs="+", default=["tatoeba", "multi30k_2016_flickr"], metavar="SET")
+    verb.add_argument("--limit", type=_positive, metavar="N", help="only the first N sentences of each set")
+    verb.add_argument("--configs", nargs="*", default=["flat-3", "flat-2", "paper-2.5"], metavar="NAME")
+    verb.add_argument(
+        "--retrained",
+        nargs="*",
+        type=_retrained,
+        default=[],
+        metavar="METHOD=DIR[:CONFIG]",
+        help="directories that retrain wrote, with a configuration that is not their default",
+    )
+    verb.add_argument("--runs", type=Path, nargs="*", default=[], metavar="DIR", help="directories of trainings")
+    verb.add_argument("--out", type=Path, default=ROOT / "docs/paper", metavar="DIR", help="JSON files, page and plots")
+    verb.set_defaults(run=_paper)
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from models.reports.report import report
+
+    if not arguments.corpus.is_dir():
+        raise ValueError(f"{arguments.corpus}: there is no corpus; --corpus or SUB3_SHARED says where it is.")
+    checkpoint = arguments.checkpoint if arguments.checkpoint.is_dir() else None
+    if checkpoint is None:
+        print(f"{arguments.checkpoint}: no checkpoint, so nothing to compare with.", file=sys.stderr)
+    report(
+        arguments.directory,
+        arguments.corpus,
+        checkpoint,
+        sets=arguments.sets,
+        configurations=arguments.configs,
+        limit=arguments.limit,
+        results_dir=arguments.out,
+        readme=arguments.readme,
+        keeps_times=arguments.keep_times,
+    )
+
+
 def _paper(arguments: argparse.Namespace) -> None:
     from models.reports import paper
     from models.reports.paper_page import render
 
     texts = [arguments.corpus / f"train/{name}.tsv.xz" for name in COUNTED]
-    sets = {name: tuple(arguments.corpus / f"test/{name}.{side}" for side in ("en", "de")) for name in arguments.sets}
+    test = arguments.corpus / "test"
+    sets = {name: (test / f"{name}.en", test / f"{name}.de") for name in arguments.sets}
 
     def tests() -> paper.BlockTests:
-        return paper.BlockTests(arguments.checkpoint, texts, *sets[arguments.sets[0]], arguments.limit or 1000)
+        source, reference = sets[arguments.sets[0]]
+        return paper.BlockTests(arguments.checkpoint, texts, source, reference, arguments.limit or 1000)
 
-    measurements = {
+    measurements: dict[str, Callable[[], dict[str, Any]]] = {
         "sensitivity": lambda: paper.sensitivity(tests()),
         "embedding": lambda: paper.embedding(tests()),
         "models": lambda: paper.models(
@@ -419,49 +457,38 @@ def _paper(arguments: argparse.Namespace) -> None:
     render(arguments.out)
 
 
-def _train(arguments: argparse.Namespace) -> None:
-    from models.train.full_precision import train_recipe
-    from models.train.recipe import TrainRecipe, read_recipe
-
-    recipe = read_recipe(TrainRecipe, arguments.recipe).beginning_with(arguments.checkpoint)
-    train_recipe(recipe, arguments.shared, arguments.out or ROOT / "runs" / recipe.name, steps=arguments.steps)
+# --- arguments --------------------------------------------------------------------------------------------------------
 
 
-def _retrain(arguments: argparse.Namespace) -> None:
-    from models.train.recipe import RetrainRecipe, read_recipe
-    from models.train.retrain import retrain_recipe
+def _retrained(text: str) -> tuple[str, Path, str | None]:
+    method, equals, place = text.partition("=")
+    directory, _, config = place.partition(":")
+    if not (method and equals and directory):
+        raise argparse.ArgumentTypeError(f"{text!r} is not METHOD=DIR or METHOD=DIR:CONFIG")
+    return method, Path(directory), config or None
 
-    recipe = read_recipe(RetrainRecipe, arguments.recipe).beginning_with(arguments.checkpoint)
-    codes = {
-        "config": arguments.config,
-        "begin": arguments.begin and str(arguments.begin.resolve()),
-        "begin_teacher": arguments.begin_teacher and str(arguments.begin_teacher.resolve()),
-    }
-    recipe = replace(recipe, codes=replace(recipe.codes, **{k: value for k, value in codes.items() if value}))
-    out = arguments.out or ROOT / "runs" / recipe.name
-    notes = arguments.card.read_text() if arguments.card else ""
-    retrain_recipe(recipe, arguments.shared, out, notes=notes, steps=arguments.steps)
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, at least 1")
+    return int(text)
+
+
+def _count(text: str) -> tuple[str, int]:
+    name, given, number = text.partition("=")
+    if not given:
+        raise argparse.ArgumentTypeError(f"{text!r} must be SOURCE=N, as tatoeba=1000")
+    return name, _positive(number)
 
 
 def _preload_tcmalloc() -> None:
-    """Starts this process again under tcmalloc where it is installed: training allocates large tensors all the time."""
+    """Start this process again under tcmalloc where it is installed: training allocates large tensors all the time."""
     from ctypes.util import find_library
 
     library = find_library("tcmalloc_minimal")
     if library and "tcmalloc" not in os.environ.get("LD_PRELOAD", ""):
         preload = " ".join(filter(None, [os.environ.get("LD_PRELOAD"), library]))
         os.execve(sys.executable, sys.orig_argv, {**os.environ, "LD_PRELOAD": preload})
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a verb. An error of the user or of the files is a sentence and exit code 2."""
-    parsed = _parser().parse_args(arguments)
-    try:
-        parsed.run(parsed)
-    except (ValueError, OSError) as error:
-        print(f"{parsed.verb}: {error}", file=sys.stderr)
-        return 2
-    return 0
 
 
 if __name__ == "__main__":

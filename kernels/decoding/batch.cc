@@ -13,15 +13,15 @@ using Clock = std::chrono::steady_clock;
 
 double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// The part [begin, end) of n parts of a whole: the shares of neighbours add up to it.
+// The share of the parts [begin, end) of n: neighbouring shares add up exactly.
 uint64_t Share(uint64_t whole, size_t begin, size_t end, size_t n) { return whole * end / n - whole * begin / n; }
 
-// `count` of n parts of a time.
+// The share of `count` parts of n.
 double Share(double whole, size_t count, size_t n) {
   return whole * static_cast<double>(count) / static_cast<double>(n);
 }
 
-// A row's slot is its number: both count the rows of all steps in order.
+// The slot of a row equals its number: both count the rows of all steps in order.
 void Align(const DecoderState& state, std::vector<Hypothesis>* hypotheses) {
   for (Hypothesis& hypothesis : *hypotheses) {
     hypothesis.alignment.reserve(hypothesis.rows.size() * state.source_length);
@@ -68,7 +68,7 @@ void Batch::Add(const std::vector<Source>& sources) {
   }
 }
 
-// Room for the widest that the running sentences can become.
+// Makes room for the most rows that the running sentences can have.
 void Batch::Reserve() {
   size_t max_rows = 0, longest = 0;
   for (const auto& sentence : running_) {
@@ -105,7 +105,7 @@ std::vector<uint64_t> Batch::Step() {
     next_counts.push_back(continuations.size());
     logits += sentence->num_rows * vocab_size;
   }
-  ShareOut(SecondsSince(start));
+  AddCosts(SecondsSince(start));
 
   std::vector<uint64_t> ended;
   for (size_t s = 0; s < running_.size(); ++s) {
@@ -114,7 +114,7 @@ std::vector<uint64_t> Batch::Step() {
     if (sentence.num_rows > 0) continue;
     std::vector<Hypothesis> hypotheses = sentence.search.TakeHypotheses();
     if (sentence.state.alignment_layer > 0) Align(sentence.state, &hypotheses);
-    ended_.emplace(sentence.id, Outcome{std::move(hypotheses), sentence.cost});
+    ended_.emplace(sentence.id, SentenceResult{std::move(hypotheses), sentence.cost});
     ended.push_back(sentence.id);
   }
   running_.erase(std::remove_if(running_.begin(), running_.end(), [](const auto& s) { return s->num_rows == 0; }),
@@ -124,8 +124,8 @@ std::vector<uint64_t> Batch::Step() {
   return ended;
 }
 
-// Adds the step that has just been taken, with the memory that it holds, to the costs of its sentences.
-void Batch::ShareOut(double seconds) {
+// Adds the last step and its memory to the costs of its sentences.
+void Batch::AddCosts(double seconds) {
   const uint64_t common = decoder_.workspace_bytes() + logits_memory_.bytes();
   cost_.decode_seconds += seconds;
   cost_.workspace_peak_bytes = std::max(cost_.workspace_peak_bytes, workspace_bytes());
@@ -154,7 +154,7 @@ bool Batch::Remove(uint64_t id) {
   return true;
 }
 
-const Outcome* Batch::Find(uint64_t id) const {
+const SentenceResult* Batch::Find(uint64_t id) const {
   const auto found = ended_.find(id);
   return found == ended_.end() ? nullptr : &found->second;
 }

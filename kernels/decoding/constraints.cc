@@ -6,6 +6,16 @@
 
 namespace sub3 {
 
+namespace {
+
+// Whether tokens[begin ..] are a prefix of the phrase, or all of it.
+bool StartsWith(const Phrase& phrase, const std::vector<int32_t>& tokens, size_t begin) {
+  return tokens.size() - begin <= phrase.tokens.size() &&
+         std::equal(tokens.data() + begin, tokens.data() + tokens.size(), phrase.tokens.begin());
+}
+
+}  // namespace
+
 Constraints::Constraints(std::vector<Phrase> phrases) : phrases_(std::move(phrases)) {
   size_t longest = 0;
   for (const Phrase& phrase : phrases_) {
@@ -18,24 +28,20 @@ Constraints::Constraints(std::vector<Phrase> phrases) : phrases_(std::move(phras
 }
 
 ConstraintState Constraints::After(const ConstraintState& state, int32_t token) const {
-  std::vector<int32_t> read;
-  if (state.num_begun > 0) {
-    const std::vector<int32_t>& begun = phrases_[state.phrase].tokens;
-    read.assign(begun.begin(), begun.begin() + state.num_begun);
-  }
+  std::vector<int32_t> read = Matched(state);
   read.push_back(token);
-  for (size_t begin = 0; begin < read.size(); ++begin) {
+  for (size_t begin = 0; begin < read.size(); ++begin) {  // the longest suffix first
     const uint32_t length = static_cast<uint32_t>(read.size() - begin);
     ConstraintState best{state.met, 0, 0};
     size_t fewest = std::numeric_limits<size_t>::max();
     for (uint32_t p = 0; p < phrases_.size(); ++p) {
       const Phrase& phrase = phrases_[p];
-      if (IsMet(state, phrase) || !Begins(phrase, read, begin)) continue;
+      if (IsMet(state, phrase) || !StartsWith(phrase, read, begin)) continue;
       const ConstraintState after = phrase.tokens.size() > length
                                         ? ConstraintState{state.met, p, length}
                                         : ConstraintState{state.met | uint64_t{1} << phrase.constraint, 0, 0};
       const size_t needed = Needed(after);
-      if (needed < fewest || (needed == fewest && after.num_begun < best.num_begun)) best = after, fewest = needed;
+      if (needed < fewest || (needed == fewest && after.num_matched < best.num_matched)) best = after, fewest = needed;
     }
     if (fewest < std::numeric_limits<size_t>::max()) return best;
   }
@@ -44,35 +50,32 @@ ConstraintState Constraints::After(const ConstraintState& state, int32_t token) 
 
 size_t Constraints::Needed(const ConstraintState& state) const {
   const size_t unmet = ShortestUnmet(state.met);
-  if (state.num_begun == 0) return unmet;
-  const std::vector<int32_t>& read = phrases_[state.phrase].tokens;
-  const std::vector<int32_t> begun(read.begin(), read.begin() + state.num_begun);
+  if (state.num_matched == 0) return unmet;
+  const std::vector<int32_t> matched = Matched(state);
   size_t fewest = std::numeric_limits<size_t>::max();
   for (const Phrase& phrase : phrases_) {
-    if (IsMet(state, phrase) || phrase.tokens.size() == begun.size() || !Begins(phrase, begun, 0)) continue;
-    fewest = std::min(fewest, unmet - shortest_[phrase.constraint] + phrase.tokens.size() - begun.size());
+    if (IsMet(state, phrase) || phrase.tokens.size() == matched.size() || !StartsWith(phrase, matched, 0)) continue;
+    fewest = std::min(fewest, unmet - shortest_[phrase.constraint] + phrase.tokens.size() - matched.size());
   }
   return fewest;
 }
 
 std::vector<int32_t> Constraints::Next(const ConstraintState& state) const {
-  std::vector<int32_t> begun, next;
-  if (state.num_begun > 0) {
-    const std::vector<int32_t>& read = phrases_[state.phrase].tokens;
-    begun.assign(read.begin(), read.begin() + state.num_begun);
-  }
+  const std::vector<int32_t> matched = Matched(state);
+  std::vector<int32_t> next;
   for (const Phrase& phrase : phrases_) {
-    if (IsMet(state, phrase) || phrase.tokens.size() == begun.size() || !Begins(phrase, begun, 0)) continue;
-    const int32_t token = phrase.tokens[begun.size()];
+    if (IsMet(state, phrase) || phrase.tokens.size() == matched.size() || !StartsWith(phrase, matched, 0)) continue;
+    const int32_t token = phrase.tokens[matched.size()];
     if (std::find(next.begin(), next.end(), token) == next.end()) next.push_back(token);
   }
   return next;
 }
 
-// Whether tokens[begin ..] are the beginning of the phrase, or all of it.
-bool Constraints::Begins(const Phrase& phrase, const std::vector<int32_t>& tokens, size_t begin) const {
-  return tokens.size() - begin <= phrase.tokens.size() &&
-         std::equal(tokens.data() + begin, tokens.data() + tokens.size(), phrase.tokens.begin());
+// The matched prefix of a phrase.
+std::vector<int32_t> Constraints::Matched(const ConstraintState& state) const {
+  if (state.num_matched == 0) return {};
+  const int32_t* tokens = phrases_[state.phrase].tokens.data();
+  return {tokens, tokens + state.num_matched};
 }
 
 size_t Constraints::ShortestUnmet(uint64_t met) const {

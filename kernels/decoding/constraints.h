@@ -1,8 +1,8 @@
-// The phrases that a translation must have, and how far a hypothesis has come with them; knows no scores.
+// Lexical constraints: phrases that a translation must contain, and the progress of a hypothesis with them. No scores.
 //
-// A constraint is met when one of its phrases has been read; phrases of a constraint are alternatives (casings, say).
-// A state keeps the constraints met and the longest end of what was read since that is the beginning of a phrase of an
-// unmet one. Each token counts for one constraint: a phrase within another is met apart from it.
+// A constraint is met when a hypothesis contains one of its phrases, which are alternatives (casings, for example). A
+// state keeps the constraints met, and the longest suffix of the tokens since then that is a prefix of a phrase of an
+// unmet constraint. Each token counts for one constraint: a phrase within another is met separately.
 
 #ifndef SUB3_KERNELS_CONSTRAINTS_H_
 #define SUB3_KERNELS_CONSTRAINTS_H_
@@ -15,12 +15,12 @@ namespace sub3 {
 
 struct Phrase {
   std::vector<int32_t> tokens;  // at least one
-  uint32_t constraint;          // below SUB3_MAX_CONSTRAINTS, for ConstraintState::met has a bit for each
+  uint32_t constraint;          // below SUB3_MAX_CONSTRAINTS: ConstraintState::met has a bit for each
 };
 
 struct ConstraintState {
-  uint64_t met = 0;                    // a bit a constraint
-  uint32_t phrase = 0, num_begun = 0;  // the first num_begun tokens of a phrase have just been read
+  uint64_t met = 0;                      // one bit for each constraint
+  uint32_t phrase = 0, num_matched = 0;  // the hypothesis ends with the first num_matched tokens of the phrase
 };
 
 class Constraints {
@@ -33,22 +33,22 @@ class Constraints {
   // The state after one more token.
   ConstraintState After(const ConstraintState& state, int32_t token) const;
 
-  // The fewest tokens after which all can be met; 0: they are. There is always one of Next that takes one off.
+  // The fewest tokens that meet all constraints; 0: all are met. At least one of the tokens of Next lowers it by one.
   size_t Needed(const ConstraintState& state) const;
 
-  // The tokens that go on with the phrase begun, or begin one where none is; each once.
+  // The tokens that continue the matched prefix, or start a phrase if nothing is matched; each once.
   std::vector<int32_t> Next(const ConstraintState& state) const;
 
-  // The most that Needed can be.
+  // The largest value of Needed.
   size_t max_needed() const { return max_needed_; }
 
  private:
   bool IsMet(const ConstraintState& state, const Phrase& phrase) const { return state.met >> phrase.constraint & 1; }
-  bool Begins(const Phrase& phrase, const std::vector<int32_t>& tokens, size_t begin) const;
+  std::vector<int32_t> Matched(const ConstraintState& state) const;
   size_t ShortestUnmet(uint64_t met) const;
 
   std::vector<Phrase> phrases_;
-  std::vector<size_t> shortest_;  // of each constraint, the length of its shortest phrase; 0: none has that number
+  std::vector<size_t> shortest_;  // length of the shortest phrase of each constraint; 0: no constraint has this number
   size_t max_needed_ = 0;
 };
 

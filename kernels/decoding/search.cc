@@ -26,7 +26,7 @@ std::vector<Continuation> Search::Advance(const FloatOps& ops, float* logits) {
   if (next.empty()) return {};
   if (length_ >= options_.max_length) {
     const size_t needed = hypotheses_.empty() ? next[0].needed : 0;
-    for (const Row& row : next) {  // eos was never chosen
+    for (const Row& row : next) {  // hypotheses without eos
       if (row.needed <= needed) AddHypothesis(row.node, tree_[row.node].row, row.sum);
     }
     return {};
@@ -41,7 +41,7 @@ std::vector<Continuation> Search::Advance(const FloatOps& ops, float* logits) {
   return continuations;
 }
 
-// The best continuations of all rows, best first; with constraints as they are allocated.
+// The best continuations of all rows, best first; with constraints, in the order of their banks.
 std::vector<Search::Candidate> Search::Candidates(const FloatOps& ops, float* logits) const {
   const size_t num_rows = options_.num_rows();
   const size_t wanted = std::min(num_rows == 1 ? 1 : 2 * num_rows, options_.vocab_size);
@@ -61,17 +61,17 @@ std::vector<Search::Candidate> Search::Candidates(const FloatOps& ops, float* lo
   return options_.constraints.empty() ? candidates : Allocated(candidates);
 }
 
-// The tokens that a row may go on with. Without constraints, its best ones. With constraints, one of three rules:
+// The tokens that may continue a row: its best ones, or with constraints by one of three rules.
 std::vector<int32_t> Search::NextTokens(const Row& row, const std::vector<int32_t>& best) const {
   if (options_.constraints.empty()) return best;
   const bool would_end = best[0] == options_.eos;
-  // A row that would end and has met all constraints ends.
+  // 1. A row that would end and has met all constraints ends.
   if (would_end && row.needed == 0) return {options_.eos};
   std::vector<int32_t> needed = options_.constraints.Next(row.state);
-  // A row that would end too early goes on with what it needs only: any other token would be there just to thin the
-  // cost of the phrases out ("....").
+  // 2. A row that would end too early continues with needed tokens only: any other token would just thin out the cost
+  // of the phrases ("....").
   if (would_end) return needed;
-  // Any other row goes on with its best tokens, eos apart, or with what it needs.
+  // 3. Any other row continues with its best tokens except eos, or with needed tokens.
   std::vector<int32_t> tokens;
   std::remove_copy(best.begin(), best.end(), std::back_inserter(tokens), options_.eos);
   std::copy_if(needed.begin(), needed.end(), std::back_inserter(tokens),
@@ -79,7 +79,7 @@ std::vector<int32_t> Search::NextTokens(const Row& row, const std::vector<int32_
   return tokens;
 }
 
-// Of candidates, best first, those that end, then one for each row of the next step, by what they need.
+// Dynamic beam allocation over candidates, best first: those that end, then one for each row of the next step.
 std::vector<Search::Candidate> Search::Allocated(const std::vector<Candidate>& candidates) const {
   std::vector<Candidate> allocated;
   std::vector<std::vector<Candidate>> banks(options_.constraints.max_needed() + 1);
@@ -92,8 +92,8 @@ std::vector<Search::Candidate> Search::Allocated(const std::vector<Candidate>& c
     candidate.needed = options_.constraints.Needed(candidate.state);
     banks[candidate.needed].push_back(candidate);
   }
-  // a row for each bank in turn: first the one that needs least, for it must go on; then from those that need most,
-  // where the constraints' place in the sentence is still open
+  // Each bank gets a row in turn: first the bank that needs least, which must go on; then from the banks that need
+  // most, where the place of the constraints in the sentence is still open.
   std::vector<size_t> filled, taken(banks.size());
   for (size_t needed = 0; needed < banks.size(); ++needed) {
     if (!banks[needed].empty()) filled.push_back(needed);

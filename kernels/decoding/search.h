@@ -1,16 +1,16 @@
-// Greedy and beam search of one sentence, a step at a time; knows no model.
+// Greedy and beam search of one sentence, one step at a time, independent of the model.
 //
-// At each step the best 2 * beam_size continuations of the sentence are looked at; those among the best beam_size that
-// end with eos become hypotheses, the others go on. score = sum of log probabilities / length^penalty, eos counted
+// Each step ranks the best 2 * beam_size continuations of the sentence. Those among the best beam_size that end with
+// eos become hypotheses; the others stay in the beam. score = sum of log probabilities / length^penalty, eos counted
 // (Marian's and Hugging Face's normalisation). A sentence is done when it has beam_size hypotheses and its best running
-// row, normalised at the present length, is no better than the worst of them. beam_size 1 is greedy.
+// row, normalised at the present length, is not better than the worst of them. beam_size 1 is greedy search.
 //
 // With constraints (constraints.h) it is dynamic beam allocation (Post & Vilar 2018, arXiv 1804.06609, with the states
-// of Hu et al. 2019): candidates are also the tokens with which each row goes on with its constraints; they are put in
-// banks by the tokens that they still need, and the rows of the next step are dealt out among the banks. A row whose
-// best token is eos becomes a hypothesis if it has met all, and no other does; if it hasn't, it goes on with what it
-// needs only. The bank that needs least always gets a row, so that all constraints are met where they fit into
-// max_length; if they don't, the hypotheses are those that need least.
+// of Hu et al. 2019). Candidates include the tokens that advance the constraints of each row. They are sorted into
+// banks by the number of tokens that they still need, and the rows of the next step are distributed among the banks.
+// Only a row whose best token is eos and that has met all constraints becomes a hypothesis; one that has not met them
+// continues with the tokens it needs. The bank that needs least always gets a row, so that all constraints are met if
+// they fit into max_length; if they do not fit, the hypotheses are those that need least.
 
 #ifndef SUB3_KERNELS_SEARCH_H_
 #define SUB3_KERNELS_SEARCH_H_
@@ -27,25 +27,25 @@
 namespace sub3 {
 
 struct SearchOptions {
-  size_t beam_size;  // of which come as many hypotheses
+  size_t beam_size;  // and number of hypotheses
   float length_penalty;
-  uint32_t min_length, max_length;  // eos can't be chosen within the first, and is counted by the second
+  uint32_t min_length, max_length;  // of tokens before eos; of tokens, eos included
   size_t vocab_size;
   int32_t eos;
   Constraints constraints = {};
-  size_t constrained_rows = 0;  // in a step, where there are constraints and the beam is narrower
+  size_t constrained_rows = 0;  // of a step with constraints, if the beam is narrower
 
   size_t num_rows() const { return constraints.empty() ? beam_size : std::max(beam_size, constrained_rows); }
 };
 
 struct Hypothesis {
   std::vector<int32_t> ids;    // without eos
-  std::vector<uint32_t> rows;  // whose logits each id and at last eos was chosen from, counted over all steps
+  std::vector<uint32_t> rows;  // [ids + 1]: whose logits chose each id and eos, counted over all steps
   float score;
-  std::vector<float> alignment = {};  // [ids + 1, source length] if asked for, filled in by the batch
+  std::vector<float> alignment = {};  // [ids + 1, source length] if requested; the batch fills it in
 };
 
-// A row to go on with: the row of the step just taken whose history it has, and the token to read next.
+// A row of the next step: the row of the last step that it continues, and the token to read.
 struct Continuation {
   uint32_t parent;
   int32_t token;
@@ -56,7 +56,7 @@ class Search {
   explicit Search(const SearchOptions& options)
       : options_(options), rows_{{-1, 0.0f, {}, options.constraints.Needed({})}} {}
 
-  // logits: [num_rows, vocab_size] of the step just taken, in the order of the rows asked for (one row at first),
+  // logits: [num_rows, vocab_size] of the last step, in the order of the rows that Advance returned (one row at first),
   // -infinity where a token must not be chosen; they are overwritten. Returns the rows of the next step; none: done.
   std::vector<Continuation> Advance(const FloatOps& ops, float* logits);
 
@@ -73,7 +73,7 @@ class Search {
     int32_t node;
     float sum;  // of log probabilities
     ConstraintState state;
-    size_t needed;  // tokens, by the constraints
+    size_t needed;  // tokens that would meet all constraints
   };
   struct Candidate {
     uint32_t row;
@@ -91,8 +91,8 @@ class Search {
 
   SearchOptions options_;
   uint32_t length_ = 0;      // steps taken
-  uint32_t rows_taken_ = 0;  // in the steps before this one
-  std::vector<Row> rows_;    // each a leaf of the tree: running rows share their beginnings
+  uint32_t rows_taken_ = 0;  // in all earlier steps
+  std::vector<Row> rows_;    // leaves of the tree: running rows share their prefixes
   std::vector<Node> tree_;
   std::vector<Hypothesis> hypotheses_;
 };

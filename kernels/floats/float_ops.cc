@@ -8,7 +8,7 @@
 #include "kernels/floats/lanes.h"
 #include "kernels/floats/unroll.h"
 
-// Compiled once for each instruction set, which CMake names.
+// Compiled once for each instruction set, as namespace SUB3_ISA_NAMESPACE.
 namespace sub3 {
 namespace SUB3_ISA_NAMESPACE {
 
@@ -68,7 +68,7 @@ inline Register Gelu(Register x) {
   return x * 0.5f * (x < 0.0f ? erfc : 2.0f - erfc);
 }
 
-// f(vector, number of valid lanes) over x[0 .. n), the missing lanes of the last vector being `fill`.
+// Calls f(index, vector, number of valid lanes) over x[0 .. n); missing lanes of the last vector are `fill`.
 template <typename F>
 inline void ForEach(const float* x, size_t n, float fill, F f) {
   size_t i = 0;
@@ -76,7 +76,7 @@ inline void ForEach(const float* x, size_t n, float fill, F f) {
   if (i < n) f(i, LoadPart(x + i, n - i, fill), n - i);
 }
 
-// The same, the results being written to out.
+// The same; writes the results to out.
 template <typename F>
 inline void Map(const float* x, size_t n, float* out, F f) {
   ForEach(x, n, 0.0f, [&](size_t i, Floats v, size_t valid) {
@@ -124,7 +124,7 @@ float LogSumExp(const float* x, size_t n, float maximum) {
 
 size_t Padded(size_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
 
-// In place over x[0 .. Padded(n)): what lies from n on becomes zero.
+// In place over x[0 .. Padded(n)); zeros from n on.
 void Softmax(float* x, size_t n) {
   std::fill(x + n, x + Padded(n), kLowest);
   Floats largest = Load(x);

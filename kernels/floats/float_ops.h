@@ -1,7 +1,7 @@
-// The float32 part of the network: layer norm, softmax, activations, attention products, arg max.
+// The float32 operations of the network: layer norm, activations, attention, log-sum-exp, top k.
 //
 // Written once over 16-lane vectors and compiled for each instruction set. Every reduction adds into 16 lanes (lane =
-// index modulo 16) and then halves them in a fixed order, and nothing is fused, so all builds return the same bits.
+// index modulo 16), then halves them in a fixed order; multiply-adds are not fused. So all builds return the same bits.
 
 #ifndef SUB3_KERNELS_FLOAT_OPS_H_
 #define SUB3_KERNELS_FLOAT_OPS_H_
@@ -18,8 +18,8 @@ struct Heads {
   size_t begin, end, dim;
 };
 
-// One attention head's worth of keys or values is found by row pointer, so that the same code reads a contiguous
-// encoder output and a cache whose rows are scattered.
+// attend takes a pointer for each row of keys and values, so that the same code reads a contiguous encoder output and a
+// KV cache with scattered rows.
 struct FloatOps {
   // x[i] += y[i].
   void (*add)(float* x, const float* y, size_t n);
@@ -28,14 +28,14 @@ struct FloatOps {
   // In place: relu(x) = max(x, 0); swish(x) = x / (1 + e^-x); gelu(x) = x (1 + erf(x / sqrt 2)) / 2.
   void (*activate)(Activation activation, float* x, size_t n);
   // out[h * d + i] = sum_t softmax_t(scale * q_h . keys[t]_h) * values[t][h * d + i] of the heads h, d = heads.dim.
-  // scores: scratch of AttendScratch(length) floats; afterwards it has the last head's softmax.
+  // scores: scratch memory of AttendScratch(length) floats; on return it holds the softmax of the last head.
   void (*attend)(const float* q, const float* const* keys, const float* const* values, size_t length, Heads heads,
                  float scale, float* scores, float* out);
   // The same for all `length` positions of a sentence at once: rows of q, k, v and out are `width` apart.
   // scratch: AttendAllScratch(length, heads.dim) floats.
   void (*attend_all)(const float* q, const float* k, const float* v, size_t length, size_t width, Heads heads,
                      float scale, float* scratch, float* out);
-  // log sum_i e^x[i]; `maximum` is that of x.
+  // log sum_i e^x[i]; maximum = max_i x[i].
   float (*log_sum_exp)(const float* x, size_t n, float maximum);
   // The k largest x, largest first, ties by the lower index. indices and values: [k]; k <= n.
   void (*top_k)(const float* x, size_t n, size_t k, int32_t* indices, float* values);

@@ -1,8 +1,7 @@
-// Sixteen float32 lanes in as many registers as they take, for files that are compiled once for each instruction set
-// (CMake names it).
+// Vectors of 16 float32 lanes in one, two or four registers, for files that are compiled once for each instruction set.
 //
-// GCC has vector types of 64 bytes on every machine, but where a register is smaller, version 12 makes scalar
-// comparisons of theirs and passes them through memory: attention was ten times slower with AVX2 than with AVX-512.
+// GCC has vector types of 64 bytes on every machine. Where registers are smaller, version 12 compares them lane by lane
+// and passes them through memory: attention was ten times slower with AVX2 than with AVX-512.
 
 #ifndef SUB3_KERNELS_LANES_H_
 #define SUB3_KERNELS_LANES_H_
@@ -75,7 +74,7 @@ inline Floats Max(const Floats& a, const Floats& b) {
 }
 
 // Sums and maxima halve the lanes until one is left, in this order on every machine: lane i with i + 8, then with i +
-// 4, i + 2, i + 1. In registers of four lanes: of longer ones GCC 12 takes the lanes out one by one, six times slower.
+// 4, i + 2, i + 1. In registers of four lanes: GCC 12 extracts the lanes of longer ones one by one, six times slower.
 typedef float Four __attribute__((vector_size(16)));
 
 template <typename F>

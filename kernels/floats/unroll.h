@@ -1,5 +1,5 @@
-// Loops over arrays of registers. With plain loops GCC 12 stores arrays of accumulators to memory in every round, which
-// halved the speed of the int8 GEMM (95 against 190 G products a second on Zen 4).
+// Unrolled loops over arrays of registers. In plain loops GCC 12 stores arrays of accumulators to memory in every
+// iteration, which halved the speed of the int8 GEMM (95 instead of 190 G products a second on Zen 4).
 
 #ifndef SUB3_KERNELS_UNROLL_H_
 #define SUB3_KERNELS_UNROLL_H_
@@ -15,7 +15,7 @@ inline __attribute__((always_inline)) void UnrollSequence(std::index_sequence<I.
   (f(std::integral_constant<size_t, I>{}), ...);
 }
 
-// f(0), f(1), .. f(N - 1), the arguments being constants of the compiler.
+// Calls f(0), f(1), .. f(N - 1) with compile-time constants.
 template <size_t N, typename F>
 inline __attribute__((always_inline)) void Unroll(F f) {
   UnrollSequence(std::make_index_sequence<N>{}, f);

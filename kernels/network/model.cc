@@ -106,10 +106,10 @@ Config CheckedConfig(const sub3_config& c) {
   return config;
 }
 
-// Reads layers off the table by their names.
-class Builder {
+// Reads layers from the table by their names.
+class LayerReader {
  public:
-  Builder(const Config& config, TensorTable* table) : config_(config), table_(*table) {}
+  LayerReader(const Config& config, TensorTable* table) : config_(config), table_(*table) {}
 
   EncoderLayer ReadEncoderLayer(const std::string& name) {
     EncoderLayer layer{ReadAttention(name + ".self_attention"),
@@ -163,7 +163,7 @@ Model BuildModel(const sub3_config& config, const sub3_tensor* tensors, uint64_t
   Model model;
   model.config = CheckedConfig(config);
   TensorTable table(tensors, num_tensors, segments, num_segments);
-  Builder builder(model.config, &table);
+  LayerReader builder(model.config, &table);
   const size_t d = model.config.d_model;
   if (config.shared_vocabulary) {
     model.source_embedding = model.target_embedding = table.Matrix("embedding", config.source_vocab_size, d);

@@ -16,7 +16,7 @@
 
 namespace sub3 {
 
-// Matrices of at most this many planes that meet whole sources at once use the int8 GEMM: at four planes its
+// Matrices of at most this many planes that multiply whole sources use the int8 GEMM: at four planes its
 // rounding is a fiftieth of the codes' own error.
 constexpr int kMaxPlanesForInt8 = 4;
 
@@ -71,8 +71,8 @@ struct Model {
   std::vector<DecoderLayer> decoder;
   LayerNorm encoder_norm, decoder_norm;  // pre-norm models only
   Positions positions;
-  std::deque<std::vector<float>> widened;  // vectors that the table has in float16
-  uint64_t weight_bytes = 0;               // of the table's tensors, what this model's segments touch
+  std::deque<std::vector<float>> widened;  // vectors that are float16 in the table
+  uint64_t weight_bytes = 0;               // of the tensors, the part that the segments use
 };
 
 // Throws InvalidModel.

@@ -11,12 +11,12 @@ namespace sub3 {
 
 namespace {
 
-constexpr int64_t kSpinNanoseconds = 100'000;   // between two loops of a step lie 1 to 30 us
-constexpr int64_t kStallNanoseconds = 200'000;  // a helper that is that late has lost its core
-// Without helpers after a stall, some time slices of what took the core; after two callers met, as long as two clients
-// take to meet again (with helpers in between they had 10 % fewer replies a second, with 100 ms one client gained
-// little).
-constexpr int64_t kAloneNanoseconds = 25'000'000;
+constexpr int64_t kSpinNanoseconds = 100'000;   // 1 to 30 us lie between two loops of a step
+constexpr int64_t kStallNanoseconds = 200'000;  // a helper this late has lost its core
+// How long loops run without helpers: after a stall, some time slices of the work that took the core; after two callers
+// met, as long as two clients take to meet again. Two clients got 10 % fewer replies a second with helpers in between;
+// with 100 ms one client gained little.
+constexpr int64_t kSoloNanoseconds = 25'000'000;
 
 int64_t Now() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
 
@@ -56,13 +56,13 @@ void ThreadPool::Resize(size_t threads) {
 size_t ThreadPool::Width() const {
   const size_t width = MaxWidth();
   if (width == 1 || callers_.load(std::memory_order_relaxed) > 1) return 1;
-  const int64_t alone_until = alone_until_.load(std::memory_order_relaxed);
-  return alone_until != 0 && Now() < alone_until ? 1 : width;
+  const int64_t solo_until = solo_until_.load(std::memory_order_relaxed);
+  return solo_until != 0 && Now() < solo_until ? 1 : width;
 }
 
 void ThreadPool::Enter() {
   if (callers_.fetch_add(1, std::memory_order_relaxed) > 0) {
-    alone_until_.store(Now() + kAloneNanoseconds, std::memory_order_relaxed);
+    solo_until_.store(Now() + kSoloNanoseconds, std::memory_order_relaxed);
   } else if (Width() > 1) {
     Wake();
   }
@@ -84,7 +84,7 @@ void ThreadPool::Run(size_t parts, Function function, const void* body) {
     return;
   }
   const uint64_t number = ticket_.load(std::memory_order_relaxed) >> 32;
-  const int64_t begun = Now();
+  const int64_t start = Now();
   function_.store(function, std::memory_order_release);
   body_.store(body, std::memory_order_release);
   parts_.store(static_cast<uint32_t>(parts), std::memory_order_release);
@@ -93,12 +93,12 @@ void ThreadPool::Run(size_t parts, Function function, const void* body) {
   Wake();
   uint32_t own = 0;
   while (TakePart()) ++own;
-  AwaitHelpers(static_cast<uint32_t>(parts) - own, begun);
+  AwaitHelpers(static_cast<uint32_t>(parts) - own, start);
   ticket_.store((number + 1) << 32 | kClosed, std::memory_order_release);
   shared_.store(false, std::memory_order_release);
 }
 
-// Runs the next part of the loop that is shared out, if there is one.
+// Runs the next part of the shared loop, if one is left.
 bool ThreadPool::TakePart() {
   uint64_t ticket = ticket_.load(std::memory_order_acquire);
   for (;;) {
@@ -114,11 +114,11 @@ bool ThreadPool::TakePart() {
   }
 }
 
-// Waits for the parts that helpers took, of a loop that began at `begun`. A helper that takes much longer than the
-// caller did shares its core with something else: the next loops go without.
-void ThreadPool::AwaitHelpers(uint32_t helped, int64_t begun) {
+// Waits for the parts that helpers took, of a loop that started at `start`. A helper that takes much longer than the
+// caller did shares its core with other work: the next loops run without helpers.
+void ThreadPool::AwaitHelpers(uint32_t helped, int64_t start) {
   if (done_.load(std::memory_order_acquire) == helped) return;
-  const int64_t waiting = Now(), patience = waiting - begun + kStallNanoseconds;
+  const int64_t waiting = Now(), patience = waiting - start + kStallNanoseconds;
   bool stalled = false;
   for (uint32_t spins = 1; done_.load(std::memory_order_acquire) != helped; ++spins) {
     Pause();
@@ -126,7 +126,7 @@ void ThreadPool::AwaitHelpers(uint32_t helped, int64_t begun) {
     stalled = stalled || Now() - waiting > patience;
     if (stalled) std::this_thread::yield();  // the helper may want this very core
   }
-  if (stalled) alone_until_.store(Now() + kAloneNanoseconds, std::memory_order_relaxed);
+  if (stalled) solo_until_.store(Now() + kSoloNanoseconds, std::memory_order_relaxed);
 }
 
 void ThreadPool::Help() {

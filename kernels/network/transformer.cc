@@ -10,14 +10,13 @@ namespace sub3 {
 
 namespace {
 
-// Of the encoder at a time: bounds the inner activations; each share unpacks the weights once.
-constexpr size_t kFfnRows = kInt8Columns;
+constexpr size_t kFfnRows = kInt8Columns;  // encoder rows at a time: bounds the inner activations
 
-constexpr size_t kCutRows = 64;  // what the products take at a time, or a multiple of it
+constexpr size_t kPartRows = 64;  // parts of a matrix begin at multiples of this, so that no tile of rows is split
 
-constexpr size_t kLeastWork = 20'000;  // of a part: less is done before a helper is told of it
+constexpr size_t kMinPartWork = 20'000;  // multiply-adds; smaller parts finish before a helper could start
 
-// Scratch memory for products of n columns and for attention that takes so many bytes.
+// Scratch memory for products of n columns, and at least attention_bytes for attention.
 Scratch MakeScratch(const Model& model, const Context& context, size_t n, size_t attention_bytes,
                     Workspace* workspace) {
   const Config& config = model.config;
@@ -27,11 +26,11 @@ Scratch MakeScratch(const Model& model, const Context& context, size_t n, size_t
   return {workspace->Allocate<char>(parts * part_bytes), part_bytes, parts, std::min(parts, context.pool->Width())};
 }
 
-// body(part, parts, scratch of the part) for all parts of a loop, cut as the pool says if there is enough work in it,
-// which is counted in products of two numbers.
+// Calls body(part, parts, scratch of the part) for all parts of a loop of `work` multiply-adds: as many parts as the
+// pool has threads, if each has enough work.
 template <typename Body>
 void ForParts(const Context& context, const Scratch& scratch, size_t work, const Body& body) {
-  const size_t parts = std::min(scratch.width, std::max<size_t>(work / kLeastWork, 1));
+  const size_t parts = std::min(scratch.width, std::max<size_t>(work / kMinPartWork, 1));
   context.pool->ForParts(parts, [&](size_t part) { body(part, parts, scratch.Of(part)); });
 }
 
@@ -42,8 +41,8 @@ void Embed(const Model& model, const Isa& isa, const BcqMatrix& embedding, int32
   model.positions.Add(position, out);
 }
 
-// One residual block around `body`, in either order of normalisation:
-// post-norm x = norm(x + body(x)), pre-norm x = x + body(norm(x)). `delta` receives body's output.
+// One residual block around `body`: post-norm x = norm(x + body(x)) or pre-norm x = x + body(norm(x)). `delta` receives
+// the output of body.
 template <typename Body>
 void Residual(const Model& model, const FloatOps& ops, const LayerNorm& norm, size_t n, float* x, float* normed,
               float* delta, Body body) {
@@ -69,9 +68,9 @@ struct Output {
   float* y;  // [n, rows]
 };
 
-// The row where part `part` of `parts` begins, a multiple of kCutRows: a row costs as much as it has planes, or, in a
-// int8 GEMM, as any other.
-size_t Cut(const Linear& linear, size_t part, size_t parts) {
+// The row where part `part` of `parts` begins, a multiple of kPartRows. The cost of a row is its number of planes; in
+// the int8 GEMM all rows cost the same.
+size_t PartBegin(const Linear& linear, size_t part, size_t parts) {
   const size_t rows = linear.weight.rows;
   if (part == parts) return rows;
   const auto cost = [&](const BcqSegment& segment) { return linear.int8 ? 1 : static_cast<size_t>(segment.planes); };
@@ -80,13 +79,13 @@ size_t Cut(const Linear& linear, size_t part, size_t parts) {
   before = before * part / parts;
   for (const BcqSegment& segment : linear.weight.segments) {
     const size_t whole = (segment.end - segment.begin) * cost(segment);
-    if (before < whole) return (segment.begin + before / cost(segment)) / kCutRows * kCutRows;
+    if (before < whole) return (segment.begin + before / cost(segment)) / kPartRows * kPartRows;
     before -= whole;
   }
   return rows;
 }
 
-// Linear layers of the same input x[n, columns], which is quantised once for each kind of product and each part.
+// Applies linear layers to the same input x[n, columns], which is quantised once for each kind of product and part.
 void Apply(const Context& context, std::initializer_list<Output> outputs, const float* x, size_t n,
            const Scratch& scratch) {
   const size_t columns = outputs.begin()->linear->weight.columns;
@@ -102,8 +101,8 @@ void Apply(const Context& context, std::initializer_list<Output> outputs, const 
                                                                                 linear.bias,
                                                                                 output.y,
                                                                                 linear.weight.rows,
-                                                                                Cut(linear, part, parts),
-                                                                                Cut(linear, part + 1, parts)};
+                                                                                PartBegin(linear, part, parts),
+                                                                                PartBegin(linear, part + 1, parts)};
     }
     if (count > 0) context.isa->bcq_matmul(products, count, x, columns, columns, n, own);
     if (int8_count > 0) context.isa->bcq_int8_matmul(int8_products, int8_count, x, columns, columns, n, own);
@@ -117,7 +116,8 @@ void FeedForwardBlock(const Model& model, const Context& context, const FeedForw
   Apply(context, {{&ffn.outer, y}}, inner, n, scratch);
 }
 
-// The part's heads of some sentences or rows, all their heads being cut into parts: body(sentence, begin, end).
+// Splits the heads of all sentences (or rows) into parts and calls body(sentence, begin, end) for the heads of one
+// part.
 template <typename Body>
 void ForHeads(size_t sentences, size_t heads, size_t part, size_t parts, const Body& body) {
   const size_t end = sentences * heads * (part + 1) / parts;
@@ -133,7 +133,7 @@ float AttentionScale(size_t d_model, size_t heads) {
   return 1.0f / std::sqrt(static_cast<float>(head_dim));
 }
 
-// Where slot `slot` of a sentence has its keys (part 0) or values (part 1) of layer l.
+// The keys (part 0) or values (part 1) of layer l in a slot of a sentence.
 float* Slot(const DecoderState& sentence, size_t l, size_t part, size_t slot, size_t d) {
   constexpr size_t kSlots = DecoderState::kSlotsPerPage;
   return sentence.pages[slot / kSlots] + ((2 * l + part) * kSlots + slot % kSlots) * d;
@@ -156,7 +156,7 @@ Encoded Encode(const Model& model, const Context& context, const int32_t* tokens
   float* k = workspace.Allocate<float>(n * d);
   float* v = workspace.Allocate<float>(n * d);
   float* attended = workspace.Allocate<float>(n * d);
-  float* delta = k;  // free again once the attention is done
+  float* delta = k;  // unused after attention
   float* inner = workspace.Allocate<float>(std::min(n, kFfnRows) * config.encoder_ffn_dim);
   const Scratch scratch =
       MakeScratch(model, context, n, AttendAllScratch(longest, d / heads) * sizeof(float), &workspace);
@@ -201,13 +201,13 @@ DecoderState::DecoderState(size_t source_length, size_t max_rows, size_t max_len
   previous_history = workspace.Allocate<uint32_t>(max_rows * max_length);
 }
 
-// Rows' own positions, or the source's, and what attention needs besides.
-struct Decoder::Attended {
+// Pointers to the keys and values that a row attends to, and the scores.
+struct Decoder::AttentionScratch {
   float* scores;       // [AttendScratch(longest_)]
   const float** keys;  // [longest_]
   const float** values;
 
-  Attended(void* scratch, size_t longest)
+  AttentionScratch(void* scratch, size_t longest)
       : scores(static_cast<float*>(scratch)),
         keys(reinterpret_cast<const float**>(scores + AttendScratch(longest))),
         values(keys + longest) {}
@@ -264,10 +264,10 @@ void Decoder::Reserve(size_t max_rows, size_t longest) {
     *array = workspace_.Allocate<float>(max_rows * config.d_model);
   }
   inner_ = workspace_.Allocate<float>(max_rows * config.decoder_ffn_dim);
-  scratch_ = MakeScratch(model_, context_, 0, Attended::Bytes(longest), &workspace_);
+  scratch_ = MakeScratch(model_, context_, 0, AttentionScratch::Bytes(longest), &workspace_);
 }
 
-// Gives each row a slot and its history, and each sentence one position more.
+// Moves each sentence to its next position and gives each row a slot and its history.
 void Decoder::Advance(const std::vector<StepRow>& rows) {
   const size_t page_floats = model_.decoder.size() * 2 * DecoderState::kSlotsPerPage * model_.config.d_model;
   histories_.clear();
@@ -307,7 +307,7 @@ void Decoder::SelfAttention(const DecoderLayer& layer, size_t l, const std::vect
       work += 2 * sentence.length * d;
     }
     ForParts(context_, scratch_, work, [&](size_t part, size_t parts, void* scratch) {
-      Attended attended(scratch, longest_);
+      AttentionScratch attended(scratch, longest_);
       ForHeads(n, heads, part, parts, [&](size_t r, size_t begin, size_t end) {
         const DecoderState& sentence = *rows[r].sentence;
         attended.FindSlots(sentence, l, histories_[r], d);
@@ -319,10 +319,10 @@ void Decoder::SelfAttention(const DecoderLayer& layer, size_t l, const std::vect
   });
 }
 
-// The attention of a row to the source head by head, and the mean of the heads' weights: [source_length].
+// Cross-attention of a row, head by head; weights [source_length] receives the mean of the heads' weights.
 void Decoder::AttendAligned(const DecoderState& sentence, size_t l, size_t row, float* weights) {
   const size_t d = model_.config.d_model, heads = model_.config.decoder_heads;
-  Attended attended(scratch_.Of(0), longest_);
+  AttentionScratch attended(scratch_.Of(0), longest_);
   attended.FindSource(sentence, l, d);
   std::fill_n(weights, sentence.source_length, 0.0f);
   for (size_t h = 0; h < heads; ++h) {
@@ -345,7 +345,7 @@ void Decoder::EncoderAttention(const DecoderLayer& layer, size_t l, const std::v
     size_t work = 0;
     for (size_t r = 0; r < n; ++r) work += aligned(r) ? 0 : 2 * rows[r].sentence->source_length * d;
     ForParts(context_, scratch_, work, [&](size_t part, size_t parts, void* scratch) {
-      Attended attended(scratch, longest_);
+      AttentionScratch attended(scratch, longest_);
       ForHeads(n, heads, part, parts, [&](size_t r, size_t begin, size_t end) {
         if (aligned(r)) return;
         const DecoderState& sentence = *rows[r].sentence;

@@ -17,7 +17,7 @@ namespace sub3 {
 
 class Cancelled : public std::exception {};  // thrown when the caller's flag is set
 
-// What every pass needs besides the model.
+// The instruction set, cancel flag and threads of a pass.
 struct Context {
   const Isa* isa;
   const int32_t* cancel;  // may be null
@@ -28,7 +28,7 @@ struct Context {
   }
 };
 
-// Scratch memory of products and attention, apart for each part of a loop that is cut: at most `parts`, now `width`.
+// Scratch memory of products and attention, separate for each part of a split loop: `parts` at most, `width` now.
 struct Scratch {
   char* memory;
   size_t part_bytes;
@@ -37,74 +37,75 @@ struct Scratch {
   void* Of(size_t part) const { return memory + part * part_bytes; }
 };
 
-// Encoder states of sentences of unequal lengths, one after the other without padding.
+// Encoder states of sentences of different lengths, concatenated without padding.
 struct Encoded {
   const float* states;          // [tokens, d_model]
   std::vector<size_t> offsets;  // sentence i is rows offsets[i] .. offsets[i + 1]
-  uint64_t pass_bytes;          // the most memory that the encoder's pass held, the states included
+  uint64_t pass_bytes;          // memory that the encoder's pass held, the states included
 
   size_t length(size_t sentence) const { return offsets[sentence + 1] - offsets[sentence]; }
   size_t tokens() const { return offsets.back(); }
 };
 
-// tokens: all sentences' ids, split by offsets. The states live in *states; scratch memory is freed on return.
+// Runs the encoder. tokens: the ids of all sentences, split by offsets. The states live in *states; scratch memory is
+// freed on return.
 Encoded Encode(const Model& model, const Context& context, const int32_t* tokens, std::vector<size_t> offsets,
                Workspace* states);
 
-// What the decoder keeps of one sentence while it runs: all of it is freed with the sentence.
+// The decoder's state of one running sentence, KV cache included; freed with the sentence.
 struct DecoderState {
   static constexpr size_t kSlotsPerPage = 16;
 
-  // Room for max_rows rows of up to max_length positions; the decoder's Join fills in the encoder's side. The attention
-  // to the source in the layer alignment_layer, from 1, the mean of its heads, is kept for each row and step (0: none).
+  // Makes room for max_rows rows of up to max_length positions; Decoder::Join fills in the encoder's side. If
+  // alignment_layer > 0, the cross-attention of that layer, the mean of its heads, is kept for each row and step.
   DecoderState(size_t source_length, size_t max_rows, size_t max_length, uint32_t alignment_layer = 0);
 
-  // How much the row of a slot looked at each source position: [source_length].
+  // The cross-attention of the row in a slot: [source_length].
   float* alignment(size_t slot) const {
     return alignments[slot / kSlotsPerPage] + slot % kSlotsPerPage * source_length;
   }
 
   const size_t source_length, max_rows, max_length;
   const uint32_t alignment_layer;
-  size_t length = 0;  // target positions read so far, the same for all its rows
+  size_t length = 0;  // target positions read so far, the same for all rows
   Workspace kv_cache, workspace;
   std::vector<float*> encoder_keys, encoder_values;  // of each layer: [source_length, d_model]
   std::vector<float*> pages;                         // each [layers, key | value, kSlotsPerPage, d_model]
   std::vector<float*> alignments;                    // each [kSlotsPerPage, source_length]
-  size_t num_slots = 0;                              // taken on the pages: one a row and step
+  size_t num_slots = 0;                              // in use on the pages: one for each row and step
   uint32_t *history, *previous_history;              // [max_rows, max_length]: the slots of each row's positions
 };
 
-// A row of a decoder step: its sentence, the token to read, and the row among the sentence's rows of the previous step
-// whose history it continues (ignored at the first step).
+// A row of a decoder step: its sentence, the row of the sentence's previous step that it continues (ignored at the
+// first step), and the token to read.
 struct StepRow {
   DecoderState* sentence;
   uint32_t parent;
   int32_t token;
 };
 
-// Takes a step for the rows of many sentences at a time. Sentences may come and go between steps and be at different
-// positions. Keys and values of a step are written once; a row finds its own through a list of slots, so reordering a
-// beam copies four bytes a position.
+// Takes a step for the rows of many sentences at once. Sentences may join and leave between steps and be at different
+// positions. The KV cache is written once; a row finds its keys and values through a list of slots, so reordering a
+// beam copies four bytes for each position.
 class Decoder {
  public:
   Decoder(const Model& model, const Context& context) : model_(model), context_(context) {}
 
-  // Computes the encoder's side of the attention, which is the same at every step: sentences[i] is sentence i of
-  // `encoded`. Its scratch memory, freed on return, is less than the encoder's pass had: two of its five arrays.
+  // Computes the keys and values of cross-attention, which are the same at every step: sentences[i] is sentence i of
+  // `encoded`. Its scratch memory, freed on return, is smaller than that of the encoder's pass: two of its five arrays.
   void Join(const Encoded& encoded, const std::vector<DecoderState*>& sentences) const;
 
-  // Scratch memory for steps of up to max_rows rows over up to `longest` positions of source or target. It grows as
-  // needed and shrinks when more than half of it is spare; Reserve(0, 0) frees it.
+  // Allocates scratch memory for steps of up to max_rows rows over up to `longest` positions of source or target. It
+  // grows as needed and shrinks when more than half of it is unused; Reserve(0, 0) frees it.
   void Reserve(size_t max_rows, size_t longest);
 
-  // rows: those of a sentence are neighbours. logits: [rows.size(), target_vocab_size].
+  // Takes a step. rows: those of a sentence are adjacent. logits: [rows.size(), target_vocab_size].
   void Step(const std::vector<StepRow>& rows, float* logits);
 
   uint64_t workspace_bytes() const { return workspace_.bytes(); }
 
  private:
-  struct Attended;
+  struct AttentionScratch;
 
   void Advance(const std::vector<StepRow>& rows);
   void SelfAttention(const DecoderLayer& layer, size_t l, const std::vector<StepRow>& rows);

@@ -1,4 +1,4 @@
-// Scratch memory of one call: 64-byte aligned arrays that live as long as the workspace, and their sum.
+// Scratch memory: 64-byte aligned arrays that live as long as the workspace, and their size in bytes.
 
 #ifndef SUB3_KERNELS_WORKSPACE_H_
 #define SUB3_KERNELS_WORKSPACE_H_

@@ -3,7 +3,7 @@
 
 #include "kernels/products/bcq_matmul.h"
 
-// Compiled once for each instruction set, which CMake names.
+// Compiled once for each instruction set, as namespace SUB3_ISA_NAMESPACE.
 namespace sub3 {
 namespace SUB3_ISA_NAMESPACE {
 

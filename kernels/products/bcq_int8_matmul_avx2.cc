@@ -1,6 +1,6 @@
 // AVX2: the int8 GEMM of bcq_int8_matmul.h. Compiled twice: for every CPU with AVX2 (avx2), and with AVX-VNNI's
-// vpdpbusd in place of the three instructions for several planes (avx2_vnni, chosen where the CPU says that it has it:
-// Intel's without AVX-512 since Alder Lake, its small cores among them).
+// vpdpbusd in place of the three instructions for several planes (avx2_vnni, for CPUs that report it: Intel's without
+// AVX-512 since Alder Lake, including the small cores).
 //
 // vpmaddubsw multiplies unsigned bytes by signed ones and adds two products up in 16 bits. With A the sum of a row's
 // |a_i| and U that of those a_i that a code's bits call for, W = 2 U - A, so that

@@ -1,5 +1,5 @@
 // NEON: the int8 GEMM of bcq_int8_matmul.h. Compiled twice: for every aarch64 CPU (neon), and with sdot
-// (neon_dotprod, chosen where the CPU says that it has it).
+// (neon_dotprod, for CPUs that report it).
 //
 // Unpacked weights lie [4 columns each][block][16 rows][4 columns] as int8. Columns j, j + 8, j + 16 and j + 24 of a
 // chunk come together: they are bit j of a code word's four bytes, which cmtst makes a mask.
@@ -110,7 +110,8 @@ struct Int8Isa {
     for (; c < columns; ++c) xq[c] = static_cast<int8_t>(vcvtns_s32_f32(x[c] * inverse));
     std::fill(xq + columns, xq + chunks * kChunkColumns, int8_t{0});
     for (c = 0; c < chunks * kChunkColumns; c += kChunkColumns) {  // byte i of a chunk is column 8 (i % 4) + i / 4
-      vst4_s8(xq + c, {{vld1_s8(xq + c), vld1_s8(xq + c + 8), vld1_s8(xq + c + 16), vld1_s8(xq + c + 24)}});
+      const int8x8x4_t eights = {{vld1_s8(xq + c), vld1_s8(xq + c + 8), vld1_s8(xq + c + 16), vld1_s8(xq + c + 24)}};
+      vst4_s8(xq + c, eights);
     }
     return {inverse == 0 ? 0.0f : maximum / kMaxInt8Input, 0};
   }

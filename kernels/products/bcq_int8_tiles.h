@@ -1,7 +1,7 @@
 // Shared by the vector kernels of the int8 GEMM: the loops around the instruction set's inner parts.
 //
-// Codes of a tile of rows are unpacked once to integers and then meet every column: from a few columns on that costs
-// less than a look-up for each column and plane.
+// The codes of a tile of rows are unpacked to integers once and then multiplied with every column. From a few columns
+// on this is cheaper than a look-up for each column and plane.
 
 #ifndef SUB3_KERNELS_BCQ_INT8_TILES_H_
 #define SUB3_KERNELS_BCQ_INT8_TILES_H_
@@ -59,7 +59,7 @@ void Int8Matmul(const Product* products, size_t num_products, const float* x, si
     for (size_t p = 0; p < num_products; ++p) {
       const BcqMatrix& matrix = *products[p].weight;
       for (const BcqSegment& whole : matrix.segments) {
-        const BcqSegment segment = products[p].Taken(whole);
+        const BcqSegment segment = products[p].Clip(whole);
         const size_t end = (segment.end + kBlockRows - 1) / kBlockRows;
         for (size_t block = segment.begin / kBlockRows; block < end; block += kInt8TileBlocks) {
           const size_t row = block * kBlockRows;

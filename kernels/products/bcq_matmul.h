@@ -31,8 +31,8 @@ namespace sub3 {
 constexpr float kMaxQuantized = 8191;  // four of them make an int16
 constexpr float kSmallestMaximum = 1e-30f;
 
-// One of several products of the same X: Q, K and V share the quantised column and its tables. Of W only the rows
-// [begin, end) are taken, both multiples of 16 but for W's last, and only their part of Y is written.
+// One of several products of the same X: Q, K and V share the quantised column and its tables. Only the rows [begin,
+// end) of W are multiplied, and only their part of Y is written; both are multiples of 16, or the number of rows.
 struct Product {
   const BcqMatrix* weight;
   const float* bias;  // [rows] or null
@@ -40,19 +40,19 @@ struct Product {
   size_t y_stride;
   size_t begin, end;
 
-  // The rows of a segment that are taken; none if its end is not above its begin.
-  BcqSegment Taken(BcqSegment segment) const {
+  // The part of a segment within [begin, end); empty if its end is not above its begin.
+  BcqSegment Clip(BcqSegment segment) const {
     segment.begin = std::max(segment.begin, begin);
     segment.end = std::min(segment.end, end);
     return segment;
   }
 };
 
-// All products of x, n rows x_stride apart, `columns` each. scratch: 64-byte aligned. Of both products of the codes.
+// Computes all products of x, n rows x_stride apart, `columns` each. scratch: 64-byte aligned.
 using BcqMatmulFunction = void(const Product* products, size_t num_products, const float* x, size_t x_stride,
                                size_t columns, size_t n, void* scratch);
 
-// Row `row` of the matrix as float32 [columns]: sum_i alpha_i * B_i, plane by plane. The embedding look-up.
+// Writes row `row` of the matrix as float32 [columns]: sum_i alpha_i * B_i, plane by plane. The embedding look-up.
 using DequantizeRowFunction = void(const BcqMatrix& matrix, size_t row, float* out);
 
 // Bytes of scratch memory for any number of products of `columns` inputs: the tables of the widest implementation, two

@@ -138,7 +138,7 @@ struct Isa {
       for (; chunk < flush; ++chunk) {
         const uint8x16x4_t words = vld4q_u8(reinterpret_cast<const uint8_t*>(codes + chunk * kBlockRows));
         const uint8_t* table = tables + chunk * kTableBytesPerChunk;
-        for (int position = 0; position < 4; ++position) {
+        for (size_t position = 0; position < 4; ++position) {
           const uint8x16_t even = vandq_u8(words.val[position], nibble);
           const uint8x16_t odd = vshrq_n_u8(words.val[position], 4);
           for (int c = 0; c < C; ++c) {

@@ -41,7 +41,7 @@ void TableProducts(const Product* products, size_t num_products, const float* x,
     float* y[C];
     for (int c = 0; c < C; ++c) y[c] = products[p].y + (j + c) * products[p].y_stride;
     for (const BcqSegment& whole : products[p].weight->segments) {
-      const BcqSegment segment = products[p].Taken(whole);
+      const BcqSegment segment = products[p].Clip(whole);
       Isa::template Segment<C>(products[p], segment, tables, table_stride, s, y);
     }
   }

@@ -1,4 +1,4 @@
-// AVX2: what both products do to a column of inputs before and of outputs after.
+// AVX2: quantising a column of inputs and storing a column of outputs, shared by both products.
 
 #ifndef SUB3_KERNELS_COLUMNS_AVX2_H_
 #define SUB3_KERNELS_COLUMNS_AVX2_H_
@@ -15,8 +15,8 @@ namespace {
 
 inline __m256i Load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 
-// sum + v, here and in its place. GCC 12 would put additions off until the products of the whole loop body are there,
-// more than it has registers for, or copy every sum to another register.
+// sum + v, computed here and in place. GCC 12 would delay additions until all products of the loop body exist, more
+// than there are registers, or copy every sum to another register.
 inline __m256i AddInts(__m256i sum, __m256i v) {
   asm("vpaddd %1, %0, %0" : "+x"(sum) : "x"(v));
   return sum;

@@ -1,4 +1,4 @@
-// The instruction sets, and the choice of one: the best that the CPU has, or what SUB3_FORCE_ISA says.
+// The kernels of each instruction set, and the choice of one: the best that the CPU has, or SUB3_FORCE_ISA.
 
 #ifndef SUB3_KERNELS_ISA_H_
 #define SUB3_KERNELS_ISA_H_
@@ -18,13 +18,13 @@ struct Isa {
   const FloatOps* float_ops;
 };
 
-// Those that this CPU can run, best first.
+// The instruction sets that this CPU can run, best first.
 std::vector<const Isa*> UsableIsas();
 
-// Throws std::invalid_argument for a name that is unknown here or that this CPU can't run.
+// Throws std::invalid_argument for a name that is unknown or that this CPU can't run.
 const Isa& IsaByName(const char* name);
 
-// Chosen at the first call. Throws as IsaByName does if SUB3_FORCE_ISA can't be had.
+// Chosen at the first call. Throws std::invalid_argument if SUB3_FORCE_ISA is unknown or can't run.
 const Isa& ActiveIsa();
 
 }  // namespace sub3

@@ -47,7 +47,7 @@ class BinaryCode:
     group_size: int | None
 
     def dequantize(self, planes: int) -> Tensor:
-        """The matrix that the first `planes` planes stand for: float32 [rows, columns]."""
+        """Return the matrix that the first `planes` planes stand for: float32 [rows, columns]."""
         _, rows, columns = self.bits.shape
         result = torch.zeros(rows, columns)
         for bits, scale in zip(self.bits, self.scales[planes].float(), strict=False):
@@ -112,7 +112,7 @@ def _solve_in_groups(
     group_size: int | None,
     solve: Callable[[Tensor, Tensor], tuple[Tensor, dict[int, Tensor]]],
 ) -> BinaryCode:
-    """Splits rows into groups, solves them as rows, and puts bits and scales together again."""
+    """Split rows into groups, solve them as rows, and put bits and scales together again."""
     if not 1 <= planes <= MAX_PLANES:
         raise ValueError(f"The number of planes must be 1 to {MAX_PLANES}, not {planes}.")
     if not torch.isfinite(weights).all():
@@ -171,12 +171,12 @@ def _factor(W: Tensor, m: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _back_substitute(factor: Tensor, solved: Tensor) -> Tensor:
-    """The scales [rows, planes] of least error, from what `_factor` returns."""
+    """Return the scales [rows, planes] of least error, from what `_factor` returns."""
     return torch.linalg.solve_triangular(factor.mT, solved[..., None], upper=True)[..., 0].float()
 
 
 def _least_squares(W: Tensor, m: Tensor, B: Tensor) -> Tensor:
-    """The scales [rows, planes] of least error for given planes."""
+    """Fit the scales [rows, planes] of least error for given planes."""
     return _back_substitute(*_factor(W, m, B))
 
 
@@ -216,7 +216,7 @@ def sign_patterns(q: int) -> Tensor:
 
 
 def _nearest(W: Tensor, alpha: Tensor) -> Tensor:
-    """The planes that bring each weight to the nearest of its row's 2^q sums, by binary search in the sorted sums."""
+    """Find the planes of the nearest of a row's 2^q sums for each weight, by binary search in the sorted sums."""
     patterns = sign_patterns(alpha.shape[1])
     levels, order = (alpha @ patterns).sort(dim=1)
     rank = torch.searchsorted((levels[:, 1:] + levels[:, :-1]) / 2, W.contiguous())
@@ -306,7 +306,7 @@ def pack(bits: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint32]:
 
 
 def unpack(words: npt.NDArray[np.uint32], rows: int, columns: int) -> npt.NDArray[np.bool_]:
-    """The inverse of `pack`."""
+    """Invert `pack`."""
     by_row = np.ascontiguousarray(words.transpose(0, 2, 1).astype("<u4")).reshape(-1, words.shape[1])
     return np.unpackbits(by_row.view(np.uint8), axis=1, bitorder="little")[:rows, :columns].astype(np.bool_)
 

@@ -43,7 +43,7 @@ class Rule:
         return f"{' '.join(self.match)}: {what}"
 
     def segments(self, rows: int) -> tuple[Segment, ...]:
-        """Rows of a matrix by planes."""
+        """Divide the rows of a matrix by planes."""
         if self.planes is not None:
             return (Segment(0, rows, self.planes),)
         assert self.clusters is not None
@@ -68,7 +68,7 @@ class BitConfig:
     retrained: bool = False
 
     def winners(self, architecture: Architecture) -> dict[str, Rule]:
-        """Matrix -> the rule that wins."""
+        """Return matrix -> the rule that wins."""
         shapes = matrix_shapes(architecture)
         winners = {name: rule for rule in self.rules for name in matching(shapes, *rule.match)}
         if missing := [name for name in shapes if name not in winners]:
@@ -76,20 +76,24 @@ class BitConfig:
         return {name: winners[name] for name in shapes}
 
     def allocation(self, architecture: Architecture) -> dict[str, tuple[Segment, ...]]:
-        """The planes of every matrix."""
+        """Return the planes of every matrix."""
         shapes = matrix_shapes(architecture)
         return {name: rule.segments(shapes[name][0]) for name, rule in self.winners(architecture).items()}
 
 
 def cluster_sizes(rows: int, clusters: int, ratio: int) -> list[int]:
-    """Algorithm 1: words for each cluster, each `ratio` times the one before; what rounding leaves goes to the last."""
+    """Size clusters by Algorithm 1: each `ratio` times the one before; the last takes what rounding leaves."""
     unit = rows / sum(ratio**k for k in range(clusters))
     sizes = [round(unit * ratio**k) for k in range(clusters - 1)]
     return [*sizes, rows - sum(sizes)]
 
 
 def read_config(path: Path) -> BitConfig:
-    """Reads a TOML file; its stem is the name."""
+    """Read a TOML file; its stem is the name.
+
+    Raises:
+        BitConfigError: the file is missing, is not TOML, or says something else than the module's docstring.
+    """
     try:
         values = tomllib.loads(path.read_text())
     except OSError:
@@ -130,12 +134,16 @@ def _rule(path: Path, number: int, values: Mapping[str, Any]) -> Rule:
 
 
 def shipped_configs() -> dict[str, BitConfig]:
-    """All configurations of models/configs, by name."""
+    """Read all configurations of models/configs, by name."""
     return {path.stem: read_config(path) for path in sorted(CONFIGS.glob("*.toml"))}
 
 
 def find_config(name: str) -> BitConfig:
-    """A shipped configuration by its name, or any TOML file by its path."""
+    """Return a shipped configuration by its name, or any TOML file by its path.
+
+    Raises:
+        BitConfigError: there is no such configuration.
+    """
     if name.endswith(".toml"):
         return read_config(Path(name))
     shipped = shipped_configs()

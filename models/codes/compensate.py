@@ -16,11 +16,12 @@ from torch import Tensor
 
 from models.codes.bcq import BinaryCode, sign_patterns
 
-# Added to the diagonal of H, as a part of its mean: directions that the text never took are not free.
+# GPTQ's damping: the part of the mean of H's diagonal that is added to the diagonal. It regularises directions that the
+# calibration text does not have.
 DAMPING = 0.01
-# Walks, each over the levels that the one before fitted.
+# GPTQ sweeps, each over the levels that the one before fitted.
 ROUNDS = 2
-# Passes of coordinate descent after each walk.
+# Passes of coordinate descent after each sweep.
 DESCENTS = 1
 # Columns between two updates of all the others.
 BLOCK_COLUMNS = 64
@@ -29,7 +30,7 @@ CHUNK_VALUES = 1 << 24
 
 
 def compensate(code: BinaryCode, weights: Tensor, moment: Tensor) -> BinaryCode:
-    """A code with the same scale sets and less output error at full depth; prefixes are fitted to its planes.
+    """Return a code with the same scale sets and less output error at full depth; prefixes are fitted to its planes.
 
     Args:
         code: of the weights. Its scales at full depth give the first levels.
@@ -48,7 +49,7 @@ def compensate(code: BinaryCode, weights: Tensor, moment: Tensor) -> BinaryCode:
 
 
 def output_error(error: Tensor, H: Tensor) -> Tensor:
-    """E H e^T of each row e: float64 [rows]."""
+    """Return e H e^T of each row e: float64 [rows]."""
     return ((error.double() @ H.double()) * error.double()).sum(1)
 
 
@@ -58,12 +59,12 @@ def _rows(code: BinaryCode, begin: int, count: int) -> BinaryCode:
 
 
 def _compensate_rows(code: BinaryCode, W: Tensor, H: Tensor) -> BinaryCode:
-    """Walks, and keeps for each row the best code that it met."""
+    """Sweep, fit the scales, sweep again; keep the best code of each row."""
     planes = len(code.bits)
     best = current = replace(code, scales=fit_scales(code, W, H))
     best_error = output_error(W - best.dequantize(planes), H)
     for _ in range(ROUNDS):
-        current = replace(code, bits=_walk(current, W, H))
+        current = replace(code, bits=_gptq_sweep(current, W, H))
         current = replace(current, scales=fit_scales(current, W, H))
         error = output_error(W - current.dequantize(planes), H)
         better, best_error = error < best_error, torch.minimum(error, best_error)
@@ -78,8 +79,8 @@ def _compensate_rows(code: BinaryCode, W: Tensor, H: Tensor) -> BinaryCode:
 # --- planes for given levels ------------------------------------------------------------------------------------------
 
 
-def _walk(code: BinaryCode, W: Tensor, H: Tensor) -> Tensor:
-    """New planes for the levels of the code: bool [planes, rows, columns].
+def _gptq_sweep(code: BinaryCode, W: Tensor, H: Tensor) -> Tensor:
+    """Choose planes for the levels of the code by one GPTQ sweep: bool [planes, rows, columns].
 
     Columns are rounded by falling H_jj. U is the upper Cholesky factor of H^-1: after column j was rounded with the
     error e, the columns to come lower the output error most by moving by -e * U_j / U_jj (Frantar et al. 2022, 4).
@@ -97,15 +98,16 @@ def _walk(code: BinaryCode, W: Tensor, H: Tensor) -> Tensor:
         rank = torch.searchsorted(middles[group], wanted[:, None].contiguous())
         return rank[:, 0], levels[group].gather(1, rank)[:, 0]
 
-    walk = H.diagonal().argsort(descending=True, stable=True)
-    factor = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(H[walk][:, walk])), upper=True).float()
-    rest, columns_walked = W[:, walk], walk.tolist()
+    sweep = H.diagonal().argsort(descending=True, stable=True)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(H[sweep][:, sweep]))
+    factor = torch.linalg.cholesky(inverse, upper=True).float()
+    rest, columns_swept = W[:, sweep], sweep.tolist()
     ranks, values = torch.empty_like(W, dtype=torch.long), torch.empty_like(W)
     for begin in range(0, columns, BLOCK_COLUMNS):
         end = min(begin + BLOCK_COLUMNS, columns)
         errors = torch.empty(len(W), end - begin)
         for j in range(begin, end):
-            column = columns_walked[j]
+            column = columns_swept[j]
             ranks[:, column], values[:, column] = nearest(rest[:, j], column)
             errors[:, j - begin] = (rest[:, j] - values[:, column]) / factor[j, j]
             rest[:, j + 1 : end] -= errors[:, j - begin, None] * factor[j, j + 1 : end]
@@ -130,7 +132,7 @@ def _walk(code: BinaryCode, W: Tensor, H: Tensor) -> Tensor:
 
 
 def fit_scales(code: BinaryCode, W: Tensor, H: Tensor) -> dict[int, Tensor]:
-    """The scales of least output error for each prefix that the code has scales of: k -> float16 [k, groups, rows].
+    """Fit the scales of each prefix for the least output error: k -> float16 [k, groups, rows].
 
     Least squares over all groups of a row at once: with D [planes * groups, columns], a row for each plane and
     group that is 0 outside of the group, alpha = (D H D^T)^-1 D H w. Planes come first in the order of the unknowns, so

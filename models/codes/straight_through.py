@@ -1,7 +1,7 @@
-"""Learned binary codes: forward the nearest code of a row's scales, backward straight through.
+"""Quantization-aware training of binary codes with a straight-through estimator (STE).
 
-A row w with planes b_1..b_q and scales alpha is seen by the network as the nearest of its 2^q signed sums. Backward the
-step is taken for the identity (a straight-through estimator), so with G the gradient of what the network saw
+Forward, each weight of a row with planes b_1..b_q and scales alpha becomes the nearest of the row's 2^q signed sums.
+Backward, the rounding counts as the identity, so with G the gradient of the rounded weights
 
     dw       = G where |w| <= clip * outer level, else 0: a weight beyond the levels can't come nearer by growing
     dalpha_i = <G, b_i> / sqrt(columns * 2^(q-1))     (the divisor: Esser et al. 2020, LSQ; it keeps the gradient of
@@ -14,7 +14,7 @@ Shapes: w [rows, columns], alpha [planes, rows] (as a model directory stores the
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -57,18 +57,18 @@ def _chunks(w: Tensor) -> list[slice]:
 
 
 def _give_sign(x: Tensor, w: Tensor) -> None:
-    """Turns x over, in place, where w is negative."""
+    """Negate x in place where w is negative."""
     x.view(torch.int32).bitwise_xor_(w.view(torch.int32).bitwise_and(SIGN_BIT))
 
 
 class _Coded(torch.autograd.Function):
-    """Forward and backward as the head of the file says.
+    """The rounding of the module's docstring.
 
     Comparisons write 0.0 and 1.0, which are then multiplied: torch.where and masks of bool take five times as long.
     """
 
     @staticmethod
-    def forward(ctx, w: Tensor, alpha: Tensor, depth_alpha: Tensor, clip: float) -> Tensor:
+    def forward(ctx: Any, w: Tensor, alpha: Tensor, depth_alpha: Tensor, clip: float) -> Tensor:
         middles, signs, outer = half_levels(depth_alpha)
         signs = signs[:, :, : len(alpha)]
         values = torch.einsum("rhk,kr->rh", signs, alpha)
@@ -86,7 +86,7 @@ class _Coded(torch.autograd.Function):
         return result
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         w, middles, signs, limit = ctx.saved_tensors
         grad_w, sums = torch.empty_like(w), torch.zeros(len(w), signs.shape[1])
         for part in _chunks(w):
@@ -109,16 +109,16 @@ class _Halved(torch.autograd.Function):
     """Scales as a file holds them, float16; the gradient passes."""
 
     @staticmethod
-    def forward(ctx, alpha: Tensor) -> Tensor:
+    def forward(ctx: Any, alpha: Tensor) -> Tensor:
         return alpha.half().float()
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         return grad
 
 
 def coded(w: Tensor, alpha: Tensor, depth_alpha: Tensor | None = None, clip: float = 1.0) -> Tensor:
-    """What the network sees of w: float32 [rows, columns], differentiable in w and alpha.
+    """Return w rounded to its codes: float32 [rows, columns], differentiable in w and alpha.
 
     Args:
         w: the weights in training.
@@ -133,7 +133,7 @@ def coded(w: Tensor, alpha: Tensor, depth_alpha: Tensor | None = None, clip: flo
 
 @torch.no_grad()
 def binary_code(w: Tensor, scales: dict[int, Tensor]) -> BinaryCode:
-    """The code that `coded` sees, to be stored: planes by the deepest scales [k, rows], all scales in float16."""
+    """Return the code that `coded` rounds to, to be stored: planes by the deepest scales [k, rows]."""
     depth = max(scales)
     middles, signs, _ = half_levels(scales[depth].half().float())
     bits = torch.empty(depth, *w.shape, dtype=torch.bool)

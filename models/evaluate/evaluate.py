@@ -1,4 +1,4 @@
-"""Measures a configuration of the engine, quality, bytes, time and memory; and the fp32 checkpoint run by torch."""
+"""Quality, bytes, time and memory of a configuration in the engine, and of the fp32 checkpoint run by torch."""
 
 import os
 import platform
@@ -8,17 +8,18 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import sentencepiece
 from tqdm import tqdm
 
 from kernels.engine import isa
 from models.evaluate.quality import faults, scores
 from models.format.directory import ModelDirectory
-from models.text.lines import DataError, load_tokenizer, read_lines
+from models.format.schema import SENTENCEPIECE_FILES
+from models.text.lines import DataError, read_lines
+from models.text.pieces import PieceTokenizer
 
 if TYPE_CHECKING:  # torch would add its own memory to the process that is measured
     from models.marian.checkpoint import Checkpoint
@@ -28,37 +29,16 @@ FP32_BATCH = 64
 
 
 def max_length(source_length: int, max_positions: int) -> int:
-    """Target tokens allowed for a source, as the service allows them."""
+    """Return the target tokens that a source may have; the service allows as many."""
     return min(2 * source_length + 20, max_positions)
 
 
-class Pieces:
-    """Text <-> ids of one side: SentencePiece splits, the vocabulary numbers."""
-
-    def __init__(self, spm: bytes, pieces: Sequence[str], unk: int, silent: Iterable[int]) -> None:
-        self._tokenizer: sentencepiece.SentencePieceProcessor = load_tokenizer(spm)
-        self._pieces, self._unk, self._silent = pieces, unk, frozenset(silent)
-        self._rows = {piece: row for row, piece in enumerate(pieces)}
-
-    def row(self, piece: str) -> int:
-        """Id of one piece as it stands; a target language's token is one, which SentencePiece would split."""
-        return self._rows.get(piece, self._unk)
-
-    def encode(self, text: str) -> list[int]:
-        """Ids without eos."""
-        return [self.row(piece) for piece in self._tokenizer.encode(text, out_type=str)]
-
-    def beyond(self, row: int, text: str) -> list[str]:
-        """Pieces of the text that have this row or a later one: a vocabulary sorted by frequency ends in the rarest."""
-        return [piece for piece in self._tokenizer.encode(text, out_type=str) if self.row(piece) >= row]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Text of the ids that stand for text."""
-        return self._tokenizer.decode([self._pieces[row] for row in ids if row not in self._silent])
-
-
 def read_test_set(source: Path, reference: Path, limit: int | None) -> tuple[list[str], list[str]]:
-    """Sentences and their references, line by line."""
+    """Read sentences and their references, line by line.
+
+    Raises:
+        DataError: a file can't be read, or they are empty or of different lengths.
+    """
     sources, references = ([line.source for line in read_lines(path)] for path in (source, reference))
     if len(sources) != len(references):
         raise DataError(f"{source} has {len(sources)} lines, but {reference} has {len(references)}.")
@@ -68,7 +48,7 @@ def read_test_set(source: Path, reference: Path, limit: int | None) -> tuple[lis
 
 
 def conditions() -> dict[str, Any]:
-    """Where and how it was measured; the command without folders of this machine."""
+    """Describe where and how something is measured; the command without folders of this machine."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists() and (found := re.search(r"^model name\s*: (.*)$", info.read_text(), re.M)):
@@ -101,15 +81,11 @@ def _process_rss_bytes() -> int:
 def evaluate_engine(
     model: ModelDirectory, configuration: str, sources: Sequence[str], beam_size: int = 1
 ) -> dict[str, Any]:
-    """Translations sentence by sentence on one thread, and what they cost."""
+    """Translate sentence by sentence on one thread; return the translations and what they cost."""
     config, allocation = model.config, model.allocation(configuration)
     engine = model.engine(allocation)
     ids = config.ids
-    silent = {ids.eos, ids.pad, ids.decoder_start, ids.unk_target}
-    reader = Pieces(
-        (model.path / "source.spm").read_bytes(), [p for p, _ in model.vocabulary.source], ids.unk_source, ()
-    )
-    writer = _target_pieces(model, silent)
+    reader, writer = _tokenizers(model)
     prefix = [reader.row(token) for token in list(config.target_tokens.values())[:1]]
     translations, milliseconds, workspace, kv_cache = [], [], 0, 0
     for text in tqdm(sources, desc=configuration, unit="sentence"):
@@ -144,12 +120,9 @@ def evaluate_engine(
 
 
 def translate(model: "Transformer", checkpoint: "Checkpoint", sources: Sequence[str]) -> list[str]:
-    """Greedy translations by torch, in batches of sentences of similar lengths."""
+    """Translate greedily by torch, in batches of sentences of similar lengths."""
     ids = checkpoint.ids
-    reader = Pieces(checkpoint.spm["source.spm"], checkpoint.source_pieces, ids.unk_source, ())
-    target_pieces = checkpoint.target_pieces or checkpoint.source_pieces
-    silent = {ids.eos, ids.pad, ids.decoder_start, ids.unk_target}
-    writer = Pieces(checkpoint.spm["target.spm"], target_pieces, ids.unk_target, silent)
+    reader, writer = checkpoint.source_tokenizer(), checkpoint.target_tokenizer()
     prefix = [reader.row(token) for token in list(checkpoint.target_tokens.values())[:1]]
     encoded = [[*prefix, *reader.encode(text), ids.eos] for text in sources]
     order = sorted(range(len(encoded)), key=lambda n: len(encoded[n]))
@@ -163,7 +136,7 @@ def translate(model: "Transformer", checkpoint: "Checkpoint", sources: Sequence[
 
 
 def evaluate_fp32(checkpoint_path: Path, sources: Sequence[str]) -> dict[str, Any]:
-    """The unquantised checkpoint run by torch: greedy, in batches of sentences of similar lengths, on one thread."""
+    """Translate with the unquantised checkpoint by torch: greedy, in batches of similar lengths, on one thread."""
     import torch
 
     from models.marian.read import read_checkpoint
@@ -198,7 +171,23 @@ def evaluate(
     limit: int | None = None,
     beam_size: int = 1,
 ) -> Mapping[str, Any]:
-    """One configuration on one test set, and the checkpoint beside it where given: figures and translations."""
+    """Measure one configuration on one test set, and the checkpoint beside it where given.
+
+    Args:
+        model: an opened model directory.
+        configuration: one of its configurations.
+        source: text to translate, a sentence a line.
+        reference: translations by people, line by line.
+        checkpoint: the fp32 checkpoint to measure too.
+        limit: sentences to take; None = all.
+        beam_size: hypotheses that the engine's search keeps.
+
+    Returns:
+        Figures and translations, as JSON.
+
+    Raises:
+        DataError: the files can't be read or have different lengths.
+    """
     sources, references = read_test_set(source, reference, limit)
     return {
         "model": model.config.name,
@@ -215,13 +204,18 @@ def evaluate(
 def _judged(
     figures: Mapping[str, Any], model: ModelDirectory, sources: Sequence[str], references: Sequence[str]
 ) -> dict[str, Any]:
-    """The figures, with the quality of their translations before them."""
-    writer, rare = _target_pieces(model, ()), len(model.vocabulary.target_pieces) * 3 // 4
+    """Put the quality of the translations before the other figures."""
+    (_, writer), rare = _tokenizers(model), len(model.vocabulary.target_pieces) * 3 // 4
     translations = figures["translations"]
     found = faults(sources, translations, references, lambda text: writer.beyond(rare, text))
     return {**scores(translations, references), **found, **figures}
 
 
-def _target_pieces(model: ModelDirectory, silent: Iterable[int]) -> Pieces:
-    pieces = [piece for piece, _ in model.vocabulary.target_pieces]
-    return Pieces((model.path / "target.spm").read_bytes(), pieces, model.config.ids.unk_target, silent)
+def _tokenizers(model: ModelDirectory) -> tuple[PieceTokenizer, PieceTokenizer]:
+    """Make the tokenizers of the source and the target side."""
+    vocabulary, ids = model.vocabulary, model.config.ids
+    source, target = ((model.path / name).read_bytes() for name in SENTENCEPIECE_FILES)
+    return (
+        PieceTokenizer(source, [piece for piece, _ in vocabulary.source], ids.unk_source),
+        PieceTokenizer(target, [piece for piece, _ in vocabulary.target_pieces], ids.unk_target, ids.silent),
+    )

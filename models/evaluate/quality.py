@@ -1,4 +1,4 @@
-"""What a set of translations is worth, beyond BLEU; and whether two systems differ by more than chance."""
+"""Scores and fault rates of translations, and paired bootstrap tests between two systems."""
 
 import re
 from collections import Counter
@@ -15,7 +15,7 @@ LOOP = re.compile(r"(\S+(?: \S+){0,3})(?: \1){2,}(?= |$)")
 
 
 def scores(translations: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
-    """BLEU and chrF of sacreBLEU with their signatures."""
+    """Score with sacreBLEU: BLEU and chrF with their signatures."""
     result: dict[str, Any] = {}
     for name, metric in (("bleu", sacrebleu.BLEU()), ("chrf", sacrebleu.CHRF())):
         result[name] = round(metric.corpus_score(list(translations), [list(references)]).score, 2)
@@ -29,7 +29,7 @@ def faults(
     references: Sequence[str],
     rare_pieces: Callable[[str], Sequence[str]],
 ) -> dict[str, float | None]:
-    """What BLEU does not show; shares are from 0 to 1, and None where there was nothing to count.
+    """Count faults that BLEU does not show; shares are from 0 to 1, None where there was nothing to count.
 
     Args:
         sources: sentences.
@@ -64,7 +64,7 @@ def _share(part: float, whole: float) -> float | None:
 
 
 def _kept(pairs: Any) -> float | None:
-    """Share of the wanted items, counted as often as they occur, that were found."""
+    """Return the share of the wanted items, counted as often as they occur, that were found."""
     wanted = found = 0
     for want, have in pairs:
         wanted += len(want)
@@ -83,7 +83,10 @@ class Interval(NamedTuple):
 def paired_bootstrap(
     translations: Sequence[str], baseline: Sequence[str], references: Sequence[str], *, samples: int = 1000
 ) -> Interval:
-    """BLEU of the translations less that of the baseline, by paired bootstrap (Koehn 2004): both on the same resamples.
+    """Estimate the difference in BLEU of two systems by paired bootstrap resampling (Koehn 2004).
+
+    `sacrebleu.significance.PairedTest` gives a p-value and an interval of each system; this gives the interval of the
+    difference. The seed is sacreBLEU's.
 
     Args:
         translations: of one system.
@@ -102,7 +105,7 @@ def paired_bootstrap(
 
 
 def _statistics(metric: sacrebleu.BLEU, translations: Sequence[str], references: Sequence[str]) -> Any:
-    """What BLEU sums up, by sentence: int64 [sentences, 10], four counts, four totals and the two lengths."""
+    """Return the statistics of BLEU by sentence: int64 [sentences, 10], four counts, four totals, two lengths."""
     rows = []
     for translation, reference in zip(translations, references, strict=True):
         score = metric.corpus_score([translation], [[reference]])

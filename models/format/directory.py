@@ -86,27 +86,34 @@ class ModelDirectory:
             release_pages(mapped.memory)
 
     def mapped(self, allocation: Allocation) -> Mapped:
-        """The weight file that serves an allocation: one that is specialised to it, else the main one."""
+        """Return the weight file that serves an allocation: one that is specialised to it, else the main one."""
         for name, mapped in self.specialised.items():
             if dict(self.config.configurations[name].allocation) == dict(allocation):
                 return mapped
         return self.main
 
     def version(self, allocation: Allocation) -> str:
-        """12 hex digits of the checksum of the weights that serve an allocation."""
+        """Return 12 hex digits of the checksum of the weights that serve an allocation."""
         return self.config.checksums[self.mapped(allocation).file][:12]
 
     def allocation(self, configuration: str) -> Allocation:
-        """The allocation of a configuration that config.json names."""
+        """Return the allocation of a configuration.
+
+        Raises:
+            UnavailableConfiguration: config.json does not name it.
+        """
         if configuration not in self.config.configurations:
             known = ", ".join(sorted(self.config.configurations))
             raise UnavailableConfiguration(f"There is no configuration {configuration!r}; this model has {known}.")
         return self.config.configurations[configuration].allocation
 
     def resolve(self, planes: Mapping[str, int]) -> Allocation:
-        """An allocation from ordered globs over matrix names or blocks, last match wins.
+        """Make an allocation from ordered globs over matrix names or blocks; the last match wins.
 
-        What no glob matches keeps the planes of the default configuration. A glob that matches nothing is an error.
+        What no glob matches keeps the planes of the default configuration.
+
+        Raises:
+            UnavailableConfiguration: a glob matches nothing, or this directory can't serve the allocation.
         """
         allocation = dict(self.allocation(self.config.default_configuration))
         for pattern, count in planes.items():
@@ -123,7 +130,11 @@ class ModelDirectory:
         return allocation
 
     def check(self, allocation: Allocation) -> None:
-        """Raises UnavailableConfiguration unless this directory can serve the allocation."""
+        """Check that this directory can serve an allocation.
+
+        Raises:
+            UnavailableConfiguration: it can't.
+        """
         mapped = self.mapped(allocation)
         codes = mapped.weights.codes
         if fault := allocation_fault(self.config.architecture, codes.depth, allocation):
@@ -149,7 +160,11 @@ class ModelDirectory:
         return Engine(asdict(self.config.architecture), asdict(self.config.ids), tensors, segments)
 
     def engine_inputs(self, allocation: Allocation) -> tuple[dict[str, Tensor], list[MatrixSegment]]:
-        """The tensors that an allocation uses, and the segments of its matrices, as the engine takes them."""
+        """Return the tensors that an allocation uses, and the segments of its matrices.
+
+        Raises:
+            UnavailableConfiguration: this directory can't serve the allocation.
+        """
         self.check(allocation)
         _, weights, tensors, _ = self.mapped(allocation)
         codes = weights.codes
@@ -165,19 +180,19 @@ class ModelDirectory:
         return {name: tensors[name] for name in used}, segments
 
     def model_bytes(self, allocation: Allocation) -> int:
-        """Every byte needed to translate, tokenizer aside."""
+        """Count every byte needed to translate with an allocation, tokenizer aside."""
         _, weights, tensors, _ = self.mapped(allocation)
         return model_bytes(self.config.architecture, weights.codes.group_size, allocation, Vectors.of(tensors))
 
     def union_bytes(self, allocations: Iterable[Allocation]) -> int:
-        """Every byte needed to translate with each of these, what several of them share counted once."""
+        """Count every byte needed to translate with each of several allocations; what they share counts once."""
         sharing: dict[str, list[Allocation]] = {}
         for allocation in allocations:
             sharing.setdefault(self.mapped(allocation).file, []).append(allocation)
         return sum(self._shared_bytes(self.mapped(group[0]), group) for group in sharing.values())
 
     def _shared_bytes(self, mapped: Mapped, group: Sequence[Allocation]) -> int:
-        """Of allocations that one file serves."""
+        """Count the bytes of allocations that one file serves."""
         architecture, group_size = self.config.architecture, mapped.weights.codes.group_size
         size = Vectors.of(mapped.tensors).bytes(architecture)
         for name, (_, columns) in matrix_shapes(architecture).items():
@@ -188,19 +203,19 @@ class ModelDirectory:
         return size
 
     def bits_per_weight(self, allocation: Allocation) -> float:
-        """Bits of planes for each weight of the coded matrices."""
+        """Return the bits of planes for each weight of the coded matrices."""
         return bits_per_weight(self.config.architecture, allocation)
 
 
 def open_model(path: str | os.PathLike[str], *, verify: bool = True) -> ModelDirectory:
-    """Opens a model directory.
+    """Open a model directory.
 
     Args:
         path: the directory.
         verify: also compare the checksums and look for numbers that are not finite, which reads every byte.
 
     Raises:
-        ModelError: with a sentence, whatever is wrong.
+        ModelError: something is wrong; one sentence.
     """
     directory = Path(path)
     if not directory.is_dir():
@@ -234,7 +249,7 @@ def open_model(path: str | os.PathLike[str], *, verify: bool = True) -> ModelDir
 def _map_weights(
     directory: Path, config: ModelConfig, file: str, weights: Weights, stored: str | None, *, verify: bool
 ) -> Mapped:
-    """One weight file; `stored` is the configuration that its codes are specialised to, None for progressive ones."""
+    """Map one weight file; `stored` is the configuration that its codes are specialised to, None for progressive."""
     path = directory / file
     require_file(path)
     try:

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, as a sentence without its full stop; None if nothing is."""
+"""Faults of a configuration: each function returns a sentence without its full stop, None if there is nothing wrong."""
 
 import math
 import re
@@ -23,7 +23,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def config_fault(config: ModelConfig) -> str | None:
-    """What contradicts itself in a config.json of the right types: a sentence without its full stop, or None."""
+    """Find what contradicts itself in a config.json of the right types."""
     return (
         architecture_fault(config.architecture)
         or _names_fault(config)
@@ -34,7 +34,7 @@ def config_fault(config: ModelConfig) -> str | None:
 
 
 def architecture_fault(architecture: Architecture) -> str | None:
-    """What is impossible about an architecture, as a sentence without its full stop; None if nothing."""
+    """Find what is impossible about an architecture."""
     limits = {
         "source_vocab_size": MAX_VOCABULARY,
         "target_vocab_size": MAX_VOCABULARY,
@@ -126,7 +126,7 @@ def _weights_fault(architecture: Architecture, weights: Weights, where: str) -> 
 
 
 def allocation_fault(architecture: Architecture, depth: int, allocation: Allocation) -> str | None:
-    """What is wrong with an allocation for this architecture, as a sentence without its full stop; None if nothing."""
+    """Find what is wrong with an allocation for an architecture and codes of `depth` planes."""
     shapes = matrix_shapes(architecture)
     if missing := sorted(shapes.keys() - allocation.keys()):
         return f"the allocation has no planes for the matrix {missing[0]!r}"

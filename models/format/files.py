@@ -22,7 +22,7 @@ def sha256(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file."""
+    """Read a JSON file."""
     try:
         return parse_json(read_bytes(path))
     except ValueError as error:
@@ -30,7 +30,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Of a JSON file."""
+    """Read a file that must be small."""
     require_file(path)
     if path.stat().st_size > MAX_JSON_BYTES:
         raise ModelError(f"{path}: the file is larger than {MAX_JSON_BYTES} bytes.")

@@ -22,7 +22,7 @@ _VECTOR_BYTES = 32  # loaded at a time: scales
 
 
 def sub_layers(architecture: Architecture) -> dict[str, tuple[str, int]]:
-    """Name of each sub-layer -> ("attention" | "ffn", its ffn_dim or 0), in the order of the computation."""
+    """Return the name of each sub-layer -> ("attention" | "ffn", its ffn_dim or 0), in the order of the computation."""
     result = {}
     for layer in range(architecture.encoder_layers):
         result[f"encoder.{layer}.self_attention"] = ("attention", 0)
@@ -35,7 +35,7 @@ def sub_layers(architecture: Architecture) -> dict[str, tuple[str, int]]:
 
 
 def matrix_shapes(architecture: Architecture) -> dict[str, tuple[int, int]]:
-    """Name -> (rows, columns) of every coded matrix; rows are outputs."""
+    """Return name -> (rows, columns) of every coded matrix; rows are outputs."""
     width = architecture.d_model
     if architecture.shared_vocabulary:
         shapes = {"embedding": (architecture.target_vocab_size, width)}
@@ -67,16 +67,16 @@ class Vectors(NamedTuple):
 
     @classmethod
     def of(cls, tensors: Mapping[str, Array]) -> "Vectors":
-        """Of the tensors of a file."""
+        """Tell from the tensors of a file."""
         return cls("output.bias" in tensors, Tensor.of(tensors[A_VECTOR]).dtype == "F16")
 
     def bytes(self, architecture: Architecture) -> int:
-        """Of all of them."""
+        """Count the bytes of all of them."""
         return (2 if self.half else 4) * sum(vector_sizes(architecture, output_bias=self.output_bias).values())
 
 
 def vector_sizes(architecture: Architecture, *, output_bias: bool) -> dict[str, int]:
-    """Name -> size of every vector: biases and layer norms."""
+    """Return name -> size of every vector: biases and layer norms."""
     sizes = {
         f"{name}.bias": rows
         for name, (rows, _) in matrix_shapes(architecture).items()
@@ -96,24 +96,24 @@ def _ceil_div(a: int, b: int) -> int:
 
 
 def num_groups(columns: int, group_size: int | None) -> int:
-    """Runs of columns with scales of their own."""
+    """Count the runs of columns with scales of their own."""
     return 1 if group_size is None else _ceil_div(columns, group_size)
 
 
 def plane_rows(segments: Sequence[Segment], plane: int) -> int:
-    """Rows that have the plane (from 1): a prefix, as planes never grow from one segment to the next."""
+    """Count the rows that have the plane (from 1): a prefix, as planes never grow from one segment to the next."""
     return max((s.end for s in segments if s.planes >= plane), default=0)
 
 
 def block_range(segment: Segment) -> tuple[int, int]:
-    """The segment's rows widened to whole blocks of 16."""
+    """Widen the segment's rows to whole blocks of 16."""
     return segment.begin // BLOCK_ROWS * BLOCK_ROWS, _ceil_div(segment.end, BLOCK_ROWS) * BLOCK_ROWS
 
 
 def tensor_specs(
     architecture: Architecture, codes: Codes, stored: Allocation | None, vectors: Vectors
 ) -> dict[str, TensorSpec]:
-    """Every tensor of the file with its data type and shape, in the order of the file.
+    """List every tensor of a file with its data type and shape, in the order of the file.
 
     `stored` is the allocation of a specialised file; None for a progressive one, which stores every depth for all rows.
     """
@@ -141,19 +141,19 @@ def tensor_specs(
 
 
 def weight_specs(config: ModelConfig, weights: Weights, stored: str | None, vectors: Vectors) -> dict[str, TensorSpec]:
-    """`tensor_specs` of one weight file of a model."""
+    """Return the `tensor_specs` of one weight file of a model."""
     allocation = None if stored is None else config.configurations[stored].allocation
     return tensor_specs(config.architecture, weights.codes, allocation, vectors)
 
 
 def matrix_plane_bytes(segments: Sequence[Segment], columns: int) -> int:
-    """Bytes of the planes that one matrix's segments touch."""
+    """Count the bytes of the planes that one matrix's segments touch."""
     blocks = sum(_ceil_div(plane_rows(segments, i), BLOCK_ROWS) for i in range(1, segments[0].planes + 1))
     return blocks * _ceil_div(columns, WORD_COLUMNS) * 4 * BLOCK_ROWS
 
 
 def matrix_bytes(segments: Sequence[Segment], columns: int, group_size: int | None) -> int:
-    """Bytes of the planes and scales that one matrix's segments touch."""
+    """Count the bytes of the planes and scales that one matrix's segments touch."""
     size = matrix_plane_bytes(segments, columns)
     for segment in segments:
         first, last = block_range(segment)
@@ -162,21 +162,21 @@ def matrix_bytes(segments: Sequence[Segment], columns: int, group_size: int | No
 
 
 def model_bytes(architecture: Architecture, group_size: int | None, allocation: Allocation, vectors: Vectors) -> int:
-    """Every byte needed to translate, tokenizer aside."""
+    """Count every byte needed to translate, tokenizer aside."""
     shapes = matrix_shapes(architecture)
     coded = sum(matrix_bytes(allocation[name], columns, group_size) for name, (_, columns) in shapes.items())
     return coded + vectors.bytes(architecture)
 
 
 def bits_per_weight(architecture: Architecture, allocation: Allocation) -> float:
-    """Bits of planes for each weight of the coded matrices."""
+    """Return the bits of planes for each weight of the coded matrices."""
     shapes = matrix_shapes(architecture)
     weights = sum(rows * columns for rows, columns in shapes.values())
     return 8 * sum(matrix_plane_bytes(allocation[name], columns) for name, (_, columns) in shapes.items()) / weights
 
 
 def matching(matrices: Iterable[str], *globs: str) -> list[str]:
-    """Matrices that a glob names, in full (`decoder.*.ffn.inner`) or by a block they belong to (`decoder.*.ffn`)."""
+    """List matrices that a glob names, in full (`decoder.*.ffn.inner`) or by their block (`decoder.*.ffn`)."""
     result = []
     for name in matrices:
         parts = name.split(".")
@@ -187,5 +187,5 @@ def matching(matrices: Iterable[str], *globs: str) -> list[str]:
 
 
 def is_code(tensor: str) -> bool:
-    """Whether it holds planes or scales; the others are vectors."""
+    """Tell whether a tensor holds planes or scales; the others are vectors."""
     return ".plane." in tensor or ".scales." in tensor

@@ -1,4 +1,4 @@
-"""What config.json says: the records of a model directory, the constants of the format, its two errors."""
+"""Records of config.json, constants of the format, and its two errors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -74,6 +74,11 @@ class Ids:
     decoder_start: int
     suppressed: tuple[int, ...]
 
+    @property
+    def silent(self) -> frozenset[int]:
+        """Rows of the target side that stand for no text."""
+        return frozenset((self.eos, self.pad, self.unk_target, self.decoder_start))
+
 
 @dataclass(frozen=True)
 class Codes:
@@ -96,7 +101,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Weights:
-    """What one weight file holds."""
+    """Contents of one weight file."""
 
     codes: Codes
     matrices: Mapping[str, Matrix]
@@ -154,5 +159,5 @@ class ModelConfig:
 
 
 def weights_file(configuration: str) -> str:
-    """Where codes that are specialised to a configuration are."""
+    """Return the name of the file of codes that are specialised to a configuration."""
     return f"{configuration}.safetensors"

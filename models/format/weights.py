@@ -1,6 +1,6 @@
-"""A safetensors file, mapped: the reader of the server, which has no tensor framework, and the writer.
+"""Safetensors files: a reader that maps them, for a server without a tensor framework, and a writer.
 
-The package reads no file without numpy or its like, 12 MB of each process.
+The safetensors package does not read files without numpy or the like, 12 MB of each process.
 """
 
 import json
@@ -24,7 +24,7 @@ _SUSPECT = {
 
 
 class TensorSpec(NamedTuple):
-    """What a stored tensor must be; `alignment` is that of its first byte in the data."""
+    """Type and shape that a stored tensor must have; `alignment` is that of its first byte in the data."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -48,7 +48,11 @@ class WeightFile(NamedTuple):
     memory: mmap.mmap
 
     def tensors(self, specs: Mapping[str, TensorSpec]) -> dict[str, Tensor]:
-        """Views of the file. Raises ValueError with a sentence unless it has just these tensors."""
+        """Return views of the file.
+
+        Raises:
+            ValueError: the file does not have these tensors and no others; a sentence without its full stop.
+        """
         if self.data_begin % ALIGNMENT:
             raise ValueError(f"the data must start at a multiple of {ALIGNMENT} bytes, not at {self.data_begin}")
         if missing := [name for name in specs if name not in self.entries]:
@@ -70,7 +74,11 @@ class WeightFile(NamedTuple):
 
 
 def map_weights(path: Path) -> WeightFile:
-    """Maps a file. Raises ValueError with a sentence if it is no safetensors file."""
+    """Map a file.
+
+    Raises:
+        ValueError: it is not a safetensors file; a sentence without its full stop.
+    """
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
@@ -81,7 +89,7 @@ def map_weights(path: Path) -> WeightFile:
         header = parse_json(file.read(length))
         memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     if not isinstance(header, dict):
-        raise ValueError("not a safetensors file (the header is no object)")
+        raise ValueError("not a safetensors file (the header is not an object)")
     header.pop("__metadata__", None)
     entries = {name: _entry(name, value) for name, value in header.items()}
     place = 0
@@ -109,7 +117,7 @@ def _entry(name: str, value: Any) -> Entry:
 
 
 def all_finite(tensor: Tensor) -> bool:
-    """Whether a tensor of floats has neither infinities nor NaN; by the upper bytes, 30 times as fast as by numbers."""
+    """Tell whether a tensor has neither infinities nor NaN; by the upper bytes, 30 times as fast as by numbers."""
     if tensor.dtype not in _SUSPECT:
         return True
     size = ITEM_BYTES[tensor.dtype]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from models.format.schema import Architecture, Ids
+from models.text.pieces import PieceTokenizer
 
 
 class CheckpointError(ValueError):
@@ -35,7 +36,11 @@ class Checkpoint:
     tensors: Mapping[str, Tensor]
     spm: Mapping[str, bytes]
 
-    @property
-    def pieces_of_target(self) -> tuple[str, ...]:
-        """Those of the target side, shared or not."""
-        return self.source_pieces if self.target_pieces is None else self.target_pieces
+    def source_tokenizer(self) -> PieceTokenizer:
+        """Make the tokenizer of the source side."""
+        return PieceTokenizer(self.spm["source.spm"], self.source_pieces, self.ids.unk_source)
+
+    def target_tokenizer(self) -> PieceTokenizer:
+        """Make the tokenizer of the target side."""
+        pieces = self.source_pieces if self.target_pieces is None else self.target_pieces
+        return PieceTokenizer(self.spm["target.spm"], pieces, self.ids.unk_target, self.ids.silent)

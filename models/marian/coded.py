@@ -15,14 +15,14 @@ from models.marian.files import read_spm
 
 
 def dequantize(model: ModelDirectory, allocation: Allocation) -> dict[str, Tensor]:
-    """The fp32 tensors that an allocation stands for, rows in the order of the model: matrices and vectors."""
+    """Return the fp32 tensors that an allocation stands for, rows in the order of the model: matrices and vectors."""
     arrays, segments = model.engine_inputs(allocation)
     shapes = matrix_shapes(model.config.architecture)
     tensors = {name: torch.zeros(shape) for name, shape in shapes.items()}
     for name, begin, end, planes, first, group_size in segments:
         rows, columns = shapes[name]
-        words = [np.asarray(arrays[f"{name}.plane.{i}"]) for i in range(1, planes + 1)]
-        bits = np.stack([bcq.unpack(plane, min(rows, BLOCK_ROWS * len(plane)), columns)[begin:end] for plane in words])
+        packed = [np.asarray(arrays[f"{name}.plane.{i}"]) for i in range(1, planes + 1)]
+        bits = np.stack([bcq.unpack(plane, min(rows, BLOCK_ROWS * len(plane)), columns)[begin:end] for plane in packed])
         stored = np.asarray(arrays[f"{name}.scales.{planes}"])
         scales = torch.from_numpy(stored[:, :, begin - first : end - first].copy())
         code = bcq.BinaryCode(torch.from_numpy(bits), {planes: scales}, group_size or None)
@@ -32,6 +32,7 @@ def dequantize(model: ModelDirectory, allocation: Allocation) -> dict[str, Tenso
 
 
 def read_coded(path: Path) -> Checkpoint:
+    """Read what a model directory stands for in its deepest codes."""
     model = open_model(path)
     config, codes = model.config, model.config.codes
     allocation = model.allocation(config.default_configuration)

@@ -1,5 +1,6 @@
 """Files that checkpoints of both forms have: JSON, tensors, SentencePiece models."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ VOCABULARY_FILE = "vocab.json"
 
 
 def read_object(path: Path, name: str) -> dict[str, Any]:
+    """Read a JSON object."""
     try:
         document = read_json(path / name)
     except ValueError as error:
@@ -25,11 +27,12 @@ def read_object(path: Path, name: str) -> dict[str, Any]:
 
 
 def read_optional_object(path: Path, name: str) -> dict[str, Any]:
+    """Read a JSON object; a file that is missing is an empty one."""
     return read_object(path, name) if (path / name).exists() else {}
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of model.safetensors, or of pytorch_model.bin read without running what it may contain."""
+    """Read model.safetensors, or pytorch_model.bin without running what it may contain."""
     safe, pickled = path / WEIGHTS_FILE, path / "pytorch_model.bin"
     try:
         if safe.exists():
@@ -39,7 +42,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
             tensors = torch.load(pickled, map_location="cpu", weights_only=True)
         else:
             raise CheckpointError(f"{path}: there is neither {safe.name} nor {pickled.name}.")
-    except (SafetensorError, OSError, RuntimeError, EOFError, torch.serialization.pickle.UnpicklingError) as error:
+    except (SafetensorError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{safe if safe.exists() else pickled}: the weights can't be read ({reason}).") from None
     for name, tensor in tensors.items():
@@ -51,6 +54,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_spm(path: Path) -> dict[str, bytes]:
+    """Read both SentencePiece models."""
     for name in SENTENCEPIECE_FILES:
         if not (path / name).is_file():
             raise CheckpointError(f"{path / name}: the file is missing.")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
+from torch import Tensor
 
 from models.format.atomic import replaced_directory
 from models.format.faults import architecture_fault
@@ -30,7 +31,11 @@ class _ImportedConfig:
 
 
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Writes the imported form: fp32 tensors by our names, config.json, vocab.json and the SentencePiece models."""
+    """Write a checkpoint in the imported form.
+
+    Raises:
+        CheckpointError: `path` exists.
+    """
     if path.exists():
         raise CheckpointError(f"{path}: this exists already.")
     config = _ImportedConfig(
@@ -51,37 +56,46 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def read_imported(path: Path, values: Mapping[str, Any]) -> Checkpoint:
+    """Read a directory whose config.json has these values.
+
+    Raises:
+        CheckpointError: a file can't be read, or the files contradict each other.
+    """
     try:
         config: _ImportedConfig = decode_json(_ImportedConfig, values, "the document")
     except ValueError as error:
         raise CheckpointError(f"{path / CONFIG_FILE}: {error}.") from None
     if fault := architecture_fault(config.architecture):
         raise CheckpointError(f"{path / CONFIG_FILE}: {fault}.")
+    vocabulary, architecture = read_object(path, VOCABULARY_FILE), config.architecture
+    shared = architecture.shared_vocabulary
+    return Checkpoint(
+        source_languages=config.source_languages,
+        target_languages=config.target_languages,
+        target_tokens=config.target_tokens,
+        architecture=architecture,
+        ids=config.ids,
+        source_pieces=_pieces(path, vocabulary, "source", architecture.source_vocab_size),
+        target_pieces=None if shared else _pieces(path, vocabulary, "target", architecture.target_vocab_size),
+        tensors=_tensors(path, architecture),
+        spm=read_spm(path),
+    )
+
+
+def _tensors(path: Path, architecture: Architecture) -> dict[str, Tensor]:
     tensors = load_tensors(path)
-    shapes = {name: tuple(shape) for name, shape in matrix_shapes(config.architecture).items()}
-    vectors = vector_sizes(config.architecture, output_bias="output.bias" in tensors)
-    shapes |= {name: (size,) for name, size in vectors.items()}
+    shapes: dict[str, tuple[int, ...]] = dict(matrix_shapes(architecture))
+    shapes |= {name: (size,) for name, size in vector_sizes(architecture, output_bias="output.bias" in tensors).items()}
     for name in sorted(shapes.keys() | tensors.keys()):
         if name not in tensors or name not in shapes or tuple(tensors[name].shape) != shapes[name]:
             raise CheckpointError(
                 f"{path / WEIGHTS_FILE}: the tensor {name!r} is missing, unknown or of a wrong shape."
             )
-    vocabulary = read_object(path, VOCABULARY_FILE)
-    sizes = {"source": config.architecture.source_vocab_size}
-    if not config.architecture.shared_vocabulary:
-        sizes["target"] = config.architecture.target_vocab_size
-    for side, size in sizes.items():
-        pieces = vocabulary.get(side)
-        if not isinstance(pieces, list) or len(pieces) != size or not all(isinstance(p, str) for p in pieces):
-            raise CheckpointError(f"{path / VOCABULARY_FILE}: {side!r} must be a list of {size} pieces.")
-    return Checkpoint(
-        source_languages=config.source_languages,
-        target_languages=config.target_languages,
-        target_tokens=config.target_tokens,
-        architecture=config.architecture,
-        ids=config.ids,
-        source_pieces=tuple(vocabulary["source"]),
-        target_pieces=tuple(vocabulary["target"]) if "target" in sizes else None,
-        tensors=tensors,
-        spm=read_spm(path),
-    )
+    return tensors
+
+
+def _pieces(path: Path, vocabulary: Mapping[str, Any], side: str, size: int) -> tuple[str, ...]:
+    pieces = vocabulary.get(side)
+    if not isinstance(pieces, list) or len(pieces) != size or not all(isinstance(p, str) for p in pieces):
+        raise CheckpointError(f"{path / VOCABULARY_FILE}: {side!r} must be a list of {size} pieces.")
+    return tuple(pieces)

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import save_file
@@ -18,7 +18,12 @@ from models.marian.checkpoint import Checkpoint, CheckpointError
 from models.marian.files import VOCABULARY_FILE, load_tensors, read_object, read_optional_object, read_spm
 from models.marian.transformer import positions
 
-ACTIVATIONS = {"relu": "relu", "swish": "swish", "silu": "swish", "gelu": "gelu"}
+ACTIVATIONS: dict[str, Literal["relu", "swish", "gelu"]] = {
+    "relu": "relu",
+    "swish": "swish",
+    "silu": "swish",
+    "gelu": "gelu",
+}
 TARGET_TOKEN = re.compile(r">>([A-Za-z0-9_.-]+)<<")
 # Marian computes layer norm with this, and so do the models of transformers (the default of torch.nn.LayerNorm).
 NORM_EPSILON = 1e-5
@@ -44,6 +49,11 @@ _EMBEDDINGS = {
 
 
 def read_marian(path: Path, values: Mapping[str, Any]) -> Checkpoint:
+    """Read a directory whose config.json has these values.
+
+    Raises:
+        CheckpointError: a file can't be read, or the engine can't represent the model.
+    """
     config = _Config(path / CONFIG_FILE, values)
     if values.get("model_type") != "marian":
         raise config.refuse(f"model_type is {values.get('model_type')!r}; only 'marian' can be imported")
@@ -213,7 +223,7 @@ def _marian_tensors(path: Path, architecture: Architecture) -> dict[str, Tensor]
         return tensor.contiguous()
 
     def same(name: str, tensor: Tensor) -> None:
-        """Copies that some versions of transformers store beside the tied original."""
+        """Take a copy that some versions of transformers store beside the tied original."""
         if name in theirs:
             taken.add(name)
             if theirs[name].shape != tensor.shape or not torch.equal(theirs[name], tensor):
@@ -273,7 +283,7 @@ def _marian_name(name: str) -> str:
 
 
 def write_marian(checkpoint: Checkpoint, path: Path) -> None:
-    """Writes the layout of transformers, in place of an older directory; `read_checkpoint` reads it."""
+    """Write the layout of transformers, in place of an older directory; `read_checkpoint` reads it."""
     a, ids = checkpoint.architecture, checkpoint.ids
     config = {
         "architectures": ["MarianMTModel"],
@@ -327,7 +337,7 @@ def write_marian(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def _marian_tensor_name(name: str) -> str:
-    """The inverse of what `_marian_tensors` takes."""
+    """Return the name by which `_marian_tensors` takes one of our tensors."""
     special = {"output": "lm_head.weight", "output.bias": "final_logits_bias"}
     special |= {ours: theirs[0] for ours, theirs in _EMBEDDINGS.items()}
     if name in special:

@@ -1,4 +1,4 @@
-"""Reads a checkpoint of any form: Marian's, the imported one, or a model directory."""
+"""Reading a checkpoint of any form: Marian's, the imported one, or a model directory."""
 
 from pathlib import Path
 
@@ -11,7 +11,12 @@ from models.marian.marian import read_marian
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Reads a directory of any kind: Marian's, one that `import` wrote, or a model directory in its deepest codes."""
+    """Read a directory of any form: Marian's, one that `import` wrote, or a model directory in its deepest codes.
+
+    Raises:
+        CheckpointError: it can't be read, or the engine can't represent the model.
+        ModelError: it is a model directory that is not valid.
+    """
     if not path.is_dir():
         raise CheckpointError(f"{path}: there is no such directory.")
     config = read_object(path, CONFIG_FILE)

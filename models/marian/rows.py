@@ -1,56 +1,53 @@
-"""Vocabulary rows of a checkpoint by falling word frequency, as the paper's clusters need them."""
+"""Vocabulary rows of a checkpoint by falling frequency of their pieces, as the paper's clusters need them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from models.format.vocabulary import Pieces, Vocabulary
 from models.marian.checkpoint import Checkpoint
-from models.text.lines import DataError, count_pieces, expected_counts, read_lines
+from models.text.lines import DataError, read_lines
 
 
 def word_counts(checkpoint: Checkpoint, texts: Sequence[Path]) -> tuple[list[int], list[int] | None]:
-    """Counts of the source and the target pieces (None where shared) in the texts; without texts, a stand-in."""
+    """Count the source and the target pieces (None where shared) in the texts; without texts, a stand-in.
+
+    Raises:
+        DataError: a text can't be read, or has one side where each has a vocabulary of its own.
+    """
+    source, target = checkpoint.source_tokenizer(), checkpoint.target_tokenizer()
     shared = checkpoint.target_pieces is None
-    spm, ids = checkpoint.spm, checkpoint.ids
-    target_pieces = checkpoint.source_pieces if checkpoint.target_pieces is None else checkpoint.target_pieces
     if not texts:
-        source = expected_counts(spm["source.spm"], checkpoint.source_pieces)
-        target = expected_counts(spm["target.spm"], target_pieces)
-        return ([max(pair) for pair in zip(source, target, strict=True)], None) if shared else (source, target)
-    source_counts, target_counts = [0] * len(checkpoint.source_pieces), [0] * len(target_pieces)
-    for path in tqdm(texts, desc="counting words", unit="file"):
+        expected = source.expected_counts(), target.expected_counts()
+        return (list(map(max, *expected)), None) if shared else expected
+    counts = [np.zeros(len(tokenizer), dtype=np.int64) for tokenizer in (source, target)]
+    for path in tqdm(texts, desc="counting pieces", unit="file"):
         lines = list(read_lines(path))
         if not shared and any(line.target is None for line in lines):
             raise DataError(f"{path}: the two sides have vocabularies of their own, so text must be source TAB target.")
-        source = count_pieces(
-            spm["source.spm"], checkpoint.source_pieces, ids.unk_source, ids.eos, (line.source for line in lines)
-        )
-        target = count_pieces(
-            spm["target.spm"], target_pieces, ids.unk_target, ids.eos, (line.target for line in lines if line.target)
-        )
+        counts[0] += source.count((line.source for line in lines), checkpoint.ids.eos)
+        counts[1] += target.count((line.target for line in lines if line.target), checkpoint.ids.eos)
         # Each translation begins with decoder_start, and with a language token where the model has them.
-        target[ids.decoder_start] += len(lines)
+        counts[1][checkpoint.ids.decoder_start] += len(lines)
         for token in checkpoint.target_tokens.values():
-            source[checkpoint.source_pieces.index(token)] += len(lines) // len(checkpoint.target_tokens)
-        source_counts = [a + b for a, b in zip(source_counts, source, strict=True)]
-        target_counts = [a + b for a, b in zip(target_counts, target, strict=True)]
+            counts[0][source.row(token)] += len(lines) // len(checkpoint.target_tokens)
     if shared:
-        return [a + b for a, b in zip(source_counts, target_counts, strict=True)], None
-    return source_counts, target_counts
+        return (counts[0] + counts[1]).tolist(), None
+    return counts[0].tolist(), counts[1].tolist()
 
 
 def row_order(counts: Sequence[int], eos: int) -> list[int]:
-    """Old row of each new row: the most frequent first; eos before all, so that it has one id on both sides."""
+    """Return old row of each new row: most frequent first, eos before all, so that both sides have one id for it."""
     return sorted(range(len(counts)), key=lambda row: (row != eos, -counts[row], row))
 
 
 def sort_rows(
     checkpoint: Checkpoint, source_counts: Sequence[int], target_counts: Sequence[int] | None
 ) -> tuple[Checkpoint, Vocabulary]:
-    """The checkpoint with its vocabulary rows by falling frequency, and that vocabulary with its counts."""
+    """Sort the vocabulary rows of a checkpoint by falling frequency; return it and that vocabulary with its counts."""
     ids = checkpoint.ids
     source_order = row_order(source_counts, ids.eos)
     target_order = source_order if target_counts is None else row_order(target_counts, ids.eos)

@@ -5,7 +5,8 @@ sqrt(d_model), layer norm after (post) or before (pre) each sub-layer, the outpu
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its customary name
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from models.format.schema import Architecture, Ids
 
-ACTIVATIONS = {"relu": F.relu, "swish": F.silu, "gelu": F.gelu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "swish": F.silu, "gelu": F.gelu}
 Cache = dict[str, tuple[Tensor, Tensor]]
 
 
@@ -27,7 +28,7 @@ def positions(length: int, d_model: int) -> Tensor:
 
 
 def visible(mask: Tensor) -> Tensor:
-    """What attention adds to its scores: 0 where the mask is true, -inf where nothing may be seen."""
+    """Return what attention adds to its scores: 0 where the mask is true, -inf where nothing may be seen."""
     return torch.zeros(mask.shape).masked_fill(~mask, -math.inf)
 
 
@@ -78,6 +79,8 @@ class FeedForward(nn.Module):
 class Transformer(nn.Module):
     """Encoder and decoder; state_dict() has exactly the names of the model directory, `M.weight` for matrix `M`."""
 
+    positions: Tensor
+
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         a = self.architecture = architecture
@@ -107,7 +110,7 @@ class Transformer(nn.Module):
 
     @classmethod
     def from_tensors(cls, architecture: Architecture, tensors: Mapping[str, Tensor]) -> "Transformer":
-        """A model of float32 tensors by the names of the model directory: matrix `M`, vectors `M.bias` and so on."""
+        """Make a model of float32 tensors by the names of the model directory: matrix `M`, vector `M.bias`."""
         with torch.device("meta"):
             names = cls(architecture).state_dict().keys()
         tied = "embedding" if architecture.shared_vocabulary else "target_embedding"
@@ -134,34 +137,41 @@ class Transformer(nn.Module):
         x = self.embed("source", source)
         bias = visible(source_mask[:, None, None])
         for n in range(self.architecture.encoder_layers):
-            attention, ffn = self.encoder[str(n)]["self_attention"], self.encoder[str(n)]["ffn"]
-            x = self.sub_layer(x, attention, lambda y, a=attention: a(y, a.split(a.key(y)), a.split(a.value(y)), bias))
-            x = self.sub_layer(x, ffn, ffn)
+            layer: Any = self.encoder[str(n)]
+
+            def self_attention(y: Tensor, a: Attention = layer["self_attention"]) -> Tensor:
+                return a(y, a.split(a.key(y)), a.split(a.value(y)), bias)
+
+            x = self.sub_layer(x, layer["self_attention"], self_attention)
+            x = self.sub_layer(x, layer["ffn"], layer["ffn"])
         return self.encoder["norm"](x) if "norm" in self.encoder else x
 
-    def sub_layer(self, x: Tensor, part: nn.Module, function) -> Tensor:
-        """The residual connection around a sub-layer, with its norm before or after."""
+    def sub_layer(self, x: Tensor, part: Any, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """Add the residual connection around a sub-layer, with its norm before or after."""
         if self.architecture.norm == "pre":
             return x + function(part.norm(x))
         return part.norm(x + function(x))
 
     def decode(self, target: Tensor, memory: Tensor, source_mask: Tensor, cache: Cache, begin: int = 0) -> Tensor:
-        """Reads target [batch, length] at positions from `begin`; fills the cache -> [batch, length, d_model]"""
+        """Read target [batch, length] at positions from `begin`; fill the KV cache; return [batch, length, d_model]."""
         x = self.embed("target", target, begin)
         length, seen = target.shape[1], begin + target.shape[1]
         causal = visible(torch.ones(length, seen, dtype=torch.bool).tril(begin))
         source_bias = visible(source_mask[:, None, None])
         for n in range(self.architecture.decoder_layers):
-            layer, name = self.decoder[str(n)], str(n)
+            layer: Any = self.decoder[str(n)]
+            name = str(n)
 
-            def self_attention(y: Tensor, a=layer["self_attention"], name=name) -> Tensor:
+            def self_attention(y: Tensor, a: Attention = layer["self_attention"], name: str = name) -> Tensor:
                 keys, values = a.split(a.key(y)), a.split(a.value(y))
                 if begin:
                     keys, values = torch.cat([cache[name][0], keys], 2), torch.cat([cache[name][1], values], 2)
                 cache[name] = keys, values
                 return a(y, keys, values, causal)
 
-            def encoder_attention(y: Tensor, a=layer["encoder_attention"], name=f"{name}.encoder") -> Tensor:
+            def encoder_attention(
+                y: Tensor, a: Attention = layer["encoder_attention"], name: str = f"{name}.encoder"
+            ) -> Tensor:
                 if name not in cache:
                     cache[name] = a.split(a.key(memory)), a.split(a.value(memory))
                 return a(y, *cache[name], source_bias)
@@ -171,23 +181,19 @@ class Transformer(nn.Module):
             x = self.sub_layer(x, layer["ffn"], layer["ffn"])
         return self.decoder["norm"](x) if "norm" in self.decoder else x
 
-    def forward(
-        self, source: Tensor, target: Tensor, source_mask: Tensor | None = None, words: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, source: Tensor, target: Tensor, source_mask: Tensor | None = None) -> Tensor:
         """Teacher forcing.
 
         Args:
             source: [batch, source length], each row ended by eos.
             target: [batch, target length], each row begun by decoder_start.
             source_mask: [batch, source length], true = a token, false = padding; None for no padding.
-            words: ids [n] of the words to give logits of; None for all.
 
         Returns:
-            logits [batch, target length, target_vocab_size or n]; row t after reading target[0 .. t].
+            logits [batch, target length, target_vocab_size]; row t after reading target[0 .. t].
         """
         mask = torch.ones_like(source, dtype=torch.bool) if source_mask is None else source_mask
-        x = self.decode(target, self.encode(source, mask), mask, {})
-        return self.output(x) if words is None else F.linear(x, self.output.weight[words], self.output.bias[words])
+        return self.output(self.decode(target, self.encode(source, mask), mask, {}))
 
     @torch.inference_mode()
     def greedy(self, sources: Sequence[Sequence[int]], ids: Ids, max_lengths: Sequence[int]) -> list[list[int]]:
@@ -195,7 +201,9 @@ class Transformer(nn.Module):
         source_length = max(map(len, sources))
         source = torch.tensor([[*s, *[ids.pad] * (source_length - len(s))] for s in sources])
         mask = torch.tensor([[True] * len(s) + [False] * (source_length - len(s)) for s in sources])
-        memory, cache, results = self.encode(source, mask), {}, [[] for _ in sources]
+        memory = self.encode(source, mask)
+        cache: Cache = {}
+        results: list[list[int]] = [[] for _ in sources]
         active, last = list(range(len(sources))), torch.full((len(sources), 1), ids.decoder_start)
         for step in range(max(max_lengths)):
             logits = self.output(self.decode(last, memory, mask, cache, step))[:, -1]

@@ -9,7 +9,7 @@ the budget is kept. Options that lie above the convex hull of their part are ste
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,7 +21,6 @@ from models.format.directory import open_model
 from models.format.layout import Vectors, matching, matrix_bytes, matrix_shapes, model_bytes, sub_layers
 from models.format.schema import Allocation, Segment
 from models.marian.checkpoint import Checkpoint
-from models.train.loop import HeldOut
 
 PLANES = (4, 3, 2, 1)
 RATIOS = (1, 2, 4)  # of clusters of words, beside flat planes
@@ -30,6 +29,14 @@ WORDS = ("*embedding", "output")
 
 class AllocationError(ValueError):
     """A budget that can't be kept. One sentence."""
+
+
+class HeldOut(Protocol):
+    """Held-out text, as `models.train.validation` measures on it."""
+
+    def measure(self, tensors: Mapping[str, torch.Tensor], *, bleu: bool) -> dict[str, float]:
+        """Measure the loss in nats a piece, and BLEU if asked, of a model with these tensors."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ Cost = Callable[[Option], float]
 
 
 def measure(checkpoint: Checkpoint, held_out: HeldOut) -> dict[str, list[Option]]:
-    """Sub-layer, or "words" -> its options; rows of the checkpoint are sorted by word frequency."""
+    """Sub-layer, or "words" -> its options; rows of the checkpoint are sorted by frequency."""
     torch.set_num_threads(1)
     shapes = matrix_shapes(checkpoint.architecture)
     parts = {
@@ -77,12 +84,12 @@ def measure(checkpoint: Checkpoint, held_out: HeldOut) -> dict[str, list[Option]
 
 
 def coded(weights: torch.Tensor, segments: Sequence[Segment]) -> torch.Tensor:
-    """What the best codes of a matrix stand for, its rows in segments of planes."""
+    """Round a matrix to its best codes, its rows in segments of planes."""
     return torch.cat([bcq.specialised(weights[s.begin : s.end], s.planes).dequantize(s.planes) for s in segments])
 
 
 def _decode_bits(allocation: Allocation, shapes: Mapping[str, tuple[int, int]]) -> int:
-    """Keys and values of the encoder's output are made once a sentence, like the encoder; a word's row is looked up."""
+    """Keys and values of the encoder's output are made once a sentence, as the encoder; a piece's row is looked up."""
     once = ("encoder.", "source_embedding")
     names = [
         name
@@ -93,7 +100,7 @@ def _decode_bits(allocation: Allocation, shapes: Mapping[str, tuple[int, int]]) 
 
 
 def choose(options: Options, cost: Cost, budget: float) -> dict[str, Option]:
-    """The search; each part's option. Costs are summed.
+    """Search for the option of each part; costs are summed.
 
     Raises:
         AllocationError: the cheapest options together cost more than the budget.
@@ -121,7 +128,7 @@ def configuration(name: str, description: str, chosen: Mapping[str, Option]) -> 
 
 
 def toml(config: BitConfig) -> str:
-    """The configuration as a file that `models.codes.bit_config` reads.
+    """Write the configuration as a file that `models.codes.bit_config` reads.
 
     The planes that most parts have are the rule for whatever no other rule names, so the file suits other models too.
     """
@@ -139,7 +146,7 @@ def toml(config: BitConfig) -> str:
 
 
 def fixed_bytes(checkpoint: Checkpoint) -> int:
-    """What no option changes: biases and layer norms."""
+    """Count the bytes that no option changes: biases and layer norms."""
     shapes = matrix_shapes(checkpoint.architecture)
     flat = {name: (Segment(0, rows, 1),) for name, (rows, _) in shapes.items()}
     matrices = sum(matrix_bytes(flat[name], columns, None) for name, (_, columns) in shapes.items())
@@ -150,7 +157,7 @@ def fixed_bytes(checkpoint: Checkpoint) -> int:
 
 
 def microseconds_per_bit(directory: Path, *, tokens: int = 32, runs: int = 40) -> float:
-    """Decoding time of the engine for each bit of planes that a step goes through, from flat-4 less flat-1."""
+    """Measure the engine's decoding time for each bit of planes that a step goes through, from flat-4 less flat-1."""
     model = open_model(directory)
     shapes = matrix_shapes(model.config.architecture)
     engines, bits = [], []
@@ -168,14 +175,14 @@ def microseconds_per_bit(directory: Path, *, tokens: int = 32, runs: int = 40) -
 
 
 def together(checkpoint: Checkpoint, held_out: HeldOut, config: BitConfig) -> dict[str, float]:
-    """Validation loss and BLEU with the whole model in the codes of a configuration, nothing retrained."""
+    """Measure validation loss and BLEU with the whole model in the codes of a configuration, nothing retrained."""
     allocation = config.allocation(checkpoint.architecture)
     replaced = {name: coded(checkpoint.tensors[name], segments) for name, segments in allocation.items()}
     return held_out.measure({**checkpoint.tensors, **replaced}, bleu=True)
 
 
 def recorded(options: Options) -> dict[str, list[dict[str, Any]]]:
-    """The measured options as JSON."""
+    """Return the measured options as JSON."""
     return {
         part: [
             {"rule": str(o.rule), "bytes": o.bytes, "decode_bits": o.decode_bits, "loss": round(o.loss, 5)}

@@ -1,4 +1,4 @@
-"""Puts retrained weights into the directory of their model, as further configurations of it."""
+"""Retrained weights in the directory of their model, as further configurations of it."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +10,7 @@ from models.format.write import write_model
 
 
 def assemble(path: Path, retrained: Sequence[Path], *, default: str | None = None) -> None:
-    """Adds specialised codes to a model directory, or replaces those of the same configurations.
+    """Add specialised codes to a model directory, or replace those of the same configurations.
 
     Args:
         path: the model directory.
@@ -51,7 +51,7 @@ def _fault(model: ModelDirectory, other: ModelDirectory) -> str | None:
         if getattr(model.config, field) != getattr(other.config, field):
             return f"its {field} differs from that of {model.path}"
     if model.vocabulary != other.vocabulary:
-        return f"its vocabulary, or the order of its words, differs from that of {model.path}"
+        return f"its vocabulary, or the order of its pieces, differs from that of {model.path}"
     if any((model.path / name).read_bytes() != (other.path / name).read_bytes() for name in SENTENCEPIECE_FILES):
         return f"its SentencePiece models differ from those of {model.path}"
     return None

@@ -1,10 +1,10 @@
-"""Second moments of the inputs of every matrix, from text: what an error of its weights costs at its output.
+"""Calibration: second moments of the inputs of every matrix, which tell what an error of a weight costs.
 
 A matrix W that is stored as W^ changes its output by (W^ - W) x. Over the inputs x of real sentences the mean square of
 row r of that is e_r H e_r^T, with e = W^ - W and H = E[x x^T]. `compensate` lowers it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from models.marian.checkpoint import Checkpoint
 from models.marian.transformer import Transformer
-from models.text.lines import DataError, load_tokenizer, read_lines
+from models.text.lines import DataError, read_lines
 
 BATCH_TOKENS = 4096
 # An embedding is read in two ways: as output layer it meets the decoder's states, as embedding a row is taken as it is,
@@ -21,7 +21,7 @@ EMBEDDING_IDENTITY = 1.0
 
 
 def input_moments(checkpoint: Checkpoint, texts: Sequence[Path], pairs: int) -> dict[str, Tensor]:
-    """Runs the fp32 model over sentence pairs, the translation given.
+    """Run the fp32 model over sentence pairs, the translation given.
 
     Args:
         checkpoint: the model, its rows in any order.
@@ -71,9 +71,7 @@ def _batches(
 ) -> Iterator[tuple[list[list[int]], list[list[int]]]]:
     """Batches of source and target ids; sentences of like length go together."""
     ids, limit = checkpoint.ids, checkpoint.architecture.max_positions
-    tokenize_source = _tokenizer(checkpoint.spm["source.spm"], checkpoint.source_pieces, ids.unk_source)
-    target_pieces = checkpoint.source_pieces if checkpoint.target_pieces is None else checkpoint.target_pieces
-    tokenize_target = _tokenizer(checkpoint.spm["target.spm"], target_pieces, ids.unk_target)
+    source_tokenizer, target_tokenizer = checkpoint.source_tokenizer(), checkpoint.target_tokenizer()
     sentences = []
     for path in texts:
         lines = list(read_lines(path))
@@ -82,8 +80,8 @@ def _batches(
             line = lines[n * len(lines) // share]
             if line.target is None:
                 raise DataError(f"{path}: text to calibrate on must be source TAB target.")
-            source = [*tokenize_source(line.source), ids.eos]
-            target = [ids.decoder_start, *tokenize_target(line.target)]
+            source = [*source_tokenizer.encode(line.source), ids.eos]
+            target = [ids.decoder_start, *target_tokenizer.encode(line.target)]
             if len(source) <= limit and len(target) <= limit:
                 sentences.append((source, target))
     sentences.sort(key=lambda pair: (len(pair[0]), len(pair[1])))
@@ -91,11 +89,6 @@ def _batches(
         size = max(1, BATCH_TOKENS // len(sentences[-1][0]))
         sentences, batch = sentences[:-size], sentences[-size:]
         yield [source for source, _ in batch], [target for _, target in batch]
-
-
-def _tokenizer(spm: bytes, pieces: Sequence[str], unk: int) -> Callable[[str], list[int]]:
-    tokenizer, number = load_tokenizer(spm), {piece: n for n, piece in enumerate(pieces)}
-    return lambda text: [number.get(piece, unk) for piece in tokenizer.encode(text, out_type=str)]
 
 
 def _pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

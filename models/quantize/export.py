@@ -1,8 +1,9 @@
-"""Checkpoint + word counts + bit configuration -> model directory."""
+"""Export: checkpoint, piece counts and bit configuration -> model directory."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -42,7 +43,7 @@ class ExportError(ValueError):
 
 @dataclass(frozen=True)
 class Request:
-    """What to make of a checkpoint.
+    """Options of an export.
 
     Attributes:
         base: the configuration that serves by default; the only one of specialised codes.
@@ -56,32 +57,33 @@ class Request:
     name: str
     base: BitConfig
     others: tuple[BitConfig, ...]
-    kind: str
+    kind: Literal["progressive", "specialised"]
     depth: int
-    solver: str
+    solver: bcq.SolverName
     group_size: int | None
     calibration: tuple[Path, ...] = ()
     calibration_pairs: int = 2000
 
     @property
     def solver_name(self) -> str:
-        """What `codes.solver` of the model says."""
+        """Name for `codes.solver` of config.json."""
         solver = "nested" if self.kind == "progressive" else self.solver
         return f"{solver}, compensated" if self.calibration else solver
 
 
 def pack_progressive(name: str, weights: Tensor, code: bcq.BinaryCode) -> tuple[dict[str, Array], Matrix]:
-    """Tensors of one matrix for every depth, and its errors."""
+    """Return the tensors of one matrix for every depth, and its errors."""
     tensors: dict[str, Array] = {f"{name}.plane.{i}": bcq.pack(b.numpy()) for i, b in enumerate(code.bits, start=1)}
     tensors |= {f"{name}.scales.{k}": bcq.pack_scales(scales) for k, scales in code.scales.items()}
     errors = tuple(code.error(weights, k) for k in range(1, len(code.bits) + 1))
-    return tensors, Matrix(*weights.shape, errors)
+    rows, columns = weights.shape
+    return tensors, Matrix(rows, columns, errors)
 
 
 def pack_specialised(
     name: str, weights: Tensor, segments: Sequence[Segment], codes: Sequence[bcq.BinaryCode]
 ) -> tuple[dict[str, Array], Matrix]:
-    """Tensors of one matrix for its one allocation, a code for each segment, and its error."""
+    """Return the tensors of one matrix for its one allocation, a code for each segment, and its error."""
     rows, columns = weights.shape
     bits = np.zeros((segments[0].planes, rows, columns), dtype=np.bool_)
     tensors: dict[str, Array] = {}
@@ -100,7 +102,7 @@ def pack_specialised(
 
 
 def solve_progressive(weights: Tensor, depth: int, group_size: int | None, moment: Tensor | None) -> bcq.BinaryCode:
-    """Codes of every depth; `moment` is that of the matrix's inputs, for `compensate`."""
+    """Solve codes of every depth; `moment` is that of the matrix's inputs, for `compensate`."""
     code = bcq.progressive(weights, depth, group_size=group_size)
     return code if moment is None else compensate(code, weights, moment)
 
@@ -108,7 +110,7 @@ def solve_progressive(weights: Tensor, depth: int, group_size: int | None, momen
 def solve_specialised(
     weights: Tensor, segments: Sequence[Segment], solver: bcq.SolverName, group_size: int | None, moment: Tensor | None
 ) -> list[bcq.BinaryCode]:
-    """A code for each segment; `moment` as above."""
+    """Solve a code for each segment; `moment` as above."""
     codes = []
     for segment in segments:
         part = weights[segment.begin : segment.end]
@@ -118,7 +120,7 @@ def solve_specialised(
 
 
 def quantize(checkpoint: Checkpoint, request: Request) -> tuple[dict[str, Array], dict[str, Matrix]]:
-    """All tensors of the model file, and the error of each matrix."""
+    """Solve the codes of all matrices; return all tensors of the model file, and the error of each matrix."""
     allocation = request.base.allocation(checkpoint.architecture)
     shapes = matrix_shapes(checkpoint.architecture)
     tensors: dict[str, Array] = {
@@ -146,7 +148,7 @@ def quantize(checkpoint: Checkpoint, request: Request) -> tuple[dict[str, Array]
 
 
 def model_card(config: ModelConfig, texts: Sequence[Path], notes: str) -> str:
-    """README.md of the directory; `report` puts the measured quality between its markers."""
+    """Write README.md of the directory; `report` puts the measured quality between its markers."""
     a, pairs = config.architecture, f"{', '.join(config.source_languages)} to {', '.join(config.target_languages)}"
     source = ", ".join(path.name for path in texts) if texts else "SentencePiece's probabilities, for want of text"
     words = "shared" if a.shared_vocabulary else f"target side {a.target_vocab_size}"
@@ -171,15 +173,20 @@ Not measured yet; `python -m models report` fills this in.
 def export(
     checkpoint: Checkpoint, texts: Sequence[Path], request: Request, path: Path, *, notes: str, overwrite: bool
 ) -> None:
-    """Sorts, quantises and writes a model directory.
+    """Sort, quantise and write a model directory.
 
     Args:
         checkpoint: in the order of its own vocabulary.
-        texts: where to count words; none = SentencePiece's own probabilities.
+        texts: where to count pieces; none = SentencePiece's own probabilities.
         request: what to make.
         path: the directory to be.
         notes: what the model card says on data and licences.
         overwrite: replace a directory that exists.
+
+    Raises:
+        ExportError: the directory exists, or the request is out of range.
+        BitConfigError: a configuration does not fit the model.
+        DataError: a text can't be read.
     """
     architecture = checkpoint.architecture
     check(request)
@@ -203,7 +210,11 @@ def export(
 
 
 def check(request: Request) -> None:
-    """Refuses numbers that no file can have."""
+    """Refuse numbers that no file can have.
+
+    Raises:
+        ExportError: group size or depth are out of range.
+    """
     if request.group_size is not None and (request.group_size < 1 or request.group_size % WORD_COLUMNS):
         raise ExportError(f"The group size is {request.group_size}, not a multiple of {WORD_COLUMNS}.")
     if not 1 <= request.depth <= MAX_PLANES:
@@ -211,7 +222,11 @@ def check(request: Request) -> None:
 
 
 def resolve(request: Request, architecture: Architecture) -> tuple[int, dict[str, Allocation]]:
-    """The depth of the codes and the allocation of every configuration of the file, that of the base first."""
+    """Return the depth of the codes and the allocation of every configuration of the file, that of the base first.
+
+    Raises:
+        BitConfigError: the base does not fit the model.
+    """
     depth = request.depth
     if request.kind == "specialised":
         depth = max(segments[0].planes for segments in request.base.allocation(architecture).values())
@@ -227,7 +242,7 @@ def resolve(request: Request, architecture: Architecture) -> tuple[int, dict[str
 
 
 def with_half_vectors(tensors: Mapping[str, Array]) -> dict[str, Array]:
-    """The tensors of a file with biases and layer norms in float16, unless one is too large for it.
+    """Return the tensors of a file with biases and layer norms in float16, unless one is too large for it.
 
     They are 7 % of a file of 1.3 bits a weight; rounding them moves best-1's loss by 0.00002.
     """
@@ -250,7 +265,7 @@ def write_coded(
     notes: str,
     overwrite: bool,
 ) -> None:
-    """Writes a model directory from codes.
+    """Write a model directory from codes.
 
     Args:
         checkpoint: its rows sorted as `vocabulary` is.

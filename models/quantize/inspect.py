@@ -1,4 +1,4 @@
-"""What a model directory holds, as a table for people."""
+"""Contents of a model directory, as a table for people."""
 
 from models.codes.bit_config import BitConfig
 from models.format.directory import ModelDirectory
@@ -25,7 +25,7 @@ def _error(model: ModelDirectory, allocation: Allocation, name: str) -> str:
 
 
 def describe(model: ModelDirectory, configuration: str, rules: BitConfig | None) -> str:
-    """A table of all matrices: shape, planes, bytes, error and the rule that won, where its rules are known."""
+    """Return a table of all matrices: shape, planes, bytes, error and the rule that won, where its rules are known."""
     config, allocation = model.config, model.allocation(configuration)
     winners = {}
     if rules is not None and rules.allocation(config.architecture) == dict(allocation):

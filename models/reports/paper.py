@@ -1,4 +1,4 @@
-"""The measurements of Chung et al. 2020, repeated on our model; `paper_page` sets them beside the paper's.
+"""The measurements of Chung et al. 2020 on our model; `paper_page` renders them beside the paper's figures.
 
     sensitivity   Table 1: one block at a time in 4, 3, 2, 1 planes, the rest in fp32, nothing retrained
     embedding     Figure 3: the embedding alone, by word frequency with ratios 1, 2, 4, 8, against flat planes
@@ -36,7 +36,7 @@ from models.marian.checkpoint import Checkpoint
 from models.marian.read import read_checkpoint
 from models.marian.rows import sort_rows, word_counts
 from models.marian.transformer import Transformer
-from models.train.loop import LOG
+from models.train.log import LOG
 
 # The paper's name of a block -> globs over matrices.
 BLOCKS = {
@@ -74,12 +74,12 @@ class BlockTests:
         self._codes: dict[tuple[str, str, int], Tensor] = {}
 
     def bleu(self, replaced: Mapping[str, Tensor]) -> float:
-        """Greedy BLEU with these matrices in place of the checkpoint's."""
+        """Return greedy BLEU with these matrices in place of the checkpoint's."""
         model = Transformer.from_tensors(self.checkpoint.architecture, {**self.checkpoint.tensors, **replaced})
         return float(scores(translate(model, self.checkpoint, self._sources), self._references)["bleu"])
 
     def coded(self, name: str, solver: bcq.SolverName, planes: int) -> Tensor:
-        """What the codes of a matrix stand for."""
+        """Return the values of the codes of a matrix."""
         key = (name, solver, planes)
         if key not in self._codes:
             code = bcq.specialised(self.checkpoint.tensors[name], planes, solver=solver)
@@ -87,12 +87,12 @@ class BlockTests:
         return self._codes[key]
 
     def clustered(self, name: str, solver: bcq.SolverName, segments: Sequence[Segment]) -> Tensor:
-        """The same with planes that fall from one cluster of rows to the next."""
+        """Return the values of codes whose planes fall from one cluster of rows to the next."""
         return torch.cat([self.coded(name, solver, s.planes)[s.begin : s.end] for s in segments])
 
 
 def sensitivity(tests: BlockTests) -> dict[str, Any]:
-    """Table 1, with the paper's greedy codes and with the best: solver -> block -> planes -> BLEU."""
+    """Measure Table 1, with the paper's greedy codes and with the best: solver -> block -> planes -> BLEU."""
     table: dict[str, dict[str, dict[str, float]]] = {}
     with tqdm(total=len(SOLVERS) * len(BLOCKS) * len(PLANES), desc="sensitivity", unit="model") as bar:
         for solver in SOLVERS:
@@ -106,7 +106,7 @@ def sensitivity(tests: BlockTests) -> dict[str, Any]:
 
 
 def embedding(tests: BlockTests) -> dict[str, Any]:
-    """Figure 3: solver -> a list of (name, bits a weight, BLEU)."""
+    """Measure Figure 3: solver -> a list of (name, bits a weight, BLEU)."""
     names = matching(tests.shapes, *BLOCKS["Emb"])
     rules = {f"r = {ratio}": Rule(("*",), None, 4, ratio) for ratio in RATIOS}
     rules |= {f"flat {planes}": Rule(("*",), planes, None, None) for planes in PLANES}
@@ -132,7 +132,7 @@ def models(
     retrained: Sequence[tuple[str, Path, str | None]],
     limit: int | None,
 ) -> dict[str, Any]:
-    """Tables 2 and 3: one row a model, quality by test set and beam size.
+    """Measure Tables 2 and 3: one row a model, quality by test set and beam size.
 
     Args:
         checkpoint: the fp32 model.
@@ -187,7 +187,7 @@ def _without_text(figures: dict[str, Any]) -> dict[str, Any]:
 
 
 def _bits(model: ModelDirectory, configuration: str) -> dict[str, float]:
-    """Planes a weight by the paper's three blocks and in all."""
+    """Return planes a weight by the paper's three blocks and in all."""
     allocation, shapes = model.allocation(configuration), matrix_shapes(model.config.architecture)
 
     def mean(globs: Sequence[str]) -> float:
@@ -202,7 +202,7 @@ def _bits(model: ModelDirectory, configuration: str) -> dict[str, float]:
 
 
 def blocks(directory: Path, configuration: str, *, tokens: int = 30, runs: int = 100) -> dict[str, float]:
-    """Table 4: milliseconds of the blocks for so many tokens in and out, one thread.
+    """Measure Table 4: milliseconds of the blocks for so many tokens in and out, one thread.
 
     Args:
         directory: a model directory.
@@ -222,8 +222,7 @@ def blocks(directory: Path, configuration: str, *, tokens: int = 30, runs: int =
     times: list[tuple[float, float, float]] = []
     for _ in range(runs):
         source = [*generator.integers(2, FEW_WORDS, tokens - 1).tolist(), model.config.ids.eos]
-        options = {"max_lengths": [tokens], "min_length": tokens}
-        results = [engine.translate([source], **options) for engine in (whole, few)]
+        results = [engine.translate([source], max_lengths=[tokens], min_length=tokens) for engine in (whole, few)]
         times.append((results[0].encode_ms, results[0].decode_ms, results[1].decode_ms))
     encode, decode, without_output = np.median(np.array(times), axis=0).tolist()
     figures = {"encoder": encode, "decoder": without_output, "embedding": decode - without_output}
@@ -231,7 +230,7 @@ def blocks(directory: Path, configuration: str, *, tokens: int = 30, runs: int =
 
 
 def _engine(model: ModelDirectory, configuration: str, words: int | None) -> Engine:
-    """An engine over the codes, with only the first words of a shared vocabulary if asked."""
+    """Create an engine over the codes, with only the first words of a shared vocabulary if asked."""
     config, allocation = model.config, model.allocation(configuration)
     if words is None:
         return model.engine(allocation)
@@ -263,7 +262,11 @@ def _first_words(tensors: Mapping[str, Array], words: int) -> Iterator[tuple[str
 
 
 def runs(directories: Sequence[Path]) -> dict[str, Any]:
-    """Validation loss and BLEU against target tokens, with the hours spent in steps: name of the run -> its curve."""
+    """Return for each run validation loss and BLEU against target tokens, and the hours of its steps.
+
+    Raises:
+        PaperError: a log has no step.
+    """
     curves = {}
     for directory in directories:
         log = [json.loads(line) for line in (directory / LOG).read_text().splitlines()]
@@ -279,6 +282,6 @@ def runs(directories: Sequence[Path]) -> dict[str, Any]:
 
 
 def record(path: Path, figures: Mapping[str, Any]) -> None:
-    """Writes figures with their conditions."""
+    """Write figures with their conditions."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"conditions": conditions(), **figures}, indent=1, ensure_ascii=False) + "\n")

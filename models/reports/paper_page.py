@@ -39,7 +39,7 @@ Table = list[list[str]]
 
 
 def render(folder: Path) -> None:
-    """Writes README.md and the plots from the JSON files of the folder; what was not recorded is left out."""
+    """Write README.md and the plots from the JSON files of the folder; what was not recorded is left out."""
     parts = [HEAD]
     for name, section in SECTIONS.items():
         path = folder / f"{name}.json"
@@ -203,7 +203,7 @@ def _blocks(recorded: Mapping[str, Any], folder: Path) -> str:
 def _runs(recorded: Mapping[str, Any], folder: Path) -> str:
     rows: Table = [["run", "target tokens", "hours", "loss at its begin", "at its end", "BLEU at its end"]]
     figure, axes = _axes("Validation loss against target tokens", "million target tokens", "nats a piece")
-    axes.set_prop_cycle(color=mpl.colormaps["tab20"].colors)
+    axes.set_prop_cycle(color=[mpl.colormaps["tab20"](n) for n in range(20)])
     for name, run in recorded["runs"].items():
         for version in dict.fromkeys(point["version"] for point in run["validation"]):
             points = [p for p in run["validation"] if p["version"] == version]
@@ -232,9 +232,10 @@ def _allocation(recorded: Mapping[str, Any], folder: Path) -> str:
     return "\n\n".join(
         [
             "## Bit allocation: chosen by hand, searched, learned",
-            "Rise of the validation loss, nats a piece, with one part alone in the best codes (`models/allocate.py`).",
+            "Rise of the validation loss, nats a piece, with one part alone in the best codes "
+            "(`models/quantize/allocate.py`).",
             _markdown(rows),
-            "What the search and the training through noise (`models/learned_allocation.py`) found for the same bytes, "
+            "What the search and the training through noise (`models/train/allocation.py`) found for the same bytes, "
             "beside configurations chosen by hand; whole models, nothing retrained:",
             _markdown(together),
         ]

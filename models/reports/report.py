@@ -1,4 +1,4 @@
-"""Measures all configurations on the corpus test sets: JSON files, the README's table, a plot, the model's facts."""
+"""All configurations on the corpus test sets: JSON files, the README's table, a plot, the quality in config.json."""
 
 import json
 import subprocess
@@ -25,7 +25,11 @@ class ReportError(ValueError):
 
 
 def find_test_sets(model: ModelDirectory, corpus: Path) -> dict[str, tuple[Path, Path]]:
-    """Name -> source and reference file, for every pair in `corpus`/test of the model's languages."""
+    """Return name -> source and reference file, for every pair in `corpus`/test of the model's languages.
+
+    Raises:
+        ReportError: there is no pair.
+    """
     source, target = model.config.source_languages[0], model.config.target_languages[0]
     pairs = {
         path.stem: (path, path.with_suffix(f".{target}")) for path in sorted((corpus / "test").glob(f"*.{source}"))
@@ -45,9 +49,19 @@ def measure(
     results_dir: Path,
     times: Results,
 ) -> Results:
-    """Runs `evaluate` for each configuration and set in a process of its own, so that memory figures are its own.
+    """Run `evaluate` for each configuration and set in a process of its own, so that memory figures are its own.
 
-    `times`: figures of an earlier report, whose milliseconds stay.
+    Args:
+        model: the model directory.
+        configurations: of the model, the first one with the fp32 checkpoint beside it.
+        sets: test set -> source and reference file.
+        checkpoint: the fp32 model; None for no comparison.
+        limit: sentences of each set; None = all.
+        results_dir: gets a JSON file for each configuration.
+        times: figures of an earlier report, whose milliseconds stay; empty for none.
+
+    Raises:
+        ReportError: a measurement failed.
     """
     results: Results = {}
     baseline: dict[str, list[str]] = {}  # test set -> translations of the fp32 model
@@ -88,12 +102,12 @@ def _write_json(path: Path, model: str, configuration: str, sets: Mapping[str, A
 
 
 def _recorded(path: Path) -> dict[str, dict[str, Any]]:
-    """Figures by test set from an earlier report, empty if there are none."""
+    """Read the figures by test set of an earlier report, empty if there are none."""
     return json.loads(path.read_text())["sets"] if path.exists() else {}
 
 
 def recorded_times(times: Results, configuration: str, name: str) -> dict[str, Any]:
-    """The milliseconds of an earlier report for a test set, and under what conditions they were measured."""
+    """Return the milliseconds of an earlier report for a test set, with the conditions of that measurement."""
     if (figures := times.get(configuration, {}).get(name)) is None:
         return {}
     kept = {name: figures[name] for name in ("ms_per_sentence", "ms_median") if name in figures}
@@ -101,7 +115,7 @@ def recorded_times(times: Results, configuration: str, name: str) -> dict[str, A
 
 
 def table(results: Results) -> str:
-    """Markdown: one row a configuration, smallest first."""
+    """Return a Markdown table, one row a configuration, smallest first."""
     measured = list(dict.fromkeys(name for sets in results.values() for name in sets))
     shown = [name for name in TABLE_SETS if name in measured] or measured[:2]
     titles = [f"{name} {metric}" for name in shown for metric in ("BLEU", "to fp32 (95 %)", "chrF")]
@@ -133,7 +147,7 @@ def _quality(figures: Mapping[str, Any] | None) -> list[str]:
 
 
 def put_between_markers(path: Path, text: str) -> None:
-    """Replaces what stands between the markers of a Markdown file; a file without them gets them at its end."""
+    """Replace the text between the markers of a Markdown file; a file without them gets them at its end."""
     content = path.read_text() if path.exists() else ""
     if RESULTS_BEGIN not in content or RESULTS_END not in content:
         content = f"{content.rstrip()}\n\n{RESULTS_BEGIN}\n{RESULTS_END}\n".lstrip()
@@ -143,7 +157,7 @@ def put_between_markers(path: Path, text: str) -> None:
 
 
 def plot(results: Results, path: Path) -> None:
-    """BLEU against megabytes, one line a test set, the fp32 model as a dashed level."""
+    """Plot BLEU against megabytes, one line a test set, the fp32 model as a dashed level."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -173,7 +187,7 @@ def plot(results: Results, path: Path) -> None:
 
 
 def store_quality(model: ModelDirectory, results: Results) -> None:
-    """Writes the measured BLEU, chrF and milliseconds a sentence into config.json; the weights stay untouched."""
+    """Write the measured BLEU, chrF and milliseconds a sentence into config.json; the weights stay untouched."""
 
     def with_quality(name: str, configuration: Configuration) -> Configuration:
         kept = ("bleu", "chrf", "ms_per_sentence")
@@ -196,7 +210,7 @@ def report(
     readme: Path,
     keeps_times: bool = False,
 ) -> None:
-    """Measures and writes everything.
+    """Measure and write everything.
 
     Args:
         path: the model directory; its config.json and its card get the measured quality.

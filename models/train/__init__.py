@@ -1,1 +1,1 @@
-"""Training in full precision and of codes."""
+"""Training in full precision and of codes, by recipes."""

@@ -18,8 +18,7 @@ from models.format.layout import matching, matrix_shapes
 from models.marian.checkpoint import Checkpoint
 from models.quantize.allocate import AllocationError, Cost, Option, Options, coded
 from models.train.dataset import Corpus
-from models.train.full_precision import Network
-from models.train.loop import label_loss
+from models.train.network import Network
 
 RATE = 0.1  # of Adam, on the logits of the costs
 BETAS = (0.9, 0.99)
@@ -32,7 +31,7 @@ AVERAGED = 0.5  # of the steps, the last: those of a single one are noisy
 def learn(
     checkpoint: Checkpoint, options: Options, cost: Cost, budget: float, corpus: Corpus, steps: int
 ) -> dict[str, Option]:
-    """Each part's option; together they cost no more than the budget.
+    """Learn each part's option; together they cost no more than the budget.
 
     Args:
         checkpoint: the fp32 model, its rows sorted by word frequency.
@@ -67,7 +66,7 @@ def learn(
         for curve, cost_now in zip(curves.values(), costs, strict=True):
             tensors |= curve.noisy(cost_now)
         batch = corpus.batch(next(batches))
-        loss = label_loss(network.log_probabilities(tensors, batch), batch.labels.flatten(), 0.0)
+        loss = network.loss(tensors, batch)
         (gain,) = torch.autograd.grad(loss, logits, retain_graph=True)
         (price_of,) = torch.autograd.grad(costs.sum() / budget, logits)
         worth = PRICE_MEMORY * worth - (gain @ price_of).item()
@@ -115,11 +114,11 @@ class _Curve:
         }
 
     def at(self, share: Tensor) -> Tensor:
-        """The cost at a share, 0 to 1, of the way from the cheapest option to the dearest."""
+        """Return the cost at a share, 0 to 1, of the way from the cheapest option to the dearest."""
         return self.costs[0] + share * (self.costs[-1] - self.costs[0])
 
     def place(self, cost: Tensor) -> tuple[int, Tensor]:
-        """The dearest option that costs no more, but for the last; and the share of the way from it to the next.
+        """Return the dearest option that costs no more, but for the last, and the share of the way from it to the next.
 
         Of a part with one option the share is 0.
         """
@@ -130,7 +129,7 @@ class _Curve:
         return low, (cost - self.costs[low]) / (self.costs[low + 1] - self.costs[low])
 
     def noisy(self, cost: Tensor) -> dict[str, Tensor]:
-        """The weights with noise as large as their error at this cost, which gradients pass to."""
+        """Return the weights with noise as large as their error at this cost, which gradients pass to."""
         low, share = self.place(cost)
         return {
             name: self._weights[name]
@@ -141,7 +140,7 @@ class _Curve:
 
 
 def _rounded(curves: Mapping[str, _Curve], costs: Tensor, budget: float) -> dict[str, Option]:
-    """Every part's option below its cost; then one up, where the most of the way to the next was gone, if it fits."""
+    """Return every part's option below its cost, then one up where most of the way to the next was gone, if it fits."""
     places = {part: curve.place(cost) for (part, curve), cost in zip(curves.items(), costs, strict=True)}
     chosen = {part: low for part, (low, _) in places.items()}
     total = sum(curve.costs[chosen[part]].item() for part, curve in curves.items())

@@ -1,10 +1,10 @@
-"""Text to train on that a model translated itself: distillation of sequences (Kim & Rush 2016, arXiv 1606.07947).
+"""Sequence-level knowledge distillation (Kim & Rush 2016, arXiv 1606.07947): text that the teacher translated.
 
-What beam search finds is better than what greedy search does, and easier to learn than what people wrote, so a model
-that learns it finds by greedy search much of what took beams before. Where beams led far from what people wrote,
-theirs stays.
+Beam search finds better translations than greedy search, and they are easier to learn than references, so a student
+that learns them finds by greedy search much of what took beams before. Where a translation is far from the references,
+a reference is taken instead.
 
-    sample -> shards of JSON lines with text and references -> `translate` adds the translation -> select -> pairs
+    sample -> shards of JSON lines with text and references -> `sub3 corpus` adds the translation -> select -> pairs
 """
 
 import json
@@ -12,20 +12,20 @@ import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sacrebleu.metrics import CHRF
+from sacrebleu.metrics.chrf import CHRF
 
 from models.text.lines import DataError, read_lines
-from models.train.dataset import Source
+from models.train.recipe import Source
 
 SHARD_LINES = 4000
 _CHRF = CHRF()
 
 
 def sample(counts: Mapping[str, int], corpus: Path, out: Path, *, seed: int) -> None:
-    """Writes shards of distinct sentences, in an order by chance, each with all its translations.
+    """Write shards of distinct sentences in random order, each with all its references.
 
     Args:
-        counts: source, as recipes name them -> how many sentences are drawn of it.
+        counts: source, as recipes name them -> number of sentences to draw.
         corpus: has train/<source>.tsv.xz.
         out: a directory; it must not have shards yet.
         seed: of the draws.
@@ -55,18 +55,18 @@ def sample(counts: Mapping[str, int], corpus: Path, out: Path, *, seed: int) -> 
 
 
 def select(translated: Path, out: Path, *, least_chrf: float) -> tuple[int, int]:
-    """Writes source TAB target: the model's translation if it is near what people wrote and as long, else theirs.
+    """Write source TAB target: the model's translation if it is near a reference and as long, else a reference.
 
     Args:
-        translated: a directory of shards that `sample` wrote and `translate` translated.
+        translated: a directory of shards that `sample` wrote and `sub3 corpus` translated.
         out: a .tsv file.
-        least_chrf: what the nearest reference must have in common with the translation, from 0 to 100.
+        least_chrf: least chrF of the translation with its nearest reference, 0 to 100.
 
     Returns:
-        How many are the model's, and how many there are.
+        Numbers of the model's own translations, and of all.
 
     Raises:
-        DataError: there is no such line in the directory.
+        DataError: the directory has no translated shards.
     """
     kept, pairs = 0, []
     for path in sorted(translated.glob("*.jsonl")):
@@ -82,7 +82,7 @@ def select(translated: Path, out: Path, *, least_chrf: float) -> tuple[int, int]
 
 
 def _is_near(translation: str, references: Sequence[str], least_chrf: float) -> bool:
-    """Whether it is near the nearest reference, and has no fewer words.
+    """Tell whether a translation is near its nearest reference, and not shorter.
 
     A model that learnt shorter ones too had 95.5 % of the length of Tatoeba's references where fp32 has 96.7 %, which
     alone costs 0.4 BLEU.

@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from models.format.faults import architecture_fault
 from models.format.layout import matrix_shapes, vector_sizes
@@ -15,44 +15,16 @@ from models.format.schema import Architecture
 from models.marian.checkpoint import Checkpoint
 from models.marian.marian import write_marian
 from models.marian.read import read_checkpoint
-from models.marian.transformer import Transformer
-from models.train.dataset import Batch
-from models.train.loop import HeldOut, Progress, label_loss, train
-from models.train.recipe import RecipeError, TrainRecipe
-from models.train.sampled_softmax import Sample
-
-# A CPU without bf16 products emulates them: a step takes 20 times as long on a Zen 3 as in fp32.
-_CAPABILITIES = torch.cpu.get_capabilities()
-BF16_PRODUCTS = any(_CAPABILITIES.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # the last: Arm
-
-
-class Network:
-    """The Transformer as a function of its tensors: logits, by bf16 products where the CPU has them."""
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self._model = Transformer.from_tensors(checkpoint.architecture, checkpoint.tensors).requires_grad_(False)
-        self._names = {
-            name: f"{name}.weight" if name in matrix_shapes(checkpoint.architecture) else name
-            for name in checkpoint.tensors
-        }
-
-    def log_probabilities(self, tensors: Mapping[str, Tensor], batch: Batch, words: Sample | None = None) -> Tensor:
-        """Of every word, or of a sample of them, after every target id: float32 [ids, words].
-
-        Args:
-            tensors: by the names of a checkpoint.
-            batch: the sentences.
-            words: what stands for the vocabulary; each word for as many as its weight says.
-        """
-        named = {self._names[name]: tensor for name, tensor in tensors.items()}
-        inputs = batch.source, batch.target, batch.source_mask, words and words.ids
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=BF16_PRODUCTS):
-            logits = functional_call(self._model, named, inputs).flatten(0, 1).float()
-        return (logits if words is None else logits + words.log_weights).log_softmax(1)
+from models.train.dataset import Batch, corpus_of
+from models.train.loop import train
+from models.train.network import Network
+from models.train.recipe import RecipeError, TrainRecipe, located
+from models.train.state import Progress
+from models.train.validation import HeldOut
 
 
 def trained(checkpoint: Checkpoint) -> dict[str, nn.Parameter]:
-    """Parameters from the tensors; Marian's output bias is none of them, it has always been what it is."""
+    """Return parameters for the tensors of a checkpoint, but for the output bias, which Marian does not train."""
     return {name: nn.Parameter(t.clone()) for name, t in checkpoint.tensors.items() if name != "output.bias"}
 
 
@@ -64,33 +36,36 @@ class Plain:
         self._checkpoint, self._network, self._smoothing = checkpoint, Network(checkpoint), recipe.label_smoothing
 
     def enter(self, phase: int, *, resumed: bool) -> list[str]:
-        """There is one phase, with nothing to prepare."""
+        """Prepare nothing: there is one phase."""
         return []
 
     def loss(self, batch: Batch, step: int) -> Tensor:
-        """Mean loss of a label."""
-        return label_loss(
-            self._network.log_probabilities(self.parameters, batch), batch.labels.flatten(), self._smoothing
-        )
+        """Return the mean loss of a label."""
+        return self._network.loss(self.parameters, batch, smoothing=self._smoothing)
 
     def after_step(self, step: int) -> None:
-        """Nothing follows a step."""
+        """Do nothing after a step."""
 
     def versions(self, values: Mapping[str, Tensor]) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
-        """The model itself."""
+        """Yield the model itself."""
         yield "", {**self._checkpoint.tensors, **values}
 
     def write(self, values: Mapping[str, Tensor], path: Path) -> None:
-        """A Marian directory."""
+        """Write a Marian directory."""
         write_marian(replace(self._checkpoint, tensors={**self._checkpoint.tensors, **values}), path)
 
 
 def fresh(checkpoint: Checkpoint, shape: Mapping[str, int], seed: int) -> Checkpoint:
-    """Random weights for the vocabulary of a checkpoint and its architecture, but for the fields in `shape`."""
+    """Return random weights for the vocabulary of a checkpoint and its architecture, but for the fields in `shape`.
+
+    Raises:
+        RecipeError: `shape` has an unknown field or is not possible.
+    """
     known = set(Architecture.__annotations__) - {"source_vocab_size", "target_vocab_size"}
     if unknown := sorted(name for name in shape if name not in known):
         raise RecipeError(f"init.shape: the field {unknown[0]!r} is unknown or belongs to the vocabulary.")
-    architecture = replace(checkpoint.architecture, **shape)
+    fields: dict[str, Any] = dict(shape)
+    architecture = replace(checkpoint.architecture, **fields)
     if fault := architecture_fault(architecture):
         raise RecipeError(f"init.shape: {fault}.")
     generator = torch.Generator().manual_seed(seed)
@@ -107,7 +82,7 @@ def fresh(checkpoint: Checkpoint, shape: Mapping[str, int], seed: int) -> Checkp
 
 
 def reversed_checkpoint(checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint as a start for the other direction: its languages change places, its weights stay.
+    """Return the checkpoint as a start for the other direction: its languages change places, its weights stay.
 
     Raises:
         RecipeError: its sides don't share their words, or it has several targets.
@@ -124,14 +99,25 @@ def reversed_checkpoint(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def train_recipe(recipe: TrainRecipe, shared: Path, out: Path, *, steps: int | None = None) -> Progress:
-    """Trains as the recipe says; see `models.train.loop.train` for `steps` and the files in `out`."""
-    checkpoint = read_checkpoint(shared / recipe.init.checkpoint)
-    if recipe.init.reverse:
+    """Train by a recipe.
+
+    Args:
+        recipe: of the run.
+        shared: the folder of corpus/ and checkpoint/.
+        out: the directory of the run; OUT/model is a Marian directory.
+        steps: as in `models.train.loop.train`.
+
+    Raises:
+        RecipeError: the checkpoint does not suit the recipe.
+        TrainingError: as in `models.train.loop.train`.
+    """
+    init = recipe.init
+    checkpoint = read_checkpoint(located(init.checkpoint, shared))
+    if init.reverse:
         checkpoint = reversed_checkpoint(checkpoint)
-    if recipe.init.fresh:
-        checkpoint = fresh(checkpoint, recipe.init.shape, recipe.run.seed)
-    elif recipe.init.shape:
-        raise RecipeError("init.shape belongs to a fresh model (init.fresh = true).")
-    corpus = recipe.corpus(checkpoint, shared)
+    if init.fresh:
+        checkpoint = fresh(checkpoint, init.shape, recipe.run.seed)
+    corpus = corpus_of(recipe, checkpoint, shared)
     held_out = HeldOut(checkpoint, recipe.validation, recipe.batches.lengths, shared)
-    return train(recipe, Plain(recipe, checkpoint), corpus, held_out, out, steps=steps)
+    begin = located(init.run, shared) if init.run else None
+    return train(recipe, Plain(recipe, checkpoint), corpus, held_out, out, begin=begin, steps=steps)

@@ -1,137 +1,252 @@
-"""Recipes: a TOML file says everything about a training, in the tables below; unknown fields are refused by name.
+"""Recipes: a TOML file describes a training completely, in the tables below; unknown fields are refused by name.
 
-Paths are relative to the folder that holds `corpus/` and `checkpoint/`. `extends = "NAME"` takes over what another
-recipe says: values stand for its values, tables add to its tables.
+Paths that begin with `runs/` or `models/` are folders of this repository, other relative ones lie in the shared folder,
+which holds `corpus/` and `checkpoint/`. `extends = "NAME"` takes over the fields of another recipe, one level deep:
+values replace its values, tables add to its tables.
 """
 
+import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from dataclasses import field, replace
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from models.format.typed_json import decode_json
-from models.marian.checkpoint import Checkpoint
-from models.train.dataset import Batches, Corpus, Source, read_corpus
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
 
-RECIPES = Path(__file__).parents[1] / "configs/recipes"
+from models.train.schedule import STRICT, Schedule
+
+ROOT = Path(__file__).parents[2]
+RECIPES = ROOT / "models/configs/recipes"
 MIXES = RECIPES / "mixes"
 ModelRecipe = TypeVar("ModelRecipe", bound="Recipe")
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
 class RecipeError(ValueError):
     """A recipe that can't be read or followed. One sentence."""
 
 
-@dataclass(frozen=True)
-class Init:
-    """What a run starts from.
+def located(path: str, shared: Path) -> Path:
+    """Return the place of a recipe's path: in the repository (`runs/`, `models/`) or in the shared folder."""
+    return (ROOT if path.startswith(("runs/", "models/")) else shared) / path
+
+
+# --- tables of every recipe -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, config=STRICT)
+class Source:
+    """One corpus of the mix.
 
     Attributes:
-        checkpoint: a Marian directory, or one that `import` wrote.
-        fresh: take only its vocabulary, and random weights.
+        name: `NAME.tsv.xz` in the corpus's train directory, or the path of a file of source TAB target.
+        licence: of its text, for the card of a model that ships.
+        cap: pairs that an epoch takes, drawn anew each time; None for all.
+        repeat: times that an epoch takes them.
+    """
+
+    name: str
+    licence: str
+    cap: Positive | None = None
+    repeat: Positive = 1
+
+    def path(self, corpus: Path) -> Path:
+        """Return the file of the text."""
+        return Path(self.name) if self.name.endswith((".tsv", ".tsv.xz")) else corpus / f"train/{self.name}.tsv.xz"
+
+
+@dataclass(frozen=True, config=STRICT)
+class Batches:
+    """Size of the batches.
+
+    Attributes:
+        tokens: places of the target side in a batch, padding included.
+        lengths: rising; a pair goes to the batches of the least of these that holds both of its sides.
+    """
+
+    tokens: Positive
+    lengths: tuple[int, ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        lengths = list(self.lengths)
+        if not lengths or lengths != sorted(set(lengths)) or lengths[0] < 2:
+            raise ValueError("batches.lengths must rise, from 2 or more")
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
+class Init:
+    """What a run begins with.
+
+    Attributes:
+        checkpoint: a Marian directory, one that `import` wrote, or a model directory.
+        run: directory of another `train` run; its newest state gives weights, optimizer moments and average.
+        fresh: take only the checkpoint's vocabulary, and random weights.
         shape: fields of the architecture that differ from the checkpoint's, of a fresh model.
-        reverse: begin the other direction with it (models/train.py); see `Recipe.reverse_pairs`.
+        reverse: exchange the languages, to train the other direction; see `Recipe.reverse_pairs`.
     """
 
     checkpoint: str
+    run: str | None = None
     fresh: bool = False
     reverse: bool = False
     shape: Mapping[str, int] = field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.shape and not self.fresh:
+            raise ValueError("init.shape belongs to a fresh model (init.fresh = true)")
+        return self
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, config=STRICT)
 class Validation:
     """Held-out text.
 
     Attributes:
         set: `valid/tatoeba` stands for the files valid/tatoeba.en and .de, by the languages of the model.
-        sentences: how many are read for the loss, and the first so many of them are translated for BLEU; 0 = none.
+        sentences: number that the loss is measured on.
+        bleu_sentences: the first so many of them are translated for BLEU; 0 = none.
         every_tokens: target tokens between two validations.
-        keep: which of the last phase is the result, the one with the least loss or the last; a model that learns
-            another's translations is meant to leave those of the held-out text.
+        keep: which weights of the last phase are the result, those of the least loss or the last ones; a student of
+            sequence-level distillation is meant to move away from the references of the held-out text.
     """
 
     set: str
-    sentences: int
+    sentences: Positive
     bleu_sentences: int
-    every_tokens: int
+    every_tokens: Positive
     keep: Literal["least_loss", "last"] = "least_loss"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Optimizer:
-    """AdamW. `adamw8bit` keeps its two moments in 8 bits a block (bitsandbytes), for a quarter of their memory.
+    """AdamW. `adamw8bit` keeps its two moments in 8 bits (bitsandbytes), for a quarter of their memory.
 
     Attributes:
         weight_decay: of matrices only.
-        clip: the largest norm of all gradients together.
-        ema: of the average of the weights that is validated and written; 0 = the weights themselves.
-        scale_rate: learning rate of the scales of learned codes, as a part of that of the weights.
+        clip: largest norm of all gradients together.
+        ema: decay of the average of the weights that is validated and written; 0 = the weights themselves.
+        scale_rate: learning rate of the scales of learned codes, as a share of that of the weights.
     """
 
     kind: Literal["adamw", "adamw8bit"] = "adamw"
     betas: tuple[float, float] = (0.9, 0.98)
     epsilon: float = 1e-9
     weight_decay: float = 0.01
-    clip: float = 1.0
-    ema: float = 0.0
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    ema: BelowOne = 0.0
     scale_rate: float = 1.0
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """Linear warm-up, then a cosine from `rate` to `floor * rate`; lengths in target tokens."""
-
-    tokens: int
-    warmup_tokens: int
-    rate: float
-    floor: float = 0.02
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Run:
-    """Threads of torch, minutes between two checkpoints, steps between two lines of the log."""
+    """How a run is carried out; only the seed changes its numbers.
+
+    Attributes:
+        seed: of the order of the data and of all draws.
+        threads: of torch.
+        checkpoint_minutes: between two states on disk.
+        log_steps: steps between two lines of the log.
+    """
 
     seed: int = 1
-    threads: int = 2
-    checkpoint_minutes: float = 5.0
-    log_steps: int = 50
+    threads: Positive = 2
+    checkpoint_minutes: Annotated[float, Field(gt=0)] = 5.0
+    log_steps: Positive = 50
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
+class Recipe:
+    """The fields of both kinds of training.
+
+    Attributes:
+        name: the stem of the file.
+        sources: [[sources]] tables; in the file also the name of a mix, a TOML file of such tables in `MIXES`, or its
+            path, or a list of several.
+        reverse_pairs: learn to translate the second text of each pair into the first.
+    """
+
+    name: str
+    description: str
+    init: Init
+    sources: Annotated[tuple[Source, ...], Field(min_length=1)]
+    batches: Batches
+    validation: Validation
+    label_smoothing: BelowOne
+    optimizer: Optimizer
+    run: Run
+    reverse_pairs: bool = field(default=False, kw_only=True)
+
+    def beginning_with(self, *, checkpoint: Path | None = None, run: Path | None = None) -> Self:
+        """Return the recipe with another checkpoint or run to begin with, None for its own."""
+        init = self.init
+        if checkpoint:
+            init = replace(init, checkpoint=str(checkpoint.resolve()))
+        if run:
+            init = replace(init, run=str(run.resolve()))
+        return replace(self, init=init)
+
+
+# --- the two kinds ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, config=STRICT)
+class TrainRecipe(Recipe):
+    """A training in fp32 (bf16 products where the CPU has them)."""
+
+    schedule: Schedule
+
+
+@dataclass(frozen=True, config=STRICT)
 class Codes:
-    """What `retrain` ends at.
+    """The binary codes that `retrain` makes.
 
     Attributes:
         config: a bit configuration, by its name or path.
-        method: "ste" learns scales with straight-through gradients (models/learned.py); "pnr" replaces the weights by
-            their codes every `period` steps (the paper).
-        solver: of the codes of pnr; ste begins with the best scales in any case.
-        clip: of ste, see models/learned.py.
-        prefix: of ste; train nested codes, each step at a random number of planes up to those of `config`, which must
-            be flat; the file serves every width up to it.
-        text: where words are counted, as names of sources; rows are sorted by it.
-        begin: of ste; a model directory with codes of this configuration, from which learning goes on, or the directory
-            of a run, whose averages it goes on from; it begins with the checkpoint's weights without.
-        begin_config: of these codes, if they are of another configuration, whose values are then the first weights.
-        begin_teacher: the checkpoint that they were distilled from, if it was another: what the two checkpoints differ
-            by is added to the first weights (models/begun.py).
+        method: "ste" learns weights and scales by a straight-through estimator; "pnr" (the
+            paper's) replaces the weights by their codes every `period` steps.
+        text: names of sources whose words are counted; rows are sorted by the counts.
+        solver: of the codes of pnr; ste begins with the scales of least error in any case.
+        period: of pnr, steps between two replacements.
+        clip: of ste, see models/codes/straight_through.py.
+        prefix: of ste: nested codes, each step at a random number of planes up to those of `config`, which must be
+            flat; the file serves every width up to it.
+        begin: of ste, warm start: a model directory with codes of this configuration, or a run, whose averages are
+            taken; the checkpoint's weights without.
+        begin_config: configuration of those codes, if it is another; their values are the first weights.
+        begin_teacher: the checkpoint that they were distilled from, if it was another; the difference between the two
+            teachers is added to the first weights (models/train/warm_start.py).
     """
 
     config: str
     method: Literal["ste", "pnr"]
     text: tuple[str, ...]
     solver: Literal["greedy", "refined", "alternating"] = "alternating"
-    period: int = 1000
+    period: Positive = 1000
     clip: float = 1.0
     prefix: bool = False
     begin: str | None = None
     begin_config: str | None = None
     begin_teacher: str | None = None
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.method == "pnr" and (self.prefix or self.begin):
+            raise ValueError("codes.prefix and codes.begin need the method ste")
+        if self.prefix and self.begin:
+            raise ValueError("codes.begin takes specialised codes, which codes.prefix does not make")
+        return self
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, config=STRICT)
 class Phase:
     """A part of the curriculum.
 
@@ -146,68 +261,41 @@ class Phase:
     freeze: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """What both kinds of training have in common.
-
-    Attributes:
-        name: the stem of the file.
-        sources: [[sources]] tables; in the file also the name of a mix, a TOML file of such tables in `MIXES`, or its
-            path, or a list of several.
-        reverse_pairs: learn to translate the second text of each pair into the first.
-    """
-
-    name: str
-    description: str
-    init: Init
-    sources: tuple[Source, ...]
-    batches: Batches
-    validation: Validation
-    label_smoothing: float
-    optimizer: Optimizer
-    run: Run
-    reverse_pairs: bool = field(default=False, kw_only=True)
-
-    def corpus(self, checkpoint: Checkpoint, shared: Path) -> Corpus:
-        """The text that the recipe trains on, as ids of the checkpoint."""
-        return read_corpus(
-            checkpoint, self.sources, shared / "corpus", self.batches, self.run.seed, reverse=self.reverse_pairs
-        )
-
-    def beginning_with(self, checkpoint: Path | None) -> Self:
-        """The recipe with another checkpoint, None for its own."""
-        if checkpoint is None:
-            return self
-        return replace(self, init=replace(self.init, checkpoint=str(checkpoint.resolve())))
-
-
-@dataclass(frozen=True)
-class TrainRecipe(Recipe):
-    """A training in fp32 (bf16 products)."""
-
-    schedule: Schedule
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class RetrainRecipe(Recipe):
     """A training of codes.
 
     Attributes:
-        distillation: share of the loss that is the divergence from the fp32 model's words.
-        sampled_words: of the words that no label of a batch names, so many are predicted against, half of them the most
-            frequent, half drawn at random (models/sampled_words.py); 0 = all.
+        distillation: share of the loss that is the divergence from the predictions of the fp32 model.
+        sampled_words: size of the sample of the vocabulary that is predicted against, beside the labels of the batch,
+            half of it the most frequent words, half drawn at random (models/train/sampled_softmax.py); 0 = all.
     """
 
     codes: Codes
-    distillation: float
-    phases: tuple[Phase, ...]
-    sampled_words: int = 0
+    distillation: Share
+    phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
+    sampled_words: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.codes.method == "pnr" and self.optimizer.ema:
+            raise ValueError("an average (optimizer.ema) of weights that pnr replaces makes no sense; leave it out")
+        if self.init.fresh or self.init.reverse or self.init.run:
+            raise ValueError("retraining begins with a trained model: leave init.fresh, init.reverse and init.run out")
+        return self
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
 
 
 def read_recipe(kind: type[ModelRecipe], name: str) -> ModelRecipe:
-    """A recipe of models/configs/recipes by its name, or any TOML file by its path."""
+    """Read a recipe of models/configs/recipes by its name, or any TOML file by its path.
+
+    Raises:
+        RecipeError: it can't be read, or a field is wrong.
+    """
     path = _path(name, RECIPES)
-    values = _read_extended(path, ())
+    values = _read_extended(path)
     mixes = values.get("sources")
     if isinstance(mixes, str):
         mixes = [mixes]
@@ -215,35 +303,39 @@ def read_recipe(kind: type[ModelRecipe], name: str) -> ModelRecipe:
         values["sources"] = [source for mix in mixes for source in _read_mix(mix)]
     if "name" in values:
         raise RecipeError(f"{path}: the field name is unknown.")
+    # Tables that may be left out because all of their fields may.
+    values = {"optimizer": {}, "run": {}, **values, "name": path.stem}
     try:
-        recipe: ModelRecipe = decode_json(kind, _complete(kind, {**values, "name": path.stem}), "the document")
-    except ValueError as error:
-        raise RecipeError(f"{path}: {error}.") from None
-    if fault := _fault(recipe):
-        raise RecipeError(f"{path}: {fault}.")
-    return recipe
+        # As JSON, since strict validation takes lists for tuples and tables for dataclasses only there.
+        return TypeAdapter(kind).validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        # A misspelt table is unknown and missing: the first helps more.
+        first = min(error.errors(), key=lambda each: each["type"] != "unexpected_keyword_argument")
+        raise RecipeError(f"{path}: {_fault(first)}.") from None
 
 
 def _path(name: str, folder: Path) -> Path:
-    """Of a file by its path, or by the name that it has in a folder of ours."""
+    """Return the file of a path, or of the name that it has in a folder of ours."""
     return Path(name) if name.endswith(".toml") else folder / f"{name}.toml"
 
 
-def _read_extended(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
-    """What a recipe says, with what it takes over; `extending` are those that take over from it."""
-    if path in extending:
-        raise RecipeError(f"{path}: it extends itself.")
+def _read_extended(path: Path) -> dict[str, Any]:
+    """Read the fields of a recipe and of the one that it extends."""
     values = _read_toml(path)
     extended = values.pop("extends", None)
     if extended is None:
         return values
     if not isinstance(extended, str):
         raise RecipeError(f"{path}: extends must be the name of a recipe.")
-    return _merged(_read_extended(_path(extended, RECIPES), (*extending, path)), values)
+    base_path = _path(extended, RECIPES)
+    base = _read_toml(base_path)
+    if "extends" in base:
+        raise RecipeError(f"{path}: {base_path.stem} extends a recipe itself; only one level is read.")
+    return _merged(base, values)
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, `over` where they differ."""
+    """Merge two tables; where both have a value, that of `over` stays."""
     tables = {
         name: _merged(base[name], value)
         for name, value in over.items()
@@ -253,7 +345,7 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_mix(name: str) -> list[Any]:
-    """The tables of a mix of MIXES by its name, or of any TOML file by its path."""
+    """Read the tables of a mix of MIXES by its name, or of any TOML file by its path."""
     path = _path(name, MIXES)
     sources = _read_toml(path).get("sources", [])
     if not isinstance(sources, list):
@@ -271,67 +363,37 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise RecipeError(f"{path}: this is not valid TOML ({error}).") from None
 
 
-def _complete(kind: Any, value: Any) -> Any:
-    """The value with the defaults of the dataclasses that it stands for."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is tuple and isinstance(value, list):
-        return [_complete(arguments[0], item) for item in value]
-    if not is_dataclass(kind) or not isinstance(value, dict):
-        return value
-    hints = get_type_hints(kind)
-    result = {name: _complete(hints.get(name), item) for name, item in value.items()}
-    for each in fields(kind):
-        if each.name in result:
-            continue
-        if each.default is not MISSING:
-            default = each.default
-            result[each.name] = list(default) if isinstance(default, tuple) else default
-        elif each.default_factory is not MISSING:
-            result[each.name] = each.default_factory()
-        elif is_dataclass(hints[each.name]) and isinstance(each.type, type):
-            result[each.name] = _complete(each.type, {})
-    return result
+_NOUNS = {
+    "int": "a whole number",
+    "float": "a number",
+    "string": "a string",
+    "bool": "true or false",
+    "tuple": "a list",
+    "dict": "a table",
+    "mapping": "a table",
+    "dataclass": "a table",
+}
 
 
-def _fault(recipe: Recipe) -> str | None:
-    """What is wrong with the numbers, without a full stop; None if nothing."""
-    lengths = recipe.batches.lengths
-    schedules = [recipe.schedule] if isinstance(recipe, TrainRecipe) else []
-    if isinstance(recipe, RetrainRecipe):
-        schedules = [phase.schedule for phase in recipe.phases]
-        if not schedules:
-            return "there must be at least one [[phases]] table"
-        if not 0 <= recipe.distillation <= 1:
-            return "distillation must be from 0 to 1"
-        if recipe.sampled_words < 0:
-            return "sampled_words must be 0 or more"
-        if recipe.codes.method == "pnr" and recipe.optimizer.ema:
-            return "an average (optimizer.ema) of weights that pnr replaces makes no sense; leave it out"
-        if recipe.codes.method == "pnr" and (recipe.codes.prefix or recipe.codes.begin):
-            return "codes.prefix and codes.begin need the method ste"
-        if recipe.codes.prefix and recipe.codes.begin:
-            return "codes.begin takes specialised codes, which codes.prefix does not make"
-    if not recipe.sources:
-        return "there must be at least one [[sources]] table"
-    if not lengths or list(lengths) != sorted(set(lengths)) or lengths[0] < 2:
-        return "batches.lengths must rise, from 2 or more"
-    positive = {
-        "batches.tokens": recipe.batches.tokens,
-        "validation.sentences": recipe.validation.sentences,
-        "validation.every_tokens": recipe.validation.every_tokens,
-        "run.threads": recipe.run.threads,
-        "run.log_steps": recipe.run.log_steps,
-        "run.checkpoint_minutes": recipe.run.checkpoint_minutes,
-        "optimizer.clip": recipe.optimizer.clip,
+def _fault(error: ErrorDetails) -> str:
+    """Return a sentence, without a full stop, that names the field of a validation error."""
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "too_short":
+        return f"there must be at least one [[{place}]] table"
+    if noun := _NOUNS.get(kind.rpartition("_")[0]):
+        return f"{place} must be {noun}, not {error['input']!r}"
+    sentences = {
+        "unexpected_keyword_argument": "the field {place} is unknown",
+        "missing": "the field {place} is missing",
+        "literal_error": "{place} must be one of {expected}",
+        "greater_than": "{place} must be more than {gt:g}",
+        "greater_than_equal": "{place} must be {ge:g} or more",
+        "less_than": "{place} must be below {lt:g}",
+        "less_than_equal": "{place} must be at most {le:g}",
+        "finite_number": "{place} must be finite",
+        "int_from_float": "{place} must be a whole number",
     }
-    for schedule in schedules:
-        positive |= {"schedule.tokens": schedule.tokens, "schedule.rate": schedule.rate}
-    for source in recipe.sources:
-        positive |= {"sources.repeat": source.repeat, "sources.cap": 1 if source.cap is None else source.cap}
-        if min(positive.values()) <= 0:
-            break
-    if wrong := [name for name, number in positive.items() if number <= 0]:
-        return f"{wrong[0]} must be more than 0"
-    if not 0 <= recipe.optimizer.ema < 1 or not 0 <= recipe.label_smoothing < 1:
-        return "optimizer.ema and label_smoothing must be from 0 to below 1"
-    return None
+    return sentences.get(kind, "{place}: {message}").format(place=place, message=error["msg"], **context)

@@ -1,4 +1,4 @@
-"""A sample of the vocabulary that stands for all of it in a step of training (sampled softmax).
+"""Sampled softmax: a sample of the vocabulary stands for all of it in a step of training.
 
 It saves a part of the output layer and of the softmax over it; docs/training.md has how much. A sample holds for
 certain the words that the batch asks for and the most frequent ones, and some of the rest, drawn uniformly, each of
@@ -25,12 +25,12 @@ class Sample(NamedTuple):
     log_weights: Tensor
 
     def places(self, labels: Tensor) -> Tensor:
-        """Where in the sample the labels are, all of which it holds; what is negative stays so."""
+        """Return the places of labels in the sample, which holds all of them; negative ones stay as they are."""
         return torch.where(labels < 0, labels, torch.searchsorted(self.ids, labels))
 
 
 def draw(labels: Tensor, vocabulary: int, frequent: int, drawn: int, seed: list[int]) -> Sample:
-    """A sample of a vocabulary whose ids are sorted by frequency.
+    """Draw a sample of a vocabulary whose ids are sorted by frequency.
 
     Args:
         labels: ids that it must hold; negative ones are passed over.

@@ -1,8 +1,8 @@
-"""Where a retraining begins: with the weights and scales of an earlier one, moved as far as its teacher has moved.
+"""Warm start: a retraining begins with an earlier one's weights and scales, plus the teacher's weight delta.
 
 The fp32 model that codes were distilled from may be trained further. A retraining from the new one need not begin anew:
-the old run's weights, plus what the new model differs by from the old one, are already near it (differences of weights
-add up between models that began alike: Ilharco et al. 2023, arXiv 2212.04089), and the scales still fit.
+the old run's weights, plus the difference between the new teacher and the old one, are already near it (task
+arithmetic: Ilharco et al. 2023, arXiv 2212.04089), and the scales still fit.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,13 +22,13 @@ from models.marian.checkpoint import Checkpoint
 from models.marian.coded import dequantize
 from models.marian.read import read_checkpoint
 from models.marian.rows import sort_rows
-from models.train.loop import averages
-from models.train.recipe import Codes, RecipeError
+from models.train.recipe import Codes, RecipeError, located
+from models.train.state import averages
 
 
 @dataclass(frozen=True)
-class Begun:
-    """What an earlier retraining has learnt, of the configuration in training or of a wider one.
+class WarmStart:
+    """Weights and scales of an earlier retraining, of the configuration in training or of a wider one.
 
     Attributes:
         tensors: first values of matrices and vectors; a model directory has no biases of the output that are all 0.
@@ -39,50 +39,54 @@ class Begun:
     _scales: Mapping[str, Tensor]
 
     def scales(self, name: str, segments: Sequence[Segment]) -> dict[int, Tensor] | None:
-        """Planes -> scales [planes, rows] of a matrix's segments; None if those that were learnt are others."""
+        """Return planes -> scales [planes, rows] of a matrix's segments; None if the earlier segments are others."""
         if list(self._allocation[name]) != list(segments):
             return None
         return {segment.planes: self._scales[f"{name}.scales.{segment.planes}"] for segment in segments}
 
 
-def begin_with(
+def read_warm_start(
     codes: Codes, base: BitConfig, checkpoint: Checkpoint, vocabulary: Vocabulary, shared: Path
-) -> Begun | None:
-    """What `codes` says to begin with; None: the checkpoint.
+) -> WarmStart | None:
+    """Read the warm start of a recipe; None if it begins with the checkpoint.
 
     Args:
         codes: of the recipe.
         base: the configuration in training.
         checkpoint: the fp32 model, its rows sorted by the counts of words.
         vocabulary: its words, with their counts.
-        shared: what paths of the recipe are relative to.
+        shared: the folder of corpus/ and checkpoint/.
 
     Raises:
         RecipeError: there are no such codes, or they are not of such a model.
     """
     if codes.begin is None:
         if codes.begin_config or codes.begin_teacher:
-            raise RecipeError("It begins with an earlier retraining: name its run, or a model directory, --begin DIR.")
+            raise RecipeError(
+                "codes.begin_config and codes.begin_teacher are of a warm start: add codes.begin, or --begin DIR."
+            )
         return None
-    path = shared / codes.begin
+    path = located(codes.begin, shared)
     config = find_config(codes.begin_config) if codes.begin_config else base
     allocation = config.allocation(checkpoint.architecture)
     values = averages(path)
     if values is None:
-        begun = _of_model(path, config.name, allocation, checkpoint, vocabulary)
+        warm_start = _of_model(path, config.name, allocation, checkpoint, vocabulary)
     else:
-        begun = _of_run(path, config.name, allocation, values)
+        warm_start = _of_run(path, config.name, allocation, values)
     if codes.begin_teacher is None:
-        return begun
-    teacher = _sorted_alike(read_checkpoint(shared / codes.begin_teacher), checkpoint, vocabulary)
+        return warm_start
+    teacher = _sorted_alike(read_checkpoint(located(codes.begin_teacher, shared)), checkpoint, vocabulary)
     if teacher is None:
         raise RecipeError(f"{codes.begin_teacher}: the former teacher is not such a model, or has other words.")
-    moved = {name: value + (checkpoint.tensors[name] - teacher.tensors[name]) for name, value in begun.tensors.items()}
-    return replace(begun, tensors=moved)
+    moved = {
+        name: value + (checkpoint.tensors[name] - teacher.tensors[name]) for name, value in warm_start.tensors.items()
+    }
+    return replace(warm_start, tensors=moved)
 
 
 def _sorted_alike(teacher: Checkpoint, checkpoint: Checkpoint, vocabulary: Vocabulary) -> Checkpoint | None:
-    """The teacher with its rows in the order of the checkpoint; None if it is another model or reads text otherwise."""
+    """Return the teacher, rows in the order of the checkpoint; None if it is another model or reads text otherwise."""
     if teacher.architecture != checkpoint.architecture or teacher.spm != checkpoint.spm:
         return None
     source, target = dict(vocabulary.source), dict(vocabulary.target_pieces)
@@ -95,8 +99,10 @@ def _sorted_alike(teacher: Checkpoint, checkpoint: Checkpoint, vocabulary: Vocab
     return result if words == vocabulary else None
 
 
-def _of_model(path: Path, config: str, allocation: Allocation, checkpoint: Checkpoint, vocabulary: Vocabulary) -> Begun:
-    """The values that a model directory's codes stand for."""
+def _of_model(
+    path: Path, config: str, allocation: Allocation, checkpoint: Checkpoint, vocabulary: Vocabulary
+) -> WarmStart:
+    """Return the values of a model directory's codes."""
     model = open_model(path)
     model.check(allocation)
     mapped = model.mapped(allocation)
@@ -110,11 +116,11 @@ def _of_model(path: Path, config: str, allocation: Allocation, checkpoint: Check
             key, (first, _) = f"{name}.scales.{segment.planes}", block_range(segment)
             rows = np.asarray(mapped.tensors[key])[:, 0, segment.begin - first : segment.end - first]
             scales[key] = torch.from_numpy(rows.astype(np.float32))
-    return Begun(dequantize(model, allocation), allocation, scales)
+    return WarmStart(dequantize(model, allocation), allocation, scales)
 
 
-def _of_run(path: Path, config: str, allocation: Allocation, values: Mapping[str, Tensor]) -> Begun:
-    """The averages of a run, which are no codes yet."""
+def _of_run(path: Path, config: str, allocation: Allocation, values: Mapping[str, Tensor]) -> WarmStart:
+    """Return the averages of a run, before they are coded."""
     scales = {name: value for name, value in values.items() if ".scales." in name}
     wanted = {
         f"{name}.scales.{segment.planes}": (segment.planes, segment.end - segment.begin)
@@ -123,4 +129,4 @@ def _of_run(path: Path, config: str, allocation: Allocation, values: Mapping[str
     }
     if {name: tuple(value.shape) for name, value in scales.items()} != wanted:
         raise RecipeError(f"{path}: this run's scales are not those of {config!r}.")
-    return Begun({name: value for name, value in values.items() if name not in scales}, allocation, scales)
+    return WarmStart({name: value for name, value in values.items() if name not in scales}, allocation, scales)

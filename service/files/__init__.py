@@ -1,16 +1,17 @@
-"""Files in, the same files out: what each kind holds to translate, and how the translations go back into it.
+"""Translation of files: one module per format takes a file apart into texts and puts the translations back.
 
-Opening one gives its texts; none of its parts is written to the disk, no entity is expanded, nothing is fetched.
+Opening a file never writes to the disk, expands an entity or fetches anything.
 """
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import NamedTuple, Protocol
 
 from service.text.alignment import Link
 
-# Ending -> the module that reads it: imported when the first such file comes.
+# Ending -> the module that reads it, imported when the first such file is opened.
 _READERS = {
     ".txt": "plain",
     ".srt": "subtitles",
@@ -26,6 +27,9 @@ _READERS = {
     ".arb": "json",
     ".properties": "properties",
     ".strings": "strings",
+    ".xml": "android",
+    ".resx": "resx",
+    ".ftl": "fluent",
     ".docx": "word",
     ".odt": "archive",
     ".epub": "archive",
@@ -34,46 +38,63 @@ ENDINGS = tuple(_READERS)
 
 
 class FileRefused(ValueError):
-    """A file that is not what its name says, or that is dangerous; the sentence says which."""
+    """A file does not have the format of its name, or is dangerous; the message says which."""
 
 
 class UnknownFormat(ValueError):
-    """A file of a kind that isn't translated."""
+    """Files with this ending are not supported."""
 
     def __init__(self, ending: str) -> None:
-        """`ending`: of its name."""
+        """Name the ending, and those that are supported."""
         super().__init__(f"Files ending in {ending[:20]!r} are not translated; send one of {', '.join(ENDINGS)}.")
         self.ending = ending
 
 
 class Limits(NamedTuple):
-    """What a file may unpack to."""
+    """The size that a file may unpack to."""
 
     max_bytes: int
     max_members: int = 2000
 
 
 class Aligned(NamedTuple):
-    """A translation, and which of its words come from which of its text."""
+    """A translation, and the links from its words to those of its text."""
 
     text: str
     links: Sequence[Link] = ()
 
 
+class Cursor:
+    """The translations of a file, handed out in order to its parts."""
+
+    def __init__(self, translations: Iterable[Aligned]) -> None:
+        """Start at the first."""
+        self._rest = iter(translations)
+
+    def take(self, texts: Sequence[str]) -> list[Aligned]:
+        """Return the translations of the next texts."""
+        return list(itertools.islice(self._rest, len(texts)))
+
+
 class OpenFile(Protocol):
-    """A file taken apart."""
+    """A file, taken apart."""
 
     texts: Sequence[str]  # to translate, each by itself; one without a line break gets a translation without one
 
     def render(self, translations: Sequence[Aligned], target: str) -> bytes:
-        """The file with a translation in place of each text, and the language noted where the format has a place."""
+        """Write the file with the translations in it, and the target language where the format has a place for it.
+
+        Args:
+            translations: of `texts`, one for each.
+            target: the code of the language.
+        """
 
 
 def ending_of(name: str) -> str:
-    """The ending of a client's name for a file, in lower case.
+    """Return the ending of a client's name for a file, in lower case.
 
     Raises:
-        UnknownFormat: such files aren't translated.
+        UnknownFormat: files with this ending are not supported.
     """
     ending = PurePosixPath(PureWindowsPath(name).name).suffix.lower()
     if ending not in _READERS:
@@ -82,18 +103,18 @@ def ending_of(name: str) -> str:
 
 
 def translated_name(name: str, target: str) -> str:
-    """What a translated file is called: notes.de.txt of notes.txt, whatever folders its client named."""
+    """Return the name of a translated file: notes.de.txt for notes.txt, without its folders."""
     path = PurePosixPath(PureWindowsPath(name).name)
     plain = "".join(character for character in path.stem if character.isprintable())[:100]
     return f"{plain or 'file'}.{target}{path.suffix.lower()}"
 
 
 def open_file(name: str, data: bytes, limits: Limits) -> OpenFile:
-    """Take a file apart; blocks, for a second where it is large.
+    """Take a file apart; this blocks, for a second where the file is large.
 
     Raises:
-        UnknownFormat: as `ending_of`.
-        FileRefused: it can't be read, or is larger than it may be.
+        UnknownFormat: files with this ending are not supported.
+        FileRefused: the file cannot be read, or unpacks to more than the limits allow.
     """
     ending = ending_of(name)
     reader: Callable[[bytes, str, Limits], OpenFile] = import_module(f"service.files.{_READERS[ending]}").read
@@ -101,10 +122,10 @@ def open_file(name: str, data: bytes, limits: Limits) -> OpenFile:
 
 
 def decode(data: bytes) -> str:
-    """Text in UTF-8, or in UTF-16 with its mark.
+    """Decode UTF-8, or UTF-16 with a byte order mark.
 
     Raises:
-        FileRefused: it is neither.
+        FileRefused: the data is neither.
     """
     try:
         return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8")
@@ -113,7 +134,7 @@ def decode(data: bytes) -> str:
 
 
 def encode(text: str, like: bytes) -> bytes:
-    """Text in the encoding of the file that it came from."""
+    """Encode text as the file was that it came from."""
     if like[:2] == b"\xff\xfe":
         return b"\xff\xfe" + text.encode("utf-16-le")
     if like[:2] == b"\xfe\xff":

@@ -1,26 +1,26 @@
-"""OpenDocument text and EPUB: archives of XML. And how an archive is read: in memory, within bounds."""
+"""OpenDocument text and EPUB, archives of XML; and the archive itself, read in memory and within bounds."""
 
 import io
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 
-from service.files import Aligned, FileRefused, Limits, decode
+from service.files import Aligned, Cursor, FileRefused, Limits, decode
 from service.files.html import MarkedUp, without_entities
 from service.text.markup_tokens import Markup
 
-# Of an OpenDocument: what people don't read, or what is computed.
+# Elements of an OpenDocument that people do not read, or whose text is computed.
 _ODT_COPIED = (
     "dc:creator dc:date meta:date-string meta:creator-initials text:tracked-changes text:note-citation "
     "text:page-number text:page-count text:bibliography-mark text:sequence text:date text:time office:binary-data "
     "office:scripts number:text text:script math:math script"
 )
-# What may stand among the words of a paragraph, but in no sentence.
+# Elements that may stand among the words of a paragraph, but end a sentence.
 _ODT_SPLITTING = (
     "text:p text:h text:note-body text:line-break text:tab text:list text:section text:index-body "
     "table:table draw:text-box svg:title svg:desc"
 )
-# What is anchored in a sentence and holds sentences of its own.
+# Elements that are anchored in a sentence and hold sentences of their own.
 _ODT_NESTED = "text:note draw:frame draw:a draw:custom-shape office:annotation"
 _ODT = Markup(
     "xml",
@@ -34,10 +34,10 @@ class Archive:
     """A ZIP file, unpacked; members that are not replaced are written as they were, in their order."""
 
     def __init__(self, data: bytes, limits: Limits) -> None:
-        """Unpack it.
+        """Unpack an archive.
 
         Raises:
-            FileRefused: it is no archive, is locked, or holds too much.
+            FileRefused: the data is not an archive, or is damaged, encrypted or larger than the limits.
         """
         self._members: list[tuple[zipfile.ZipInfo, bytes]] = []
         left = limits.max_bytes
@@ -49,7 +49,7 @@ class Archive:
                     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                         raise FileRefused("The file is compressed in an unusual way; save it anew.")
                     with archive.open(info) as member:
-                        content = member.read(left + 1)  # what it says of its size may be a lie
+                        content = member.read(left + 1)  # the size in its header may be wrong
                     left -= len(content)
                     if left < 0:
                         raise FileRefused(f"The file unpacks to more than {limits.max_bytes:,} bytes.")
@@ -69,11 +69,11 @@ class Archive:
 
     @property
     def members(self) -> dict[str, bytes]:
-        """Contents by name."""
+        """The contents of the members by name."""
         return {info.filename: content for info, content in self._members}
 
     def write(self, replaced: Mapping[str, bytes]) -> bytes:
-        """The archive with some members' contents replaced."""
+        """Pack the archive with the contents of some members replaced."""
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
             for info, content in self._members:
@@ -85,26 +85,29 @@ class Archive:
         return buffer.getvalue()
 
 
-class Parts:
-    """An archive with parts that hold text."""
+class ArchiveFile:
+    """An archive of which some members hold text."""
 
-    def __init__(self, archive: Archive, parts: Mapping[str, MarkedUp]) -> None:
-        """`parts`: by their names."""
-        self._archive, self._parts = archive, parts
-        self.texts: Sequence[str] = [text for part in parts.values() for text in part.texts]
+    def __init__(self, archive: Archive, members: Mapping[str, MarkedUp]) -> None:
+        """Take the members that hold text, by their names."""
+        self._archive, self._members = archive, members
+        self.texts: Sequence[str] = [text for member in members.values() for text in member.texts]
 
     def render(self, translations: Sequence[Aligned], target: str) -> bytes:
-        """The archive with its parts translated."""
-        position, replaced = 0, {}
-        for name, part in self._parts.items():
-            count = len(part.texts)
-            replaced[name] = part.render(translations[position : position + count], target).encode()
-            position += count
+        """Write the archive with the texts translated."""
+        cursor = Cursor(translations)
+        replaced = {
+            name: member.render(cursor.take(member.texts), target).encode() for name, member in self._members.items()
+        }
         return self._archive.write(replaced)
 
 
-def read(data: bytes, ending: str, limits: Limits) -> Parts:
-    """Open it."""
+def read(data: bytes, ending: str, limits: Limits) -> ArchiveFile:
+    """Open an .odt or .epub file.
+
+    Raises:
+        FileRefused: the file is not of that type, is encrypted, or has no part that holds text.
+    """
     archive = Archive(data, limits)
     members = archive.members
     kind = members.get("mimetype", b"").strip()
@@ -128,7 +131,7 @@ def read(data: bytes, ending: str, limits: Limits) -> Parts:
             parts[name] = MarkedUp(without_entities(decode(content)), markup)
     if not parts:
         raise FileRefused("The file has no part that holds text.")
-    return Parts(archive, parts)
+    return ArchiveFile(archive, parts)
 
 
 def _odt_part(name: str) -> Markup | None:

@@ -1,18 +1,24 @@
-"""The texts of a file, in parts that are translated together."""
+"""Chunks of a file's texts, each of which is one call for translations, and their translations collected."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
 from service.files import Aligned
 from service.text.alignment import Link, moved
 
-PART_CHARACTERS = 4000  # progress is told, and a cancelled file ends, between two of them
+PART_CHARACTERS = 4000  # progress is reported, and a cancelled file stops, between two of them
 PART_TEXTS = 64
 
 
 def parts(
     texts: Sequence[str], longest: int = PART_CHARACTERS, most: int = PART_TEXTS
 ) -> Iterator[list[tuple[int, str]]]:
-    """The texts with their numbers; what is longer than a part, or `longest`, is cut. An empty text is in none."""
+    """Yield parts of the texts, which are translated together, with the indices of the texts.
+
+    Args:
+        texts: of a file; an empty one is in none of the parts.
+        longest: characters after which a text is cut, at most `PART_CHARACTERS`.
+        most: texts in a part, at most `PART_TEXTS`.
+    """
     part: list[tuple[int, str]] = []
     characters = 0
     for index, whole in enumerate(texts):
@@ -27,28 +33,35 @@ def parts(
 
 
 class Collected:
-    """The translations of a file's parts, as they come."""
+    """The translations of a file's parts, added one by one."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        """None has come."""
+        """Start without a translation."""
         self._pieces: list[list[str]] = [[] for _ in texts]
         self._links: list[list[Link]] = [[] for _ in texts]
-        self._ends = [(0, 0)] * len(texts)  # how far each text and its translation go as yet
+        self._ends = [(0, 0)] * len(texts)  # characters of each text and of its translation so far
 
     def add(self, index: int, source: str, translation: str, links: Iterable[Link]) -> None:
-        """Take the next piece of a text."""
+        """Add the translation of the next piece of a text.
+
+        Args:
+            index: of the text.
+            source: the piece, as `parts` cut it.
+            translation: of the piece.
+            links: between the two.
+        """
         source_end, end = self._ends[index]
         self._pieces[index].append(translation)
         self._links[index] += moved(links, source_end, end)
         self._ends[index] = (source_end + len(source), end + len(translation))
 
     def joined(self) -> list[Aligned]:
-        """The translation of each text."""
+        """Return the translation of each text, its pieces joined."""
         return [Aligned("".join(pieces), links) for pieces, links in zip(self._pieces, self._links, strict=True)]
 
 
 def sample(texts: Sequence[str], characters: int = 2000) -> str:
-    """The beginning of the texts, to detect their language by."""
+    """Return the beginning of the texts, to detect their language."""
     found: list[str] = []
     for text in texts:
         if characters <= 0:
@@ -59,7 +72,7 @@ def sample(texts: Sequence[str], characters: int = 2000) -> str:
 
 
 def _cut(text: str, longest: int) -> Iterator[str]:
-    """A text in pieces of up to `longest` characters, cut after a line, else after a sentence, else at a space."""
+    """Yield pieces of up to `longest` characters, cut after a line, else after a sentence, else at a space."""
     begin = 0
     while len(text) - begin > longest:
         limit = begin + longest

@@ -1,4 +1,4 @@
-"""HTML and XHTML, to the letter but for the text: `service.text.markup` reads it."""
+"""HTML and XHTML: everything but the text comes back to the letter (`service.text.markup`)."""
 
 from collections.abc import Sequence
 
@@ -9,15 +9,15 @@ from service.text.markup_tokens import Kind, Markup
 
 
 class MarkedUp:
-    """Text with tags; a unit of it is a text."""
+    """Text with tags, of which each unit is a text to translate."""
 
     def __init__(self, source: str, markup: Markup) -> None:
-        """Take it apart."""
+        """Take markup apart."""
         self._document = Document(source, markup, is_aligned=True)
         self.texts: Sequence[str] = self._document.text.split("\n")
 
     def render(self, translations: Sequence[Aligned], target: str) -> str:
-        """The markup around the translations."""
+        """Write the markup around the translations."""
         links: list[Link] = []
         source_begin = target_begin = 0
         for source, translation in zip(self.texts, translations, strict=True):
@@ -27,28 +27,28 @@ class MarkedUp:
 
 
 class WebPage:
-    """A page."""
+    """A page of HTML."""
 
     def __init__(self, data: bytes, kind: Kind) -> None:
-        """Read it."""
+        """Decode a page and take it apart."""
         self._data, self._page = data, MarkedUp(decode(data), Markup(kind))
         self.texts = self._page.texts
 
     def render(self, translations: Sequence[Aligned], target: str) -> bytes:
-        """The page."""
+        """Write the page in its encoding."""
         return encode(self._page.render(translations, target), self._data)
 
 
 def read(data: bytes, ending: str, limits: Limits) -> WebPage:
-    """Open it."""
+    """Open a page."""
     return WebPage(data, "html")
 
 
 def without_entities(source: str) -> str:
-    """The source itself.
+    """Return the source if it declares no entities, which might be files or grow without end.
 
     Raises:
-        FileRefused: it declares entities, which might be files or grow without end.
+        FileRefused: it declares some.
     """
     if "<!ENTITY" in source:
         raise FileRefused("The file declares entities of its own, which are not expanded; save it without them.")

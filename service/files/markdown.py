@@ -1,4 +1,4 @@
-"""Markdown: markdown-it finds the blocks with their lines, what is not prose is copied to the letter."""
+"""Markdown: markdown-it finds the lines of the prose, all else is copied to the letter."""
 
 import re
 import textwrap
@@ -9,32 +9,32 @@ from typing import Any
 from markdown_it import MarkdownIt
 from markdown_it.common.utils import normalizeReference
 
-from service.files import Aligned, Limits, decode, encode
+from service.files import Aligned, Cursor, Limits, decode, encode
 from service.files.html import MarkedUp
 from service.text.markup_tokens import Markup
 
 _FRONT_MATTER = re.compile(r"\A---\r?\n.*?\r?\n---\r?\n", re.DOTALL)
-_WRAPPED = 60  # characters: a paragraph with lines as long as these was wrapped by an editor
-# What begins a block of its own where a line begins with it.
+_WRAPPED = 60  # characters: a paragraph with lines as long as this was wrapped by an editor
+# At the beginning of a line these begin a block of their own.
 _MARKER = re.compile(r"(?:[-+*]|#{1,6}|\d{1,9}[.)]|=+|-+)(?:\s|$)|[>|]|```|~~~|</?[a-zA-Z]")
-_MARK = re.compile(r"[^\w\s]")  # the first one of a marker, escaped, makes none of it
+_MARK = re.compile(r"[^\w\s]")  # a marker is none with its first one escaped
 _SHORTCUT = re.compile(r"`[^`]*`|(?<!\])\[([^\[\]]+)\](?:\[\])?(?![\[(\]])")  # of a link, whose text is its label
 _HARD_BREAK = re.compile(r"(?: {2,}|\\)$")
 _MARKUP = Markup("markdown", has_references=False)
 
 
-class Page:
-    """Lines, of which some are prose: paragraphs, headings, cells of tables."""
+class MarkdownFile:
+    """Lines, of which some are prose: paragraphs, headings, rows of tables."""
 
     def __init__(self, data: bytes) -> None:
-        """Parse it."""
+        """Parse a file."""
         self._data, source = data, decode(data)
         head = _FRONT_MATTER.match(source)
         self._head = head[0] if head else ""
         body = source[len(self._head) :]
         self._lines = body.splitlines(keepends=True)
-        self._blocks: list[_Block] = []
-        # the parser's own idea of a line
+        self._paragraphs: list[_Paragraph] = []
+        # only \n, \r\n and \r end a line to the parser
         found: dict[str, Any] = {}
         plain = "".join(_plain(line) + "\n" for line in self._lines)
         parsed = MarkdownIt("commonmark").enable("table").parse(plain, found)
@@ -43,29 +43,28 @@ class Page:
         for before, token in pairwise(parsed):
             if token.type == "inline" and token.map is not None and token.map[0] >= taken and token.content.strip():
                 begin, end = token.map
-                block: _Block | None
+                paragraph: _Paragraph | None
                 if before.type in ("th_open", "td_open"):
-                    block = _Block.of_row(self._lines, begin, labels)
+                    paragraph = _Paragraph.of_row(self._lines, begin, labels)
                 else:
-                    block = _Block.of_content(self._lines, begin, end, token.content, labels)
-                if block is not None:
-                    self._blocks.append(block)
+                    paragraph = _Paragraph.of_content(self._lines, begin, end, token.content, labels)
+                if paragraph is not None:
+                    self._paragraphs.append(paragraph)
                     taken = end
-        self.texts: Sequence[str] = [text for block in self._blocks for text in block.texts]
+        self.texts: Sequence[str] = [text for paragraph in self._paragraphs for text in paragraph.texts]
 
     def render(self, translations: Sequence[Aligned], target: str) -> bytes:
-        """The lines, the blocks translated."""
-        rendered, position, line = [self._head], 0, 0
-        for block in self._blocks:
-            rendered += self._lines[line : block.begin]
-            count = len(block.texts)
-            rendered.append(block.render(translations[position : position + count], target))
-            position, line = position + count, block.end
+        """Write the lines with the prose translated."""
+        rendered, cursor, line = [self._head], Cursor(translations), 0
+        for paragraph in self._paragraphs:
+            rendered += self._lines[line : paragraph.begin]
+            rendered.append(paragraph.render(cursor.take(paragraph.texts), target))
+            line = paragraph.end
         return encode("".join([*rendered, *self._lines[line:]]), self._data)
 
 
-class _Block:
-    """Lines [begin, end): what stands before each, the prose, what stands behind the last."""
+class _Paragraph:
+    """Prose on lines [begin, end): a prefix and a core of each, and a tail behind the last."""
 
     def __init__(
         self, begin: int, end: int, prefixes: list[str], cores: list[str], tail: str, labels: Container[str]
@@ -85,8 +84,16 @@ class _Block:
     @classmethod
     def of_content(
         cls, lines: list[str], begin: int, end: int, content: str, labels: Container[str]
-    ) -> "_Block | None":
-        """A block whose prose the parser knows; None if it isn't found in the lines as it is."""
+    ) -> "_Paragraph | None":
+        """Find the content that the parser reports in its lines; None if it does not stand there to the letter.
+
+        Args:
+            lines: of the file.
+            begin: the first line of the content.
+            end: the line behind the last.
+            content: the prose, without the marks of lists and quotes.
+            labels: of the links that the file defines.
+        """
         prefixes, cores = [], []
         wanted = content.split("\n")
         tail = ""
@@ -106,18 +113,16 @@ class _Block:
         return cls(begin, begin + len(wanted), prefixes, cores, tail, labels)
 
     @classmethod
-    def of_row(cls, lines: list[str], number: int, labels: Container[str]) -> "_Block":
-        """A row of a table: the bars between the cells are tags to our markup."""
+    def of_row(cls, lines: list[str], number: int, labels: Container[str]) -> "_Paragraph":
+        """Take a row of a table, whose bars between the cells are tags to `service.text.markup`."""
         line = _plain(lines[number])
         return cls(number, number + 1, [""], [line], lines[number][len(line) :], labels)
 
     def render(self, translations: Sequence[Aligned], target: str) -> str:
-        position, lines = 0, []
+        cursor, lines = Cursor(translations), []
         longest = max(map(len, self._cores))
         for start, part in self._parts:
-            count = len(part.texts)
-            text = part.render(translations[position : position + count], target)
-            position += count
+            text = part.render(cursor.take(part.texts), target)
             if _MARKER.match(text) and not _MARKER.match(self._cores[start]):
                 text = _MARK.sub(r"\\\g<0>", text, count=1)
             end = next((begin for begin, _ in self._parts if begin > start), len(self._cores))
@@ -132,13 +137,13 @@ class _Block:
         return "\n".join(lines) + self._tail
 
 
-def read(data: bytes, ending: str, limits: Limits) -> Page:
-    """Open it."""
-    return Page(data)
+def read(data: bytes, ending: str, limits: Limits) -> MarkdownFile:
+    """Open a Markdown file."""
+    return MarkdownFile(data)
 
 
 def _without_markers(lines: Sequence[str]) -> list[str]:
-    """Lines of a paragraph, none of which would begin another block: such a one stays with the line before."""
+    """Join lines that would begin another block to the line before them."""
     kept = list(lines[:1])
     for line in lines[1:]:
         if _MARKER.match(line):
@@ -149,7 +154,7 @@ def _without_markers(lines: Sequence[str]) -> list[str]:
 
 
 def _with_labels(text: str, labels: Container[str]) -> str:
-    """The text with [word][word] for each [word] that is a link: a translation changes the first of them only."""
+    """Write [word][word] for each [word] that is a link: a translation changes the first of them only."""
 
     def full(match: re.Match[str]) -> str:
         is_link = match[1] is not None and normalizeReference(match[1]) in labels

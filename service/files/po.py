@@ -1,23 +1,27 @@
-"""PO files of gettext: messages without a translation get one."""
+"""PO files (gettext): messages without a translation get one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import polib
 
-from service.files import Aligned, FileRefused, Limits, decode
+from service.files import Aligned, Cursor, FileRefused, Limits, decode
 from service.files.html import MarkedUp
 from service.text.markup_tokens import Markup
 
-_MARKUP = Markup("xml", has_references=False)  # Pango's, HTML's, Docbook's: & is written as each of them wants it
+_MARKUP = Markup("xml", has_references=False)  # Pango's, HTML's, Docbook's: & is copied as it is
 
 
-class Messages:
-    """The messages of a file; those that are translated, fuzzy or obsolete stay as they are."""
+class PoFile:
+    """The messages of a file; those that are translated, fuzzy or obsolete are not changed."""
 
     def __init__(self, data: bytes) -> None:
-        """Parse it."""
+        """Parse a file.
+
+        Raises:
+            FileRefused: it is not a PO file.
+        """
         try:
-            # polib opens what is a file's name: none begins with a line break
+            # polib would open a file of that name: no name begins with a line break
             self._file = polib.pofile("\n" + decode(data), wrapwidth=_width(data))
         except (OSError, ValueError, IndexError) as error:
             raise FileRefused(f"The file is no PO file: {str(error)[:200] or 'it cannot be parsed'}.") from None
@@ -27,12 +31,13 @@ class Messages:
         self.texts: Sequence[str] = [text for message in self._messages for text in message.texts]
 
     def render(self, translations: Sequence[Aligned], target: str) -> bytes:
-        """The file, with the language in its head."""
-        rest = self._rendered(translations, target)
+        """Write the file, with the language in its header."""
+        cursor = Cursor(translations)
+        rendered = (message.render(cursor.take(message.texts), target) for message in self._messages)
         for entry in self._entries:
-            translation = next(rest) if entry.msgid else ""
+            translation = next(rendered) if entry.msgid else ""
             if entry.msgid_plural:
-                plural = next(rest)
+                plural = next(rendered)
                 forms = sorted(entry.msgstr_plural) or [0, 1]
                 entry.msgstr_plural = {form: translation if form == 0 and len(forms) > 1 else plural for form in forms}
             else:
@@ -43,17 +48,10 @@ class Messages:
             self._file.metadata.setdefault("Plural-Forms", "nplurals=2; plural=(n != 1);")
         return (str(self._file).lstrip("\n").rstrip("\n") + "\n").encode()
 
-    def _rendered(self, translations: Sequence[Aligned], target: str) -> Iterator[str]:
-        position = 0
-        for message in self._messages:
-            count = len(message.texts)
-            yield message.render(translations[position : position + count], target)
-            position += count
 
-
-def read(data: bytes, ending: str, limits: Limits) -> Messages:
-    """Open it."""
-    return Messages(data)
+def read(data: bytes, ending: str, limits: Limits) -> PoFile:
+    """Open a PO file."""
+    return PoFile(data)
 
 
 def _has_translation(entry: polib.POEntry) -> bool:
@@ -61,5 +59,5 @@ def _has_translation(entry: polib.POEntry) -> bool:
 
 
 def _width(data: bytes) -> int:
-    """That of the file, so that what is not translated keeps its lines."""
+    """Return the longest line of the file, so that messages which are not translated keep their lines."""
     return max((len(line) for line in data.splitlines() if line.startswith(b'"')), default=78) if data else 78

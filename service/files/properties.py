@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from service.files import FileRefused, Limits, decode, encode
-from service.files.slots import Slot, SlottedFile, value_slot
+from service.files.slots import Slot, SlottedFile, value_slot, whole_characters
 
 _BREAK = r"\\(?:\r\n|\r|\n)"
 _BLANK = rf"(?:[ \t\f]|{_BREAK})*+"
@@ -63,10 +63,7 @@ def _unescaped(source: str) -> str | None:
         lambda match: chr(int(match[1], 16)) if match[1] else _NAMED.get(match[2], match[2]),
         _CONTINUATION.sub("", source),
     )
-    try:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16")
-    except UnicodeDecodeError:
-        return None
+    return whole_characters(text)
 
 
 def _speller(source: str, codec: str) -> Callable[[str], str]:

@@ -1,11 +1,11 @@
 """Files as text with slots: what is translated has a slot, all else comes back to the letter."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from service.files import Aligned
 from service.files.html import MarkedUp
-from service.text.markup import Markup
+from service.text.markup_tokens import Markup
 from service.text.message_format import Message, NotAMessage, with_choices
 
 SOFTWARE = Markup("xml", has_references=False)  # strings of software hold tags, but & is itself in most of them
@@ -108,6 +108,24 @@ class Language:
     def render(self, translations: Sequence[Aligned], target: str) -> str:
         """Render the target language."""
         return self._spell(target)
+
+
+def with_slots(text: str, slots: Iterable[tuple[int, int, Slot]]) -> Iterator[str | Slot]:
+    """Yield the parts of a text in which slots stand, each with its span, in order."""
+    position = 0
+    for begin, end, slot in slots:
+        yield text[position:begin]
+        yield slot
+        position = end
+    yield text[position:]
+
+
+def whole_characters(text: str) -> str | None:
+    """Join escaped surrogates to the characters that they are; None if one lacks its other half."""
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        return None
 
 
 def value_slot(source: str, value: str, spell: Callable[[str], str], *, doubles: bool = False) -> Slot:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from service.files import FileRefused, Limits, decode, encode
-from service.files.slots import Slot, SlottedFile, value_slot
+from service.files.slots import Slot, SlottedFile, value_slot, whole_characters
 
 _TOKEN = re.compile(
     r"""(?P<space>[\s\ufeff]++|//[^\r\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/)
@@ -56,9 +56,8 @@ def _refused(text: str, position: int) -> FileRefused:
 def _slot(source: str) -> Slot | None:
     """Make the slot of a value; None if half a character is escaped."""
     inner = source[1:-1] if source[0] in "\"'" else source
-    try:
-        value = _ESCAPE.sub(_character, inner).encode("utf-16", "surrogatepass").decode("utf-16")
-    except UnicodeDecodeError:
+    value = whole_characters(_ESCAPE.sub(_character, inner))
+    if value is None:
         return None
     has_raw_breaks = any(character in inner for character in "\n\r\t")
     return value_slot(source, value, _speller(_SPELT if has_raw_breaks else _SPELT | _BREAKS))

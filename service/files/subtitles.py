@@ -1,27 +1,27 @@
-"""Subtitles, SubRip and WebVTT: a text a cue.
+"""Subtitles, SubRip and WebVTT: one text per cue.
 
-A scan for the lines with `-->`: numbers, times, settings, notes and styles come back to the letter, which the libraries
-for these formats, made to write them anew, do not promise.
+The file is scanned for lines with `-->`, so that numbers, times, settings, notes and styles come back to the letter.
+The libraries for these formats write them anew.
 """
 
 import re
 import textwrap
 from collections.abc import Sequence
 
-from service.files import Aligned, Limits, decode, encode
+from service.files import Aligned, Cursor, Limits, decode, encode
 from service.files.html import MarkedUp
 from service.text.markup_tokens import Markup
 
 _SRT, _VTT = Markup("xml", has_references=False), Markup("xml")  # &amp; means & in the latter only
 
 _TAG = re.compile(r"<[^<>]*>")
-# When a word is said: the words of the translation are others, and times in a cue must rise.
+# The time at which a word is spoken: a translation has other words, and times must rise within a cue.
 _WORD_TIME = re.compile(r"<(?:\d+:)?\d\d:\d\d\.\d{3}>")
 _PRIVATE = range(0x100000, 0x10FFFE)
 
 
 class Subtitles:
-    """Lines, some of which are cues."""
+    """Lines, of which some are the text of cues."""
 
     def __init__(self, data: bytes, markup: Markup) -> None:
         """Find the cues."""
@@ -45,19 +45,18 @@ class Subtitles:
             position = end
 
     def render(self, translations: Sequence[Aligned], target: str) -> bytes:
-        """The lines, the cues with their translations."""
-        position, rendered = 0, []
+        """Write the lines with the cues translated."""
+        cursor, rendered = Cursor(translations), []
         for part in self._parts:
             if isinstance(part, _Cue):
-                rendered.append(part.render(translations[position : position + len(part.texts)], target))
-                position += len(part.texts)
+                rendered.append(part.render(cursor.take(part.texts), target))
             else:
                 rendered.append(part)
         return encode("".join(rendered), self._data)
 
 
 class _Cue:
-    """A cue's lines: one text, unless each is somebody's (- Hello. - Hi.)."""
+    """The lines of a cue: one text, unless each is another speaker's (- Hello. - Hi.)."""
 
     def __init__(self, lines: list[str], markup: Markup) -> None:
         self._break = lines[0][len(lines[0].rstrip("\r\n")) :] or "\n"
@@ -79,19 +78,19 @@ class _Cue:
 
 
 def _lines_of_like_length(text: str, count: int) -> list[str]:
-    """Up to so many lines; a tag is not broken, and takes as good as no place."""
+    """Wrap a text into up to `count` lines; a tag is never broken, and counts as one character."""
     used = set(text)
     private = (code for code in _PRIVATE if chr(code) not in used)
     found = _TAG.findall(text)
     tags = dict(zip(private, found, strict=False))
-    stand_ins = iter([*map(chr, tags), *found[len(tags) :]])  # where characters are no more, the tags themselves
+    stand_ins = iter([*map(chr, tags), *found[len(tags) :]])  # where the characters run out, the tags themselves
     text = _TAG.sub(lambda _: next(stand_ins), text)
     width = max(len(text) // count, 1)
     while len(lines := textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)) > count:
-        width += 1  # words don't come in equal lengths
+        width += 1  # words differ in length
     return [line.translate(tags) for line in lines]
 
 
 def read(data: bytes, ending: str, limits: Limits) -> Subtitles:
-    """Open it."""
+    """Open a subtitle file."""
     return Subtitles(data, _VTT if ending == ".vtt" else _SRT)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from lxml import etree
 
-from service.files import Aligned, FileRefused, Limits
+from service.files import Aligned, Cursor, FileRefused, Limits
 from service.files.archive import Archive
 from service.files.html import MarkedUp
 from service.files.xml import parse
@@ -17,26 +17,30 @@ from service.text.markup_tokens import Markup
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _SPACE = "{http://www.w3.org/XML/1998/namespace}space"
 _PART = re.compile(r"word/(?:document|header\d*|footer\d*|footnotes|endnotes|comments)\.xml")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # XML has no place for them
-# Of a run's properties, what nobody sees: Word cuts words in pieces by these.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # not allowed in XML
+# Properties of a run that are not visible: Word cuts words in pieces by these.
 _UNSEEN = frozenset({_W + "lang", _W + "noProof", _W + "rsid"})
-# Between two runs they change nothing.
+# Elements that may stand between two runs without cutting the text.
 _TRANSPARENT_NAMES = (
     "r t rPr proofErr bookmarkStart bookmarkEnd commentRangeStart commentRangeEnd lastRenderedPageBreak pPr smartTag "
     "hyperlink"
 )
 _TRANSPARENT = frozenset(_W + name for name in _TRANSPARENT_NAMES.split())
-# Stand in a sentence as words do.
+# Elements that stand in a sentence as words do.
 _MARKS = frozenset(_W + name for name in ("footnoteReference", "endnoteReference", "commentReference"))
 _MARKUP = Markup("xml", joins_lines=True)
 _MARKED = re.compile(r"(<g\d+>|</g\d+>|<g\d+/>)")
 
 
 class WordDocument:
-    """Its texts are what follows each other in a paragraph, however it looks."""
+    """A document whose texts are runs that follow each other in a paragraph, whatever their looks."""
 
     def __init__(self, data: bytes, limits: Limits) -> None:
-        """Unpack and parse it."""
+        """Unpack and parse a document.
+
+        Raises:
+            FileRefused: it is not a Word document.
+        """
         self._archive = Archive(data, limits)
         self._trees = {name: parse(content) for name, content in self._archive.members.items() if _PART.fullmatch(name)}
         if "word/document.xml" not in self._trees:
@@ -52,12 +56,10 @@ class WordDocument:
         self.texts: Sequence[str] = [text for stretch in self._stretches for text in stretch.texts]
 
     def render(self, translations: Sequence[Aligned], target: str) -> bytes:
-        """The document."""
-        position = 0
+        """Write the document."""
+        cursor = Cursor(translations)
         for stretch in self._stretches:
-            count = len(stretch.texts)
-            stretch.put(translations[position : position + count], target)
-            position += count
+            stretch.put(cursor.take(stretch.texts), target)
         replaced = {
             name: etree.tostring(tree, xml_declaration=True, encoding="UTF-8", standalone=True)
             for name, tree in self._trees.items()
@@ -66,15 +68,15 @@ class WordDocument:
 
 
 class _Group(NamedTuple):
-    """Text elements that follow each other and look the same; or a mark, such as a footnote's, instead of texts."""
+    """Text elements that follow each other and look the same; or instead of texts a mark, such as a footnote's."""
 
     texts: list[Any]
-    look: tuple[Any, bytes]  # what they are in, and their properties
+    look: tuple[Any, bytes]  # the parent of the run, and its properties
     mark: Any = None
 
     @property
     def runs(self) -> list[Any]:
-        """Those that hold it."""
+        """The runs that hold it."""
         return [element.getparent() for element in (self.texts if self.mark is None else [self.mark])]
 
     @property
@@ -87,7 +89,7 @@ class _Group(NamedTuple):
 
 
 class _Stretch:
-    """Groups that are one text: in it, those that look unlike most of it are between tags, which follow their words."""
+    """Groups that are one text, in which those that look unlike most of it are between tags."""
 
     def __init__(self, groups: Sequence[_Group]) -> None:
         self._groups = groups
@@ -97,7 +99,7 @@ class _Stretch:
         self.texts = self._marked.texts
 
     def _tagged(self, number: int) -> str:
-        """A group between tags of its number, if it needs them."""
+        """Return the text of a group, between tags of its number if it needs them."""
         group = self._groups[number]
         if group.mark is not None:
             return f"<g{number}/>"
@@ -107,7 +109,7 @@ class _Stretch:
         return f"<g{number}>{text}</g{number}>"
 
     def put(self, translations: Sequence[Aligned], target: str) -> None:
-        """Write the translation into the runs, which stand in its order then."""
+        """Write the translation into the runs, and put these in its order."""
         rendered = self._marked.render(translations, target)
         if len(self._groups) == 1:
             _put(self._groups[0].texts, html.unescape(rendered))
@@ -124,7 +126,7 @@ class _Stretch:
             paragraph.insert(place + number, holder)
 
     def _holders(self, rendered: str) -> Iterator[Any]:
-        """What the paragraph gets for a translation: copies of what holds each piece of it, and the marks."""
+        """Yield new children of the paragraph: copies of runs or links with the pieces of a translation, and marks."""
         plain = holder = self._most.runs[0]
         for piece in _MARKED.split(rendered):
             if not piece:
@@ -138,14 +140,14 @@ class _Stretch:
 
 
 def _copied(holder: Any, text: str) -> Any:
-    """A copy of a run, or of a link's runs, with another text."""
+    """Copy a run, or a link with its runs, with another text."""
     holder = copy.deepcopy(holder)
     _put(list(holder.iter(_W + "t")), text)
     return holder
 
 
 def _put(elements: Sequence[Any], text: str) -> None:
-    """Give text elements another text together."""
+    """Replace the text of elements that together hold one text."""
     first, *rest = elements
     first.text = _CONTROL.sub("", text)
     first.set(_SPACE, "preserve")
@@ -154,12 +156,12 @@ def _put(elements: Sequence[Any], text: str) -> None:
 
 
 def read(data: bytes, ending: str, limits: Limits) -> WordDocument:
-    """Open it."""
+    """Open a Word document."""
     return WordDocument(data, limits)
 
 
 def _stretches(paragraph: Any) -> Iterator[list[_Group]]:
-    """Of a paragraph, the groups between which nothing stands, in order."""
+    """Yield the groups of a paragraph between which nothing stands, in order."""
     groups: list[_Group] = []
     for element in _own(paragraph):
         if element.tag == _W + "t":
@@ -182,7 +184,7 @@ def _length(groups: Sequence[_Group], look: tuple[Any, bytes]) -> int:
 
 
 def _can_be_moved(groups: Sequence[_Group]) -> bool:
-    """Whether the runs hold nothing but these texts, in the paragraph itself or in links of one look."""
+    """Return whether the runs hold nothing but these texts, in the paragraph itself or in links of one look."""
     paragraph = _holder(groups[0].runs[0]).getparent()
     for group in groups:
         own = _W + "t" if group.mark is None else group.mark.tag
@@ -201,13 +203,13 @@ def _can_be_moved(groups: Sequence[_Group]) -> bool:
 
 
 def _holder(run: Any) -> Any:
-    """What stands in the paragraph: a run itself, or the link that it is in."""
+    """Return the child of the paragraph that a run is or is in: itself, or a link."""
     parent = run.getparent()
     return parent if parent is not None and parent.tag == _W + "hyperlink" else run
 
 
 def _own(element: Any) -> Iterator[Any]:
-    """What is in a paragraph but not in one inside of it (a text box's), without properties."""
+    """Yield the elements of a paragraph, but for properties and for paragraphs within it (of text boxes)."""
     for child in element:
         if child.tag == _W + "p" or child.tag in (_W + "pPr", _W + "rPr") or not isinstance(child.tag, str):
             continue

@@ -5,22 +5,26 @@ from typing import Any
 
 from lxml import etree
 
-from service.files import Aligned, FileRefused, Limits
+from service.files import Aligned, Cursor, FileRefused, Limits
 from service.files.html import MarkedUp
 from service.files.xml import parse
 from service.text.markup_tokens import Markup
 
-# What is in these is code of the document that the file was made from.
+# Elements whose content is code of the document that the file was made from.
 _CODES = frozenset({"bpt", "ept", "ph", "it"})
-_PROTECTED = frozenset({("mtype", "protected")})  # of XLIFF 1.2; 2 says translate="no"
+_PROTECTED = frozenset({("mtype", "protected")})  # of XLIFF 1.2; 2 has translate="no"
 _OPEN_STATES = frozenset({"new", "needs-translation", "initial"})
 
 
-class Segments:
-    """The sources that have no target yet."""
+class XliffFile:
+    """The segments that have no target yet."""
 
     def __init__(self, data: bytes) -> None:
-        """Parse it."""
+        """Parse a file.
+
+        Raises:
+            FileRefused: it is not XLIFF.
+        """
         self._tree = parse(data)
         root = self._tree.getroot()
         if etree.QName(root).localname != "xliff":
@@ -36,13 +40,11 @@ class Segments:
         self.texts: Sequence[str] = [text for _, segment in self._segments for text in segment.texts]
 
     def render(self, translations: Sequence[Aligned], target: str) -> bytes:
-        """The file, with the target language noted where it had none."""
-        position = 0
+        """Write the file, with the target language where it had none."""
+        cursor = Cursor(translations)
         for source, segment in self._segments:
-            count = len(segment.texts)
-            rendered = segment.render(translations[position : position + count], target)
+            rendered = segment.render(cursor.take(segment.texts), target)
             element = etree.fromstring(rendered.replace("]]>", "]]&gt;"))
-            position += count
             self._put(source, element, target)
         root = self._tree.getroot()
         holders = [root] if self._is_2 else list(root.iter("{*}file"))
@@ -70,13 +72,13 @@ class Segments:
             holder.set("state", "translated")
 
 
-def read(data: bytes, ending: str, limits: Limits) -> Segments:
-    """Open it."""
-    return Segments(data)
+def read(data: bytes, ending: str, limits: Limits) -> XliffFile:
+    """Open an XLIFF file."""
+    return XliffFile(data)
 
 
 def _is_done(holder: Any) -> bool:
-    """Whether a segment has a target, or shall have none."""
+    """Return whether a segment has a target, or must not get one."""
     if any(element.get("translate") == "no" for element in (holder, *holder.iterancestors())):
         return True
     target = holder.find("{*}target")

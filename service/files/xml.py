@@ -1,4 +1,4 @@
-"""XML, parsed without anything that it may ask for: no document type, no entities, no network."""
+"""Safe XML parsing: without document types, entities or the network."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from service.files import FileRefused
 
 
 def parse(data: bytes) -> Any:
-    """The tree of a document.
+    """Parse a document into a tree.
 
     Raises:
-        FileRefused: it is not well-formed, or has a document type declaration.
+        FileRefused: the document is not well-formed, or has a document type declaration.
     """
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
     try:

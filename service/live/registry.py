@@ -1,8 +1,8 @@
-"""Registry of live models. Requests lease a configuration; a swap loads the new one beside the old, self-tests it,
-switches at one instant, and the old one is freed when its last lease ends.
+"""Registry of all live models: lease configurations, and change which are live.
 
-Which configurations are live follows from one value, the model's `Desired` state: `change` takes the model from one to
-the next, or leaves it as it was if anything fails.
+A swap loads the new configuration beside the old one, self-tests it and switches at one instant; the old one is freed
+when its last lease ends. Which configurations are live follows from one value, the model's `Desired` state: `change`
+takes the model from one to the next, or leaves it as it was if anything fails.
 """
 
 import threading

@@ -1,4 +1,4 @@
-"""Feeds a canary's report: counts each request, and runs some of the canary's again on the active configuration."""
+"""Shadow traffic: some canary requests are run again on the active configuration, for the canary's report."""
 
 import asyncio
 import os
@@ -15,15 +15,15 @@ from service.live.routing import UnsupportedPair
 from service.translation.cost import Cost
 from service.translation.results import Options, Translation
 
-MAX_WAITING = 8  # requests to be compared; more are not
+MAX_WAITING = 8  # requests that wait to be compared; beyond that, requests are not compared
 MAX_CHARACTERS = 4000  # of a request; longer ones are not compared
 
 
 class ShadowTraffic:
-    """Comparisons run after the reply, one at a time, in a thread that any other work goes before."""
+    """Shadow comparisons: run after the reply, one at a time, in a thread of the lowest priority."""
 
     def __init__(self, registry: Registry) -> None:
-        """No thread runs before the first comparison."""
+        """Prepare; no thread runs before the first comparison."""
         self._registry = registry
         self._thread = ThreadPoolExecutor(1, "compare", _yield_to_others)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -32,16 +32,22 @@ class ShadowTraffic:
     def answered(
         self, texts: Sequence[str], options: Options, translations: Sequence[Translation], costs: Sequence[Cost]
     ) -> None:
-        """Take note of a request that pinned nothing, by the cost of each model's part. Called on the event loop.
+        """Count an unpinned request for the canaries of its models, and compare it if one asks for it.
 
-        A translation by several models is counted for each, and not compared.
+        A translation by several models is counted for each, and not compared. To be called on the event loop.
+
+        Args:
+            texts: in one language.
+            options: with that language as the source.
+            translations: of the texts.
+            costs: of each model, in order.
         """
         for cost in costs:
             model = self._registry.models.get(cost.model.name)
             if model is None or model.canary is None:  # it may have been removed meanwhile
                 continue
             peak_bytes = cost.memory.workspace_peak_bytes + cost.memory.kv_cache_peak_bytes
-            model.canary.count(cost.model.config, cost.latency_ms.total, peak_bytes)
+            model.canary.count(cost.model.config, round(cost.latency_ms.total, 3), peak_bytes)
             if len(costs) == 1:
                 self._maybe_compare(model.canary, texts, options, translations, cost)
 
@@ -61,7 +67,7 @@ class ShadowTraffic:
             task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Give up what isn't compared yet; returns once nothing is leased any more."""
+        """Give up the comparisons that have not ended; return once none holds a lease any more."""
         self._cancel.set()
         if self._tasks:
             await asyncio.wait(self._tasks)

@@ -1,4 +1,4 @@
-"""Where log records go: stderr, one line each, plain or JSON."""
+"""Log records to stderr, one line each, plain or JSON."""
 
 import logging
 import time
@@ -7,17 +7,17 @@ import orjson
 
 
 def configure(*, as_json: bool) -> None:
-    """Format every logger of the process, the HTTP server's too."""
+    """Set the format of all loggers of the process, the HTTP server's included."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if as_json else logging.Formatter("%(levelname)s:     %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
 class JsonLines(logging.Formatter):
-    """An object a line: time, level, logger, message, the `fields` that a record carries instead, and any traceback."""
+    """One object a line: time, level, logger, message (or the `fields` of the record in its place), and traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """Return the line without its end."""
         line: dict[str, object] = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03}Z",
             "level": record.levelname,

@@ -1,4 +1,4 @@
-"""What a request cost, in one record that feeds the reply, its headers and Prometheus; and the service's own gauges."""
+"""Prometheus metrics: counters and histograms of requests, and gauges that are read at each scrape."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -18,14 +18,14 @@ _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 
 
 class Metrics:
-    """The Prometheus side of one app; labels are routes, statuses, stages and configurations, so they are few."""
+    """The Prometheus metrics of one app; labels are routes, statuses, stages and configurations, so they are few."""
 
     def __init__(self, models: Callable[[], Iterable[LiveConfiguration]], load: Callable[[], Load]) -> None:
-        """Counters at zero.
+        """Start the counters at zero.
 
         Args:
-            models: the live configurations; read, like `load`, when /metrics is.
-            load: where the scheduler stands.
+            models: returns the live configurations; called, like `load`, at each scrape.
+            load: returns the state of the scheduler.
         """
         self._registry = CollectorRegistry()
         self._requests = Counter(
@@ -59,15 +59,15 @@ class Metrics:
         self._registry.register(_Gauges(models, load))
 
     def gauge(self, name: str, description: str, read: Callable[[], float]) -> None:
-        """Show one more figure, which is read when /metrics is."""
+        """Add a gauge that is read at each scrape."""
         Gauge(name, description, registry=self._registry).set_function(read)
 
     def requested(self, route: str, status: int) -> None:
-        """Count an HTTP request; `route` is its template, so that there are few."""
+        """Count an HTTP request; `route` is its template, so that there are few labels."""
         self._requests.labels(route, str(status)).inc()
 
     def translated(self, texts: int, timings: StageTimings, *, is_pivoted: bool) -> None:
-        """Count a finished request."""
+        """Count the texts and observe the stages of a finished request."""
         self._texts.inc(texts)
         if is_pivoted:
             self._pivoted.inc(texts)
@@ -85,12 +85,12 @@ class Metrics:
             self._swap_seconds.observe(1e-3 * milliseconds)
 
     def render(self) -> bytes:
-        """The text that Prometheus scrapes."""
+        """Return the text that Prometheus scrapes."""
         return generate_latest(self._registry)
 
 
 class _Gauges(Collector):
-    """Figures that are read when they are asked for, so that nothing has to keep them up to date."""
+    """Figures that are read at each scrape, so that nothing has to keep them up to date."""
 
     def __init__(self, models: Callable[[], Iterable[LiveConfiguration]], load: Callable[[], Load]) -> None:
         self._models, self._load = models, load

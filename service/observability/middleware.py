@@ -1,4 +1,4 @@
-"""Middleware that gives each request an id, and tells of it when it has ended: by a log line, a count and a span."""
+"""Access-log middleware: assigns a request id; records a log line, a metric and a span when the response ends."""
 
 import logging
 import re
@@ -15,25 +15,25 @@ from service.translation.cost import milliseconds_since
 
 REQUEST_ID = "X-Request-Id"
 CONTEXT = "sub3.context"  # in the ASGI scope, for the connection
-REFUSED = "sub3.refused"  # the status that the connection sent in the app's place
+REFUSED = "sub3.refused"  # likewise: the status that the connection sent instead of the app
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")  # goes into a log line and a header as it is
 _log = logging.getLogger("sub3.access")
 
 
 def new_id() -> str:
-    """128 random bits."""
+    """Return 128 random bits in hexadecimal digits."""
     return secrets.token_hex(16)
 
 
 class AccessLog:
-    """Sees every request; what it says of one is in RequestContext, its route template and its status."""
+    """ASGI middleware around the whole app. It records the request context, the route template and the status."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing | None) -> None:
-        """`tracing`: None makes no spans."""
+        """Wrap `app`; without `tracing` there are no spans."""
         self._app, self._metrics, self._tracing = app, metrics, tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the request, then tell of it."""
+        """Serve the request, then record it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -63,7 +63,15 @@ class AccessLog:
 
 
 def log_access(method: str, route: str, status: int, milliseconds: float | None, context: RequestContext) -> None:
-    """One line; `record.fields` has the same as a dictionary for the JSON format."""
+    """Write one line; `record.fields` holds the same as a dictionary, for the JSON format.
+
+    Args:
+        method: of the request; "-" if it never reached the app.
+        route: the template, never the path, which may hold anything; "none" where no route matches.
+        status: of the response.
+        milliseconds: from the first byte that the app saw to the end of the response; None if it saw none.
+        context: the request's.
+    """
     fields: dict[str, str | int | float | None] = {
         "request_id": context.id,
         "method": method,

@@ -1,6 +1,6 @@
-"""What is told of a request by the access log and the trace: one record, which fills while the request is served.
+"""Per-request context for the access log and the trace, filled in while the request is handled.
 
-It holds no text, no key, no address and no query string, so that neither log nor trace can leak one.
+It holds no text, no key, no address and no query string, so that neither log nor trace can leak any of them.
 """
 
 from contextvars import ContextVar
@@ -11,7 +11,7 @@ from service.translation.cost import Cost
 
 @dataclass(slots=True)
 class RequestContext:
-    """`id` is the request's; `key` is the name of its API key; `cost` is None unless it was translated."""
+    """`id` is the request's id; `key` is the name of its API key; `cost` is None unless something was translated."""
 
     id: str
     key: str | None = None
@@ -24,12 +24,12 @@ _current: ContextVar[RequestContext] = ContextVar("context")
 
 
 def begin(request_id: str) -> RequestContext:
-    """New context for what the current task serves."""
+    """Make a new context for the request that the current task handles."""
     context = RequestContext(request_id)
     _current.set(context)
     return context
 
 
 def current() -> RequestContext:
-    """The context of the request that the current task serves; nobody reads them outside of one."""
+    """Return the context of the request that the current task handles; outside of a request, one that nobody reads."""
     return _current.get(None) or RequestContext("")

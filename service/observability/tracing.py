@@ -1,4 +1,4 @@
-"""OpenTelemetry traces: a span for each request. Off, and not even imported, unless an OTEL_* endpoint is set."""
+"""OpenTelemetry traces, a span for each request. The SDK is imported only if an OTEL_* endpoint is set."""
 
 import os
 from typing import TYPE_CHECKING
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers
 
 from service.observability.request_context import RequestContext
-from service.translation.cost import StageTimings
+from service.translation.cost import STAGES
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -15,16 +15,16 @@ _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
 
 
 class TracingUnavailable(Exception):
-    """The environment asks for traces, and the packages aren't installed."""
+    """The environment asks for traces, but the packages are not installed."""
 
 
 def from_environment() -> "Tracing | None":
-    """Traces to the OTLP/HTTP endpoint of the environment; None where there is none, or OTEL_SDK_DISABLED is true.
+    """Return traces to the OTLP/HTTP endpoint of the environment; None if there is none or OTEL_SDK_DISABLED is true.
 
-    The other OTEL_* variables (service name, resource, sampler, headers, batches) are read by the SDK.
+    The SDK reads the other OTEL_* variables (service name, resource, sampler, headers, batches).
 
     Raises:
-        TracingUnavailable: the SDK isn't installed.
+        TracingUnavailable: the SDK is not installed.
     """
     wanted = any(os.environ.get(variable) for variable in _ENDPOINTS)
     if not wanted or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
@@ -45,10 +45,10 @@ def from_environment() -> "Tracing | None":
 
 
 class Tracing:
-    """Makes spans; they are sent by a thread of the provider's."""
+    """Makes spans, which a thread of the provider sends."""
 
     def __init__(self, provider: "TracerProvider") -> None:
-        """Over a provider of the SDK."""
+        """Take a tracer from a provider of the SDK."""
         from opentelemetry.trace import SpanKind
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -60,9 +60,17 @@ class Tracing:
     def record(
         self, method: str, route: str, status: int, started_ns: int, headers: Headers, context: RequestContext
     ) -> None:
-        """A span from `started_ns`, a Unix time, until now; the child of what `traceparent` names.
+        """Record a span until now; it is the child of the span that the header `traceparent` names.
 
         Its events are the stages. Their lengths are measured; their places are not: they are laid end to end.
+
+        Args:
+            method: of the request.
+            route: its template.
+            status: of the response.
+            started_ns: Unix time.
+            headers: of the request.
+            context: the request's.
         """
         parent = self._propagator.extract(headers)
         attributes: dict[str, str | int | float] = {
@@ -84,7 +92,8 @@ class Tracing:
         span = self._tracer.start_span(f"{method} {route}", parent, self._kind, attributes, start_time=started_ns)
         if context.cost is not None:
             at_ns = started_ns
-            for stage, milliseconds in stages(context.cost.latency_ms).items():
+            for stage in STAGES:
+                milliseconds = getattr(context.cost.latency_ms, stage)
                 at_ns += round(1e6 * milliseconds)
                 span.add_event(stage, {"ms": milliseconds}, timestamp=at_ns)
         if status >= 500:
@@ -94,10 +103,5 @@ class Tracing:
         span.end()
 
     def close(self) -> None:
-        """Send what waits; blocks for as long as the collector takes, or its time-out."""
+        """Send the remaining spans; this blocks for as long as the collector takes, or its time-out."""
         self._provider.shutdown()
-
-
-def stages(timings: StageTimings) -> dict[str, float]:
-    """Milliseconds of each stage, in their order, without the total."""
-    return {name: getattr(timings, name) for name in StageTimings.__slots__ if name != "total"}

@@ -5,7 +5,6 @@ import functools
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import replace
 from typing import NamedTuple
 
 from service.accounts.keys import Keys
@@ -127,8 +126,7 @@ class Dispatcher:
                 ]
                 done = await while_connected(call, self._serve(routes, parts))
                 cost = functools.reduce(Cost.then, [work.cost for works in done for work in works])
-                cost = replace(cost, latency_ms=replace(cost.latency_ms, total=milliseconds_since(accepted)))
-                current().cost = cost
+                current().cost = cost = cost.finished(milliseconds_since(accepted))
         translations: list[Translation] = []
         for part, steps, works in zip(parts, routes, done, strict=True):
             via = tuple(step.target for step in steps[:-1])
@@ -143,12 +141,12 @@ class Dispatcher:
         """Return the work of each step of each part; a request that has been admitted is not refused half-way."""
         done = []
         for steps, part in zip(routes, parts, strict=True):
-            what = (part.texts, part.options, self._scheduler, part.on_sentence)
+            work = (part.texts, part.options, self._scheduler, part.on_sentence)
             is_admitted = part is not parts[0]
             if len(steps) == 1:
-                done.append([await steps[0].translator.serve(*what, is_admitted=is_admitted)])
+                done.append([await steps[0].translator.serve(*work, is_admitted=is_admitted)])
             else:
-                done.append(await pivot.translate(steps, *what, is_admitted=is_admitted))
+                done.append(await pivot.translate(steps, *work, is_admitted=is_admitted))
         return done
 
     @asynccontextmanager

@@ -73,8 +73,13 @@ async def translate(
         on_sentence: is called with each sentence as soon as it is ready; for texts without markup.
 
     Raises:
-        LimitExceeded: as `Dispatcher.check`.
-        Exception: the exceptions of `Dispatcher.translate`.
+        LimitExceeded: the request asks for more than the settings allow.
+        DeadlineExceeded: it took too long.
+        ClientClosed: the client disconnected.
+        MissingKey, WrongKey, RateExceeded, QuotaExceeded, StoreUnavailable: the key does not admit it.
+        UnsupportedPair, NotLive, NotReady, SwapTookTooLong: no live model or configuration can answer.
+        GlossaryRefused: the vocabulary cannot spell the translation of a term.
+        QueueFull, SchedulerClosed: the engine takes no more work.
     """
     sources = registry.sources(request.options.target, call.model)
     if sum(map(len, request.texts)) > _CHARACTERS_ON_THE_LOOP:
@@ -145,7 +150,7 @@ def _parts(
 
 
 def _pass_on(on_sentence: OnSentence, indices: Sequence[int], sentence: TranslatedSentence) -> None:
-    """Number a sentence's text among all of the request."""
+    """Pass a sentence on with the number of its text among all texts of the request."""
     on_sentence(sentence._replace(text=indices[sentence.text]))
 
 

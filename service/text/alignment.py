@@ -1,4 +1,4 @@
-"""Which words of a translation come from which words of its source, by the decoder's attention to the source."""
+"""Word alignment between a translation and its source, from the decoder's attention to the source."""
 
 import bisect
 import math
@@ -8,23 +8,29 @@ from typing import NamedTuple
 
 from service.text.placeholders import Span
 
-_WORD = re.compile(r"%(?:s|\d+)|\w+(?:['’.-]\w+)*|[^\w\s]")  # a stand-in is one word
-_DISTANCE = 4.0  # how fast a link to words elsewhere in the sentence loses weight
-_PRIOR = 0.3  # of a source word's attention from the whole target: it keeps what nothing looks at from winning
+_WORD = re.compile(r"%(?:s|\d+)|\w+(?:['’.-]\w+)*|[^\w\s]")  # a mask is one word
+_DISTANCE = 4.0  # decay of a link's weight with its distance from the diagonal, in lengths of the sentence
+# Added to the attention that a source word gets from the whole target, by which its attention is divided: without it
+# the little attention to a word that nothing looks at would count as much as the best.
+_PRIOR = 0.3
 
 
 class Link(NamedTuple):
-    """A word or mark of a translation, and that of the source which it comes from; spans in characters of the texts."""
+    """A word or mark of a translation and the one of the source that it comes from, as spans of characters."""
 
     source: Span
     target: Span
 
 
 def through(first: Sequence[Link], second: Sequence[Link]) -> tuple[Link, ...]:
-    """The links of a translation of a translation: from its words to those of the first source.
+    """Compose the links of a translation and of its own translation: from the last text to the first source.
 
-    A word between belongs to the word of the first translation with which it has the most characters in common; what
-    finds none has no link.
+    A word of the text between belongs to the word of the first links with which it has the most characters in common;
+    without one it has no link.
+
+    Args:
+        first: from the source to the text between.
+        second: from the text between to the last.
     """
     found = []
     for link in second:
@@ -42,7 +48,7 @@ def through(first: Sequence[Link], second: Sequence[Link]) -> tuple[Link, ...]:
 
 
 def best_layer(decoder_layers: int) -> int:
-    """The decoder layer, from 1, whose attention aligns best (docs/design.md, "Alignment")."""
+    """Return the decoder layer, from 1, whose attention aligns best: the last but one of four or more."""
     return decoder_layers if decoder_layers <= 3 else decoder_layers - 1
 
 
@@ -53,17 +59,17 @@ def links(
     target: str,
     target_spans: Sequence[Span],
 ) -> list[Link]:
-    """One link for each word and mark of the target, in its order; none where the source has no word.
+    """Return one link for each word and mark of the target, in its order; none where the source has no word.
 
-    A source word that everything looks at counts for less, and so does one far from the diagonal. Words that are the
-    same on both sides, as names, numbers and marks are, belong together.
+    A source word that the whole target looks at counts less, and so does one far from the diagonal. Words that are the
+    same on both sides, such as names, numbers and marks, score higher.
 
     Args:
-        attention: [target tokens, source tokens], how much the decoder looked at each when it chose each.
+        attention: [target tokens, source tokens], from 0 to 1: of the decoder when it chose each target token.
         source: the text.
-        source_spans: where each source token stands in it; special tokens nowhere, (0, 0).
+        source_spans: the characters of each source token; (0, 0) for special tokens.
         target: the translation.
-        target_spans: likewise.
+        target_spans: the same of each target token.
     """
     source_words, target_words = _words(source), _words(target)
     if not source_words or not target_words:
@@ -77,13 +83,14 @@ def links(
         scores = []
         for place, row, source_text in zip(places, seen, source_texts, strict=True):
             nearness = math.exp(-_DISTANCE / 2 * abs(middle - place))
-            scores.append(row[number] * nearness * nearness + (text == source_text) * nearness)
+            score = row[number] * nearness * nearness
+            scores.append(score + nearness if text == source_text else score)
         found.append(Link(source_words[scores.index(max(scores))], target_words[number]))
     return found
 
 
 def by_position(source: str, target: str) -> list[Link]:
-    """The links where nothing is known but the places of the words."""
+    """Link the words by their places alone, where there is no attention."""
     source_words, target_words = _words(source), _words(target)
     if not source_words:
         return []
@@ -92,7 +99,7 @@ def by_position(source: str, target: str) -> list[Link]:
 
 
 def moved(found: Iterable[Link], source: int, target: int) -> list[Link]:
-    """The links where both texts stand that many characters further on."""
+    """Shift the links by this many characters of the source and of the target."""
     return [
         Link((link.source[0] + source, link.source[1] + source), (link.target[0] + target, link.target[1] + target))
         for link in found
@@ -108,12 +115,12 @@ def _lowered(text: str, words: Sequence[Span]) -> list[str]:
 
 
 def _middles(count: int) -> list[float]:
-    """Of `count` words, as parts of the sentence's length."""
+    """Return the middles of `count` words of equal length, as fractions of the sentence."""
     return [(place + 0.5) / count for place in range(count)]
 
 
 def _shares(words: Sequence[Span], tokens: Sequence[Span]) -> list[list[tuple[int, float]]]:
-    """Of each word the tokens that have characters in it, and which part of the token's characters that is."""
+    """Return for each word the tokens that have characters in it, and the fraction of the token's characters."""
     shares: list[list[tuple[int, float]]] = [[] for _ in words]
     ends = [end for _, end in words]
     for token, (begin, end) in enumerate(tokens):
@@ -128,7 +135,16 @@ def _shares(words: Sequence[Span], tokens: Sequence[Span]) -> list[list[tuple[in
 def _gathered(
     rows: Sequence[Sequence[float]], shares: Iterable[Sequence[tuple[int, float]]], columns: int
 ) -> list[list[float]]:
-    """The sum of each word's rows, which are of tokens: [words, columns]."""
+    """Sum the rows of tokens to rows of words, by the tokens' shares in the words.
+
+    Args:
+        rows: [tokens, columns].
+        shares: for each word its tokens with their fractions.
+        columns: the length of a row.
+
+    Returns:
+        [words, columns].
+    """
     gathered = []
     for parts in shares:
         total = [0.0] * columns

@@ -1,9 +1,8 @@
-"""Terms whose translation is given: which of them stand in a sentence, and how their translation may be spelt there.
+"""Glossaries: the terms that stand in a sentence, and the spellings of their translations that are allowed there.
 
-A term is found as whole words: neither a letter nor a hyphen joins it to another word. One that is written in lower
-case is found in any casing, one with a capital as it is written. Terms are not inflected: each form is an entry. Of
-terms that overlap the one that begins first is taken, and of those the longest. What is kept to the letter holds no
-term.
+A term is found as whole words: neither a letter nor a hyphen joins it to another word. A term in lower case is found in
+any casing, a term with a capital as it is written. Terms are not inflected: each form is an entry. Of terms that
+overlap, the one that begins first is taken, and of those the longest. Protected spans do not hold terms.
 """
 
 import re
@@ -15,41 +14,43 @@ from service.text.placeholders import Span
 
 MAX_ENTRIES = 5000
 MAX_TERM_CHARACTERS = 200
-MAX_TERM_WORDS = 20  # and marks: a sentence is tried with as many from each of its words on
+MAX_TERM_WORDS = 20  # and marks: from each word of a sentence, terms of up to this length are looked up
 
 _WORD = re.compile(r"(?:\w[\u0300-\u036f]*)+|[^\w\s]")
 _IN_COMPOUND_BEFORE, _IN_COMPOUND_AFTER = re.compile(r"(?<=\w-)\w"), re.compile(r"(?<=\w)-\w")
 
 
 class GlossaryRefused(ValueError):
-    """A glossary, or how a request uses one, is refused; the sentence says why."""
+    """A glossary, or the use of one in a request, is not valid; the message says why."""
 
 
 class Term(NamedTuple):
-    """A term of a sentence; several times in it is once."""
+    """A term of a sentence, however often it stands there."""
 
     spellings: tuple[str, ...]  # of its translation, one of which must be in that of the sentence
-    follows_mark: bool  # somewhere a quotation mark, a bracket or the like stands before it
+    follows_mark: bool  # somewhere a quotation mark, a bracket or another mark stands before it
 
 
 class Glossary:
-    """Immutable, so that threads share it."""
+    """Terms and their translations; immutable, so that threads can share it."""
 
     def __init__(self, entries: Mapping[str, str], source: str, target: str) -> None:
-        """`entries`: the translation of each term; the term itself is one that is not translated.
+        """Check the entries and index them by their first words.
 
         Args:
+            entries: the translation of each term; a term that is its own translation is not translated.
             source: the language of the terms; "auto" is any.
-            target: the language of their translations.
+            target: the language of the translations.
 
         Raises:
-            GlossaryRefused: there are too many entries, or a term is empty, too long, or no one line.
+            GlossaryRefused: there are too many entries, or a term or translation is empty, too long or has a control
+                character.
         """
         if len(entries) > MAX_ENTRIES:
             raise GlossaryRefused(f"A glossary takes up to {MAX_ENTRIES:,} entries.")
         self.source, self.target = source, target
-        self._targets: dict[str, dict[str, str]] = {}  # of each term in lower case: of each of its spellings
-        self._lengths: dict[str, list[int]] = {}  # by its first word: in words and marks, longest first
+        self._targets: dict[str, dict[str, str]] = {}  # translations by term in lower case, then by spelling
+        self._lengths: dict[str, list[int]] = {}  # of the terms by their first word, in words and marks, longest first
         for term, translation in entries.items():
             term, translation = _checked(term), _checked(translation)
             words = _WORD.findall(term)
@@ -62,11 +63,11 @@ class Glossary:
                 lengths.sort(reverse=True)
 
     def covers(self, source: str, target: str) -> bool:
-        """Whether it is for texts of that pair of languages."""
+        """Return whether the glossary is for this pair of languages."""
         return self.source in (source, "auto") and self.target == target
 
     def find(self, text: str, kept: Sequence[Span]) -> list[Term]:
-        """The terms of a sentence, of which `kept` stays to the letter, in order."""
+        """Return the terms of a sentence, in order; protected spans, `kept`, do not hold any."""
         found: dict[tuple[str, tuple[str, ...]], bool] = {}
         for begin, end in self._spans(text, kept):
             stands = _composed(text[begin:end])
@@ -77,6 +78,7 @@ class Glossary:
         return [Term(spellings, follows_mark) for (_, spellings), follows_mark in found.items()]
 
     def _spans(self, text: str, kept: Sequence[Span]) -> Iterator[Span]:
+        """Yield where the terms stand in a sentence."""
         words = [match.span() for match in _WORD.finditer(text)]
         position = 0
         while position < len(words):
@@ -92,7 +94,7 @@ class Glossary:
             position += 1
 
     def _entry(self, stands: str) -> tuple[str, str] | None:
-        """The term that text is, as it is written in the glossary, and its translation."""
+        """Return the term as the glossary spells it and its translation; None if the text is not a term."""
         spellings = self._targets.get(_lowered(stands), {})
         for term in (stands, _lowered(stands)):
             if term in spellings:
@@ -101,7 +103,7 @@ class Glossary:
 
 
 def _spellings(term: str, translation: str, stands: str) -> tuple[str, ...]:
-    """How the translation of a term may be spelt, which `stands` so in the source."""
+    """Return the allowed spellings of the translation of a term that `stands` so in the source."""
     if translation == term:
         return (stands,)
     spellings = [translation, translation[0].upper() + translation[1:]]  # at the beginning of a sentence
@@ -122,7 +124,7 @@ def _checked(term: str) -> str:
 
 
 def _composed(text: str) -> str:
-    """The text as it is compared: one space between words, characters composed."""
+    """Normalise a text for comparison: one space between words, characters composed (NFC)."""
     return unicodedata.normalize("NFC", " ".join(text.split()))
 
 

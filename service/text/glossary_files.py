@@ -1,4 +1,4 @@
-"""The entries of a glossary as text: TSV or CSV, as DeepL takes them and spreadsheets write them."""
+"""Glossary entries as TSV or CSV, as DeepL takes them and spreadsheets write them."""
 
 import csv
 import io
@@ -10,10 +10,10 @@ FORMATS: Final = ("tsv", "csv")
 
 
 def read_entries(text: str, form: str) -> dict[str, str]:
-    """The terms, with their translations; further columns of CSV, such as languages, say nothing.
+    """Read terms and their translations; further columns of CSV, such as languages, are ignored.
 
     Raises:
-        GlossaryRefused: a line has not two columns, or a term comes twice.
+        GlossaryRefused: a line does not have two columns, a term has two translations, or the CSV is not valid.
     """
     lines = (line.split("\t") for line in text.splitlines()) if form == "tsv" else csv.reader(io.StringIO(text))
     entries: dict[str, str] = {}

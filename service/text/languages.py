@@ -1,4 +1,4 @@
-"""Language codes as the dialects spell them, and their English names."""
+"""Language codes of the dialects and their English names."""
 
 _NAMES = """
 af Afrikaans|ar Arabic|az Azerbaijani|be Belarusian|bg Bulgarian|bn Bengali|bs Bosnian|ca Catalan|cs Czech|cy Welsh
@@ -14,5 +14,5 @@ _NAME = dict(entry.split(" ", 1) for line in _NAMES.strip().splitlines() for ent
 
 
 def name(code: str) -> str:
-    """The English name of a language, or its code where it is not known."""
+    """Return the English name of a language, or its code if it is not known."""
     return _NAME.get(code, code)

@@ -57,7 +57,7 @@ _MARKDOWN = re.compile(
 
 
 class Markup(NamedTuple):
-    """How to read markup: HTML, where a line break is a space, XML, where it is kept, or a paragraph of Markdown.
+    """Rules of a kind of markup: HTML, where a line break is a space, XML, where it is kept, or a Markdown paragraph.
 
     Names of tags are in lower case. Without `outline_detection` all XML that is not in `splitting_tags` is inline.
     """
@@ -74,7 +74,7 @@ class Markup(NamedTuple):
 
     @property
     def within_nested(self) -> "Markup":
-        """How to read the content of a nested element: an element nested in it ends a sentence."""
+        """The rules for the content of a nested element: an element nested in it ends a sentence."""
         return self._replace(splitting_tags=self.splitting_tags | self.nested_tags, nested_tags=frozenset())
 
     def is_inline(self, name: str) -> bool:
@@ -106,6 +106,8 @@ def scan(source: str, markup: Markup, *, with_pairs: bool) -> list[Token]:
     """Cut a source into tokens, which joined are the source.
 
     Args:
+        source: HTML, XML or a paragraph of Markdown.
+        markup: how to read it.
         with_pairs: pairs of tags that have words beside them are "start" and "end", and do not end a sentence.
     """
     tokens = list(_markdown_tokens(source) if markup.kind == "markdown" else _tokens(source, markup))
@@ -147,7 +149,8 @@ def _tokens(source: str, markup: Markup) -> Iterator[Token]:
         if position < tag.start():
             yield Token("text", position, tag.start())
         token = None
-        if tag["name"] and tag["name"].lower() in nested_tags:
+        is_start = tag["name"] and not tag["end"] and not _is_void(tag, markup)
+        if is_start and tag["name"].lower() in nested_tags:
             token = _nested(source, tag, markup)
             if token is None:  # without an end: to look for those of the others could take quadratic time
                 nested_tags = frozenset()
@@ -159,9 +162,7 @@ def _tokens(source: str, markup: Markup) -> Iterator[Token]:
 
 
 def _nested(source: str, tag: re.Match[str], markup: Markup) -> Token | None:
-    """Return an element with text of its own as a word; None if this is not a start tag or has no end tag."""
-    if tag["end"] or _is_void(tag, markup):
-        return None
+    """Return the element with text of its own that a start tag opens, as a word; None if it has no end tag."""
     name, depth = tag["name"].lower(), 1
     for other in _TAG.finditer(source, tag.end()):
         if other["name"] and other["name"].lower() == name and not _is_void(other, markup):
@@ -229,7 +230,7 @@ class _OpenElements:
         if is_html and name in _IMPLIED_END and self._path and self._path[-1][0] == name:
             self._path.pop()
         ignored = _is_ignored(tag, self._markup)
-        if ignored or len(self._path) < _MAX_DEPTH:
+        if len(self._path) < _MAX_DEPTH or (ignored and not self.is_ignored):
             self._path.append((name, ignored))
         if is_html and name in _RAW:
             content_end = re.compile(rf"</{name}(?=[\s/>])|\Z", re.IGNORECASE).search(source, tag.end())

@@ -1,17 +1,17 @@
-"""What a translation must keep to the letter: placeholders, tags, addresses, code; and how they get through a model.
+"""Protected spans (placeholders, tags, addresses, code): masked before translation and restored afterwards.
 
-A stand-in takes the place of each, and is replaced again in the translation. A model that loses one, or makes one up,
-is noticed: `restore` then gives None, and the translator cuts the sentence there instead.
+If the model loses a mask or makes one up, `restore` returns None, and the translator cuts the sentence at its protected
+spans instead.
 """
 
 import re
 from collections.abc import Callable, Sequence
 
 Span = tuple[int, int]  # [begin, end) in a text
-Move = tuple[Span, Span]  # where a stand-in stands, and where what it stands for does in the text that has that
+Move = tuple[Span, Span]  # of a mask in the masked text, and of the protected text in the other
 
-# Time is linear: a look-behind keeps each from being tried again inside of what it has already read.
-# Each is taken for what it is wherever it stands, in a source and in a translation.
+# Time is linear: a look-behind keeps a pattern from being tried again within what it has already read.
+# These are protected wherever they stand, and a translation must not have others.
 _STRICT = r"""
     <[a-zA-Z][^<>]*></[a-zA-Z][^<>]*>                                  # <x id="7"></x>
   | </?[a-zA-Z][^<>]*>                                                 # a tag
@@ -28,7 +28,7 @@ _STRICT = r"""
   | &(?:[a-zA-Z][a-zA-Z0-9]+|\#\d+);                                   # &amp;
   | \\[nrtabfv0"'\\](?![a-z])                                          # \n as two characters
 """
-# Code: kept where a source has it; a translation may well have words like it.
+# Code: protected in a source; a translation may have words like it.
 _CODE = r"""
     ``[^`\n]+`` | `[^`\n]+`
   | (?<![\w-])--[a-zA-Z][\w-]*(?:=[^\s,;)"']*[\w/])?                  # --option=value
@@ -36,22 +36,22 @@ _CODE = r"""
   | (?<!\w)[A-Za-z]:\\[^\s"'<>|]*\w                                    # C:\Windows
   | (?<!\w)(?:[a-zA-Z0-9]++_)+[a-zA-Z0-9]\w*(?:\(\))?                    # snake_case
   | (?<![\w.:>])[a-zA-Z_]\w*+(?:(?:\.|::|->)[a-zA-Z_]\w*+)*+\(\)         # call()
-  | [\ue000-\uf8ff\U000f0000-\U0010ffff]                               # private: characters that stand for markup
+  | [\ue000-\uf8ff\U000f0000-\U0010ffff]                               # private characters: marks of markup
 """
-# None of them is without one of these: most sentences are read no further.
+# Each of them has one of these: most sentences have none and are not searched further.
 _HINT = re.compile(r"[<{%$@#&\\`/_\ue000-\uf8ff\U000f0000-\U0010ffff]|www\.|mailto:|--|\(\)")
 _STRICT_PATTERN = re.compile(_STRICT, re.VERBOSE)
 _PATTERN = re.compile(f"{_STRICT} | {_CODE}", re.VERBOSE)
-# Models read their own spelling of these (m2 for m², 1/2 for ½), and write that.
+# The model's normalisation spells these out (m2 for m², 1/2 for ½), and it writes them so.
 _SPELT_OUT = re.compile(r"[\u00b2\u00b3\u00b9\u2070-\u209c\u00bc-\u00be\u2150-\u215e\u2460-\u24ff\u2122\u2120]")
 _WORD = re.compile(r"[^\s,;:!?\"()]*[^\s,;:!?\"().]")
 _NUMBERED = re.compile(r"%(\d+)")
 _ONE = re.compile(r"%s")
-_PERCENT_S = re.compile(r"(?<=\d)%s(?!\w)")  # what models for software make of 50%
+_PERCENT_S = re.compile(r"(?<=\d)%s(?!\w)")  # models trained on software write this for 50%
 
 
 def find(text: str) -> list[Span]:
-    """Where the parts of a text stand that are to be kept, in order."""
+    """Find the spans of a text to protect, in order."""
     spans = [match.span() for match in _PATTERN.finditer(text)] if _HINT.search(text) else []
     if _SPELT_OUT.search(text):
         spans = merge(spans, words_with(text, spans, lambda word: _SPELT_OUT.search(word) is not None))
@@ -59,7 +59,7 @@ def find(text: str) -> list[Span]:
 
 
 def merge(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
-    """All spans in order; those that overlap become one."""
+    """Merge spans in order; those that overlap become one."""
     merged: list[Span] = []
     for begin, end in sorted([*spans, *others]):
         if merged and begin < merged[-1][1]:
@@ -70,7 +70,7 @@ def merge(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
 
 
 def words_with(text: str, spans: Sequence[Span], is_wanted: Callable[[str], bool]) -> list[Span]:
-    """Where the words stand that `is_wanted` picks, of those outside of the spans."""
+    """Find the words outside of the spans that `is_wanted` picks."""
     characters = list(text)
     for begin, end in spans:
         characters[begin:end] = " " * (end - begin)
@@ -78,19 +78,27 @@ def words_with(text: str, spans: Sequence[Span], is_wanted: Callable[[str], bool
 
 
 def hide(text: str, spans: Sequence[Span]) -> str:
-    """The text with a stand-in for each span: one that models for software know, numbered if there are several."""
+    """Replace each span by a mask: %s, which models trained on software know, or %1, %2, ... if there are several."""
     parts, position = [], 0
     for number, (begin, end) in enumerate(spans, 1):
-        parts += [text[position:begin], _stand_in(number, len(spans))]
+        parts += [text[position:begin], _mask(number, len(spans))]
         position = end
     return "".join([*parts, text[position:]])
 
 
 def restore(translation: str, kept: Sequence[str]) -> str | None:
-    """The translation with `kept` in place of their stand-ins; None if not each is there once, or if nothing is."""
+    """Replace the masks in a translation by the texts that they stand for.
+
+    Args:
+        translation: of a text that `hide` masked.
+        kept: the protected texts, in the order of the source.
+
+    Returns:
+        None if not every mask is there exactly once, if the model made up a placeholder, or if nothing is left.
+    """
     if not kept:
         return without(translation) or None
-    found = _stand_ins(translation, len(kept))
+    found = _masks(translation, len(kept))
     if sorted(number for _, number in found) != list(range(len(kept))):
         return None
     parts, position = [], 0
@@ -102,26 +110,26 @@ def restore(translation: str, kept: Sequence[str]) -> str | None:
 
 
 def hidden(spans: Sequence[Span]) -> list[Move]:
-    """Where `hide` put its stand-ins, and the spans."""
+    """Return where `hide` puts its masks, with the spans."""
     moves, shift = [], 0
     for number, (begin, end) in enumerate(spans, 1):
-        stand_in = (begin + shift, begin + shift + len(_stand_in(number, len(spans))))
-        moves.append((stand_in, (begin, end)))
-        shift = stand_in[1] - end
+        mask = (begin + shift, begin + shift + len(_mask(number, len(spans))))
+        moves.append((mask, (begin, end)))
+        shift = mask[1] - end
     return moves
 
 
 def restored(translation: str, kept: Sequence[str]) -> list[Move]:
-    """Where the stand-ins are in a translation, and what `restore` put in place of them."""
+    """Return where the masks are in a translation, and the protected texts in what `restore` makes of it."""
     moves, shift = [], 0
-    for (begin, end), number in _stand_ins(translation, len(kept)) if kept else ():
+    for (begin, end), number in _masks(translation, len(kept)) if kept else ():
         moves.append(((begin, end), (begin + shift, begin + shift + len(kept[number]))))
         shift = moves[-1][1][1] - end
     return moves
 
 
 def followed(span: Span, moves: Sequence[Move]) -> Span:
-    """A span of the text with stand-ins in the other text; one that is partly in a stand-in has all that it is for."""
+    """Map a span of the masked text to the other; one that is partly in a mask gets all of the protected text."""
     begin, end = span
     new_begin, new_end = span
     for (from_begin, from_end), (to_begin, to_end) in moves:
@@ -137,23 +145,23 @@ def followed(span: Span, moves: Sequence[Move]) -> Span:
 
 
 def same(text: str, other: str) -> bool:
-    """Whether two texts have the same placeholders, tags and addresses, in whatever order."""
+    """Return whether two texts have the same placeholders, tags and addresses, in any order."""
     return sorted(_STRICT_PATTERN.findall(text)) == sorted(_STRICT_PATTERN.findall(other))
 
 
 def without(translation: str) -> str:
-    """A translation without the placeholders, tags and addresses that the model made up."""
+    """Remove the placeholders, tags and addresses that the model made up."""
     translation = _PERCENT_S.sub("%", translation)
-    while (text := _STRICT_PATTERN.sub("", translation)) != translation:  # what is left may come together as another
+    while (text := _STRICT_PATTERN.sub("", translation)) != translation:  # what is left may join to another
         translation = text.strip()
     return translation
 
 
-def _stand_in(number: int, count: int) -> str:
+def _mask(number: int, count: int) -> str:
     return "%s" if count == 1 else f"%{number}"
 
 
-def _stand_ins(translation: str, count: int) -> list[tuple[Span, int]]:
-    """Where the stand-ins for `count` parts stand, in order, and the index of the part that each is for."""
+def _masks(translation: str, count: int) -> list[tuple[Span, int]]:
+    """Find the masks for `count` protected texts, in order, each with the index of its text."""
     pattern = _ONE if count == 1 else _NUMBERED
     return [(match.span(), 0 if count == 1 else int(match[1][:4]) - 1) for match in pattern.finditer(translation)]

@@ -1,4 +1,4 @@
-"""Text -> pieces to translate and pieces to copy. The pieces joined are the text, so nothing is lost between them."""
+"""Sentence splitting: a text as pieces to translate and pieces to copy, which joined are the text."""
 
 import re
 import unicodedata
@@ -10,8 +10,8 @@ import sentencex
 from service.text import placeholders
 from service.text.placeholders import Span
 
-# DeepL's three ways: a text is one sentence; line breaks and full stops end sentences; only full stops do. And: a line
-# is one sentence, which is the first of them for markup, where each run of text is a line.
+# DeepL's values: "0", a text is one sentence; "1", line breaks and full stops end sentences; "nonewlines", only full
+# stops do. And "lines": a line is one sentence, which is "0" for markup, where each run of text is a line.
 SplitSentences = Literal["0", "1", "nonewlines", "lines"]
 
 _CLAUSE_END = re.compile(r"[,;:.!?)\]–—…、，；：。！？](?=\s)|[、，；：。！？]|\s[–—-](?=\s)")
@@ -20,7 +20,7 @@ _PARAGRAPH_BREAK = re.compile(r"((?>\r\n|[\r\n])(?:[^\S\r\n]*+(?>\r\n|[\r\n]))+)
 _COLUMN_BREAK = re.compile(r"(\t+ *| {3,})")  # cells of a table
 # Indentation, quotation marks of mail, bullets, numbers of lists, check boxes.
 _LINE_HEAD = re.compile(r"\s*(?:(?:[-*+•‣◦▪▫●○■□·>#–—]+|\(?\d{1,3}[.)]|\(?[a-zA-Z]\))\s+)*(?:\[[ xX]\]\s+)?")
-# A line of program text: by its end, or a definition, an assignment, a call, a return with nothing after it.
+# A line of program text: recognised by its end, or a definition, an assignment, a call, a return with nothing after it.
 _CODE_LINE = re.compile(
     r"(?s:.*[{};])|(?:async )?(?:def|class|function|func|fn) \w+\([^()]*\).*:?|[\w.\[\]]+\s*[-+*/|&]?=\s*\S+"
     r"|[\w.]+\([^()]*\)|return (?![a-zA-Z]+[.!?]?$)\S+"
@@ -29,12 +29,12 @@ _PROSE = re.compile(r"\b[^\W\d_]++,? [^\W\d_]++,? [^\W\d_]")
 # Emoji and their modifiers: symbols, joiners and other format characters, variation selectors, skin tones.
 _COPIED_CATEGORIES = frozenset({"So", "Cf", "Cc", "Cn"})
 _EMOJI_MODIFIERS = frozenset("\ufe0e\ufe0f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff")
-# A placeholder that is no part of the sentence: "%s: not found".
+# After a placeholder that is not part of the sentence: "%s: not found".
 _AFTER_HEAD = re.compile(r"\s*[:;,=.)\]–—-]+\s+|\s*\Z")
 
 
 class Piece(NamedTuple):
-    """A run of characters of a text, to be translated, but for the spans in `kept`, or copied as it is."""
+    """A part of a text to copy, or to translate with the protected spans `kept` left as they are."""
 
     text: str
     translate: bool
@@ -42,9 +42,14 @@ class Piece(NamedTuple):
 
 
 def split(text: str, language: str, sentences: SplitSentences = "1") -> list[Piece]:
-    """Cut a text into sentences to translate and what stands around them and is copied.
+    """Cut a text into sentences to translate, and what stands around them to copy.
 
-    That is line breaks, spaces, bullets, emoji, lines of code, sentences without a word.
+    Line breaks, spaces, bullets, emoji, lines of code and sentences without a word are copied.
+
+    Args:
+        text: of any number of lines.
+        language: code of the text's language.
+        sentences: which of line breaks and full stops end a sentence.
     """
     pieces: list[Piece] = []
     for line in _lines(text, sentences):
@@ -69,7 +74,7 @@ def halve(piece: Piece) -> list[Piece]:
     low, high = len(sentence) // 4, len(sentence) - len(sentence) // 4
     clauses = [match.end() for match in _CLAUSE_END.finditer(sentence) if low <= match.end() <= high]
     spaces = [match.end() for match in _SPACE.finditer(sentence) if match.start() > 0 and match.end() < len(sentence)]
-    inside = bytearray(len(sentence) + 1)  # 1 where a cut would go through what is kept
+    inside = bytearray(len(sentence) + 1)  # 1 where a cut would go through a protected span
     for begin, end in spans:
         inside[begin + 1 : end] = b"\1" * (end - begin - 1)
     for cuts in (clauses, spaces, [middle], [end for _, end in spans], [begin for begin, _ in spans]):
@@ -77,11 +82,11 @@ def halve(piece: Piece) -> list[Piece]:
         if allowed:
             cut = min(allowed, key=lambda position: abs(position - middle))
             return _edges(sentence, 0, cut, spans) + _edges(sentence, cut, len(sentence), spans)
-    return [Piece(sentence, False)]  # all of it is kept
+    return [Piece(sentence, False)]  # all of it is protected
 
 
 def cut_at_kept(piece: Piece) -> list[Piece]:
-    """A sentence as what is kept of it, to be copied, and what is between, to be translated by itself."""
+    """Cut a sentence at its protected spans, which are copied; each part between is translated by itself."""
     pieces: list[Piece] = []
     position = 0
     for begin, end in piece.kept:
@@ -91,7 +96,7 @@ def cut_at_kept(piece: Piece) -> list[Piece]:
 
 
 def _lines(text: str, sentences: SplitSentences) -> Iterator[str]:
-    """What is cut into sentences by itself; joined it is the text."""
+    """Yield the parts of a text that are cut into sentences one by one; joined they are the text."""
     if sentences == "0":
         yield text
     elif sentences == "nonewlines":
@@ -107,8 +112,9 @@ def _is_code(line: str) -> bool:
 
 
 def _sentence_ends(line: str, begin: int, spans: Sequence[Span], language: str) -> list[int]:
-    # sentencex 1.0 panics on an initial followed by a space outside ASCII: it reads a copy with plain spaces of the
-    # same length, where no sentence ends in what is kept, and its sentences' lengths cut the true line
+    """Return the ends of the sentences of line[begin:]."""
+    # sentencex 1.0 panics on an initial followed by a space outside ASCII: it reads a copy of the same length, with
+    # plain spaces, and with letters for protected spans, in which no sentence ends
     plain = [" " if character.isspace() else character for character in line]
     for span_begin, span_end in spans:
         plain[span_begin:span_end] = "x" * (span_end - span_begin)
@@ -146,7 +152,7 @@ def _without_symbols(text: str, first: int, last: int) -> Span:
 
 
 def _after_leading(text: str, first: int, last: int, kept: Sequence[Span]) -> int:
-    """Return where text[first:last] begins behind protected spans that are not part of the sentence: "%s: not found"."""
+    """Return where text[first:last] begins after protected spans before the sentence ("%s: not found")."""
     for begin, end in kept:
         after = _AFTER_HEAD.match(text, end, last) if begin == first else None
         if after is None:
@@ -156,7 +162,7 @@ def _after_leading(text: str, first: int, last: int, kept: Sequence[Span]) -> in
 
 
 def _before_trailing(text: str, first: int, last: int, kept: Sequence[Span]) -> int:
-    """Return where text[first:last] ends before protected spans that are not part of the sentence: "Usage: %s"."""
+    """Return where text[first:last] ends before protected spans after the sentence ("Usage: %s")."""
     for begin, end in reversed(kept):
         before = begin
         while first < before and text[before - 1].isspace():
@@ -168,7 +174,7 @@ def _before_trailing(text: str, first: int, last: int, kept: Sequence[Span]) -> 
 
 
 def has_words(text: str, spans: Sequence[Span]) -> bool:
-    """Whether there is a letter outside of the spans."""
+    """Return whether there is a letter outside of the spans."""
     position = 0
     for begin, end in spans:
         if any(map(str.isalpha, text[position:begin])):

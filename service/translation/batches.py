@@ -1,11 +1,11 @@
-"""The running batches of one engine thread, one for each engine; sentences are known by their keys."""
+"""The running batches of one engine thread, one for each engine; a key identifies each sentence."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from kernels.engine import Batch, Engine, Interrupt, Sentence, SentenceResult
 
-_UNTIL_ONE_ENDS = 1 << 30  # steps
+_UNTIL_ONE_FINISHES = 1 << 30  # steps: more than any sentence takes
 
 
 class Run(NamedTuple):
@@ -16,7 +16,7 @@ class Run(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """What a turn came to: the sentences that ended or failed in it have left."""
+    """The outcome of a turn; sentences that finished or failed in it have left."""
 
     results: dict[int, SentenceResult]
     failures: dict[int, Exception]
@@ -24,38 +24,38 @@ class Turn(NamedTuple):
 
 
 class Batches:
-    """Sentences join and leave in turns. A batch that has become empty is closed, so that its engine may be."""
+    """Sentences join and leave in turns. An empty batch is closed at once, so that its engine may be closed too."""
 
     def __init__(self) -> None:
-        """Nothing runs."""
+        """Begin without a batch."""
         self._batches: dict[Engine, Batch] = {}
         self._engines: dict[int, Engine] = {}  # of each sentence
 
     def __len__(self) -> int:
-        """Sentences that run."""
+        """Count the running sentences."""
         return len(self._engines)
 
     def remove(self, keys: Iterable[int]) -> None:
-        """Sentences leave before they have ended."""
+        """Remove sentences before they have finished."""
         for key in keys:
             self._batches[self._engines.pop(key)].remove(key)
         self._close_the_empty()
 
     def turn(self, joining: Mapping[Engine, Mapping[int, Sentence]], interrupt: Interrupt) -> Turn:
-        """Let sentences join, then take steps until one ends or `interrupt` is set.
+        """Let sentences join, then take steps until one finishes or `interrupt` is set.
 
-        Where several engines run, their steps alternate: each takes one in a turn.
+        Where several engines have sentences, their steps alternate: each takes one step in a turn.
         """
         turn = Turn({}, {}, [])
         for engine, sentences in joining.items():
             self._join(engine, sentences, turn)
-        if turn.failures:  # told before the others take their time
+        if turn.failures:  # delivered before the steps of the others, which may take long
             self._close_the_empty()
             return turn
         for engine, batch in self._batches.items():
             try:
                 sentences_in_it = len(batch)
-                progress = batch.step(1 if len(self._batches) > 1 else _UNTIL_ONE_ENDS, interrupt)
+                progress = batch.step(1 if len(self._batches) > 1 else _UNTIL_ONE_FINISHES, interrupt)
                 turn.runs.append(Run(progress.steps, sentences_in_it))
                 turn.results.update({key: batch.take(key) for key in progress.ended})
             except Exception as error:  # the batch is lost with all that are in it; the thread is not

@@ -1,9 +1,9 @@
 """The resource usage of a request: the one record that the reply, its headers, the log and the metrics are made of."""
 
+import operator
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from operator import attrgetter
 from typing import NamedTuple, Self
 
 
@@ -37,14 +37,12 @@ class StageTimings:
 
     @classmethod
     def of(cls, **stages_ms: float) -> Self:
-        """Return the timings of some stages, to the microsecond; the others took no time."""
-        stages = {name: round(stages_ms.get(name, 0.0), 3) for name in STAGES}
-        return cls(**stages, total=round(sum(stages.values()), 3))
+        """Return the timings of some stages; the others took no time."""
+        return cls(**(_NO_TIME | stages_ms), total=sum(stages_ms.values()))
 
     def __add__(self, later: "StageTimings") -> "StageTimings":
         """Return the timings of two pieces of work, one after the other."""
-        pairs = zip(_stage_times(self), _stage_times(later), strict=True)
-        return StageTimings(*(round(first + second, 3) for first, second in pairs))
+        return StageTimings(*map(operator.add, _times(self), _times(later)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +87,11 @@ class Cost:
         )
         return Cost(weights, self.latency_ms + later.latency_ms, memory)
 
+    def finished(self, total_ms: float) -> "Cost":
+        """Return the cost of a whole request, which took `total_ms`, with its stages to the microsecond."""
+        stages = {stage: round(getattr(self.latency_ms, stage), 3) for stage in STAGES}
+        return Cost(self.weights, StageTimings(**stages, total=total_ms), self.memory)
+
 
 class LiveConfiguration(NamedTuple):
     """A live configuration: bytes of its weights, those and its own memory, and its measured quality by test set."""
@@ -100,7 +103,8 @@ class LiveConfiguration(NamedTuple):
 
 
 STAGES = tuple(field.name for field in fields(StageTimings) if field.name != "total")
-_stage_times = attrgetter(*(field.name for field in fields(StageTimings)))
+_NO_TIME = dict.fromkeys(STAGES, 0.0)
+_times = operator.attrgetter(*STAGES, "total")
 NO_COST = Cost({}, StageTimings.of(), Memory(0, 0, 0, 0))
 
 

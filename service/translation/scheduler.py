@@ -1,9 +1,9 @@
-"""In-flight batching: sentences of all requests join the engine threads' running batches between two steps.
+"""In-flight batching: sentences of all requests join the running batches of the engine threads between two steps.
 
-A request's sentences are spread over the threads, each to the one with the fewest rows. Who gets the next place is the
-request with the fewest running sentences, among equals the one that has waited longest since its last place. A request
-that runs something already gets no more than half of a thread's rows and tokens; the other half is for those that run
-nothing yet, so a short request joins at the next step however long the documents are.
+Each sentence goes to the worker with the fewest rows. The next free slot goes to the request with the fewest running
+sentences (ties: longest wait since its last slot). A request that already has running sentences may use at most half of
+a worker's rows and tokens; the other half is reserved for new requests, so a short request joins at the next step
+however long the others are.
 """
 
 import asyncio
@@ -25,30 +25,30 @@ from service.translation.cost import NO_COST, Cost, Memory, StageTimings
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)  # upper bounds of the histogram of sentences in a step
 LONGEST_RETRY_S = 60
-_MEMORY_S = 10.0  # the measured throughput is of about the last ten seconds of work
-_IDLE_S = 1.0  # without work, after which what batches and requests have freed goes back: 3 of 79 MB after 16 clients
+_THROUGHPUT_WINDOW_S = 10.0  # time constant of the exponential moving average, in seconds of work
+_IDLE_S = 1.0  # without work, after which freed memory goes back to the system: 3 of 79 MB after 16 clients
 
 
 class QueueFull(Exception):
-    """No place to wait; carries the seconds after which a retry may find one."""
+    """The queue is full; carries the seconds after which a retry may find a place."""
 
     def __init__(self, retry_after_s: int) -> None:
-        """`retry_after_s`: the time that the queue takes at the measured throughput, from 1 to 60."""
+        """Build the sentence; `retry_after_s` is the queue's length at the measured throughput, from 1 to 60."""
         super().__init__(f"The server is at its limit; retry after {retry_after_s} s.")
         self.retry_after_s = retry_after_s
 
 
 class SchedulerClosed(Exception):
-    """Work arrived after the shutdown began."""
+    """Work arrived after the shutdown had begun."""
 
     def __init__(self) -> None:
-        """The sentence that the client reads."""
+        """Build the sentence that the client reads."""
         super().__init__("The server is shutting down; retry elsewhere or later.")
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of the work; tokens are source tokens times rows, except those encoded."""
+    """Bounds of the work; a token counts once for each row of its sentence, except where it is encoded."""
 
     threads: int
     batch_rows: int = 16  # hypotheses in a step of a thread
@@ -59,7 +59,7 @@ class Limits:
 
 @dataclass(slots=True)
 class Load:
-    """Where the scheduler stands, and its totals since the start."""
+    """What waits and runs now, and totals since the start."""
 
     waiting_sentences: int = 0
     waiting_tokens: int = 0
@@ -72,7 +72,7 @@ class Load:
 
 @dataclass(eq=False, slots=True)
 class _Seat:
-    """A sentence's place in a thread, from its assignment until it has left."""
+    """A sentence's slot in a worker, from its assignment until it has left."""
 
     job: "_Job"
     index: int
@@ -84,7 +84,7 @@ class _Seat:
 
 
 class _Span(NamedTuple):
-    """A sentence that has ended, and when it was in its batch."""
+    """The time that a finished sentence spent in its batch, and its result."""
 
     joined_at: float
     left_at: float
@@ -93,7 +93,7 @@ class _Span(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class _Job:
-    """A request: its sentences from `assigned` on wait, those in `seats` run, those in `spans` have ended."""
+    """A request: its sentences from `assigned` on wait, those in `seats` run, those in `spans` have finished."""
 
     engine: Engine
     sentences: Sequence[Sentence]
@@ -110,7 +110,7 @@ class _Job:
 
 @dataclass(eq=False, slots=True)
 class _Worker:
-    """An engine thread as the others see it; all but `interrupt` is guarded by the scheduler's lock."""
+    """The state of an engine thread; the scheduler's lock guards all of it but `interrupt`."""
 
     wake: threading.Condition
     seats: dict[int, _Seat] = field(default_factory=dict)  # by key; those in `inbox` too
@@ -120,17 +120,17 @@ class _Worker:
     tokens: int = 0
     interrupt: Interrupt = field(default_factory=Interrupt)
 
-    def call(self) -> None:
-        """Have the thread look at `inbox` and `leaving` after the step that it is taking."""
+    def notify(self) -> None:
+        """Have the thread read `inbox` and `leaving` after the current step."""
         self.interrupt.set()
         self.wake.notify()
 
 
 class Scheduler:
-    """Engine threads, the queue in front of them, and what runs in them."""
+    """The engine threads, their running batches, and the queue in front of them."""
 
     def __init__(self, limits: Limits) -> None:
-        """No thread runs before `start`."""
+        """Make the threads; none runs before `start`."""
         self._limits = limits
         self._lock = threading.Lock()
         self._workers = [_Worker(threading.Condition(self._lock)) for _ in range(limits.threads)]
@@ -140,32 +140,33 @@ class Scheduler:
         ]
         self._keys = itertools.count()
         self._jobs: set[_Job] = set()
-        # those with sentences to assign, by the number that they run, longest waiting first
+        # requests with sentences to assign, by the number of their running sentences, longest waiting first
         self._queues: dict[int, dict[_Job, None]] = {}
         self._load = Load()
         self._closed = False
-        self._busy_s = self._done_tokens = 0.0  # of recent turns, older ones fading
+        self._busy_s = self._done_tokens = 0.0  # moving sums over recent turns
 
     def start(self) -> None:
-        """Start the threads; one that works alone has the others' cores for its loops."""
+        """Start the threads; a thread that works alone also uses the cores of the others for its loops."""
         set_threads(self._limits.threads)
         for thread in self._threads:
             thread.start()
 
     def load(self) -> Load:
-        """A copy of the figures."""
+        """Return a copy of the figures."""
         with self._lock:
             return replace(self._load, steps=list(self._load.steps))
 
     @contextmanager
     def reserve_queue(self, tokens: int, *, is_admitted: bool = False) -> Iterator[None]:
-        """Count tokens as waiting while the block makes their sentences. An empty queue takes a request of any size.
+        """Reserve queue capacity for `tokens` while the block runs. An empty queue takes a request of any size.
 
         Args:
-            is_admitted: they go on with a request that has had its place, so they have one.
+            tokens: estimated source tokens times rows.
+            is_admitted: they belong to a request that has been admitted, so a full queue takes them too.
 
         Raises:
-            QueueFull: at once, if they have no place.
+            QueueFull: at once, if the queue has no room for them.
             SchedulerClosed: after `close`.
         """
         with self._lock:
@@ -184,14 +185,23 @@ class Scheduler:
     async def run(
         self, engine: Engine, sentences: Sequence[Sentence], ready: Callable[[int, SentenceResult], None]
     ) -> Cost:
-        """Translate sentences that were `reserve_queue`; `ready` gets each with its number, on this event loop.
+        """Translate sentences, for which the caller had reserved queue capacity while it made them.
 
-        When the caller is cancelled, its sentences leave at the next step. In any case this returns only once no
-        thread touches the engine for it any more: what the caller holds may be released.
+        When the caller is cancelled, its sentences leave at the next step. This returns only once no thread uses the
+        engine for the caller any more, so that what the caller holds may be released.
+
+        Args:
+            engine: must stay open until this returns.
+            sentences: any number.
+            ready: is called on this event loop with the number of each sentence and its result, in any order.
+
+        Returns:
+            The cost of the engine's work: its stages, and peak bytes of scratch; no weights.
 
         Raises:
             SchedulerClosed: after `close`.
-            EngineError: as the engine failed.
+            InvalidRequest: the engine refuses a sentence.
+            EngineError: the engine failed, for lack of memory say.
         """
         if not sentences:
             return NO_COST
@@ -218,7 +228,7 @@ class Scheduler:
         return _cost(job)
 
     def close(self) -> None:
-        """Refuse what comes, finish what there is, and wait for the threads."""
+        """Refuse new work, finish what has been accepted, and wait for the threads to end."""
         with self._lock:
             self._closed = True
             for worker in self._workers:
@@ -228,19 +238,19 @@ class Scheduler:
                 thread.join()
 
     def _work(self, worker: _Worker) -> None:
-        """A thread's life."""
+        """Run the worker loop."""
         batches = Batches()
 
-        def is_called() -> bool:
+        def has_work() -> bool:  # the end is work too
             return bool(worker.seats) or (self._closed and not self._jobs)
 
         while True:
             with self._lock:
-                is_idle = not worker.wake.wait_for(is_called, _IDLE_S)
+                is_idle = not worker.wake.wait_for(has_work, _IDLE_S)
             if is_idle:
-                trim_heap()  # without the lock, for which the others and the event loop would wait
+                trim_heap()  # without the lock, which the other threads and the event loop need
             with self._lock:
-                worker.wake.wait_for(is_called)
+                worker.wake.wait_for(has_work)
                 if not worker.seats:
                     return
                 leaving = list(worker.leaving)
@@ -249,7 +259,7 @@ class Scheduler:
                 if not worker.inbox:  # else steps and encoding alternate until everyone has joined
                     worker.interrupt.clear()
             started = time.perf_counter()
-            if leaving:  # told at once: steps may go on for a while
+            if leaving:  # accounted for at once: the next turn may take long
                 batches.remove(seat.key for seat in leaving)
                 self._account(worker, leaving, Turn({}, {}, []), started)
                 continue
@@ -260,7 +270,7 @@ class Scheduler:
             self._account(worker, [], turn, started)
 
     def _joining(self, worker: _Worker) -> list[_Seat]:
-        """The next of the inbox, as many as may be encoded between two steps, but one."""
+        """Take the next sentences from the inbox, as many as may be encoded between two steps, but at least one."""
         joining: list[_Seat] = []
         tokens, now = 0, time.perf_counter()
         while worker.inbox:
@@ -277,7 +287,7 @@ class Scheduler:
         return joining
 
     def _account(self, worker: _Worker, leaving: list[_Seat], turn: Turn, started: float) -> None:
-        """Free the seats of those that left, early or in a turn, give them to others, and tell the requests."""
+        """Free the slots of sentences that left, early or in a turn, assign them anew, and deliver results."""
         now = time.perf_counter()
         news: dict[_Job, list[tuple[int, SentenceResult]]] = {seat.job: [] for seat in leaving}
         with self._lock:
@@ -304,12 +314,12 @@ class Scheduler:
                 self._count(run.steps, run.sentences)
             self._measure(now - started, done_tokens)
             self._assign()
-            for job, results in news.items():  # with the lock: the thread that finishes a request tells it last
+            for job, results in news.items():  # with the lock: the thread that finishes a request delivers last
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                     job.loop.call_soon_threadsafe(self._deliver, job, results, self._finish(job))
 
     def _deliver(self, job: _Job, results: list[tuple[int, SentenceResult]], finished: bool) -> None:
-        """On the event loop: hand results over."""
+        """Hand results over, on the event loop."""
         try:
             for index, result in results:
                 if not job.cancelled:
@@ -320,7 +330,7 @@ class Scheduler:
             job.left.set_result(None)
 
     def _cancel(self, job: _Job, error: Exception | None = None) -> None:
-        """On the event loop: the caller wants nothing more."""
+        """Withdraw a request that its caller has given up, on the event loop."""
         job.cancelled = True
         with self._lock:
             self._withdraw(job, error)
@@ -331,7 +341,7 @@ class Scheduler:
     # All below: with the lock held.
 
     def _withdraw(self, job: _Job, error: Exception | None) -> None:
-        """Nothing more of a request begins, and what runs leaves at the next step."""
+        """Drop the waiting sentences of a request; those that run leave at the next step."""
         job.error = job.error or error
         waiting = job.sentences[job.assigned :]
         self._load.waiting_sentences -= len(waiting)
@@ -348,10 +358,10 @@ class Scheduler:
                 self._free(seat)
             else:
                 seat.worker.leaving.add(seat)
-                seat.worker.call()
+                seat.worker.notify()
 
     def _finish(self, job: _Job) -> bool:
-        """Whether a request has no sentence left; true once."""
+        """Tell, once, that a request has no sentence left."""
         if job.seats or job.assigned < len(job.sentences) or job not in self._jobs:
             return False
         self._jobs.remove(job)
@@ -371,7 +381,7 @@ class Scheduler:
             self._queues.pop(len(job.seats), None)
 
     def _assign(self) -> None:
-        """Give places to those that wait, as long as the next in order fits somewhere."""
+        """Assign slots in order, as long as the next sentence fits somewhere."""
         while self._queues:
             job = next(iter(self._queues[min(self._queues)]))
             worker = min(self._workers, key=lambda worker: worker.rows)
@@ -390,7 +400,7 @@ class Scheduler:
             worker.rows += rows
             worker.tokens += tokens
             worker.inbox.append(seat)
-            worker.call()
+            worker.notify()
             job.seats.add(seat)
             job.assigned += 1
             self._enqueue(job)
@@ -411,7 +421,7 @@ class Scheduler:
         self._load.step_sentences += steps * sentences
 
     def _measure(self, busy_s: float, tokens: int) -> None:
-        faded = math.exp(-busy_s / _MEMORY_S)
+        faded = math.exp(-busy_s / _THROUGHPUT_WINDOW_S)
         self._busy_s = faded * self._busy_s + busy_s
         self._done_tokens = faded * self._done_tokens + tokens
 
@@ -427,18 +437,26 @@ def _tokens(sentence: Sentence) -> int:
 
 
 def _cost(job: _Job) -> Cost:
-    """Sum the shares of the sentences; bytes count from a sentence's joining to its leaving, at its own peak."""
+    """Sum the shares of a request's sentences; its queue stage ends when the first one joins a batch."""
     results = [span.result for span in job.spans]
-    events = [(span.joined_at, 1, span.result) for span in job.spans]
-    events += [(span.left_at, -1, span.result) for span in job.spans]
-    workspace = kv_cache = workspace_peak = kv_cache_peak = 0
-    for _, sign, result in sorted(events, key=lambda event: event[:2]):
-        workspace += sign * result.workspace_peak_bytes
-        kv_cache += sign * result.kv_cache_peak_bytes
-        workspace_peak, kv_cache_peak = max(workspace_peak, workspace), max(kv_cache_peak, kv_cache)
     timings = StageTimings.of(
         queue=1e3 * (min(span.joined_at for span in job.spans) - job.submitted_at),
         encode=sum(result.encode_ms for result in results),
         decode=sum(result.decode_ms for result in results),
     )
-    return Cost({}, timings, Memory(0, workspace_peak, kv_cache_peak, 0))
+    return Cost({}, timings, Memory(0, *_peaks(job.spans), 0))
+
+
+def _peaks(spans: Sequence[_Span]) -> tuple[int, int]:
+    """Return the peak bytes of workspace and of KV cache, where each sentence has its own peak all of its time.
+
+    A sentence that leaves at the instant when another joins has given its memory back before.
+    """
+    events = [(span.joined_at, 1, span.result) for span in spans]
+    events += [(span.left_at, -1, span.result) for span in spans]
+    workspace = kv_cache = workspace_peak = kv_cache_peak = 0
+    for _, sign, result in sorted(events, key=lambda event: event[:2]):
+        workspace += sign * result.workspace_peak_bytes
+        kv_cache += sign * result.kv_cache_peak_bytes
+        workspace_peak, kv_cache_peak = max(workspace_peak, workspace), max(kv_cache_peak, kv_cache)
+    return workspace_peak, kv_cache_peak

@@ -1,4 +1,4 @@
-"""SentencePiece: text <-> ids, nothing else. An id is a row of the model's vocabulary."""
+"""SentencePiece: text <-> ids. An id is a row of the model's vocabulary."""
 
 import itertools
 import re
@@ -11,9 +11,9 @@ from models.format.directory import ModelDirectory
 from models.format.schema import ModelError
 from service.text.placeholders import Span
 
-# Hidden marks that models have not seen: soft hyphens, zero-width spaces, marks of direction and of byte order.
+# Invisible characters that models have not seen: soft hyphens, zero-width spaces, direction and byte order marks.
 _INVISIBLE = re.compile("[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
-_NOT_MET = -1
+_UNSEEN = -1
 
 
 class Tokenizer:
@@ -23,7 +23,7 @@ class Tokenizer:
         """Load source.spm and target.spm.
 
         Raises:
-            ModelError: a file is no SentencePiece model, or a target language's token is no row.
+            ModelError: a file is not a SentencePiece model, or the vocabulary lacks a target language's token.
         """
         vocabulary, ids = directory.vocabulary, directory.config.ids
         self._source = _load(directory, "source.spm")
@@ -31,9 +31,9 @@ class Tokenizer:
         alike = checksums["source.spm"] == checksums["target.spm"]  # then one serves both: 1.6 MB less for 8,000 pieces
         self._target = self._source if alike else _load(directory, "target.spm")
         self._source_pieces, self._target_pieces = vocabulary.source, vocabulary.target_pieces
-        self._rows = [_NOT_MET] * self._source.get_piece_size()  # by SentencePiece's own ids
+        self._rows = [_UNSEEN] * self._source.get_piece_size()  # by SentencePiece's own ids
         self._eos, self.unknown = ids.eos, ids.unk_source
-        self._silent = frozenset({ids.eos, ids.pad, ids.unk_target, ids.decoder_start})
+        self._silent = ids.silent
         self._prefixes: dict[str, list[int]] = {}
         vocabulary_path = directory.path / directory.config.vocabulary_file
         for language, token in directory.config.target_tokens.items():
@@ -42,33 +42,34 @@ class Tokenizer:
             self._prefixes[language] = [row]
 
     def encode(self, text: str, target: str) -> list[int]:
-        """Ids of one sentence: the target language's token where the model has one, the pieces, eos.
+        """Return the ids of one sentence: the target language's token where the model has one, the pieces, eos.
 
-        The model reads composed characters and none that are invisible; what is copied stays as it is.
+        The text is composed (NFC) and loses invisible characters before; spans that are copied keep theirs.
         """
         plain = _plain(text)
         ids = self._source.encode(plain)
         if self._source.unk_id() in ids:  # one side's SentencePiece may not know a piece that the vocabulary has
             rows = list(map(self._row, self._source.encode(plain, out_type=str)))
         else:
-            rows = [row if (row := self._rows[id_]) != _NOT_MET else self._meet(id_) for id_ in ids]
+            rows = [row if (row := self._rows[id_]) != _UNSEEN else self._look_up(id_) for id_ in ids]
         return [*self._prefixes.get(target, ()), *rows, self._eos]
 
     def spans(self, text: str) -> list[Span]:
-        """Where each id of a text's pieces stands in it, in characters; a piece has the space before it."""
+        """Return where each piece of a text stands in it, in characters; a piece includes the space before it."""
         plain = _plain(text)
         origins = _origins(text, plain)
         offsets: list[Span] = self._source.encode(plain, return_type="offset_mapping")["offsets"]
         return [(origins[begin], origins[end]) for begin, end in offsets]
 
     def knows(self, word: str) -> bool:
-        """Whether the vocabulary has a piece for every part of a word."""
+        """Tell whether the vocabulary has a piece for every part of a word."""
         return self.unknown not in self.encode(word, "")
 
     def phrases(self, text: str, *, follows_mark: bool) -> list[list[int]]:
-        """The ways to spell a text within a translation; none if the vocabulary can't.
+        """Return the ids of each way to spell a text within a translation; none if the vocabulary cannot.
 
         Args:
+            text: a term's translation.
             follows_mark: it may follow a quotation mark or the like; then the second way begins without a space.
         """
         ways = [self._target.encode(text, out_type=str)]
@@ -84,25 +85,25 @@ class Tokenizer:
         ]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of the ids; special tokens and the unknown piece say nothing. One line, whatever byte pieces spell."""
+        """Return the text of ids without special tokens and the unknown piece; one line, whatever byte pieces spell."""
         text: str = self._target.decode([self._target_pieces.piece(row) for row in ids if row not in self._silent])
         return " ".join(text.splitlines())
 
     def decoded_spans(self, ids: Sequence[int]) -> list[Span]:
-        """Where each id stands in the text that `decode` makes of them; nowhere, (0, 0), what says nothing."""
-        said = [row not in self._silent for row in ids]
-        pieces = [self._target_pieces.piece(row) for row in itertools.compress(ids, said)]
+        """Return where each id stands in the text that `decode` makes of them; (0, 0) for an id without text."""
+        has_text = [row not in self._silent for row in ids]
+        pieces = [self._target_pieces.piece(row) for row in itertools.compress(ids, has_text)]
         offsets: list[Span] = self._target.decode(pieces, return_type="offset_mapping")["offsets"]
         if len(offsets) != len(pieces):  # several spell one character
             return [(0, 0)] * len(ids)
         following = iter(offsets)
-        return [next(following) if says else (0, 0) for says in said]
+        return [next(following) if spelt else (0, 0) for spelt in has_text]
 
     def _row(self, piece: str) -> int:
         row = self._source_pieces.find(piece)
         return self.unknown if row is None else row
 
-    def _meet(self, id_: int) -> int:
+    def _look_up(self, id_: int) -> int:
         self._rows[id_] = self._row(self._source.id_to_piece(id_))
         return self._rows[id_]
 
@@ -118,12 +119,12 @@ def _load(directory: ModelDirectory, name: str) -> sentencepiece.SentencePiecePr
 
 
 def _plain(text: str) -> str:
-    """What the model reads of a text."""
+    """Compose a text (NFC) and drop its invisible characters."""
     return text if text.isascii() else _INVISIBLE.sub("", unicodedata.normalize("NFC", text))
 
 
 def _origins(text: str, plain: str) -> Sequence[int]:
-    """Of each character of the plain text, and of its end, the place in the text that it comes from."""
+    """Return the place in the text of each character of the plain text, and of its end."""
     if text == plain:
         return range(len(text) + 1)
     begins = [place for place, character in enumerate(text) if not place or not unicodedata.combining(character)]

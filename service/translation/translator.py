@@ -39,7 +39,7 @@ _preparing = ThreadPoolExecutor(1, "prepare")
 
 
 class Translator:
-    """Immutable once made, so that any number of threads may translate; the directory stays mapped meanwhile."""
+    """One loaded configuration. It is immutable, so any number of threads may translate; its directory stays mapped."""
 
     def __init__(
         self,
@@ -52,11 +52,14 @@ class Translator:
         """Hand the planes of the allocation to a new engine.
 
         Args:
-            configuration: the name that replies give it.
-            max_batch_tokens: source tokens x beam size of one engine call, at least one sentence.
+            directory: the model's.
+            tokenizer: of the same model.
+            configuration: the name that replies give the allocation.
+            allocation: the planes to use of each matrix.
+            max_batch_tokens: source tokens times beam size in one engine call; at least one sentence in any case.
 
         Raises:
-            UnavailableConfiguration: the directory can't serve the allocation.
+            UnavailableConfiguration: the directory cannot serve the allocation.
             InvalidModel: the engine refuses what the directory holds.
         """
         config = directory.config
@@ -140,7 +143,7 @@ class Translator:
         return result.hypotheses[0][0].score
 
     def close(self) -> None:
-        """Free the engine; nobody may be translating."""
+        """Free the engine; no translation may be running."""
         self._engine.close()
 
     def _translated(

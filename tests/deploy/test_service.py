@@ -17,9 +17,12 @@ from service.files import ENDINGS
 from service.settings import Settings
 from tests.conftest import DEFAULT_MODEL
 from tests.deploy.docker import container, free_port, serving, until, until_ready
+from tests.service.files.test_android import RESOURCES
 from tests.service.files.test_files import PO, SRT, VTT, XLIFF, XLIFF_2, epub_file, odt_file, word_file
+from tests.service.files.test_fluent import FLUENT
 from tests.service.files.test_json import ARB, NESTED
 from tests.service.files.test_properties import PROPERTIES
+from tests.service.files.test_resx import RESX
 from tests.service.files.test_strings import STRINGS
 
 PAGE = (
@@ -47,6 +50,9 @@ def files(folder: Path) -> Mapping[str, bytes]:
         ".arb": ARB,
         ".properties": PROPERTIES,
         ".strings": STRINGS,
+        ".xml": RESOURCES,
+        ".resx": RESX,
+        ".ftl": FLUENT,
     }
     packed = {".docx": word_file(), ".odt": odt_file(), ".epub": epub_file(folder)}
     return {ending: text.encode() for ending, text in texts.items()} | packed

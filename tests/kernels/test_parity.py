@@ -19,10 +19,10 @@ from transformers import MarianMTModel
 
 from models.codes.bcq import unpack
 from models.codes.bit_config import find_config
-from models.evaluate.evaluate import Pieces
 from models.format.directory import open_model
 from models.marian.read import read_checkpoint
 from models.quantize.export import Request, export
+from models.text.pieces import PieceTokenizer
 
 SENTENCES, BEAM_SENTENCES, SCALAR_SENTENCES, ALIGNED_SENTENCES = 1000, 300, 40, 10
 BATCH = 50
@@ -38,7 +38,7 @@ class Setup:
         self.allocation = self.model.allocation("full-8")
         self.engine = self.model.engine(self.allocation)
         self.pieces = [piece for piece, _ in self.model.vocabulary.source]
-        self.tokenizer = Pieces(
+        self.tokenizer = PieceTokenizer(
             (model_dir / "source.spm").read_bytes(), self.pieces, config.ids.unk_source, (config.ids.pad,)
         )
         sources, self.references = (

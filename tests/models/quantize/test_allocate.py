@@ -25,9 +25,9 @@ from models.quantize.allocate import (
     toml,
 )
 from models.train.allocation import learn
-from models.train.dataset import Batches, Corpus, Encoder, Part, Side
-from models.train.loop import HeldOut
-from models.train.recipe import Validation
+from models.train.dataset import Corpus, Encoder, Part, Side
+from models.train.recipe import Batches, Validation
+from models.train.validation import HeldOut
 from tests.models.conftest import sentences
 
 

@@ -21,7 +21,8 @@ from models.marian.imported import write_checkpoint
 from models.marian.rows import row_order, sort_rows, word_counts
 from models.marian.transformer import Transformer
 from models.quantize.export import Request, export, with_half_vectors
-from models.text.lines import DataError, count_pieces, read_lines
+from models.text.lines import DataError, read_lines
+from models.text.pieces import PieceTokenizer
 from tests.models.conftest import random_tensors
 
 
@@ -134,7 +135,7 @@ def test_without_text_the_order_is_that_of_sentencepiece(tiny_checkpoint):
 
 def test_counts_are_those_of_the_tokenizer(spm, pieces):
     lines = ["bade figo", "bade", "☃"]
-    counts = count_pieces(spm, pieces, unk=1, eos=0, lines=lines)
+    counts = PieceTokenizer(spm, pieces, 1).count(lines, eos=0)
     assert counts[0] == 3
     assert counts[1] == 1
     text = "".join(piece * counts[n] for n, piece in enumerate(pieces) if n > 1)

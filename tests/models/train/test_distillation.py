@@ -8,6 +8,7 @@ from sacrebleu import sentence_chrf
 
 from models.__main__ import main
 from models.text.lines import read_lines
+from service.corpora import corpus
 from tests.service.tiny_model import write_tiny_model
 
 PAIRS = [(f"This is sentence {n}.", f"Das ist Satz {n}.") for n in range(40)]
@@ -51,8 +52,9 @@ def test_a_sample_that_cannot_be_drawn_is_refused(shared, capsys):
 def test_translations_that_are_near_a_reference_are_kept(shared):
     sampled(shared, "in", 40)
     model = write_tiny_model(shared / "tiny")
-    translate = ["translate", "--input", f"{shared}/in/*.jsonl", "--output", f"{shared}/out", "--model", str(model)]
-    assert main([*translate, "--beam-size", "2"]) == 0
+    options = {"config": None, "source": None, "target": None, "beam_size": 2, "field": "text"}
+    job = corpus.plan([f"{shared}/in/*.jsonl"], shared / "out", model, **options)
+    corpus.translate(job, shared / "out", engine="process", workers=1, overwrite=False)
     (path,) = (shared / "out").glob("*.jsonl")
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     # some translations as a person could have written them: near the only reference or one of two, shorter, and far off

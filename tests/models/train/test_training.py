@@ -24,12 +24,14 @@ from models.marian.read import read_checkpoint
 from models.marian.rows import sort_rows, word_counts
 from models.marian.transformer import Transformer
 from models.text.lines import DataError
-from models.train.dataset import Batches, Corpus, Encoder, Part, Side, Source, read_corpus
-from models.train.full_precision import reversed_checkpoint, train_recipe
-from models.train.loop import Log, TrainingError, _Run, label_loss, rate
-from models.train.recipe import RECIPES, RecipeError, RetrainRecipe, Schedule, TrainRecipe, read_recipe
-from models.train.retrain import Retraining, Target, divergence, retrain_recipe
-from models.train.warm_start import begin_with
+from models.train.dataset import Corpus, Encoder, Part, Side, read_corpus
+from models.train.full_precision import Plain, reversed_checkpoint, train_recipe
+from models.train.loop import Training
+from models.train.recipe import RECIPES, Batches, RecipeError, RetrainRecipe, Source, TrainRecipe, read_recipe
+from models.train.retrain import Retraining, Target, retrain_recipe
+from models.train.schedule import Schedule
+from models.train.state import TrainingError
+from models.train.warm_start import read_warm_start
 from tests.models.conftest import sentences
 from tests.models.quantize.test_export import dequantize
 
@@ -199,7 +201,6 @@ from pathlib import Path
 from models.train.recipe import read_recipe, TrainRecipe, RetrainRecipe
 from models.train import full_precision as train
 from models.train import retrain
-from models.train import loop as trainer
 kind, recipe, shared, out, step = sys.argv[1:]
 make = {"train": train.Plain, "retrain": retrain.Retraining}[kind]
 after = make.after_step
@@ -254,37 +255,115 @@ def test_a_run_stops_after_the_steps_that_it_was_given_and_goes_on(tmp_path, sha
     assert_same_state(tmp_path / "parts", tmp_path / "whole")
 
 
-def test_another_recipe_does_not_go_on_with_a_run(tmp_path, shared):
+@pytest.mark.parametrize(
+    ("old", "new", "field"),
+    [
+        ("rate = 3e-3", "rate = 2e-3", "schedule.rate"),
+        ("[run]", "[run]\nseed = 2", "run.seed"),
+        ("tokens = 8000", "tokens = 9000", "schedule.tokens"),  # a cosine decays from the first token
+        ('name = "toy"', 'name = "toy"\ncap = 50', "sources"),
+        ("warmup_tokens = 200", "warmup_tokens = 100", "schedule.warmup_tokens"),
+        ("label_smoothing = 0.1", "label_smoothing = 0.2", "label_smoothing"),
+    ],
+)
+def test_another_recipe_does_not_go_on_with_a_run(tmp_path, shared, old, new, field):
     train_recipe(read_recipe(TrainRecipe, written(tmp_path, TRAIN)), shared, tmp_path / "run", steps=2)
-    other = read_recipe(TrainRecipe, written(tmp_path, TRAIN.replace("3e-3", "2e-3"), "other"))
-    with pytest.raises(TrainingError, match="started with another recipe"):
+    other = read_recipe(TrainRecipe, written(tmp_path, TRAIN.replace(old, new), "other"))
+    with pytest.raises(TrainingError, match=rf"started with another recipe \({field} changed\)"):
         train_recipe(other, shared, tmp_path / "run")
 
 
-def test_the_rate_warms_up_and_falls_to_its_floor():
-    schedule = Schedule(tokens=1000, warmup_tokens=100, rate=1.0, floor=0.1)
-    rates = [rate(schedule, tokens) for tokens in range(0, 1001, 10)]
-    peak = rates.index(max(rates))
-    assert 9 <= peak <= 11
-    assert rates[:peak] == sorted(rates[:peak])
-    assert rates[peak:] == sorted(rates[peak:], reverse=True)
-    assert rates[-1] == pytest.approx(0.1)
+STABLE = TRAIN.replace("rate = 3e-3", "rate = 3e-3\ndecay_tokens = 2000")  # stable until 6000
 
 
-def test_the_losses_are_those_of_torch():
-    torch.manual_seed(0)
-    logits, labels = torch.randn(30, 11), torch.randint(0, 11, (30,))
-    labels[::4] = -100
-    mine = label_loss(logits.log_softmax(1), labels, 0.1)
-    assert mine.item() == pytest.approx(
-        torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.1).item(), rel=1e-5
-    )
-    teacher = torch.randn(30, 11).log_softmax(1)
-    kept = labels >= 0
-    expected = torch.nn.functional.kl_div(
-        logits.log_softmax(1)[kept], teacher[kept], log_target=True, reduction="batchmean"
-    )
-    assert divergence(teacher, logits.log_softmax(1), labels).item() == pytest.approx(expected.item(), rel=1e-5)
+@pytest.mark.parametrize(
+    "schedule",
+    ["tokens = 9000", "tokens = 7500", 'tokens = 9000\nshape = "sqrt"', "tokens = 9000\nfloor = 0.5"],
+)
+def test_a_stable_run_may_end_otherwise(tmp_path, shared, schedule):
+    """Its steps are those of a run that was to end so from the start."""
+    begun, whole = tmp_path / "begun", tmp_path / "whole"
+    train_recipe(read_recipe(TrainRecipe, written(tmp_path, STABLE)), shared, begun, steps=15)
+    assert state(begun)[1]["progress"]["tokens"] < 5500
+    changed = read_recipe(TrainRecipe, written(tmp_path, STABLE.replace("tokens = 8000", schedule), "changed"))
+    train_recipe(changed, shared, begun)
+    train_recipe(changed, shared, whole)
+    assert_same_state(begun, whole)
+
+
+def test_a_stable_run_may_go_on_with_other_sources_in_a_new_epoch(tmp_path, shared):
+    train_recipe(read_recipe(TrainRecipe, written(tmp_path, STABLE)), shared, tmp_path / "run", steps=15)
+    (tmp_path / "more.tsv").write_text("".join(f"{a}\t{a}\n" for a in sentences(300, 7)))
+    table = f'[[sources]]\nname = "{tmp_path / "more.tsv"}"\nlicence = "none"\n[optimizer]'
+    other = read_recipe(TrainRecipe, written(tmp_path, STABLE.replace("[optimizer]", table), "other"))
+    progress = train_recipe(other, shared, tmp_path / "run", steps=3)
+    assert (progress.step, progress.epoch, progress.batch) == (18, 1, 3)
+
+
+def test_a_run_that_decays_may_not_end_otherwise(tmp_path, shared):
+    train_recipe(read_recipe(TrainRecipe, written(tmp_path, STABLE)), shared, tmp_path / "run")
+    assert state(tmp_path / "run")[1]["progress"]["tokens"] > 8000
+    longer = read_recipe(TrainRecipe, written(tmp_path, STABLE.replace("tokens = 8000", "tokens = 20000"), "longer"))
+    with pytest.raises(TrainingError, match=r"another recipe \(schedule.tokens changed\)"):
+        train_recipe(longer, shared, tmp_path / "run")
+
+
+def test_a_decay_begins_from_any_state_of_a_stable_run(tmp_path, shared):
+    """The rates are 1 - sqrt, the weights those of AdamW with the moments taken over, and the average stays as old."""
+    stable, out = tmp_path / "stable", tmp_path / "decay"
+    main(["train", written(tmp_path, STABLE, "stable"), "--shared", str(shared), "--out", str(stable), "--steps", "12"])
+    before, numbers = state(stable)
+    schedule = 'warmup_tokens = 0\nrate = 3e-3\nshape = "sqrt"\ndecay_tokens = 3000\nfloor = 0.1'
+    text = STABLE.replace("warmup_tokens = 200\nrate = 3e-3\ndecay_tokens = 2000", schedule)
+    text = text.replace("tokens = 8000", "tokens = 3000").replace("log_steps = 5", "log_steps = 1")
+    recipe = written(tmp_path, text, "decay")
+    arguments = ["train", recipe, "--shared", str(shared), "--out", str(out), "--continue", str(stable)]
+    assert main([*arguments, "--steps", "1"]) == 0
+    after, moved = state(out)
+    assert (moved["progress"]["step"], moved["progress"]["epoch"]) == (13, numbers["progress"]["epoch"] + 1)
+    # one step of AdamW by hand, from the moments of the other run
+    read = read_recipe(TrainRecipe, recipe)
+    checkpoint = read_checkpoint(shared / "checkpoint/tiny")
+    corpus = read_corpus(checkpoint, read.sources, shared / "corpus", read.batches, read.run.seed)
+    plain = Plain(read, dataclasses.replace(checkpoint, tensors={**checkpoint.tensors, **_of(before, "parameters")}))
+    plain.loss(corpus.batch(corpus.epoch(moved["progress"]["epoch"])[0]), 12).backward()
+    torch.nn.utils.clip_grad_norm_(plain.parameters.values(), 1.0)
+    for name, weights in plain.parameters.items():
+        first = 0.9 * before[f"optimizer/{name}/exp_avg"] + 0.1 * weights.grad
+        second = 0.98 * before[f"optimizer/{name}/exp_avg_sq"] + 0.02 * weights.grad**2
+        step = first / (1 - 0.9**13) / ((second / (1 - 0.98**13)).sqrt() + 1e-9)
+        decay = 0.01 if weights.dim() == 2 else 0.0
+        expected = weights.detach() * (1 - 3e-3 * decay) - 3e-3 * step
+        torch.testing.assert_close(after[f"parameters/{name}"], expected, atol=2e-6, rtol=1e-4)
+        average = torch.lerp(before[f"average/{name}"], after[f"parameters/{name}"], 1 - min(0.9, 14 / 23))
+        torch.testing.assert_close(after[f"average/{name}"], average)
+    # the rest of the decay
+    assert main(arguments) == 0
+    lines = log(out, "training")
+    tokens = [0, *(line["tokens"] for line in lines[:-1])]
+    assert len(lines) > 5
+    for line, seen in zip(lines, tokens, strict=True):
+        assert line["rate"] == pytest.approx(3e-3 * (1 - 0.9 * (seen / 3000) ** 0.5))
+    assert log(out, "validation")[-1]["loss"] < log(stable, "validation")[-1]["loss"]
+
+
+def _of(tensors: dict[str, torch.Tensor], kind: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(f"{kind}/"): t for name, t in tensors.items() if name.startswith(f"{kind}/")}
+
+
+def test_a_run_can_not_begin_with_the_state_of_another_model(tmp_path, shared, capsys):
+    arguments = ["train", written(tmp_path, TRAIN), "--shared", str(shared), "--out"]
+    begin = ["--continue", str(tmp_path / "first")]
+    assert main([*arguments, str(tmp_path / "none"), *begin]) == 2
+    assert "there is no state of a run to begin with" in capsys.readouterr().err
+    assert main([*arguments, str(tmp_path / "first"), "--steps", "1"]) == 0
+    small = TRAIN.replace("[init]\n", "[init]\nfresh = true\nshape = { d_model = 32 }\n")
+    other = ["train", written(tmp_path, small, "small"), "--shared", str(shared), "--out", str(tmp_path / "small")]
+    assert main([*other, *begin]) == 2
+    assert "the state is one of another model" in capsys.readouterr().err
+    eight = ["train", written(tmp_path, EIGHT_BIT, "eight"), "--shared", str(shared), "--out", str(tmp_path / "eight")]
+    assert main([*eight, *begin]) == 2
+    assert "the state is one of adamw, not of adamw8bit" in capsys.readouterr().err
 
 
 # --- data -------------------------------------------------------------------------------------------------------------
@@ -322,8 +401,10 @@ def test_a_batch_holds_the_sentences_and_masks_the_rest():
     corpus = toy_corpus([None], [1])
     rows = corpus.epoch(0)[0]
     batch = corpus.batch(rows)
-    assert batch.source.shape == batch.target.shape == batch.labels.shape
-    assert batch.source.shape[1] in (3, 5, 8)
+    assert batch.target.shape == batch.labels.shape
+    for side, of_rows in ((batch.source, 7), (batch.target, 5)):  # each as long as its longest sentence, and even
+        longest = max(row % of_rows + 2 for row in rows)
+        assert side.shape == (len(rows), longest + longest % 2)
     for n, row in enumerate(rows):
         length = row % 5 + 2
         label = batch.labels[n]
@@ -336,9 +417,7 @@ def test_a_batch_holds_the_sentences_and_masks_the_rest():
 
 
 def test_text_becomes_the_ids_that_evaluate_reads(tiny_checkpoint):
-    from models.evaluate.evaluate import Pieces
-
-    reader = Pieces(tiny_checkpoint.spm["source.spm"], tiny_checkpoint.source_pieces, 1, ())
+    reader = tiny_checkpoint.source_tokenizer()
     texts = ["bade figo", "☃ ba", "hühühü"]
     source, target = Encoder(tiny_checkpoint)(texts, texts)
     for n, text in enumerate(texts):
@@ -395,8 +474,8 @@ def retraining(recipe: RetrainRecipe, shared: Path) -> tuple[Retraining, Corpus]
     checkpoint, vocabulary = sort_rows(checkpoint, *word_counts(checkpoint, texts))
     target = Target("tiny", find_config(recipe.codes.config), (), vocabulary, (), "")
     corpus = read_corpus(checkpoint, recipe.sources, shared / "corpus", recipe.batches, 1)
-    begun = begin_with(recipe.codes, target.base, checkpoint, vocabulary, shared)
-    return Retraining(recipe, checkpoint, target, begun), corpus
+    warm_start = read_warm_start(recipe.codes, target.base, checkpoint, vocabulary, shared)
+    return Retraining(recipe, checkpoint, target, warm_start), corpus
 
 
 def test_a_sample_of_all_words_changes_nothing(tmp_path, shared):
@@ -521,18 +600,19 @@ def test_the_result_is_the_best_on_the_mean_of_all_widths_or_the_last(tmp_path, 
 
     recipe = read_recipe(RetrainRecipe, written(tmp_path, PREFIX))
     recipe = dataclasses.replace(recipe, validation=dataclasses.replace(recipe.validation, keep=keep))
-    run = _Run(recipe, Widths(), tmp_path / "run")
-    tmp_path.joinpath("run").mkdir()
-    for count in wanted:
-        run.validate(Losses(), Log(tmp_path / "run/log.jsonl", run.progress))
-        assert len(writes) == count
+    training = Training(recipe, Widths(), Losses(), tmp_path / "run")
+    counts = [len(writes)]
+    for _ in range(2):
+        training.validate()
+        counts.append(len(writes))
+    assert counts == list(wanted)
 
 
 def test_prefix_training_draws_every_number_of_planes(tmp_path, shared):
     objective, _ = retraining(read_recipe(RetrainRecipe, written(tmp_path, PREFIX)), shared)
-    drawn = [objective._drawn_planes(step) for step in range(60)]
+    drawn = [objective.method.planes(step) for step in range(60)]
     assert set(drawn) == {1, 2, 3}
-    assert drawn == [objective._drawn_planes(step) for step in range(60)]
+    assert drawn == [objective.method.planes(step) for step in range(60)]
 
 
 # --- recipes ----------------------------------------------------------------------------------------------------------
@@ -555,6 +635,11 @@ def test_shipped_recipes_are_read_and_leave_out_what_may_not_ship(path):
     [
         ("label_smoothing", "label_smothing = 0.1\nlabel_smoothing", "the field label_smothing is unknown"),
         ("rate = 3e-3", "rate = 3e-3\nfloors = 1", "the field schedule.floors is unknown"),
+        ("rate = 3e-3", "rate = 3e-3\ndecay_tokens = 8001", "decay_tokens must be at most schedule.tokens"),
+        ("rate = 3e-3", 'rate = 3e-3\nshape = "step"', "schedule.shape must be one of 'cosine', 'linear' or 'sqrt'"),
+        ("[schedule]", "[scedule]", "the field scedule is unknown"),
+        ("[init]", "[init]\nshape = { d_model = 32 }", "init.shape belongs to a fresh model"),
+        ('name = "toy"', 'name = "toy"\ncap = 0', "sources[0].cap must be more than 0"),
         ('licence = "none"', "", "the field sources[0].licence is missing"),
         ("threads = 1", "threads = 0", "run.threads must be more than 0"),
         ("threads = 1", 'threads = "1"', "run.threads must be a whole number"),
@@ -581,7 +666,8 @@ def test_a_faulty_recipe_is_refused_by_name(tmp_path, shared, capsys, old, new, 
         ('method = "ste"', 'method = "ste"\nprefix = true', "wants a flat configuration"),
         ('method = "ste"', 'method = "pnr"', "makes no sense"),
         ('config = "paper-2.5"', 'config = "none"', "There is no configuration 'none'"),
-        ("distillation = 0.5", "distillation = 2.0", "distillation must be from 0 to 1"),
+        ("distillation = 0.5", "distillation = 2.0", "distillation must be at most 1"),
+        ("[init]", "[init]\nreverse = true", "leave init.fresh, init.reverse and init.run out"),
         ("distillation = 0.5", "distillation = 0.5\nsampled_words = -1", "sampled_words must be 0 or more"),
     ],
 )
@@ -630,7 +716,7 @@ def test_retraining_begins_with_the_values_of_a_wider_configuration(tmp_path, sh
     narrow = short.replace('"paper-2.5"', '"paper-1.3"').replace("[codes]", '[codes]\nbegin_config = "paper-2.5"')
     second = ["retrain", written(tmp_path, narrow, "narrow"), *common, str(tmp_path / "second")]
     assert main(second) == 2
-    assert "name its run, or a model directory, --begin DIR" in capsys.readouterr().err
+    assert "add codes.begin, or --begin DIR" in capsys.readouterr().err
     assert main([*second, "--begin", str(tmp_path / "first/model"), "--steps", "1"]) == 0
     recipe = read_recipe(RetrainRecipe, written(tmp_path, narrow.replace('["*embedding"]', '["*"]'), "all"))
     codes = dataclasses.replace(recipe.codes, begin=str(tmp_path / "first/model"))
@@ -655,7 +741,7 @@ def test_retraining_goes_on_from_a_run_and_moves_with_its_teacher(tmp_path, shar
     learnt = {name: value for name, value in state(first)[0].items() if name.startswith("average/")}
     assert main(["train", written(tmp_path, TRAIN, "on"), "--shared", str(shared), "--out", str(tmp_path / "on")]) == 0
     new = tmp_path / "on/model"
-    recipe = read_recipe(RetrainRecipe, written(tmp_path, short)).beginning_with(new)
+    recipe = read_recipe(RetrainRecipe, written(tmp_path, short)).beginning_with(checkpoint=new)
     teachers = [
         sort_rows(each, *word_counts(each, [shared / "corpus/train/toy.tsv.xz"]))[0].tensors
         for each in (read_checkpoint(old), read_checkpoint(new))
@@ -686,7 +772,7 @@ def test_a_mix_of_sources_is_named_and_read(tmp_path):
     mix.write_text("sources = 3")
     with pytest.raises(RecipeError, match=r"mix.toml: sources must be \[\[sources\]\] tables"):
         read_recipe(TrainRecipe, written(tmp_path, named, "e"))
-    with pytest.raises(RecipeError, match="has by-people, distilled, distilled-de-en, everyday, shippable"):
+    with pytest.raises(RecipeError, match="has by-people, distilled, distilled-de-en, everyday, general, shippable"):
         read_recipe(TrainRecipe, written(tmp_path, named.replace(str(mix), "nonsense"), "c"))
 
 
@@ -699,16 +785,20 @@ def test_a_recipe_that_extends_another_says_what_differs(tmp_path):
 
 @pytest.mark.parametrize(
     ("extended", "sentence"),
-    [('"circle"', "circle.toml: it extends itself"), ("3", "must be the name of a recipe"), ('"none"', "no such file")],
+    [
+        ('"circle"', "circle extends a recipe itself"),
+        ("3", "must be the name of a recipe"),
+        ('"none"', "no such file"),
+        ('"base-decay"', "base-decay extends a recipe itself; only one level is read"),
+    ],
 )
 def test_a_recipe_that_can_not_extend_another_is_refused(tmp_path, monkeypatch, extended, sentence):
     monkeypatch.setattr("models.train.recipe.RECIPES", tmp_path)
+    (tmp_path / "base-decay.toml").write_text((RECIPES / "base-decay.toml").read_text())
     with pytest.raises(RecipeError, match=sentence):
         read_recipe(TrainRecipe, written(tmp_path, f"extends = {extended}", "circle"))
 
 
 def test_a_recipe_that_does_not_exist_names_those_that_do():
-    with pytest.raises(
-        RecipeError, match=r"has base, base-de-en, base-fifth, base-fourth, base-further, base-third, best-1"
-    ):
+    with pytest.raises(RecipeError, match="has base, base-de-en, base-decay, best-1, best-1-distill, best-2"):
         read_recipe(TrainRecipe, "nonsense")

@@ -99,14 +99,15 @@ def test_what_is_being_loaded_is_loading(running: Server, client: triton.Inferen
     def wait(directory: ModelDirectory, desired: Desired) -> Desired:
         return desired.load(by_name(directory, "half"))
 
-    load = registry._load
+    model = registry.find("tiny")
+    load = model.load
 
     def slow(*arguments: Any) -> Any:
         begun.set()
         assert end.wait(60)
         return load(*arguments)
 
-    registry._load = slow
+    model.load = slow
     change = threading.Thread(target=registry.change, args=("tiny", wait))
     change.start()
     try:

@@ -174,6 +174,22 @@ def test_a_stream_has_each_sentence_in_both_languages(client: httpx.Client) -> N
     assert second["score"] == pytest.approx(done["translations"][1]["score"], abs=2e-6)
 
 
+def test_sentences_that_a_later_step_must_cut_are_counted_and_scored(client: httpx.Client) -> None:
+    long = " ".join(["the old house sees a big tree near the river"] * 18)  # the first step makes it longer still
+    text = f"{long}. The sun."
+    between = ask(client, "en", "de", [f"{long}.", "The sun."])["translations"]
+    assert not any("cut_sentences" in half for half in between)
+    ends = ask(client, "de", "fr", [half["text"] for half in between], split_sentences="0")["translations"]
+    assert [end.get("cut_sentences") for end in ends] == [1, None]
+    (translation,) = ask(client, "en", "fr", text)["translations"]
+    assert translation["text"] == " ".join(end["text"] for end in ends)
+    assert translation["cut_sentences"] == 1
+    scores = [half["score"] + end["score"] for half, end in zip(between, ends, strict=True)]
+    assert translation["score"] == pytest.approx(sum(scores) / 2, abs=2e-6)
+    *made, _ = events(client, text=text, source="en", target="fr")
+    assert [event["score"] for _, event in made] == pytest.approx(scores, abs=2e-6)
+
+
 def test_three_steps_where_the_setting_allows_them(folder: Path, client: httpx.Client) -> None:
     reply = client.post("/v1/translate", json={"text": TEXT, "source": "en", "target": "es"})
     assert_refused(reply, 422, "en -> fr", "de -> es")

@@ -1,7 +1,8 @@
-"""Word links: where they may point, what they must join, and spans through stand-ins and normalisation."""
+"""Word links: where they may point, what they must join, and spans through masks and normalisation."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import httpx
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.format.directory import open_model
+from models.format.directory import ModelDirectory, open_model
 from service.text import placeholders
 from service.text.alignment import Link, best_layer, links
 from service.translation.results import Options
@@ -53,11 +54,28 @@ def test_names_numbers_and_marks_join_their_like():
     }
 
 
-def test_what_nothing_looks_at_does_not_win():
-    source, target = "a b", "x y z"
-    attention = [[0.9, 0.01], [0.6, 0.05], [0.9, 0.01]]  # "b" has most of its little from "y"
-    found = links(attention, source, [(0, 1), (2, 3)], target, [(0, 1), (2, 3), (4, 5)])
-    assert found[1] == Link((0, 1), (2, 3))
+def words_of(text: str) -> list[tuple[int, int]]:
+    return [match.span() for match in re.finditer(r"\S+", text)]
+
+
+def linked(source: str, target: str, attention: list[list[float]]) -> dict[str, str]:
+    """Return the source word of each target word, where each word is a token."""
+    found = links(attention, source, words_of(source), target, words_of(target))
+    return {target[slice(*link.target)]: source[slice(*link.source)] for link in found}
+
+
+def test_a_word_that_nothing_looks_at_wins_no_link_by_the_little_that_it_has():
+    attention = [[0.05, 0.9, 0.05], [0.0, 0.05, 0.95]]
+    assert linked("the dog sleeps", "Hunde schlafen", attention) == {"Hunde": "dog", "schlafen": "sleeps"}
+
+
+def test_of_two_words_that_are_alike_the_nearer_one_is_linked():
+    source, target = "She saw the dog and THE cat in her garden", "Sie sah den Hund und die Katze in ihrem Garten"
+    attention = [[float(row == column) for column in range(10)] for row in range(10)]
+    attention[2][2], attention[2][5], attention[5][5] = 0.15, 0.85, 0.0
+    assert linked(source, target, attention)["den"] == "the"
+    attention[2][2], attention[2][5] = 0.05, 0.95
+    assert linked(source, target, attention)["den"] == "THE"  # but not whatever the attention
 
 
 @given(st.text("ab %s1{}_", max_size=20), st.data())
@@ -77,15 +95,23 @@ def test_spans_follow_what_is_hidden_and_restored(text, data):
 
 
 @pytest.fixture(scope="module")
-def translator(default_model_dir: Path) -> Translator:
-    directory = open_model(default_model_dir)
+def directory(default_model_dir: Path) -> ModelDirectory:
+    return open_model(default_model_dir)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(directory: ModelDirectory) -> Tokenizer:
+    return Tokenizer(directory)
+
+
+@pytest.fixture(scope="module")
+def translator(directory: ModelDirectory, tokenizer: Tokenizer) -> Translator:
     default = directory.config.default_configuration
-    return Translator(directory, Tokenizer(directory), default, directory.allocation(default), 4096)
+    return Translator(directory, tokenizer, default, directory.allocation(default), 4096)
 
 
 @given(st.text("abc xyz.,!?äé\u0301\u00ad²\u2029漢\n%s{}1<>", max_size=60))
-def test_the_pieces_of_a_text_stand_in_order_and_cover_it(translator, text):
-    tokenizer = translator._tokenizer
+def test_the_pieces_of_a_text_stand_in_order_and_cover_it(tokenizer, text):
     spans = tokenizer.spans(text)
     assert len(spans) == len(tokenizer.encode(text, "de")) - 1
     assert all(begin <= end for begin, end in spans)

@@ -28,7 +28,7 @@ ENTRIES = {
 
 
 def found(text: str, entries: dict[str, str] | None = None, *kept: tuple[int, int]) -> list[str]:
-    """The first spelling of each term's translation."""
+    """Return the first spelling of each term's translation."""
     glossary = Glossary(ENTRIES if entries is None else entries, "en", "de")
     return [term.spellings[0] for term in glossary.find(text, kept)]
 

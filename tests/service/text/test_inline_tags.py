@@ -104,6 +104,12 @@ def links_of(source: str, target: str, words: dict[str, str]) -> list[Link]:
             {"drei": "three", "vier": "four", "eins": "one", "zwei": "two", "fünf": "five"},
             "drei vier <b>eins zwei</b> fünf",
         ),
+        (  # a word from elsewhere does not end a stretch with more of its own words
+            "<b>he would have gone</b> too",
+            "er wäre auch gegangen gewesen",
+            {"er": "he", "wäre": "would", "auch": "too", "gegangen": "gone", "gewesen": "have"},
+            "<b>er wäre auch gegangen gewesen</b>",
+        ),
         ("<b>all of it</b> x", "es ganz x", {"es": "it", "ganz": "all", "x": "x"}, "<b>es ganz</b> x"),
     ],
 )
@@ -241,7 +247,7 @@ def marked_up(draw, kind, depth=3, around=""):
 
 
 def tree(source, kind):
-    """What an independent parser sees of the markup: elements with what identifies them, and what each pair is in."""
+    """Return the elements that an independent parser finds, with what identifies them and the parent of each pair."""
     if kind == "xml":
         root = ElementTree.fromstring(f'<root xmlns:x="x">{source}</root>')
         found = [
@@ -260,7 +266,7 @@ def tree(source, kind):
 
 @st.composite
 def translated_documents(draw, kind):
-    """A document of a kind and a translation of it: its words in another order, in capitals, some dropped."""
+    """Draw a document and a translation of it: its words in another order, in capitals, some dropped."""
     document = Document(draw(marked_up(kind)), Markup(kind, has_references=kind != "markdown"), is_aligned=True)
     targets, links, begin, end = [], [], 0, 0
     for line in document.text.split("\n"):

@@ -1,4 +1,4 @@
-"""What is kept to the letter: found, hidden, put back; whatever a model makes of it."""
+"""Protected spans: found, masked and restored, whatever a model makes of the masks."""
 
 import lzma
 import random
@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.evaluate.quality import PLACEHOLDER
 from models.format.directory import open_model
 from service.live.configurations import by_name
 from service.text.markup import Document
@@ -36,7 +37,7 @@ TAG = re.compile("</?[a-zA-Z][^<>]*>")
 
 
 def unbalanced(tags: list[str]) -> list[str]:
-    """What is left of tags when pairs have gone, inner ones first."""
+    """Return the tags that are left when pairs are removed, inner ones first."""
     path: list[str] = []
     for tag in tags:
         name = re.split(r"[\s/>]", tag.strip("</"))[0]
@@ -47,6 +48,21 @@ def unbalanced(tags: list[str]) -> list[str]:
         else:
             path.append("/" * tag.startswith("</") + name)
     return path
+
+
+@pytest.mark.parametrize("text", [*FINDABLE, "%s", "%d files", "%2$d", "{}", "{{0}}", "${name}", "$name", "&quot;"])
+def test_what_the_evaluation_counts_as_placeholders_is_protected(text: str) -> None:
+    """Hold the evaluation's pattern, which cannot import this room, against ours."""
+    spans = find(text)
+    for counted in PLACEHOLDER.finditer(text):
+        assert any(begin <= counted.start() and counted.end() <= end for begin, end in spans)
+
+
+@pytest.mark.parametrize("text", ["It costs $45.", "about $50bn", "a %divide b", "100%d"])
+def test_where_the_evaluation_counts_more_than_is_protected(text: str) -> None:
+    """Sums of money and words after a percent sign are not placeholders, but the evaluation counts them."""
+    assert PLACEHOLDER.search(text)
+    assert not find(text)
 
 
 # What a careless model might say.

@@ -1,50 +1,82 @@
-"""Sentences in their texts, from hypotheses written by hand."""
+"""The sentences of a text: in order, in their places, and without a protected span lost."""
 
 from pathlib import Path
 
-from kernels.engine import Hypothesis, Sentence
+import pytest
+
+from kernels.engine import Hypothesis
 from models.format.directory import open_model
-from service.text.sentences import Piece
-from service.translation.assembly import Arrivals, Document, SourceSentence, join
-from service.translation.results import Candidate
+from service.live.configurations import by_name
+from service.text.placeholders import same
+from service.translation.assembly import Arrivals, Document, join
+from service.translation.results import Candidate, Options, TranslatedSentence
 from service.translation.tokenizer import Tokenizer
+from service.translation.translator import Translator
+
+EN_DE = Options("en", "de")
 
 
-def translated(text: str, *kept: tuple[int, int]) -> SourceSentence:
-    return SourceSentence(Piece(text, True, kept), Sentence([2, 0], 10))
+@pytest.fixture(scope="module")
+def translator(tiny_model: Path) -> Translator:
+    directory = open_model(tiny_model)
+    return Translator(directory, Tokenizer(directory), *by_name(directory, "full"), max_batch_tokens=4096)
 
 
-def copied(text: str) -> SourceSentence:
-    return SourceSentence(Piece(text, False), None)
+def document(translator: Translator, text: str) -> Document:
+    return list(translator._sentences(text, EN_DE))
 
 
-def candidates(*texts: str) -> list[Candidate]:
-    return [Candidate(text, -float(rank)) for rank, text in enumerate(texts, 1)]
+def hypothesis(translator: Translator, text: str, score: float = -1.0) -> Hypothesis:
+    """What the engine would have to find for the tokenizer to write the text."""
+    ids = translator._tokenizer.encode(text, "de")[:-1]
+    assert translator._tokenizer.decode(ids) == text
+    return Hypothesis(ids, score)
 
 
-def test_the_last_hypothesis_of_a_sentence_stands_in_for_those_it_lacks() -> None:
-    document = [translated("One."), copied(" "), translated("Two."), copied("\n")]
-    best, alternatives, *_ = join(document, iter([candidates("a", "b", "c"), candidates("x", "y")]))
-    assert [candidate.text for candidate in (best, *alternatives)] == ["a x\n", "b y\n", "c y\n"]
+def replaced(translator: Translator, text: str, *translations: str) -> str:
+    """The translation of a sentence of which the model lost a span, by those of what stands around its spans."""
+    whole = document(translator, text)
+    arrivals = Arrivals([whole], translator._tokenizer)
+    arrivals.read(0, [hypothesis(translator, "house")])  # without the mask
+    assert arrivals.failed == [0]
+    parts = translator._parts(arrivals, EN_DE)
+    arrived = Arrivals(parts, translator._tokenizer)
+    for index, translation in enumerate(translations):
+        arrived.read(index, [hypothesis(translator, translation)])
+    arrivals.replace_failed(parts, arrived)
+    return join(whole, arrivals.candidates()).best.text
+
+
+def test_the_last_hypothesis_of_a_sentence_stands_in_for_those_it_lacks(translator: Translator) -> None:
+    of = {"The old house.": ("a", "b", "c"), "A tree.": ("x", "y")}
+    found = [[Candidate(text, -float(rank)) for rank, text in enumerate(texts, 1)] for texts in of.values()]
+    best, alternatives, *_ = join(document(translator, " ".join(of)), iter(found))
+    assert [candidate.text for candidate in (best, *alternatives)] == ["a x", "b y", "c y"]
     assert [candidate.score for candidate in (best, *alternatives)] == [-1.0, -2.0, -2.5]
 
 
-def test_a_sentence_whose_parts_lose_a_placeholder_too_is_copied(default_model_dir: Path) -> None:
-    tokenizer = Tokenizer(open_model(default_model_dir))
+def test_a_sentence_that_lost_a_span_is_joined_from_its_parts(translator: Translator) -> None:
+    text = "The house https://example.org/a sees a tree"
+    made = replaced(translator, text, "A river", "near the sun")
+    assert made == "A river https://example.org/a near the sun"
 
-    def arrives(arrivals: Arrivals, index: int, text: str) -> None:
-        (ids,) = tokenizer.phrases(text, follows_mark=False)
-        arrivals.read(index, [Hypothesis(ids, -1.0)])
 
-    source, kept = 'Set "value_x" now', (5, 12)
-    for part, expected in (('Setze "', 'Setze "value_x jetzt'), ("Setze $", source)):  # $value_x is a placeholder
-        arrivals = Arrivals([[translated(source, kept)]], tokenizer)
-        arrives(arrivals, 0, "Setze jetzt")  # without a stand-in
-        assert arrivals.failed == [0]
-        parts: Document = [translated('Set "'), copied("value_x"), copied(" "), translated('" now')]
-        arrived = Arrivals([parts], tokenizer)
-        arrives(arrived, 0, part)
-        arrives(arrived, 1, "jetzt")
-        arrivals.replace_failed([parts], arrived)
-        (found,) = arrivals.candidates()
-        assert [candidate.text for candidate in found] == [expected]
+def test_parts_that_change_a_span_give_way_to_the_source(translator: Translator) -> None:
+    text = "The house https://example.org/a, a tree"
+    made = replaced(translator, text, "A river", "house")  # beside the address it makes another one
+    assert same(made, text)
+    assert made == text
+
+
+def test_sentences_are_passed_on_in_the_order_of_their_text(translator: Translator) -> None:
+    told: list[TranslatedSentence] = []
+    documents = [document(translator, "The old house. A tree."), document(translator, "The sun.")]
+    arrivals = Arrivals(documents, translator._tokenizer, told.append)
+    arrivals.read(1, [hypothesis(translator, "a river")])
+    assert not told
+    arrivals.read(2, [hypothesis(translator, "sun")])
+    arrivals.read(0, [hypothesis(translator, "house")])
+    places = [(sentence.text, sentence.sentence, sentence.best.text, sentence.is_last) for sentence in told]
+    assert places == [(1, 0, "sun", True), (0, 0, "house", False), (0, 1, "a river", True)]
+    candidates = arrivals.candidates()
+    assert [join(of_text, candidates).best.text for of_text in documents] == ["house a river", "sun"]

@@ -14,7 +14,7 @@ from kernels.engine import Batch, Engine, EngineError, InvalidRequest, Sentence,
 from models.format.directory import open_model
 from service.live.configurations import by_name
 from service.translation.cost import NO_COST
-from service.translation.scheduler import Limits, QueueFull, Scheduler, SchedulerClosed
+from service.translation.scheduler import Limits, QueueFull, Scheduler, SchedulerClosed, _peaks, _Span
 from service.translation.tokenizer import Tokenizer
 from service.translation.translator import Translator
 from tests.service.running import Gate, held_steps
@@ -57,14 +57,14 @@ def random_sentence(choose: random.Random) -> Sentence:
     return Sentence(ids, choose.randint(1, 40), beam_size, choose.randint(1, beam_size))
 
 
-def alone(engine: Engine, wish: Sentence) -> list[object]:
+def alone(engine: Engine, asked: Sentence) -> list[object]:
     (hypotheses,) = engine.translate(
-        [wish.ids],
-        max_lengths=[wish.max_length],
-        beam_size=wish.beam_size,
-        num_hypotheses=wish.num_hypotheses,
-        length_penalty=wish.length_penalty,
-        min_length=wish.min_length,
+        [asked.ids],
+        max_lengths=[asked.max_length],
+        beam_size=asked.beam_size,
+        num_hypotheses=asked.num_hypotheses,
+        length_penalty=asked.length_penalty,
+        min_length=asked.min_length,
     ).hypotheses
     return list(hypotheses)
 
@@ -118,7 +118,7 @@ def test_every_request_gets_what_the_engine_gives_it_alone(tiny_model: Path, thr
             if number in leaving:
                 assert isinstance(hypotheses, asyncio.CancelledError)
             else:
-                assert hypotheses == [alone(engine, wish) for wish in sentences]
+                assert hypotheses == [alone(engine, asked) for asked in sentences]
         load = scheduler.load()
         assert (load.waiting_sentences, load.waiting_tokens, load.running_sentences) == (0, 0, 0)
 
@@ -200,26 +200,27 @@ def test_engines_take_turns_in_one_thread(tiny_model: Path) -> None:
             return step(batch, *arguments)  # type: ignore[arg-type]
 
         patch.setattr(Batch, "step", watched)
-        wishes = [sentence(10), sentence(10)]
-        first = asyncio.create_task(translated(scheduler, engines[0], wishes))
+        sentences = [sentence(10), sentence(10)]
+        first = asyncio.create_task(translated(scheduler, engines[0], sentences))
         await until(lambda: scheduler.load().running_sentences == 2)
-        second = asyncio.create_task(translated(scheduler, engines[1], wishes))
+        second = asyncio.create_task(translated(scheduler, engines[1], sentences))
         await until(lambda: scheduler.load().waiting_sentences == 2)
         gate.release()
-        assert await first == [alone(engines[0], wish) for wish in wishes]
-        assert await second == [alone(engines[1], wish) for wish in wishes]
+        assert await first == [alone(engines[0], asked) for asked in sentences]
+        assert await second == [alone(engines[1], asked) for asked in sentences]
 
     with pytest.MonkeyPatch.context() as patch, running(Limits(1)) as scheduler:
         asyncio.run(scenario(scheduler, patch))
     assert turns[1:19] == [0, 1] * 9
 
 
-def test_steps_go_on_between_the_encoding_of_many(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("budget", [8, 10])  # two sentences fill it exactly, or leave less than a third one takes
+def test_steps_go_on_between_the_encoding_of_many(engine: Engine, monkeypatch: pytest.MonkeyPatch, budget: int) -> None:
     calls: list[int] = []  # tokens of an encoder pass; 0: a step
     add, step = Batch.add, Batch.step
 
     def counted_add(batch: Batch, sentences: dict[int, Sentence]) -> None:
-        calls.append(sum(len(wish.ids) for wish in sentences.values()))
+        calls.append(sum(len(asked.ids) for asked in sentences.values()))
         add(batch, sentences)
 
     def counted_step(batch: Batch, *arguments: object) -> object:
@@ -229,7 +230,7 @@ def test_steps_go_on_between_the_encoding_of_many(engine: Engine, monkeypatch: p
     monkeypatch.setattr(Batch, "add", counted_add)
     monkeypatch.setattr(Batch, "step", counted_step)
     long = Sentence([*[5] * 29, EOS], 40, min_length=40)
-    with running(Limits(1, encode_tokens=8)) as scheduler:
+    with running(Limits(1, encode_tokens=budget)) as scheduler:
         asyncio.run(scheduler.run(engine, [sentence(40)] * 5 + [long], nothing))
     assert [tokens for tokens in calls if tokens] == [8, 8, 4, 30]  # what fits; one that doesn't goes alone
     assert all(calls[number + 1] == 0 for number, tokens in enumerate(calls) if tokens)
@@ -268,21 +269,33 @@ def test_retry_after_is_the_queue_at_the_measured_throughput(engine: Engine) -> 
         with scheduler.reserve_queue(queue), pytest.raises(QueueFull) as refused, scheduler.reserve_queue(1):
             pass
         assert refused.value.retry_after_s == pytest.approx(20, abs=1)
-        with scheduler.reserve_queue(50 * queue), pytest.raises(QueueFull) as refused, scheduler.reserve_queue(1):
-            pass
-        assert refused.value.retry_after_s == 60  # at most, whatever waits
 
     with running(Limits(2, queue_tokens=1)) as scheduler:
         asyncio.run(scenario(scheduler))
 
 
-def test_the_throughput_is_that_of_recent_work() -> None:
+def throughput(*turns: tuple[float, int]) -> Scheduler:
+    """One that has measured turns of so many seconds and tokens, and whose queue is full from one token on."""
     scheduler = Scheduler(Limits(1, queue_tokens=1))
-    scheduler._measure(100.0, 100)
-    scheduler._measure(100.0, 10_000)
-    with scheduler.reserve_queue(1990), pytest.raises(QueueFull) as refused, scheduler.reserve_queue(1):
+    for busy_s, tokens in turns:
+        scheduler._measure(busy_s, tokens)
+    return scheduler
+
+
+def retry_after(scheduler: Scheduler, waiting: int) -> int:
+    with scheduler.reserve_queue(waiting), pytest.raises(QueueFull) as refused, scheduler.reserve_queue(1):
         pass
-    assert refused.value.retry_after_s == 20
+    return refused.value.retry_after_s
+
+
+def test_the_throughput_is_that_of_late() -> None:
+    scheduler = throughput((1000.0, 1000), (100.0, 1_000_000))  # a token a second, then 10,000
+    assert retry_after(scheduler, 200_000) == pytest.approx(20, abs=1)
+
+
+@pytest.mark.parametrize(("waiting", "seconds"), [(1, 1), (59, 59), (60, 60), (61, 60), (1_000_000, 60)])
+def test_nobody_is_told_to_wait_longer_than_a_minute(waiting: int, seconds: int) -> None:
+    assert retry_after(throughput((1.0, 1)), waiting) == seconds
 
 
 def test_who_leaves_frees_the_places_at_the_next_step(engine: Engine) -> None:
@@ -431,6 +444,14 @@ def test_the_cost_of_a_request_is_what_its_sentences_cost(engine: Engine) -> Non
 
     with running(Limits(1, batch_rows=16)) as scheduler:
         asyncio.run(scenario(scheduler))
+
+
+def test_who_leaves_as_another_joins_has_given_its_memory_back() -> None:
+    def result(workspace: int, kv_cache: int) -> SentenceResult:
+        return SentenceResult([], 0.0, 0.0, workspace, kv_cache)
+
+    spans = [_Span(0.0, 1.0, result(100, 10)), _Span(1.0, 2.0, result(70, 20)), _Span(1.5, 3.0, result(20, 5))]
+    assert _peaks(spans) == (100, 25)
 
 
 def test_nothing_to_translate_costs_nothing(engine: Engine) -> None:

@@ -1,12 +1,14 @@
 """Text -> text over the real engine: structure kept, nothing dropped, alternatives joined by rank."""
 
 import string
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from kernels.engine import MAX_CONSTRAINTS, CancelFlag, Cancelled
+from kernels.engine import MAX_CONSTRAINTS, BatchResult, CancelFlag, Cancelled, Engine
 from models.format.directory import open_model
 from service.live.configurations import by_name
 from service.text.glossary import Glossary
@@ -49,9 +51,34 @@ def test_batches_do_not_change_a_translation(tiny_model: Path, translator: Trans
     directory = open_model(tiny_model)
     narrow = Translator(directory, Tokenizer(directory), *by_name(directory, "full"), max_batch_tokens=1)
     texts = ["The old house.", "A big tree sees the river. The sun was over the tree.", "Hello world."]
-    one_by_one, together = narrow.translate(texts, EN_DE), translator.translate(texts, EN_DE)
-    assert one_by_one.translations == together.translations
-    assert one_by_one.cost.memory.kv_cache_peak_bytes < together.cost.memory.kv_cache_peak_bytes
+    assert narrow.translate(texts, EN_DE).translations == translator.translate(texts, EN_DE).translations
+
+
+def test_an_engine_call_holds_no_more_tokens_than_its_budget(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = open_model(tiny_model)
+    narrow = Translator(directory, Tokenizer(directory), *by_name(directory, "full"), max_batch_tokens=60)
+    calls: list[list[int]] = []  # tokens times rows, of each sentence of an engine call
+    translate = Engine.translate
+
+    def counted(engine: Engine, sources: Sequence[Sequence[int]], **options: Any) -> BatchResult:
+        calls.append([len(source) * options["beam_size"] for source in sources])
+        return translate(engine, sources, **options)
+
+    monkeypatch.setattr(Engine, "translate", counted)
+    long = "The old house sees a big tree near the river and the sun " * 3
+    narrow.translate(["The old house."] * 9 + [long], Options("en", "de", beam_size=2))
+    assert len(calls) > 1
+    assert max(map(len, calls)) > 1
+    assert all(sum(call) <= 60 or len(call) == 1 for call in calls)
+    assert max(map(sum, calls)) > 60  # one that is too long for any call goes alone
+
+
+def test_the_longest_translation_leaves_room_for_forced_terms(translator: Translator) -> None:
+    term = "xqz" * 20  # a piece for each letter
+    ids, forced = (translator._tokenizer.encode(text, "de") for text in ("The river.", term))
+    assert len(forced) > 2 * len(ids) + 20
+    options = Options("en", "de", glossary=Glossary({"river": term}, "en", "de"))
+    assert term in translator.translate(["The river."], options).translations[0].best.text.lower()
 
 
 @pytest.mark.parametrize(
@@ -81,12 +108,6 @@ def test_no_sentence_is_longer_than_the_model_s_positions(tiny_model: Path) -> N
     short = Translator(directory, Tokenizer(directory), *by_name(directory, "full"), max_batch_tokens=4096)
     (translation,) = short.translate(["the old house sees a big tree near the river, " * 9], EN_DE).translations
     assert (translation.cut_sentences, translation.best.text == "") == (1, False)
-
-
-def test_a_translation_has_room_for_its_terms(translator: Translator) -> None:
-    term = " ".join(["the"] * 40)  # else two words get 26 pieces at most
-    options = replace(EN_DE, glossary=Glossary({"sun": term}, "en", "de"))
-    assert term in translator.translate(["the sun"], options).translations[0].best.text
 
 
 def test_a_sentence_has_as_many_terms_as_the_engine_takes(translator: Translator) -> None:
