@@ -300,6 +300,12 @@ def test_a_bad_architecture_is_refused_with_a_sentence():
         Engine(architecture, {}, {}, [])
 
 
+def test_eos_must_be_in_both_vocabularies():
+    two = ARCHITECTURES["two vocabularies"]
+    with pytest.raises(InvalidModel, match="eos is outside the source vocabulary"):
+        code(two, random_tensors(two, 1), lambda name: 1, ids=replace(IDS, eos=75))
+
+
 def test_a_closed_engine_says_so():
     engine, _ = code(TINY, random_tensors(TINY, 3), lambda name: 1)
     engine.close()

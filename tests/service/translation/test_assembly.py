@@ -9,7 +9,7 @@ from models.format.directory import open_model
 from service.live.configurations import by_name
 from service.text.placeholders import same
 from service.translation.assembly import Arrivals, Document, join
-from service.translation.results import Options, TranslatedSentence
+from service.translation.results import Candidate, Options, TranslatedSentence
 from service.translation.tokenizer import Tokenizer
 from service.translation.translator import Translator
 
@@ -45,6 +45,14 @@ def replaced(translator: Translator, text: str, *translations: str) -> str:
         arrived.read(index, [hypothesis(translator, translation)])
     arrivals.replace_failed(parts, arrived)
     return join(whole, arrivals.candidates()).best.text
+
+
+def test_the_last_hypothesis_of_a_sentence_stands_in_for_those_it_lacks(translator: Translator) -> None:
+    of = {"The old house.": ("a", "b", "c"), "A tree.": ("x", "y")}
+    found = [[Candidate(text, -float(rank)) for rank, text in enumerate(texts, 1)] for texts in of.values()]
+    best, alternatives, *_ = join(document(translator, " ".join(of)), iter(found))
+    assert [candidate.text for candidate in (best, *alternatives)] == ["a x", "b y", "c y"]
+    assert [candidate.score for candidate in (best, *alternatives)] == [-1.0, -2.0, -2.5]
 
 
 def test_a_sentence_that_lost_a_span_is_joined_from_its_parts(translator: Translator) -> None:

@@ -51,9 +51,7 @@ def test_batches_do_not_change_a_translation(tiny_model: Path, translator: Trans
     directory = open_model(tiny_model)
     narrow = Translator(directory, Tokenizer(directory), *by_name(directory, "full"), max_batch_tokens=1)
     texts = ["The old house.", "A big tree sees the river. The sun was over the tree.", "Hello world."]
-    one_by_one, together = narrow.translate(texts, EN_DE), translator.translate(texts, EN_DE)
-    assert one_by_one.translations == together.translations
-    assert one_by_one.cost.memory.kv_cache_peak_bytes < together.cost.memory.kv_cache_peak_bytes
+    assert narrow.translate(texts, EN_DE).translations == translator.translate(texts, EN_DE).translations
 
 
 def test_an_engine_call_holds_no_more_tokens_than_its_budget(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,12 +108,6 @@ def test_no_sentence_is_longer_than_the_model_s_positions(tiny_model: Path) -> N
     short = Translator(directory, Tokenizer(directory), *by_name(directory, "full"), max_batch_tokens=4096)
     (translation,) = short.translate(["the old house sees a big tree near the river, " * 9], EN_DE).translations
     assert (translation.cut_sentences, translation.best.text == "") == (1, False)
-
-
-def test_a_translation_has_room_for_its_terms(translator: Translator) -> None:
-    term = " ".join(["the"] * 40)  # else two words get 26 pieces at most
-    options = replace(EN_DE, glossary=Glossary({"sun": term}, "en", "de"))
-    assert term in translator.translate(["the sun"], options).translations[0].best.text
 
 
 def test_a_sentence_has_as_many_terms_as_the_engine_takes(translator: Translator) -> None:
