@@ -27,8 +27,8 @@ def engine(tiny) -> Engine:
     return tiny[0]
 
 
-def needed_of(constraints, met, begun):
-    """Return the fewest tokens still needed after `begun`, the prefix of a phrase of an unmet constraint."""
+def needed_of(constraints, met, started):
+    """Count the fewest tokens still needed after `started`, the beginning of a phrase of an unmet constraint."""
     shortest = [min(map(len, phrases)) for phrases in constraints]
     unmet = sum(length for number, length in enumerate(shortest) if number not in met)
     if not started:
@@ -42,8 +42,8 @@ def needed_of(constraints, met, begun):
 
 
 def read(constraints, tokens):
-    """Return the constraints met by the tokens, and the prefix of a phrase that they end with."""
-    met, begun = frozenset(), []
+    """Return what has been met after the tokens, and the beginning of a phrase that they end with."""
+    met, started = frozenset(), []
     for token in tokens:
         tail = [*started, token]
         started = []

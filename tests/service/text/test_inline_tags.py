@@ -98,15 +98,12 @@ def links_of(source: str, target: str, words: dict[str, str]) -> list[Link]:
             {"das": "the", "rote": "red", "Haus": "house", "&": "&", "mehr": "more"},
             "das <a href='x'>rote <b>Haus</b></a> &amp; mehr",
         ),
-<<<<<<< HEAD
-=======
         (
             "<b>one two</b> three four five",
             "drei vier eins zwei fünf",
             {"drei": "three", "vier": "four", "eins": "one", "zwei": "two", "fünf": "five"},
             "drei vier <b>eins zwei</b> fünf",
         ),
->>>>>>> wt-mutants
         (  # a word from elsewhere does not end a stretch with more of its own words
             "<b>he would have gone</b> too",
             "er wäre auch gegangen gewesen",
