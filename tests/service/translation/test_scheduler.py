@@ -172,6 +172,24 @@ def test_the_request_with_the_fewest_running_sentences_is_next(engine: Engine) -
     assert "".join(order) == "abcabab" + "aaa"
 
 
+def test_of_two_requests_that_run_the_one_with_fewer_sentences_is_next(engine: Engine) -> None:
+    async def scenario(scheduler: Scheduler, gate: Gate) -> None:
+        sentences = [sentence(3), sentence(3), *[sentence()] * 8]
+        many = asyncio.create_task(scheduler.run(engine, sentences, nothing))
+        await reached(gate)  # four run: half of the rows
+        few = asyncio.create_task(scheduler.run(engine, [sentence()] * 2, nothing))
+        await until(lambda: scheduler.load().waiting_sentences == 8)
+        for _ in range(4):  # until the two short ones have ended
+            gate.let_through()
+            await reached(gate)
+        assert [len(job.seats) for job in scheduler._jobs] == [2, 2]  # not 3 and 1
+        gate.open()
+        await asyncio.gather(many, few)
+
+    with held_steps() as gate, running(Limits(1, batch_rows=8)) as scheduler:
+        asyncio.run(held(scenario, scheduler, gate))
+
+
 def test_a_request_is_spread_over_the_threads(engine: Engine) -> None:
     async def scenario(scheduler: Scheduler, gate: Gate) -> None:
         task = asyncio.create_task(scheduler.run(engine, [sentence(4)] * 6, nothing))
