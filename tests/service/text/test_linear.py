@@ -5,8 +5,10 @@ characters that two neighbours both take, and mixtures of these.
 """
 
 import importlib
+import inspect
 import pkgutil
 import re
+import time
 from collections.abc import Callable, Iterator
 from re import _constants as codes  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
@@ -35,8 +37,12 @@ KEPT_INLINE = Markup("xml", non_splitting_tags=frozenset("abcdefgx"), outline_de
 ATOMS = [
     *(  # noqa: SIM905
         "<!-- <![CDATA[ <a </a> <a/> <b>x</b> <br> <code> <script> <? & &amp; &# < > --> % %( %(a) %< %<a> %1$ %s %{ "
+<<<<<<< HEAD
         "%a% { {{ } ${ $( $A "
         "http:// www. mailto: a@ a. a@a.a :: -> () / // ~/ C:\\ a_ _ __ * ** ` `` ~~ [ ] [^ ]( ) ![ "
+=======
+        "%a% { {{ } ${ $( $A http:// www. mailto: a@ a. a@a.a :: -> () / // ~/ C:\\ a_ _ __ * ** ` `` ~~ [ ] [^ ]( ) "
+>>>>>>> wt-trust
         "| \\ - -- --a= # #a @a . .. , ; : = ( ' \" 0 1, 1: a A \u00e9 \u00b2 x, \ue000"
     ).split(" "),
     *(" ", "  ", "\n", "\r\n", "\t", "\n ", "\u00a0", "0" * 9, "a" * 9, "\u2003"),
@@ -55,11 +61,16 @@ def expressions() -> Iterator[tuple[str, re.Pattern[Any]]]:
 
 
 EXPRESSIONS = dict(expressions())
-# Tried at one place only, after which the reader goes on behind the match or refuses the text.
-AT_A_PLACE = {
-    EXPRESSIONS[f"service.text.message_format.{name}"]
-    for name in ("_SPACE", "_TEXT", "_TEXT_OF_PLURAL", "_ARGUMENT", "_OFFSET", "_SELECTOR", "_STYLE")
-} | {EXPRESSIONS["service.files.strings._TOKEN"], EXPRESSIONS["service.files.android._REFERENCE"]}
+
+
+def is_tried_at_a_place(name: str) -> bool:
+    """Tell whether its module never searches for it, but goes on behind a match or refuses the text."""
+    module, _, name = name.rpartition(".")
+    uses = set(re.findall(rf"\b{name}\.(\w+)\(", inspect.getsource(importlib.import_module(module))))
+    return name in ("_TEXT", "_TEXT_OF_PLURAL") or (uses != set() and uses <= {"match", "fullmatch"})
+
+
+AT_A_PLACE = {pattern for name, pattern in EXPRESSIONS.items() if is_tried_at_a_place(name)}
 
 
 def characters(items: Any) -> list[str]:
@@ -134,6 +145,7 @@ def searched(pattern: re.Pattern[Any], parts: tuple[str, str, str], count: int) 
     def run() -> None:
         if pattern in AT_A_PLACE:
             pattern.match(data)
+            pattern.fullmatch(data)
             return
         for _ in pattern.finditer(data):
             pass
@@ -148,20 +160,18 @@ def is_linear(work: Callable[[int], Callable[[], object]], size: int) -> bool:
 
 def quick(run: Callable[[], object]) -> bool:
     """Whether so little time was taken that it says nothing."""
-    import time
-
     begin = time.process_time()
     run()
-    return time.process_time() - begin < 0.004
+    return time.process_time() - begin < 0.01
 
 
 @pytest.mark.parametrize("name", EXPRESSIONS)
 def test_expression(name: str) -> None:
     pattern = EXPRESSIONS[name]
     for parts in hostile(pattern):
-        # a quadratic expression takes 4000 characters 8 million steps; a linear one less than a millisecond
-        if not quick(searched(pattern, parts, 4000)):
-            assert is_linear(lambda n, parts=parts: searched(pattern, parts, n), 4000), parts
+        # 50 million steps where it is quadratic; else less than a millisecond
+        if not quick(searched(pattern, parts, 10_000)):
+            assert is_linear(lambda n, parts=parts: searched(pattern, parts, n), 10_000), parts
 
 
 def test_the_generator_finds_what_is_quadratic() -> None:
@@ -174,9 +184,9 @@ def test_the_generator_finds_what_is_quadratic() -> None:
         r"\[\^[^\]]+\]",
     ):
         pattern = re.compile(source, re.DOTALL)
-        slow = [parts for parts in hostile(pattern) if not quick(searched(pattern, parts, 4000))]
+        slow = [parts for parts in hostile(pattern) if not quick(searched(pattern, parts, 10_000))]
         assert slow, source
-        assert not is_linear(lambda n, pattern=pattern, parts=slow[0]: searched(pattern, parts, n), 4000), slow[0]
+        assert not is_linear(lambda n, pattern=pattern, parts=slow[0]: searched(pattern, parts, n), 10_000), slow[0]
 
 
 def prepared(text: str) -> None:
@@ -216,7 +226,7 @@ def test_one_unit_again_and_again(work: str, unit: str) -> None:
         text = unit * (n // len(unit))
         return lambda: WORKS[work](text)
 
-    assert quick(run(4000)) or is_linear(run, 4000)
+    assert quick(run(10_000)) or is_linear(run, 10_000)
 
 
 @pytest.mark.parametrize("work", WORKS)
@@ -232,7 +242,7 @@ def test_mixtures(work: str, units: list[str], begin: list[str]) -> None:
         text = "".join(begin) + unit * max(n // len(unit), 1)
         return lambda: WORKS[work](text)
 
-    assert quick(run(4000)) or is_linear(run, 4000)
+    assert quick(run(10_000)) or is_linear(run, 10_000)
 
 
 @pytest.mark.parametrize("text", ["%", "%(a)", "%<a>", "%1$"])
