@@ -15,13 +15,8 @@ _TOKEN = re.compile(
       | <(?P<end>/?)(?P<name>[^\s/<>!?]++)(?P<attributes>(?:[^"'<>]++|"[^"]*+"|'[^']*+')*+)>""",
     re.DOTALL | re.VERBOSE,
 )
-<<<<<<< HEAD
-_ATTRIBUTE = re.compile(r"""([^\s=/]++)\s*+=\s*+(?:"([^"]*+)"|'([^']*+)')""")
-UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # XML has no place for them
-=======
 _ATTRIBUTE = re.compile(r"""(?<![^\s=/])([^\s=/]++)\s*+=\s*+(?:"([^"]*+)"|'([^']*+)')""")
-_UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # XML has no place for them
->>>>>>> wt-trust
+UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # XML has no place for them
 _CODECS = ("utf-8", "utf-16-", "ascii", "iso8859", "cp125", "koi8")  # in which a letter is always the same bytes
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 

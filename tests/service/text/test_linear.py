@@ -37,12 +37,8 @@ KEPT_INLINE = Markup("xml", non_splitting_tags=frozenset("abcdefgx"), outline_de
 ATOMS = [
     *(  # noqa: SIM905
         "<!-- <![CDATA[ <a </a> <a/> <b>x</b> <br> <code> <script> <? & &amp; &# < > --> % %( %(a) %< %<a> %1$ %s %{ "
-<<<<<<< HEAD
         "%a% { {{ } ${ $( $A "
         "http:// www. mailto: a@ a. a@a.a :: -> () / // ~/ C:\\ a_ _ __ * ** ` `` ~~ [ ] [^ ]( ) ![ "
-=======
-        "%a% { {{ } ${ $( $A http:// www. mailto: a@ a. a@a.a :: -> () / // ~/ C:\\ a_ _ __ * ** ` `` ~~ [ ] [^ ]( ) "
->>>>>>> wt-trust
         "| \\ - -- --a= # #a @a . .. , ; : = ( ' \" 0 1, 1: a A \u00e9 \u00b2 x, \ue000"
     ).split(" "),
     *(" ", "  ", "\n", "\r\n", "\t", "\n ", "\u00a0", "0" * 9, "a" * 9, "\u2003"),
