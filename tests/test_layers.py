@@ -54,13 +54,8 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         {
             "process": "",
             "text": (
-<<<<<<< HEAD
                 "detection languages placeholders plurals references / alignment glossary markup_tokens "
                 "message_format numbers sentences / glossary_files inline_tags / markup"
-=======
-                "detection languages placeholders plurals references / alignment glossary markup_tokens message_format "
-                "numbers sentences / glossary_files inline_tags / markup"
->>>>>>> wt-trust
             ),
         },
         {
