@@ -10,6 +10,7 @@ import pkgutil
 import re
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from re import _constants as codes  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
@@ -180,9 +181,8 @@ def test_the_generator_finds_what_is_quadratic() -> None:
         r"\[\^[^\]]+\]",
     ):
         pattern = re.compile(source, re.DOTALL)
-        slow = [parts for parts in hostile(pattern) if not quick(searched(pattern, parts, 10_000))]
-        assert slow, source
-        assert not is_linear(lambda n, pattern=pattern, parts=slow[0]: searched(pattern, parts, n), 10_000), slow[0]
+        works = (partial(searched, pattern, parts) for parts in hostile(pattern))
+        assert any(growth(work, 500, 1) > 3 for work in works), source
 
 
 def prepared(text: str) -> None:
@@ -226,7 +226,7 @@ def test_one_unit_again_and_again(work: str, unit: str) -> None:
 
 
 @pytest.mark.parametrize("work", WORKS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.sampled_from(ATOMS), min_size=1, max_size=4), st.lists(st.sampled_from(ATOMS), max_size=3))
 @example(["<a>x</a>"], [])
 @example(["<a>x</a>", "y"], [])
