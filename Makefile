@@ -100,6 +100,11 @@ test-properties: $(VENV)/installed-extras  ## new examples for every property, T
 mutants: $(VENV)/installed-extras  ## break the code in a hundred places, each of which must fail a test
 	$(BIN)/python -m tests.mutants.run $(ARGS)
 
+# Processor time over hostile texts, every unit by every step of a text's way; some minutes.
+.PHONY: test-linear
+test-linear: $(VENV)/installed-extras  ## hostile texts take time that is linear in their length
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/service/text/test_linear.py -m campaign
+
 # What runs on Ray, on a local one: corpora and replicas, with workers that are killed. A few minutes.
 .PHONY: test-ray
 test-ray: $(VENV)/installed-extras  ## corpora and replicas on a local Ray

@@ -106,7 +106,7 @@ def test_the_main_result_to_the_byte():
 
 def test_the_shipped_configurations():
     configs = shipped_configs()
-    names = ["balanced", "best-1", "best-2", "best-2.6", "flat-1", "flat-2", "flat-3", "flat-4", "full-8"]
+    names = ["balanced", "best-1", "best-2", "flat-1", "flat-2", "flat-3", "flat-4", "full-8"]
     assert sorted(configs) == [*names, "paper-1.1", "paper-1.3", "paper-2.5"]
     assert all(config.description for config in configs.values())
     separate = dataclasses.replace(ARCHITECTURE, shared_vocabulary=False, tied_output=False, source_vocab_size=30)

@@ -215,6 +215,7 @@ WORKS: dict[str, Callable[[str], object]] = {
 }
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("work", WORKS)
 @pytest.mark.parametrize("unit", ATOMS)
 def test_one_unit_again_and_again(work: str, unit: str) -> None:
@@ -225,6 +226,7 @@ def test_one_unit_again_and_again(work: str, unit: str) -> None:
     assert quick(run(10_000)) or is_linear(run, 10_000)
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("work", WORKS)
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.sampled_from(ATOMS), min_size=1, max_size=4), st.lists(st.sampled_from(ATOMS), max_size=3))
