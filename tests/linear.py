@@ -4,7 +4,6 @@ import gc
 import time
 from collections.abc import Callable
 
-
 _SURELY_LINEAR = 2.3  # linear work gives 2, quadratic 4
 
 
