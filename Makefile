@@ -12,7 +12,7 @@ ENGINE_SOURCES := CMakeLists.txt pyproject.toml $(wildcard kernels/*.cc kernels/
 CLIENTS := tests/service/clients
 SCHEMAS := tests/kubernetes
 
-.PHONY: help serve install test lint format test-native test-arm report bench bench-quick model swap-campaign \
+.PHONY: help serve install test lint clang-tidy format test-native test-arm report bench bench-quick model swap-campaign \
   image image-train sbom lock test-deploy clean
 
 serve: install  ## serve the models of models/store on HOST:PORT (127.0.0.1:8080)
@@ -44,13 +44,16 @@ $(CLIENTS)/node_modules/installed $(SCHEMAS)/node_modules/installed: %/node_modu
 	mkdir -p $(@D)
 	if command -v npm > /dev/null && npm ci --prefix $* --no-audit --no-fund --silent; then touch $@; fi
 
-# clang-tidy reads each file as it is compiled for this machine, once for each instruction set. Half a minute.
 CPP_FILES := $(wildcard kernels/*.cc kernels/*.h kernels/*/*.cc kernels/*/*.h tests/kernels/*.cc tests/kernels/*.h)
 lint: $(VENV)/installed-extras  ## ruff, mypy, clang-format, clang-tidy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(CPP_FILES)
+	$(MAKE) clang-tidy
+
+# It reads each file as it is compiled for this machine, once for each instruction set. Half a minute.
+clang-tidy: $(VENV)/installed-extras  ## faults and slow spots in the C++; a part of lint
 	$(call CONFIGURE_NATIVE,$(NATIVE_BUILD),-DSUB3_SANITIZE=$(SANITIZERS))
 	$(BIN)/run-clang-tidy.py -clang-tidy-binary $(BIN)/clang-tidy -p $(NATIVE_BUILD) -quiet '\.cc$$' > build/clang-tidy.log 2>&1 || \
 	  { cat build/clang-tidy.log; exit 1; }
@@ -90,6 +93,17 @@ TIMES := 20
 test-properties: $(VENV)/installed-extras  ## new examples for every property, TIMES times
 	for time in $$(seq $(TIMES)); do OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m hypothesis \
 	  --hypothesis-profile search -n logical --maxprocesses 4 --dist loadfile || exit 1; done
+
+# Each mutant breaks the code in one place, in a copy under build/, and must fail a test (tests/mutants). ARGS="C1 W6" runs
+# some of them; all take about an hour and write docs/results/mutants.json.
+.PHONY: mutants
+mutants: $(VENV)/installed-extras  ## break the code in a hundred places, each of which must fail a test
+	$(BIN)/python -m tests.mutants.run $(ARGS)
+
+# Processor time over hostile texts, every unit by every step of a text's way; some minutes.
+.PHONY: test-linear
+test-linear: $(VENV)/installed-extras  ## hostile texts take time that is linear in their length
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/service/text/test_linear.py -m campaign
 
 # What runs on Ray, on a local one: corpora and replicas, with workers that are killed. A few minutes.
 .PHONY: test-ray

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 ROOT = Path(__file__).resolve().parents[1]
-COUNTED = ("tatoeba", "software_po", "libreoffice_help")  # where the words of our model are counted
+COUNTED = ("tatoeba", "software_po", "libreoffice_help")  # where the pieces of our model are counted
 SHARED = Path(os.environ.get("SUB3_SHARED", ROOT.parent / "shared"))
 # argparse has no public name for what add_subparsers returns.
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def add_marian(verbs: Verbs) -> None:
     """Add the verbs that read checkpoints."""
-    verb = verbs.add_parser("import", help="read a Marian / Opus-MT directory and write it by our names, in fp32")
+    verb = verbs.add_parser("import", help="convert a Marian / Opus-MT directory into a checkpoint in fp32")
     verb.add_argument("directory", type=Path, metavar="DIR", help="as Hugging Face transformers writes it")
     verb.add_argument("out", type=Path, metavar="OUT", help="directory to write")
     verb.set_defaults(run=_import)
@@ -83,7 +83,7 @@ def add_quantize(verbs: Verbs) -> None:
         nargs="+",
         default=[],
         metavar="FILE",
-        help="where to count words: source TAB target (.tsv, .tsv.xz) or plain text",
+        help="text to count pieces in: source TAB target (.tsv, .tsv.xz) or plain text",
     )
     verb.add_argument(
         "--calibrate",
@@ -154,7 +154,7 @@ def _quantize(arguments: argparse.Namespace) -> None:
         calibration_pairs=arguments.calibration_pairs,
     )
     if not arguments.text:
-        print("No --text: words are sorted by SentencePiece's probabilities instead of counts.", file=sys.stderr)
+        print("No --text: pieces are sorted by SentencePiece's probabilities instead of counts.", file=sys.stderr)
     notes = arguments.card.read_text() if arguments.card else ""
     checkpoint = read_checkpoint(arguments.checkpoint)
     export(checkpoint, arguments.text, request, arguments.out, notes=notes, overwrite=arguments.overwrite)
@@ -179,7 +179,7 @@ def _inspect(arguments: argparse.Namespace) -> None:
 def _allocate(arguments: argparse.Namespace) -> None:
     from models.codes.bit_config import find_config
     from models.marian.read import read_checkpoint
-    from models.marian.rows import sort_rows, word_counts
+    from models.marian.rows import piece_counts, sort_rows
     from models.quantize import allocate
     from models.reports.paper import record
     from models.train.allocation import learn
@@ -189,7 +189,7 @@ def _allocate(arguments: argparse.Namespace) -> None:
 
     plain = read_checkpoint(arguments.checkpoint)
     texts = [arguments.shared / f"corpus/train/{name}.tsv.xz" for name in COUNTED]
-    checkpoint = sort_rows(plain, *word_counts(plain, texts))[0]
+    checkpoint = sort_rows(plain, *piece_counts(plain, texts))[0]
     what = Validation("valid/tatoeba", arguments.limit, arguments.limit, 1)
     held_out = HeldOut(checkpoint, what, range(4, 128, 4), arguments.shared)
     options = allocate.measure(checkpoint, held_out)
@@ -274,7 +274,7 @@ def add_train(verbs: Verbs) -> None:
     )
     verb.set_defaults(run=_train)
 
-    verb = verbs.add_parser("retrain", help="retrain a checkpoint into few planes by a recipe; resumes likewise")
+    verb = verbs.add_parser("retrain", help="retrain a checkpoint into few planes by a recipe; resumes as train does")
     _add_training(verb)
     verb.add_argument("--card", type=Path, metavar="FILE", help="text on data and licences for the model card")
     verb.add_argument(

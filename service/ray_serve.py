@@ -50,7 +50,8 @@ class Replica:
         All models that can serve the configuration are swapped: names and depths of codes differ.
 
         Raises:
-            ValidationError, UnavailableConfiguration: nothing has changed; Ray reports the deployment as unhealthy.
+            UnavailableConfiguration: no model can serve it. Nothing has changed; Ray reports the deployment as
+                unhealthy, as for the pydantic.ValidationError of a bad `user_config`.
         """
         body = ConfigRequest.model_validate(dict(user_config))
         registry: Registry = self.app.state.registry

@@ -320,5 +320,7 @@ def describe() -> str:
         default = field.get_default(call_default_factory=True)
         shown = "unset" if default is None else "empty" if default == "" else default
         lines.append(f"  SUB3_{name.upper()} (default {shown})")
-        lines += textwrap.wrap(field.description or "", 100, initial_indent=_INDENT, subsequent_indent=_INDENT)
+        lines += textwrap.wrap(
+            field.description or "", 100, initial_indent=_INDENT, subsequent_indent=_INDENT, break_on_hyphens=False
+        )
     return "\n".join(lines)

@@ -21,7 +21,7 @@ DEFAULT_MODEL = ROOT / "models" / "store" / "en-de"
 
 @pytest.fixture(scope="session")
 def corpus_dir() -> Path:
-    """Parallel text; skips where it is absent (it is not part of the repository)."""
+    """Return the parallel text; skip where it is absent (it is not part of the repository)."""
     directory = SHARED / "corpus"
     if not directory.is_dir():
         pytest.skip(f"no corpus at {directory}; set SUB3_SHARED to the folder that holds corpus/ and checkpoint/")
@@ -30,7 +30,7 @@ def corpus_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def checkpoint_dir() -> Path:
-    """The trained Marian checkpoint; skips where it is absent."""
+    """Return the trained Marian checkpoint; skip where it is absent."""
     directory = SHARED / "checkpoint" / "en-de-small"
     if not directory.is_dir():
         pytest.skip(f"no checkpoint at {directory}; set SUB3_SHARED to the folder that holds corpus/ and checkpoint/")
@@ -39,5 +39,5 @@ def checkpoint_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def default_model_dir() -> Path:
-    """The model directory that ships."""
+    """Return the model directory that ships."""
     return DEFAULT_MODEL

@@ -54,15 +54,15 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         {
             "process": "",
             "text": (
-                "detection languages placeholders plurals references / alignment glossary markup_tokens message_format "
-                "numbers sentences / glossary_files inline_tags / markup"
+                "detection languages placeholders plurals references / alignment glossary markup_tokens "
+                "message_format numbers sentences / glossary_files inline_tags / markup"
             ),
         },
         {
             "settings": "",
             "files": (
-                "chunks html plain xml / child archive markdown po slots subtitles xliff xml_spans / android json "
-                "properties resx strings word"
+                "chunks html plain xml / archive child markdown po slots subtitles xliff xml_spans / android fluent "
+                "json office properties resx runs strings tables word yaml / slides workbook"
             ),
             "accounts": "unavailable / glossaries keys",
             "translation": "batches cost tokenizer / results scheduler / assembly / translator",

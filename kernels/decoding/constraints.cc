@@ -8,7 +8,7 @@ namespace sub3 {
 
 namespace {
 
-// Whether tokens[begin ..] are a prefix of the phrase, or all of it.
+// Tells whether tokens[begin ..] are a prefix of the phrase, or all of it.
 bool StartsWith(const Phrase& phrase, const std::vector<int32_t>& tokens, size_t begin) {
   return tokens.size() - begin <= phrase.tokens.size() &&
          std::equal(tokens.data() + begin, tokens.data() + tokens.size(), phrase.tokens.begin());

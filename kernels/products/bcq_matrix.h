@@ -43,7 +43,7 @@ struct BcqMatrix {
   std::vector<BcqSegment> segments;
 };
 
-// Whether the matrix has at most `max_planes` planes and one scale group a row, as the int8 GEMM needs it.
+// Tells whether the matrix has at most `max_planes` planes and one scale group a row, as the int8 GEMM needs it.
 bool FitsInt8(const BcqMatrix& matrix, int max_planes);
 
 // The segment of a row.

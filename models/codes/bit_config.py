@@ -1,4 +1,4 @@
-"""Bit configurations: TOML rules -> planes for each matrix and each cluster of words.
+"""Bit configurations: TOML rules -> planes for each matrix and each cluster of rows.
 
 A file has ordered rules; the last one that matches a matrix wins, and a matrix that none matches is an error:
 
@@ -8,7 +8,7 @@ A file has ordered rules; the last one that matches a matrix wins, and a matrix 
     match = "encoder.*.ffn"             # glob over matrix names or blocks, or a list of globs
     planes = 4
     [[rules]]
-    match = ["*embedding", "output"]    # rows are words
+    match = ["*embedding", "output"]    # rows are pieces
     clusters = 4                        # Algorithm 1 of the paper: 4, 3, 2, 1 planes by falling word frequency,
     ratio = 1                           # each cluster `ratio` times as large as the one before
 """
@@ -92,7 +92,7 @@ def read_config(path: Path) -> BitConfig:
     """Read a TOML file; its stem is the name.
 
     Raises:
-        BitConfigError: the file is missing, is not TOML, or says something else than the module's docstring.
+        BitConfigError: the file is missing, is not TOML, or breaks a rule of the module's docstring.
     """
     try:
         values = tomllib.loads(path.read_text())

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from models.codes.bcq import BinaryCode, sign_patterns
 
-# Weights that are looked up at a time: what a step makes of them stays in the cache.
+# Weights that are looked up at a time: the results of a step stay in the cache.
 CHUNK_WEIGHTS = 1 << 16
 SIGN_BIT = -(1 << 31)
 
@@ -41,7 +41,7 @@ class Levels(NamedTuple):
 
 
 def half_levels(alpha: Tensor) -> Levels:
-    """Levels of the rows with these scales."""
+    """Return the levels of the rows with these scales."""
     patterns = sign_patterns(len(alpha))
     patterns = patterns[:, patterns[0] > 0]
     sums = alpha.t() @ patterns

@@ -81,7 +81,17 @@ def _process_rss_bytes() -> int:
 def evaluate_engine(
     model: ModelDirectory, configuration: str, sources: Sequence[str], beam_size: int = 1
 ) -> dict[str, Any]:
-    """Translate sentence by sentence on one thread; return the translations and what they cost."""
+    """Translate sentence by sentence on one thread; return the translations and what they cost.
+
+    Args:
+        model: an open model directory.
+        configuration: the name of one of its configurations.
+        sources: plain text, a sentence each; at least one.
+        beam_size: 1 to 8; 1 is greedy search.
+
+    Raises:
+        UnavailableConfiguration: the model has no configuration of that name.
+    """
     config, allocation = model.config, model.allocation(configuration)
     engine = model.engine(allocation)
     ids = config.ids

@@ -40,7 +40,7 @@ def faults(
     Returns:
         length_ratio: characters of the translations by those of the references.
         empty: share of translations without a word.
-        looping: share that says up to four words three times or more in a row, where the reference does not.
+        looping: share that repeats up to four words three times or more in a row, where the reference does not.
         copied: share that is the source itself, where the reference is not.
         rare_recall: share of the references' rarest pieces that the translations have.
         numbers_kept: share of the sources' runs of digits that the translations have.
@@ -91,7 +91,7 @@ def paired_bootstrap(
     Args:
         translations: of one system.
         baseline: of the other, sentence by sentence.
-        references: likewise.
+        references: one for each source.
         samples: how often as many sentences are drawn, with replacement and a fixed seed.
     """
     metric = sacrebleu.BLEU()

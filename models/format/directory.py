@@ -54,7 +54,7 @@ class Mapped(NamedTuple):
 
     Attributes:
         file: its name.
-        weights: what config.json says of it.
+        weights: its record in config.json.
         tensors: read-only views.
         memory: what they are views of.
     """

@@ -55,7 +55,7 @@ def matrix_shapes(architecture: Architecture) -> dict[str, tuple[int, int]]:
 
 
 class Vectors(NamedTuple):
-    """How a file holds biases and layer norms.
+    """The form of biases and layer norms in a file.
 
     Attributes:
         output_bias: the output layer has one; it is zeros if not.
@@ -115,7 +115,11 @@ def tensor_specs(
 ) -> dict[str, TensorSpec]:
     """List every tensor of a file with its data type and shape, in the order of the file.
 
-    `stored` is the allocation of a specialised file; None for a progressive one, which stores every depth for all rows.
+    Args:
+        architecture: gives the matrices with their rows and columns.
+        codes: the depth, 1 to 8 planes, and the columns that share a scale.
+        stored: the allocation of a specialised file; None for a progressive one, which stores every depth for all rows.
+        vectors: which vectors there are, and whether they are float16.
     """
     planes: dict[tuple[int, str], TensorSpec] = {}
     scales: dict[tuple[int, str], TensorSpec] = {}
@@ -141,7 +145,14 @@ def tensor_specs(
 
 
 def weight_specs(config: ModelConfig, weights: Weights, stored: str | None, vectors: Vectors) -> dict[str, TensorSpec]:
-    """Return the `tensor_specs` of one weight file of a model."""
+    """Return the `tensor_specs` of one weight file of a model.
+
+    Args:
+        config: of the model.
+        weights: the codes of this file.
+        stored: the configuration that a specialised file holds; None for a progressive file.
+        vectors: which vectors there are, and whether they are float16.
+    """
     allocation = None if stored is None else config.configurations[stored].allocation
     return tensor_specs(config.architecture, weights.codes, allocation, vectors)
 
@@ -162,7 +173,14 @@ def matrix_bytes(segments: Sequence[Segment], columns: int, group_size: int | No
 
 
 def model_bytes(architecture: Architecture, group_size: int | None, allocation: Allocation, vectors: Vectors) -> int:
-    """Count every byte needed to translate, tokenizer aside."""
+    """Count every byte needed to translate, tokenizer aside.
+
+    Args:
+        architecture: gives the matrices with their rows and columns.
+        group_size: columns that share their scales; None for the whole row.
+        allocation: the planes of each matrix's rows.
+        vectors: which vectors there are, and whether they are float16.
+    """
     shapes = matrix_shapes(architecture)
     coded = sum(matrix_bytes(allocation[name], columns, group_size) for name, (_, columns) in shapes.items())
     return coded + vectors.bytes(architecture)

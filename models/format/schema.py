@@ -43,7 +43,7 @@ Allocation = Mapping[str, tuple[Segment, ...]]
 
 @dataclass(frozen=True)
 class Architecture:
-    """The shape of the Transformer. `norm` says whether layer norm stands before or after each sub-layer."""
+    """The shape of the Transformer. `norm`: layer norm before ("pre") or after each sub-layer."""
 
     d_model: int
     source_vocab_size: int
@@ -82,7 +82,7 @@ class Ids:
 
 @dataclass(frozen=True)
 class Codes:
-    """How the weights of one file are coded. `group_size` None: one scale for a row and plane."""
+    """The coding of the weights of one file. `group_size` None: one scale for a row and plane."""
 
     kind: Literal["progressive", "specialised"]
     depth: int

@@ -38,6 +38,13 @@ class Pieces(Sequence[tuple[str, int]]):
     ) -> None:
         """Take the tensors of the module's docstring, of which only the shapes need to be right.
 
+        Args:
+            text: U8 [bytes], the pieces sorted by their bytes, each ended by a zero.
+            offsets: U32 [rows + 1], where each piece of the text begins.
+            ranks: U32 [rows], the place in the text of each row's piece.
+            rows: U32 [rows], the row of each piece of the text.
+            counts: U64 [rows], how often each row's piece was met.
+
         Raises:
             ValueError: they contradict each other, or a piece occurs twice.
         """

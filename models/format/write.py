@@ -77,7 +77,7 @@ def _write_weights(
 
 
 def _config_bytes(config: ModelConfig) -> bytes:
-    """One line a field, matrix and allocated matrix: small, and a diff of two versions reads well."""
+    """Write a line for each field, matrix and allocated matrix: small, and a diff of two versions reads well."""
     text = json.dumps(asdict(config), indent=1, ensure_ascii=False)
     # Lists of numbers on one line.
     text = re.sub(r"\[\s+([^\[\]{}\"]*?)\s+\]", lambda m: "[" + re.sub(r"\s+", " ", m.group(1)) + "]", text)

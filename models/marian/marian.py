@@ -174,7 +174,7 @@ def _marian_ids(path: Path, config: _Config, source: tuple[str, ...], target: tu
 
 
 def read_pieces(path: Path, name: str, size: int) -> tuple[str, ...]:
-    """Pieces by id from a {piece: id} file."""
+    """Read pieces by id from a {piece: id} file."""
     pieces: list[str | None] = [None] * size
     for piece, number in read_object(path, name).items():
         if not isinstance(number, int) or not 0 <= number < size:
@@ -191,7 +191,7 @@ def read_pieces(path: Path, name: str, size: int) -> tuple[str, ...]:
 def _languages(
     path: Path, values: Mapping[str, Any], tokenizer: Mapping[str, Any], target_tokens: Mapping[str, str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Languages from the tokenizer's settings, else from a name such as opus-mt-en-de."""
+    """Read the languages from the tokenizer's settings, else from a name such as opus-mt-en-de."""
     source, target = tokenizer.get("source_lang"), tokenizer.get("target_lang")
     if not source or not target:
         for name in (str(values.get("_name_or_path") or ""), path.resolve().name):
@@ -207,7 +207,7 @@ def _languages(
 
 
 def _marian_tensors(path: Path, architecture: Architecture) -> dict[str, Tensor]:
-    """Our tensors from Marian's, each with the shape that the architecture asks for; none may be left over."""
+    """Read our tensors from Marian's. Each must have the architecture's shape, and all must have a place."""
     theirs = load_tensors(path)
     taken = set()
 
@@ -258,7 +258,7 @@ def _marian_tensors(path: Path, architecture: Architecture) -> dict[str, Tensor]
 
 
 def _check_positions(path: Path, theirs: Mapping[str, Tensor], taken: set[str], architecture: Architecture) -> None:
-    """Positions are computed, not stored, so stored ones must be the sinusoids."""
+    """Refuse stored positions other than the sinusoids, which the engine computes."""
     for side in ("encoder", "decoder"):
         name = f"model.{side}.embed_positions.weight"
         if name in theirs:
@@ -270,7 +270,7 @@ def _check_positions(path: Path, theirs: Mapping[str, Tensor], taken: set[str], 
 
 
 def _marian_name(name: str) -> str:
-    """`encoder.0.ffn.inner` -> `model.encoder.layers.0.fc1`, without .weight or .bias; norms likewise."""
+    """Translate `encoder.0.ffn.inner` into `model.encoder.layers.0.fc1`, without .weight or .bias; norms likewise."""
     if name in ("encoder.norm", "decoder.norm"):
         return f"model.{name.split('.')[0]}.layer_norm"
     side, layer, block, part = name.split(".")

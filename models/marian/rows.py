@@ -12,7 +12,7 @@ from models.marian.checkpoint import Checkpoint
 from models.text.lines import DataError, read_lines
 
 
-def word_counts(checkpoint: Checkpoint, texts: Sequence[Path]) -> tuple[list[int], list[int] | None]:
+def piece_counts(checkpoint: Checkpoint, texts: Sequence[Path]) -> tuple[list[int], list[int] | None]:
     """Count the source and the target pieces (None where shared) in the texts; without texts, a stand-in.
 
     Raises:

@@ -19,7 +19,7 @@ Cache = dict[str, tuple[Tensor, Tensor]]
 
 
 def positions(length: int, d_model: int) -> Tensor:
-    """Sinusoidal positions [length, d_model]."""
+    """Return sinusoidal positions [length, d_model]."""
     half = d_model // 2
     # In float64 as the checkpoints were made: float32 angles differ in the fifth digit at position 500.
     rate = 10000.0 ** (-2 * torch.arange(half, dtype=torch.float64) / d_model)
@@ -52,11 +52,18 @@ class Attention(nn.Module):
         self.norm, self.heads = Norm(width, epsilon), heads
 
     def split(self, x: Tensor) -> Tensor:
-        """[batch, length, width] -> [batch, heads, length, head_dim]"""
+        """Split [batch, length, width] into [batch, heads, length, head_dim]."""
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-        """X [batch, length, width]; keys and values [batch, heads, keys, head_dim]; bias is added to the scores."""
+        """Attend from each position of `x` to the keys; return [batch, length, width].
+
+        Args:
+            x: [batch, length, width].
+            keys: [batch, heads, keys, head_dim].
+            values: [batch, heads, keys, head_dim].
+            bias: broadcast to [batch, heads, length, keys] and added to the scores; -inf hides a key.
+        """
         # Plain products: at the lengths of sentences the backward pass of the fused attention takes half the step.
         queries = self.split(self.query(x)) / math.sqrt(keys.shape[3])
         scores = queries @ keys.transpose(2, 3)
@@ -65,7 +72,14 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear layers around the activation."""
+    """Two linear layers around the activation.
+
+    Args:
+        width: of the model, d_model.
+        ffn_dim: of the inner layer.
+        activation: a name of ACTIVATIONS.
+        epsilon: of the layer norm.
+    """
 
     def __init__(self, width: int, ffn_dim: int, activation: str, epsilon: float) -> None:
         super().__init__()
@@ -127,13 +141,13 @@ class Transformer(nn.Module):
         return model.eval()
 
     def embed(self, side: str, ids: Tensor, begin: int = 0) -> Tensor:
-        """Ids [batch, length] at positions from `begin` -> [batch, length, d_model]"""
+        """Embed ids [batch, length] at positions from `begin`; return [batch, length, d_model]."""
         table = self.embedding if self.architecture.shared_vocabulary else getattr(self, f"{side}_embedding")
         scale = math.sqrt(self.architecture.d_model) if self.architecture.scale_embedding else 1.0
         return table(ids) * scale + self.positions[begin : begin + ids.shape[1]]
 
     def encode(self, source: Tensor, source_mask: Tensor) -> Tensor:
-        """Source [batch, source length], mask true = a token -> [batch, source length, d_model]"""
+        """Encode source [batch, source length], mask true = a token; return [batch, source length, d_model]."""
         x = self.embed("source", source)
         bias = visible(source_mask[:, None, None])
         for n in range(self.architecture.encoder_layers):
@@ -153,7 +167,15 @@ class Transformer(nn.Module):
         return part.norm(x + function(x))
 
     def decode(self, target: Tensor, memory: Tensor, source_mask: Tensor, cache: Cache, begin: int = 0) -> Tensor:
-        """Read target [batch, length] at positions from `begin`; fill the KV cache; return [batch, length, d_model]."""
+        """Run the decoder over target tokens and fill the KV cache; return [batch, length, d_model].
+
+        Args:
+            target: [batch, length], ids.
+            memory: [batch, source length, d_model], the output of `encode`.
+            source_mask: [batch, source length], true = a token.
+            cache: keys and values of the positions before `begin`, by layer; empty at the first call.
+            begin: the position of the first target token.
+        """
         x = self.embed("target", target, begin)
         length, seen = target.shape[1], begin + target.shape[1]
         causal = visible(torch.ones(length, seen, dtype=torch.bool).tril(begin))
@@ -182,11 +204,11 @@ class Transformer(nn.Module):
         return self.decoder["norm"](x) if "norm" in self.decoder else x
 
     def forward(self, source: Tensor, target: Tensor, source_mask: Tensor | None = None) -> Tensor:
-        """Teacher forcing.
+        """Return the logits under teacher forcing.
 
         Args:
             source: [batch, source length], each row ended by eos.
-            target: [batch, target length], each row begun by decoder_start.
+            target: [batch, target length], each row starts with decoder_start.
             source_mask: [batch, source length], true = a token, false = padding; None for no padding.
 
         Returns:
@@ -197,7 +219,7 @@ class Transformer(nn.Module):
 
     @torch.inference_mode()
     def greedy(self, sources: Sequence[Sequence[int]], ids: Ids, max_lengths: Sequence[int]) -> list[list[int]]:
-        """Most probable token by token, for one batch; results without eos. A sentence that ended leaves the batch."""
+        """Translate one batch by greedy search; results are without eos. A sentence that ended leaves the batch."""
         source_length = max(map(len, sources))
         source = torch.tensor([[*s, *[ids.pad] * (source_length - len(s))] for s in sources])
         mask = torch.tensor([[True] * len(s) + [False] * (source_length - len(s)) for s in sources])

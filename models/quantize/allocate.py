@@ -23,8 +23,8 @@ from models.format.schema import Allocation, Segment
 from models.marian.checkpoint import Checkpoint
 
 PLANES = (4, 3, 2, 1)
-RATIOS = (1, 2, 4)  # of clusters of words, beside flat planes
-WORDS = ("*embedding", "output")
+RATIOS = (1, 2, 4)  # of clusters of rows, beside flat planes
+VOCABULARY = ("*embedding", "output")
 
 
 class AllocationError(ValueError):
@@ -60,14 +60,14 @@ Cost = Callable[[Option], float]
 
 
 def measure(checkpoint: Checkpoint, held_out: HeldOut) -> dict[str, list[Option]]:
-    """Sub-layer, or "words" -> its options; rows of the checkpoint are sorted by frequency."""
+    """Measure the options of each sub-layer and of "vocabulary"; the rows must be sorted by frequency."""
     torch.set_num_threads(1)
     shapes = matrix_shapes(checkpoint.architecture)
     parts = {
         name: [Rule((name,), planes, None, None) for planes in PLANES] for name in sub_layers(checkpoint.architecture)
     }
-    clusters = [Rule(WORDS, None, 4, ratio) for ratio in RATIOS]
-    parts["words"] = [*(Rule(WORDS, planes, None, None) for planes in PLANES), *clusters]
+    clusters = [Rule(VOCABULARY, None, 4, ratio) for ratio in RATIOS]
+    parts["vocabulary"] = [*(Rule(VOCABULARY, planes, None, None) for planes in PLANES), *clusters]
     plain = held_out.measure(checkpoint.tensors, bleu=False)["loss"]
     result: dict[str, list[Option]] = {}
     with tqdm(total=sum(map(len, parts.values())), desc="measuring", unit="option") as bar:
@@ -89,7 +89,10 @@ def coded(weights: torch.Tensor, segments: Sequence[Segment]) -> torch.Tensor:
 
 
 def _decode_bits(allocation: Allocation, shapes: Mapping[str, tuple[int, int]]) -> int:
-    """Keys and values of the encoder's output are made once a sentence, as the encoder; a piece's row is looked up."""
+    """Count the bits of planes that one decoding step reads.
+
+    What runs once a sentence is left out: the encoder, the keys and values of its output, and the source embedding.
+    """
     once = ("encoder.", "source_embedding")
     names = [
         name
@@ -123,7 +126,7 @@ def choose(options: Options, cost: Cost, budget: float) -> dict[str, Option]:
 
 
 def configuration(name: str, description: str, chosen: Mapping[str, Option]) -> BitConfig:
-    """Rules of the chosen options."""
+    """Make a configuration of the chosen options' rules."""
     return BitConfig(name, description, tuple(option.rule for option in chosen.values()))
 
 

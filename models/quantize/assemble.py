@@ -43,7 +43,7 @@ def assemble(path: Path, retrained: Sequence[Path], *, default: str | None = Non
 
 
 def _fault(model: ModelDirectory, other: ModelDirectory) -> str | None:
-    """Why the codes of `other` can't join the model, without a full stop; None if they can."""
+    """Say why the codes of `other` can't join the model, without a full stop; None if they can."""
     if other.config.codes.kind != "specialised" or other.config.specialised:
         return "only a directory of codes that are specialised to one configuration can join another"
     fields = ("source_languages", "target_languages", "target_tokens", "architecture", "ids")

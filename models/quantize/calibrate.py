@@ -69,7 +69,7 @@ def input_moments(checkpoint: Checkpoint, texts: Sequence[Path], pairs: int) -> 
 def _batches(
     checkpoint: Checkpoint, texts: Sequence[Path], pairs: int
 ) -> Iterator[tuple[list[list[int]], list[list[int]]]]:
-    """Batches of source and target ids; sentences of like length go together."""
+    """Yield batches of source and target ids; sentences of like length go together."""
     ids, limit = checkpoint.ids, checkpoint.architecture.max_positions
     source_tokenizer, target_tokenizer = checkpoint.source_tokenizer(), checkpoint.target_tokenizer()
     sentences = []
@@ -92,7 +92,7 @@ def _batches(
 
 
 def _pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Ids [batch, longest], and the mask that is true where there is a token."""
+    """Return ids [batch, longest], and the mask that is true where there is a token."""
     length = max(map(len, rows))
     ids = torch.tensor([[*row, *[0] * (length - len(row))] for row in rows])
     return ids, torch.tensor([[True] * len(row) + [False] * (length - len(row)) for row in rows])

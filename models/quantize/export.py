@@ -33,7 +33,7 @@ from models.format.schema import (
 from models.format.vocabulary import Vocabulary
 from models.format.write import write_model
 from models.marian.checkpoint import Checkpoint
-from models.marian.rows import sort_rows, word_counts
+from models.marian.rows import piece_counts, sort_rows
 from models.quantize.calibrate import input_moments
 
 
@@ -83,7 +83,14 @@ def pack_progressive(name: str, weights: Tensor, code: bcq.BinaryCode) -> tuple[
 def pack_specialised(
     name: str, weights: Tensor, segments: Sequence[Segment], codes: Sequence[bcq.BinaryCode]
 ) -> tuple[dict[str, Array], Matrix]:
-    """Return the tensors of one matrix for its one allocation, a code for each segment, and its error."""
+    """Pack one matrix for the file of a specialised model; return its tensors and its error.
+
+    Args:
+        name: of the matrix.
+        weights: [rows, columns], what the codes approximate.
+        segments: of its allocation, in order of rows, planes falling.
+        codes: one for each segment.
+    """
     rows, columns = weights.shape
     bits = np.zeros((segments[0].planes, rows, columns), dtype=np.bool_)
     tensors: dict[str, Array] = {}
@@ -102,7 +109,15 @@ def pack_specialised(
 
 
 def solve_progressive(weights: Tensor, depth: int, group_size: int | None, moment: Tensor | None) -> bcq.BinaryCode:
-    """Solve codes of every depth; `moment` is that of the matrix's inputs, for `compensate`."""
+    """Solve codes of every depth.
+
+    Args:
+        weights: [rows, columns].
+        depth: the most planes, 1 to 8.
+        group_size: columns that share their scales; None for the whole row.
+        moment: [columns, columns], second moment of the matrix's inputs for the GPTQ sweep of `compensate`; None skips
+            the sweep.
+    """
     code = bcq.progressive(weights, depth, group_size=group_size)
     return code if moment is None else compensate(code, weights, moment)
 
@@ -110,7 +125,15 @@ def solve_progressive(weights: Tensor, depth: int, group_size: int | None, momen
 def solve_specialised(
     weights: Tensor, segments: Sequence[Segment], solver: bcq.SolverName, group_size: int | None, moment: Tensor | None
 ) -> list[bcq.BinaryCode]:
-    """Solve a code for each segment; `moment` as above."""
+    """Solve a code for each segment.
+
+    Args:
+        weights: [rows, columns].
+        segments: of the matrix's allocation, in order of rows.
+        solver: how hard to look; see `bcq.specialised`.
+        group_size: columns that share their scales; None for the whole row.
+        moment: [columns, columns], as for `solve_progressive`.
+    """
     codes = []
     for segment in segments:
         part = weights[segment.begin : segment.end]
@@ -180,7 +203,7 @@ def export(
         texts: where to count pieces; none = SentencePiece's own probabilities.
         request: what to make.
         path: the directory to be.
-        notes: what the model card says on data and licences.
+        notes: text for the model card, on data and licences.
         overwrite: replace a directory that exists.
 
     Raises:
@@ -193,7 +216,7 @@ def export(
     if path.exists() and not overwrite:
         raise ExportError(f"{path}: this exists already.")
     resolve(request, architecture)  # refuses before it solves
-    checkpoint, vocabulary = sort_rows(checkpoint, *word_counts(checkpoint, texts))
+    checkpoint, vocabulary = sort_rows(checkpoint, *piece_counts(checkpoint, texts))
     tensors, matrices = quantize(checkpoint, request)
     write_coded(
         checkpoint,

@@ -7,7 +7,7 @@ from models.format.schema import Allocation
 
 
 def _planes(segments: Allocation, name: str) -> str:
-    """`4` for a flat matrix, `4x386 3x1542 ...` for one with clusters of rows."""
+    """Show the planes: `4` for a flat matrix, `4x386 3x1542 ...` for one with clusters of rows."""
     parts = segments[name]
     if len(parts) == 1:
         return str(parts[0].planes)
@@ -15,7 +15,7 @@ def _planes(segments: Allocation, name: str) -> str:
 
 
 def _error(model: ModelDirectory, allocation: Allocation, name: str) -> str:
-    """Relative squared error; for clusters of progressive codes the mean over rows of the error at their planes."""
+    """Show the relative squared error; for clusters of progressive codes the mean over rows at their planes."""
     weights = model.mapped(allocation).weights
     errors, segments = weights.matrices[name].error, allocation[name]
     if weights.codes.kind == "specialised":

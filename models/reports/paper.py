@@ -34,7 +34,7 @@ from models.format.layout import matching, matrix_shapes
 from models.format.schema import Segment
 from models.marian.checkpoint import Checkpoint
 from models.marian.read import read_checkpoint
-from models.marian.rows import sort_rows, word_counts
+from models.marian.rows import piece_counts, sort_rows
 from models.marian.transformer import Transformer
 from models.train.log import LOG
 
@@ -52,10 +52,10 @@ BLOCKS = {
 SOLVERS: tuple[bcq.SolverName, ...] = ("greedy", "alternating")
 RATIOS = (1, 2, 4, 8)
 PLANES = (4, 3, 2, 1)
-# Post-training codes: how they are named, and what `quantize` is told.
+# Post-training codes: their names, and the options of `quantize`.
 POST_TRAINING = {"greedy": ("--solver", "greedy"), "alternating": ("--solver", "alternating")}
 COMPENSATED = "alternating, compensated"
-FEW_WORDS = 32  # whose output layer costs nothing that can be measured
+FEW_PIECES = 32  # whose output layer costs nothing that can be measured
 
 
 class PaperError(ValueError):
@@ -63,12 +63,29 @@ class PaperError(ValueError):
 
 
 class BlockTests:
-    """BLEU of a checkpoint some of whose matrices are replaced by codes, with rows sorted by word frequency."""
+    """BLEU of a checkpoint whose rows are sorted by frequency, with codes in place of some matrices.
+
+    Args:
+        checkpoint: a Marian directory.
+        texts: training text to count pieces in, source then target.
+        source: sentences of the test set.
+        reference: their translations.
+        limit: sentences that are translated, from the first.
+    """
 
     def __init__(self, checkpoint: Path, texts: Sequence[Path], source: Path, reference: Path, limit: int) -> None:
+        """Read the checkpoint and the test set.
+
+        Args:
+            checkpoint: the fp32 model.
+            texts: where words are counted.
+            source: sentences of the test set.
+            reference: their translations, line by line.
+            limit: sentences to translate.
+        """
         torch.set_num_threads(1)  # small matrices: waiting for a second thread costs more than it brings
         plain = read_checkpoint(checkpoint)
-        self.checkpoint: Checkpoint = sort_rows(plain, *word_counts(plain, texts))[0]
+        self.checkpoint: Checkpoint = sort_rows(plain, *piece_counts(plain, texts))[0]
         self.shapes = matrix_shapes(self.checkpoint.architecture)
         self._sources, self._references = read_test_set(source, reference, limit)
         self._codes: dict[tuple[str, str, int], Tensor] = {}
@@ -136,7 +153,7 @@ def models(
 
     Args:
         checkpoint: the fp32 model.
-        texts: where words are counted; the first 2,000 pairs also compensate.
+        texts: in which pieces are counted; the first 2,000 pairs also compensate.
         sets: test set -> source and reference.
         configurations: to be coded after training.
         retrained: method, a directory that `retrain` wrote, one of its configurations (None: its default).
@@ -212,16 +229,16 @@ def blocks(directory: Path, configuration: str, *, tokens: int = 30, runs: int =
 
     Returns:
         encoder: the engine's own measurement of its stage.
-        decoder: the decoding stage of the same model with a vocabulary of 32 words.
+        decoder: the decoding stage of the same model with a vocabulary of 32 pieces.
         embedding: what the decoding stage of the whole model takes longer, the output layer.
         total: of the two stages.
     """
     model = open_model(directory)
-    whole, few = _engine(model, configuration, None), _engine(model, configuration, FEW_WORDS)
+    whole, few = _engine(model, configuration, None), _engine(model, configuration, FEW_PIECES)
     generator = np.random.default_rng(1)
     times: list[tuple[float, float, float]] = []
     for _ in range(runs):
-        source = [*generator.integers(2, FEW_WORDS, tokens - 1).tolist(), model.config.ids.eos]
+        source = [*generator.integers(2, FEW_PIECES, tokens - 1).tolist(), model.config.ids.eos]
         results = [engine.translate([source], max_lengths=[tokens], min_length=tokens) for engine in (whole, few)]
         times.append((results[0].encode_ms, results[0].decode_ms, results[1].decode_ms))
     encode, decode, without_output = np.median(np.array(times), axis=0).tolist()
@@ -229,31 +246,31 @@ def blocks(directory: Path, configuration: str, *, tokens: int = 30, runs: int =
     return {name: round(ms, 3) for name, ms in {**figures, "total": encode + decode}.items()}
 
 
-def _engine(model: ModelDirectory, configuration: str, words: int | None) -> Engine:
-    """Create an engine over the codes, with only the first words of a shared vocabulary if asked."""
+def _engine(model: ModelDirectory, configuration: str, pieces: int | None) -> Engine:
+    """Create an engine over the codes, with only the first pieces of a shared vocabulary if asked."""
     config, allocation = model.config, model.allocation(configuration)
-    if words is None:
+    if pieces is None:
         return model.engine(allocation)
     if not (config.architecture.shared_vocabulary and config.architecture.tied_output):
         raise PaperError("The share of the output layer is measured on models of one shared vocabulary.")
-    architecture = asdict(config.architecture) | {"source_vocab_size": words, "target_vocab_size": words}
+    architecture = asdict(config.architecture) | {"source_vocab_size": pieces, "target_vocab_size": pieces}
     ids = asdict(config.ids) | {"pad": 1, "unk_source": 1, "unk_target": 1, "decoder_start": 1, "suppressed": [1]}
     tensors, segments = model.engine_inputs(allocation)
     planes, group_size = allocation["embedding"][0].planes, config.codes.group_size or 0
     segments = [segment for segment in segments if segment.matrix != "embedding"]
-    segments.append(MatrixSegment("embedding", 0, words, planes, 0, group_size))
-    return Engine(architecture, ids, dict(_first_words(tensors, words)), segments)
+    segments.append(MatrixSegment("embedding", 0, pieces, planes, 0, group_size))
+    return Engine(architecture, ids, dict(_first_pieces(tensors, pieces)), segments)
 
 
-def _first_words(tensors: Mapping[str, Array], words: int) -> Iterator[tuple[str, Array]]:
+def _first_pieces(tensors: Mapping[str, Array], pieces: int) -> Iterator[tuple[str, Array]]:
     deepest = max(name.rpartition(".")[2] for name in tensors if name.startswith("embedding.scales."))
     for name, tensor in tensors.items():
         if name.startswith("embedding.plane."):
-            yield name, np.ascontiguousarray(np.asarray(tensor)[: words // 16])
+            yield name, np.ascontiguousarray(np.asarray(tensor)[: pieces // 16])
         elif name == f"embedding.scales.{deepest}":
-            yield name, np.ascontiguousarray(np.asarray(tensor)[:, :, :words])
+            yield name, np.ascontiguousarray(np.asarray(tensor)[:, :, :pieces])
         elif name == "output.bias":
-            yield name, np.ascontiguousarray(np.asarray(tensor)[:words])
+            yield name, np.ascontiguousarray(np.asarray(tensor)[:pieces])
         elif not name.startswith("embedding."):
             yield name, tensor
 

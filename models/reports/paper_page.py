@@ -57,7 +57,7 @@ and another task, so the figures to compare are losses, not levels: "paper" colu
 sacreBLEU's; ours is greedy unless it says beam 4. `make paper` writes this page from the JSON files beside it.
 
 All of it is of the model that shipped on 2026-11-26 (commit 79d96ef); its fp32 is here what the six planes of
-models/store/en-de stand for. What ships since has codes of a later fp32 model: docs/training.md."""
+models/store/en-de stand for. What ships since has codes of a later fp32 model: docs/history/training-log.md."""
 
 
 def _provenance(conditions: Mapping[str, Any]) -> str:
@@ -194,7 +194,7 @@ def _blocks(recorded: Mapping[str, Any], folder: Path) -> str:
         [
             "## Table 4: where the time goes",
             "30 tokens in and out, one thread, greedy, median of 100; `embedding` is the output layer: what the "
-            "decoding stage takes longer than with a vocabulary of 32 words.",
+            "decoding stage takes longer than with a vocabulary of 32 pieces.",
             _markdown(rows),
         ]
     )

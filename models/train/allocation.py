@@ -1,4 +1,4 @@
-"""Bit allocation by training: what a part of the model may cost follows from the gradient of the loss through noise.
+"""Bit allocation by training: the bytes of each part follow from the gradient of the loss through noise.
 
 After DiffQ (Défossez et al. 2021, arXiv 2104.09987), with the errors of binary codes for those of a grid. The weights
 stay as they are. In each step every weight gets Gaussian noise as large as the error of its row in the codes that its

@@ -34,8 +34,9 @@ class Batch(NamedTuple):
     """Sentence pairs, each side padded to its longest sentence.
 
     Attributes:
-        source: ids [sentences, source length], each ended by eos; source_mask is true where there is a token.
-        target: ids [sentences, target length], each begun by decoder_start.
+        source: ids [sentences, source length], each ended by eos.
+        source_mask: true where there is a token.
+        target: ids [sentences, target length], each starts with decoder_start.
         labels: the next id after each target id: [sentences, target length], -100 behind the end.
         tokens: number of labels that are not -100.
     """
@@ -83,6 +84,17 @@ class Corpus:
     """Encoded sentence pairs of several sources, in memory. Pairs longer than the longest batch are never taken."""
 
     def __init__(self, ids: Ids, batches: Batches, seed: int, parts: Sequence[Part]) -> None:
+        """Hold the sentences of all parts.
+
+        Args:
+            ids: of the model.
+            batches: their size.
+            seed: of the order.
+            parts: one a source.
+
+        Raises:
+            DataError: no pair fits the lengths of the batches.
+        """
         self._ids, self._shape, self._seed, self._parts = ids, batches, seed, parts
         self._source = Side.joined([part.source for part in parts])
         self._target = Side.joined([part.target for part in parts])

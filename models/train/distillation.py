@@ -84,7 +84,7 @@ def select(translated: Path, out: Path, *, least_chrf: float) -> tuple[int, int]
 def _is_near(translation: str, references: Sequence[str], least_chrf: float) -> bool:
     """Tell whether a translation is near its nearest reference, and not shorter.
 
-    A model that learnt shorter ones too had 95.5 % of the length of Tatoeba's references where fp32 has 96.7 %, which
+    A student of shorter ones too had 95.5 % of the length of Tatoeba's references where fp32 has 96.7 %, which
     alone costs 0.4 BLEU.
     """
     if {"\t", "\n"} & set(translation):

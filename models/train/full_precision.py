@@ -1,4 +1,4 @@
-"""Training in full precision: a Marian checkpoint goes on, or one of its vocabulary begins anew."""
+"""Training in full precision: from a Marian checkpoint's weights, or from random ones with its vocabulary."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -85,7 +85,7 @@ def reversed_checkpoint(checkpoint: Checkpoint) -> Checkpoint:
     """Return the checkpoint as a start for the other direction: its languages change places, its weights stay.
 
     Raises:
-        RecipeError: its sides don't share their words, or it has several targets.
+        RecipeError: its sides don't share a vocabulary, or it has several targets.
     """
     if checkpoint.target_pieces is not None or checkpoint.target_tokens:
         raise RecipeError("init.reverse needs a checkpoint of one target whose two languages share their vocabulary.")

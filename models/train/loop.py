@@ -28,12 +28,13 @@ from models.train.log import LOG, PLOT, Log, Meter
 from models.train.recipe import Recipe
 from models.train.schedule import Schedule
 from models.train.state import Progress, TrainingError, TrainingState, newest_state
+from models.train.validation import HeldOut
 
 MODEL = "model"
 
 
 class Objective(Protocol):
-    """What is trained, and towards what.
+    """An objective of training: the parameters and their loss.
 
     Attributes:
         parameters: by name; `M.scales.k` are scales, other names are those of a checkpoint's tensors.
@@ -62,23 +63,23 @@ class Objective(Protocol):
         """Write the result, in place of an older one."""
 
 
-class Measure(Protocol):
-    """Held-out text that a model is measured on."""
-
-    def measure(self, tensors: Mapping[str, Tensor], *, bleu: bool) -> dict[str, float]:
-        """Return the loss in nats a piece, and BLEU if asked."""
-
-
 class Training:
     """One run of a recipe: its state, its log, and the way through its phases."""
 
     def __init__(
-        self, recipe: Recipe, objective: Objective, held_out: Measure, out: Path, begin: Path | None = None
+        self, recipe: Recipe, objective: Objective, held_out: HeldOut, out: Path, begin: Path | None = None
     ) -> None:
-        """Go on from the newest state in `out`, or begin, with a state of the run `begin` if there is one.
+        """Go on from the newest state in `out`, or begin, with the newest state of the run `begin` if it is given.
+
+        Args:
+            recipe: of the run.
+            objective: what is trained.
+            held_out: text to measure on.
+            out: the directory of the run.
+            begin: the directory of another run.
 
         Raises:
-            TrainingError: a state is one of another recipe or model, or `begin` has none.
+            TrainingError: a state belongs to another recipe or model, or the folder `begin` has none.
         """
         out.mkdir(parents=True, exist_ok=True)
         self._recipe, self._objective, self._held_out, self._out = recipe, objective, held_out, out
@@ -102,7 +103,7 @@ class Training:
 
     @property
     def total(self) -> int:
-        """Target tokens of all phases."""
+        """Return the target tokens of all phases."""
         return self._ends[-1]
 
     def run(self, corpus: Corpus, steps: int | None, stop: Sequence[int], bar: "tqdm[object]") -> Progress:
@@ -137,7 +138,7 @@ class Training:
 
     @property
     def _phase_end(self) -> int:
-        """Tokens at which this phase ends."""
+        """Return the tokens at which this phase ends."""
         return self._ends[self.state.progress.phase]
 
     def _enter(self, phase: int) -> None:
@@ -198,7 +199,7 @@ def train(
     recipe: Recipe,
     objective: Objective,
     corpus: Corpus,
-    held_out: Measure,
+    held_out: HeldOut,
     out: Path,
     *,
     begin: Path | None = None,
@@ -227,7 +228,7 @@ def train(
 
 @contextmanager
 def _flushed_denormals() -> Iterator[None]:
-    """Flush denormal numbers to 0: gradients of rare words become some, and a CPU adds them a hundred times slower."""
+    """Flush denormal numbers to 0: gradients of rare pieces become some, and a CPU adds them a hundred times slower."""
     torch.set_flush_denormal(True)
     try:
         yield

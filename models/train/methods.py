@@ -1,7 +1,7 @@
 """Three ways to train a matrix towards its binary codes.
 
 StraightThrough   weights and scales are learned, the network sees the nearest code (straight-through estimator)
-Nested            likewise, for codes whose every prefix of planes is a model of its own
+Nested            the same, for codes whose every prefix of planes is a model of its own
 Replacement       pnr, the paper's: float weights train and are replaced by their codes every `period` steps
 """
 
@@ -24,7 +24,7 @@ MatrixCodes = list[bcq.BinaryCode]  # one a segment; one of all rows if nested
 
 
 class Method(Protocol):
-    """How matrices are coded while they train.
+    """A way to code matrices while they train.
 
     Attributes:
         kind: of the codes, as a model directory names it.
@@ -93,7 +93,7 @@ class StraightThrough:
     @torch.no_grad()
     def begin(self, matrices: Sequence[str], parameters: Mapping[str, nn.Parameter]) -> list[str]:
         """Begin with the learned scales of the warm start, or else with those of least error for the weights."""
-        begun = []
+        started = []
         for name in matrices:
             segments, weights = self._allocation[name], parameters[name].detach()
             scales = self._warm_start and self._warm_start.scales(name, segments)
@@ -104,8 +104,8 @@ class StraightThrough:
                 }
             for planes, alpha in scales.items():
                 self.scales[f"{name}.scales.{planes}"].copy_(alpha)
-                begun.append(f"{name}.scales.{planes}")
-        return begun
+                started.append(f"{name}.scales.{planes}")
+        return started
 
     def seen(self, name: str, weights: Tensor, step: int) -> Tensor:
         """Return the nearest code of every segment."""
@@ -158,12 +158,12 @@ class Nested:
     @torch.no_grad()
     def begin(self, matrices: Sequence[str], parameters: Mapping[str, nn.Parameter]) -> list[str]:
         """Begin with the scales of progressive codes of the weights."""
-        begun = []
+        started = []
         for name in matrices:
             for planes, alpha in bcq.progressive(parameters[name].detach(), self.depth).scales.items():
                 self.scales[f"{name}.scales.{planes}"].copy_(alpha[:, 0])
-                begun.append(f"{name}.scales.{planes}")
-        return begun
+                started.append(f"{name}.scales.{planes}")
+        return started
 
     def seen(self, name: str, weights: Tensor, step: int) -> Tensor:
         """Return the code of the step's planes, which follow from the scales of the whole depth."""

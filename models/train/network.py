@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - its customary name
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -10,13 +11,12 @@ from models.format.layout import matrix_shapes
 from models.marian.checkpoint import Checkpoint
 from models.marian.transformer import Transformer
 from models.train.dataset import Batch
-from models.train.loss import Output, mean_loss
+from models.train.loss import mean_loss
 from models.train.sampled_softmax import Sample
 
 # A CPU without bf16 products emulates them: a step takes 20 times as long on a Zen 3 as in fp32.
 _CAPABILITIES = torch.cpu.get_capabilities()
 BF16_PRODUCTS = any(_CAPABILITIES.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # the last: Arm
-PRODUCTS = torch.bfloat16 if BF16_PRODUCTS else torch.float32
 
 
 class _Decoded(nn.Module):
@@ -71,21 +71,20 @@ class Network:
         labels = batch.labels.flatten()
         places = (labels >= 0).nonzero()[:, 0]
         labels = labels[places]
-        student = self._read(tensors, batch, places, sample)
-        taught = None
+        logits, taught = self._logits(tensors, batch, places, sample), None
         if share and teacher is not None:
             with torch.no_grad():
-                taught = self._read(teacher, batch, places, sample)
+                taught = self._logits(teacher, batch, places, sample)
         labels = labels if sample is None else sample.places(labels)
-        return mean_loss(student, labels, smoothing=smoothing, teacher=taught, share=share, products=PRODUCTS)
+        return mean_loss(logits, labels, smoothing=smoothing, teacher=taught, share=share)
 
-    def _read(self, tensors: Mapping[str, Tensor], batch: Batch, places: Tensor, sample: Sample | None) -> Output:
-        """Return the decoder's states at some places, and the output layer over all words or a sample of them."""
+    def _logits(self, tensors: Mapping[str, Tensor], batch: Batch, places: Tensor, sample: Sample | None) -> Tensor:
+        """Return the logits of all pieces, or of a sample of them, at some places: float32 [places, pieces]."""
         named = {self._names[name]: tensor for name, tensor in tensors.items()}
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=BF16_PRODUCTS):
-            states = functional_call(self._decoded, named, (batch, places))
         weight, bias = tensors[self._output], self._bias
         if sample is not None:
             weight = weight[sample.ids]
             bias = sample.log_weights if bias is None else bias[sample.ids] + sample.log_weights
-        return Output(states.float(), weight, bias)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=BF16_PRODUCTS):
+            states = functional_call(self._decoded, named, (batch, places))
+            return F.linear(states, weight, bias).float()

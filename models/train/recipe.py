@@ -47,7 +47,7 @@ class Source:
     Attributes:
         name: `NAME.tsv.xz` in the corpus's train directory, or the path of a file of source TAB target.
         licence: of its text, for the card of a model that ships.
-        cap: pairs that an epoch takes, drawn anew each time; None for all.
+        cap: pairs that an epoch takes, drawn again each time; None for all.
         repeat: times that an epoch takes them.
     """
 
@@ -83,7 +83,7 @@ class Batches:
 
 @dataclass(frozen=True, config=STRICT)
 class Init:
-    """What a run begins with.
+    """The start of a run.
 
     Attributes:
         checkpoint: a Marian directory, one that `import` wrote, or a model directory.
@@ -148,7 +148,7 @@ class Optimizer:
 
 @dataclass(frozen=True, config=STRICT)
 class Run:
-    """How a run is carried out; only the seed changes its numbers.
+    """The settings of a run; only the seed changes its numbers.
 
     Attributes:
         seed: of the order of the data and of all draws.
@@ -213,7 +213,7 @@ class Codes:
         config: a bit configuration, by its name or path.
         method: "ste" learns weights and scales by a straight-through estimator; "pnr" (the
             paper's) replaces the weights by their codes every `period` steps.
-        text: names of sources whose words are counted; rows are sorted by the counts.
+        text: names of sources whose pieces are counted; rows are sorted by the counts.
         solver: of the codes of pnr; ste begins with the scales of least error in any case.
         period: of pnr, steps between two replacements.
         clip: of ste, see models/codes/straight_through.py.
@@ -268,7 +268,7 @@ class RetrainRecipe(Recipe):
     Attributes:
         distillation: share of the loss that is the divergence from the predictions of the fp32 model.
         sampled_words: size of the sample of the vocabulary that is predicted against, beside the labels of the batch,
-            half of it the most frequent words, half drawn at random (models/train/sampled_softmax.py); 0 = all.
+            half of it the most frequent pieces, half drawn at random (models/train/sampled_softmax.py); 0 = all.
     """
 
     codes: Codes

@@ -19,7 +19,7 @@ from models.format.layout import matching, matrix_shapes
 from models.format.vocabulary import Vocabulary
 from models.marian.checkpoint import Checkpoint
 from models.marian.read import read_checkpoint
-from models.marian.rows import sort_rows, word_counts
+from models.marian.rows import piece_counts, sort_rows
 from models.quantize.export import Request, write_coded
 from models.train.dataset import Batch, corpus_of
 from models.train.full_precision import trained
@@ -41,7 +41,7 @@ class Target:
         base: the bit configuration.
         others: configurations that a file of nested codes may serve too.
         vocabulary: rows in the order of the checkpoint in training.
-        texts: where its words were counted.
+        texts: in which its pieces were counted.
     """
 
     name: str
@@ -215,7 +215,7 @@ def retrain_recipe(
     checkpoint = read_checkpoint(located(recipe.init.checkpoint, shared))
     texts = tuple(Source(name, "").path(shared / "corpus") for name in recipe.codes.text)
     base = find_config(recipe.codes.config)
-    checkpoint, vocabulary = sort_rows(checkpoint, *word_counts(checkpoint, texts))
+    checkpoint, vocabulary = sort_rows(checkpoint, *piece_counts(checkpoint, texts))
     target = Target(
         name="-".join((*checkpoint.source_languages, *checkpoint.target_languages)),
         base=base,

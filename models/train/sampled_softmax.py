@@ -1,9 +1,9 @@
 """Sampled softmax: a sample of the vocabulary stands for all of it in a step of training.
 
-It saves a part of the output layer and of the softmax over it; docs/training.md has how much. A sample holds for
-certain the words that the batch asks for and the most frequent ones, and some of the rest, drawn uniformly, each of
-which then counts for as many as it stands for: log(rest / drawn) is added to its logit, so the sum of the exponentials
-is what it would be over all words, on average (Jean et al. 2015, arXiv 1412.2007).
+It saves a part of the output layer and of the softmax over it; docs/training.md has how much. A sample always
+has the labels of the batch and the most frequent pieces. Some of the rest are drawn uniformly. Each of those stands for
+several: log(rest / drawn) is added to its logit, so the expected sum of the exponentials is that over all pieces (Jean
+et al. 2015, arXiv 1412.2007).
 """
 
 from typing import NamedTuple
@@ -14,11 +14,11 @@ from torch import Tensor
 
 
 class Sample(NamedTuple):
-    """Words of the vocabulary.
+    """A sample of the vocabulary.
 
     Attributes:
         ids: [n], rising.
-        log_weights: [n], logarithm of how many words each stands for.
+        log_weights: [n], logarithm of how many pieces each stands for.
     """
 
     ids: Tensor
@@ -33,10 +33,10 @@ def draw(labels: Tensor, vocabulary: int, frequent: int, drawn: int, seed: list[
     """Draw a sample of a vocabulary whose ids are sorted by frequency.
 
     Args:
-        labels: ids that it must hold; negative ones are passed over.
-        vocabulary: number of words.
-        frequent: so many of the first words are held for certain.
-        drawn: so many of the others are drawn, or all of them if they are no more.
+        labels: ids that the sample must have; negative ones are ignored.
+        vocabulary: number of pieces.
+        frequent: so many of the first pieces are always in the sample.
+        drawn: how many of the other pieces are drawn, at most all of them.
         seed: of the draw.
     """
     held = torch.zeros(vocabulary, dtype=torch.bool)

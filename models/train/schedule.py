@@ -46,7 +46,7 @@ class Schedule:
 
     @property
     def stable_until(self) -> int:
-        """Tokens after which the rate decays."""
+        """Return the tokens after which the rate decays."""
         return self.tokens - (self.tokens if self.decay_tokens is None else self.decay_tokens)
 
     def rate_after(self, tokens: int) -> float:

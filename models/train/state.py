@@ -12,7 +12,7 @@ these change, the epoch ends and the next begins with the new ones.
 
 Another run may begin from a state too (`init.run`): it takes over the weights, the average and the moments, and counts
 steps and epochs on, so that the average stays as old as it is and no order of the text comes twice; its tokens, its
-schedule and its phases begin anew.
+schedule and its phases start again.
 """
 
 import json
@@ -43,7 +43,7 @@ class TrainingError(ValueError):
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is.
+    """The progress of a run.
 
     Attributes:
         step: steps since the weights were fresh or imported, those of runs that it began from included.

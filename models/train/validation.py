@@ -21,6 +21,14 @@ class HeldOut:
     """Held-out sentences with their references, encoded once."""
 
     def __init__(self, checkpoint: Checkpoint, what: Validation, lengths: Sequence[int], shared: Path) -> None:
+        """Read and encode the sentences.
+
+        Args:
+            checkpoint: its pieces number the text.
+            what: the set, and how much of it.
+            lengths: rising; longer sentences than the last are left out of the loss.
+            shared: the folder of corpus/.
+        """
         source, target = (
             shared / "corpus" / f"{what.set}.{language}"
             for language in (checkpoint.source_languages[0], checkpoint.target_languages[0])

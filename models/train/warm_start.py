@@ -1,7 +1,7 @@
 """Warm start: a retraining begins with an earlier one's weights and scales, plus the teacher's weight delta.
 
-The fp32 model that codes were distilled from may be trained further. A retraining from the new one need not begin anew:
-the old run's weights, plus the difference between the new teacher and the old one, are already near it (task
+The fp32 model that codes were distilled from may be trained further. A retraining from the new model need not start
+afresh: the old run's weights, plus the difference between the new teacher and the old one, are already near it (task
 arithmetic: Ilharco et al. 2023, arXiv 2212.04089), and the scales still fit.
 """
 
@@ -53,12 +53,12 @@ def read_warm_start(
     Args:
         codes: of the recipe.
         base: the configuration in training.
-        checkpoint: the fp32 model, its rows sorted by the counts of words.
-        vocabulary: its words, with their counts.
+        checkpoint: the fp32 model, its rows sorted by the counts of their pieces.
+        vocabulary: its pieces, with their counts.
         shared: the folder of corpus/ and checkpoint/.
 
     Raises:
-        RecipeError: there are no such codes, or they are not of such a model.
+        RecipeError: the codes are missing, or belong to another model or configuration.
     """
     if codes.begin is None:
         if codes.begin_config or codes.begin_teacher:
@@ -78,7 +78,7 @@ def read_warm_start(
         return warm_start
     teacher = _sorted_alike(read_checkpoint(located(codes.begin_teacher, shared)), checkpoint, vocabulary)
     if teacher is None:
-        raise RecipeError(f"{codes.begin_teacher}: the former teacher is not such a model, or has other words.")
+        raise RecipeError(f"{codes.begin_teacher}: the former teacher is not such a model, or has other pieces.")
     moved = {
         name: value + (checkpoint.tensors[name] - teacher.tensors[name]) for name, value in warm_start.tensors.items()
     }
@@ -95,8 +95,8 @@ def _sorted_alike(teacher: Checkpoint, checkpoint: Checkpoint, vocabulary: Vocab
         target_counts = None if teacher.target_pieces is None else [target[piece] for piece in teacher.target_pieces]
     except KeyError:
         return None
-    result, words = sort_rows(teacher, source_counts, target_counts)
-    return result if words == vocabulary else None
+    result, pieces = sort_rows(teacher, source_counts, target_counts)
+    return result if pieces == vocabulary else None
 
 
 def _of_model(
@@ -109,7 +109,7 @@ def _of_model(
     if mapped.weights.codes.kind != "specialised" or model.config.architecture != checkpoint.architecture:
         raise RecipeError(f"{path}: this has no retrained codes of {config!r} for such a checkpoint.")
     if model.vocabulary != vocabulary:
-        raise RecipeError(f"{path}: its words, or their order, are not those of the checkpoint.")
+        raise RecipeError(f"{path}: its pieces, or their order, are not those of the checkpoint.")
     scales = {}
     for name, segments in allocation.items():
         for segment in segments:

@@ -1,1 +1,1 @@
-"""Who a request belongs to: API keys, quotas and the glossaries of a key."""
+"""Accounts: API keys, quotas and the glossaries of a key."""

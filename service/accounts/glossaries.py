@@ -44,7 +44,7 @@ class Head:
 
 
 class GlossaryStore(Protocol):
-    """Where glossaries are stored, by owner. Each method may raise StoreUnavailable; one thread calls at a time."""
+    """Storage of glossaries, by owner. Each method may raise StoreUnavailable; one thread calls at a time."""
 
     def add(self, owner: str, head: Head, entries: Mapping[str, str], most: int) -> bool:
         """Store a new glossary, unless the owner has `most` already.
@@ -149,7 +149,7 @@ class Glossaries:
         """Return the glossary of an id, or else the newest of a name, to translate with.
 
         Raises:
-            GlossaryRefused: there is none.
+            GlossaryRefused: there is no such glossary.
             StoreUnavailable: the store cannot be read.
         """
         found = [head for head in self.heads(owner) if wanted in (head.id, head.name)]

@@ -82,7 +82,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class KeyUse:
-    """What an accepted request was charged, and the usage of its key this month; all empty on an open server."""
+    """The charge of an accepted request, and the usage of its key this month; all empty on an open server."""
 
     name: str | None = None
     charged: int = 0
@@ -92,7 +92,7 @@ class KeyUse:
 
 
 class KeyStore(Protocol):
-    """Where records are stored. Each method may raise StoreUnavailable; one thread calls at a time."""
+    """Storage of records. Each method may raise StoreUnavailable; one thread calls at a time."""
 
     def add(self, record: Record) -> None:
         """Store a new record. Raises NameTaken if there is one of its name."""

@@ -16,7 +16,7 @@ MAX_GLOBS = 1000
 
 
 class MemoryInfo(Body):
-    """Resident bytes of the process, and the limit that a swap must respect (null: there is none)."""
+    """Resident bytes of the process, and the limit that a swap must respect (null: none)."""
 
     process_rss_bytes: int
     limit_bytes: int | None
@@ -69,7 +69,7 @@ class BlockInfo(Body):
     """A block of the model: embedding, encoder.self_attention, encoder.ffn and so on."""
 
     block: str
-    planes: list[int] = Field(description="Plane counts in use; several if frequent words have more planes.")
+    planes: list[int] = Field(description="Plane counts in use; several if frequent pieces have more planes.")
     bytes: int = Field(description="Planes, scales, biases and layer norms.")
     layers: list[LayerInfo]
 
@@ -84,7 +84,7 @@ class LiveInfo(Body):
 
 
 class AdminModelReply(Body):
-    """What a model serves, block by block, what it could serve, and its history."""
+    """A model's live configurations, block by block, those it could serve, and its history."""
 
     name: str
     active: ModelIdentity

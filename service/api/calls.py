@@ -18,7 +18,7 @@ _MEMORY_HEADERS = {field.name: f"X-Sub3-{field.name.title().replace('_', '-')}" 
 
 
 def call_of(request: Request, key: str | None, *, model: str | None = None, pin: Pin | None = None) -> Call:
-    """Return what a request says beside its texts.
+    """Return the call of a request: all but its texts and options.
 
     Args:
         request: its body must be read before the client's disconnecting can be noticed.

@@ -41,7 +41,7 @@ class KserveReady(Body):
 
 
 class RepositoryIndex(Body):
-    """Which entries of the repository to list."""
+    """A request for the entries of the repository."""
 
     ready: bool = Field(default=False, description="List only what is READY.")
 
@@ -68,12 +68,12 @@ class UnloadParameters(LoadParameters):
 
 
 class RepositoryLoad(Body):
-    """What to load: a model, or one of its configurations."""
+    """A request to load a model, or one of its configurations."""
 
     parameters: LoadParameters = Field(default_factory=LoadParameters)
 
 
 class RepositoryUnload(Body):
-    """What to unload: a model, or one of its configurations."""
+    """A request to unload a model, or one of its configurations."""
 
     parameters: UnloadParameters = Field(default_factory=UnloadParameters)

@@ -207,7 +207,7 @@ def router(
         try:
             await while_connected(call, _ended(files, job))
         except BaseException:
-            await files.remove(job)  # only this reply would have told its address
+            await files.remove(job)  # its address would have been in this reply only
             raise
         if job.error is not None:
             raise job.error
@@ -379,7 +379,7 @@ def _alternative_texts(translation: Translation) -> list[str]:
 
 
 def _detection(detected: Detected) -> LibreDetected:
-    """Return a detection as LibreTranslate words it, with the confidence in percent."""
+    """Return a detection in LibreTranslate's form, with the confidence in percent."""
     confidence = round(100 * detected.confidence, 2)
     return {"confidence": confidence, "language": _iso(detected.language)}
 

@@ -46,18 +46,18 @@ def plan(
         UnavailableConfiguration: it has no such configuration.
     """
     directory = open_model(model)
-    facts = directory.config
-    name = config or facts.default_configuration
+    manifest = directory.config
+    name = config or manifest.default_configuration
     allocation = directory.allocation(name)
-    source, target = source or facts.source_languages[0], target or facts.target_languages[0]
-    if source not in facts.source_languages or target not in facts.target_languages:
-        pairs = f"{', '.join(facts.source_languages)} to {', '.join(facts.target_languages)}"
+    source, target = source or manifest.source_languages[0], target or manifest.target_languages[0]
+    if source not in manifest.source_languages or target not in manifest.target_languages:
+        pairs = f"{', '.join(manifest.source_languages)} to {', '.join(manifest.target_languages)}"
         raise CorpusError(f"{model} translates {pairs}, not {source} to {target}.")
     if field in (TRANSLATION, SCORE):
         raise CorpusError(f"--field can't be {field}: the output has that of its own.")
     work = Work(
-        model=facts.name,
-        version=facts.checksums["model.safetensors"][:12],
+        model=manifest.name,
+        version=manifest.checksums["model.safetensors"][:12],
         config=name,
         bits_per_weight=round(directory.bits_per_weight(allocation), 4),
         source=source,

@@ -27,7 +27,7 @@ class CorpusError(ValueError):
 
 @dataclass(frozen=True)
 class Work:
-    """What is done to every shard. An output directory holds the results of one work."""
+    """The work on every shard. An output directory holds the results of one work."""
 
     model: str
     version: str  # 12 hex digits of the weights' checksum, as in the replies of the service

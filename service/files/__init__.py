@@ -30,7 +30,13 @@ _READERS = {
     ".xml": "android",
     ".resx": "resx",
     ".ftl": "fluent",
+    ".yaml": "yaml",
+    ".yml": "yaml",
+    ".csv": "tables",
+    ".tsv": "tables",
     ".docx": "word",
+    ".xlsx": "workbook",
+    ".pptx": "slides",
     ".odt": "archive",
     ".epub": "archive",
 }

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from service.files import Aligned, FileRefused, Limits
 from service.files.slots import Language, Slot, SlottedFile, SlottedText, Value, whole_characters, with_slots
-from service.files.xml_spans import Element, read_xml
+from service.files.xml_spans import UNWRITABLE, Element, read_xml
 from service.text.markup_tokens import Markup
 from service.text.plurals import plural_categories
 
@@ -19,14 +19,13 @@ _SPELT = str.maketrans({"\\": r"\\", "'": r"\'", '"': r"\"", "\n": r"\n", "\t": 
 _REFERENCE = re.compile(r"[@?](?:\+?[\w.]+:)?\w+/[\w.]+|@null|@empty")  # to another resource
 _XML = Markup("xml", frozenset({"xliff:g"}))  # so a developer marks what isn't translated
 _HTML = Markup("html")
-_UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 def read(data: bytes, ending: str, limits: Limits) -> SlottedFile:
     """Open it; other XML than string resources is refused."""
     text, root, encode = read_xml(data)
     if root.name != "resources":
-        raise FileRefused(f"The file is no list of string resources: its outermost element is {root.name[:50]!r}.")
+        raise FileRefused(f"The file is not a list of string resources: its outermost element is {root.name[:50]!r}.")
     return SlottedFile(with_slots(text, _slots(text, root)), encode)
 
 
@@ -61,7 +60,7 @@ def _content(text: str, element: Element) -> Iterator[tuple[int, int, Slot]]:
 
 
 class _Content:
-    """What is in a string: text, tags and sections of CDATA."""
+    """The content of a string: text, tags and sections of CDATA."""
 
     def __init__(self, source: str) -> None:
         pieces = _CDATA.split(source)
@@ -107,7 +106,7 @@ def _piece(source: str, *, is_cdata: bool) -> Iterator[str | Slot]:
         return
 
     def spell(rendered: str) -> str:
-        pieces = _TAG.split(_UNWRITABLE.sub("", rendered))
+        pieces = _TAG.split(UNWRITABLE.sub("", rendered))
         text = "".join(piece if number % 2 else piece.translate(_SPELT) for number, piece in enumerate(pieces))
         text = "\\" + text if text.startswith(("@", "?")) else text
         return f'"{text}"' if is_quoted else text

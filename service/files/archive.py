@@ -47,7 +47,7 @@ class Archive:
                     raise FileRefused(f"The file has more than {limits.max_members:,} parts.")
                 for info in archive.infolist():
                     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                        raise FileRefused("The file is compressed in an unusual way; save it anew.")
+                        raise FileRefused("The file is compressed in an unusual way; save it again.")
                     with archive.open(info) as member:
                         content = member.read(left + 1)  # the size in its header may be wrong
                     left -= len(content)

@@ -1,4 +1,4 @@
-"""Fluent, .ftl: the patterns of messages, attributes and variants; placeables are kept, a line that is no message too.
+"""Fluent, .ftl: the patterns of messages, attributes and variants; placeables and lines outside of messages are kept.
 
 The grammar: https://github.com/projectfluent/fluent/blob/master/spec/fluent.ebnf. A select expression stands in its
 pattern as a word does, and the patterns of its variants are texts of their own.
@@ -28,7 +28,7 @@ _SYNTAX = re.compile(r"[{}]")
 _QUOTED = r'{"\g<0>"}'
 _LINE_SYNTAX = re.compile(r"(?m)^[\[*.]")  # would begin a variant or an attribute
 _PRIVATE = range(0xF0000, 0x10FFFE)
-_NOT_READ = frozenset({"accesskey", "key", "style"})  # attributes that are no words
+_NOT_READ = frozenset({"accesskey", "key", "style"})  # attributes without text to read
 
 
 class _Malformed(Exception):
@@ -55,7 +55,7 @@ def read(data: bytes, ending: str, limits: Limits) -> SlottedFile:
     text = decode(data)
     slots = list(_slots(text))
     if not slots and text.strip("\ufeff \r\n") and not any(line.startswith("#") for line in text.splitlines()):
-        raise FileRefused("The file is no list of Fluent messages: no line of it begins one.")
+        raise FileRefused("The file is not a list of Fluent messages: no line begins one.")
     return SlottedFile(with_slots(text, slots), lambda rendered: encode(rendered, data))
 
 

@@ -17,7 +17,7 @@ _FRONT_MATTER = re.compile(r"\A---\r?\n.*?\r?\n---\r?\n", re.DOTALL)
 _WRAPPED = 60  # characters: a paragraph with lines as long as this was wrapped by an editor
 # At the beginning of a line these begin a block of their own.
 _MARKER = re.compile(r"(?:[-+*]|#{1,6}|\d{1,9}[.)]|=+|-+)(?:\s|$)|[>|]|```|~~~|</?[a-zA-Z]")
-_MARK = re.compile(r"[^\w\s]")  # a marker is none with its first one escaped
+_MARK = re.compile(r"[^\w\s]")  # escaping the first one makes a marker plain text
 _SHORTCUT = re.compile(r"`[^`]*`|(?<!\])\[([^\[\]]+)\](?:\[\])?(?![\[(\]])")  # of a link, whose text is its label
 _HARD_BREAK = re.compile(r"(?:(?<! ) {2,}+|\\)$")
 _MARKUP = Markup("markdown", has_references=False)

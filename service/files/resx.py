@@ -11,7 +11,7 @@ _CDATA, _CDATA_END = "<![CDATA[", "]]>"
 
 
 def read(data: bytes, ending: str, limits: Limits) -> SlottedFile:
-    """Open it; what has a type is no string, and what begins with >> is a designer's."""
+    """Open it; typed entries are not strings, and names that begin with >> belong to the designer."""
     text, root, encode = read_xml(data)
     if root.name != "root":
         raise FileRefused(f"The file is no .resx: its outermost element is {root.name[:50]!r}.")

@@ -62,8 +62,8 @@ class Value:
 
         Args:
             source: as the file spells it; stays where nothing in it is translated.
-            value: what it says.
-            spell: makes of a translation what the file has.
+            value: the text that it stands for.
+            spell: returns how the file spells a translation.
             markup: of the value.
         """
         self._source, self._value, self._spell = source, value, spell
@@ -80,7 +80,14 @@ class MessageValue:
     """A value in ICU MessageFormat."""
 
     def __init__(self, source: str, value: str, spell: Callable[[str], str], message: Message) -> None:
-        """Take a value apart; the arguments are those of `Value`, and the parsed value."""
+        """Take a value apart.
+
+        Args:
+            source: the value as the file spells it.
+            value: the text that it stands for.
+            spell: returns how the file spells a text.
+            message: the value, parsed.
+        """
         self._source, self._value, self._spell, self._message = source, value, spell, message
         self._branches = [MarkedUp(text, SOFTWARE) for text in message.texts]
         self.texts: Sequence[str] = [text for branch in self._branches for text in branch.texts]
@@ -97,12 +104,12 @@ class MessageValue:
 
 
 class Language:
-    """Where a file names its language."""
+    """The place where a file names its language."""
 
     texts: Sequence[str] = ()
 
     def __init__(self, spell: Callable[[str], str]) -> None:
-        """Take what makes of a language code what the file has."""
+        """Take a function that returns how the file spells a language code."""
         self._spell = spell
 
     def render(self, translations: Sequence[Aligned], target: str) -> str:
@@ -133,8 +140,8 @@ def value_slot(source: str, value: str, spell: Callable[[str], str], *, doubles:
 
     Args:
         source: as the file spells it.
-        value: what it says.
-        spell: makes of a translation what the file has.
+        value: the text that it stands for.
+        spell: returns how the file spells a translation.
         doubles: whether it is a message of Java, whose apostrophes are always spelt twice.
     """
     message = with_choices(value, doubles=doubles)

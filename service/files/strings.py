@@ -50,7 +50,7 @@ def _parts(text: str) -> Iterator[str | Slot]:
 
 def _refused(text: str, position: int) -> FileRefused:
     line = text.count("\n", 0, position) + 1
-    return FileRefused(f'The file is no list of strings: line {line:,} does not read "key" = "value";.')
+    return FileRefused(f'The file is not a list of strings: line {line:,} does not read "key" = "value";.')
 
 
 def _slot(source: str) -> Slot | None:

@@ -1,7 +1,7 @@
 """Subtitles, SubRip and WebVTT: one text per cue.
 
 The file is scanned for lines with `-->`, so that numbers, times, settings, notes and styles come back to the letter.
-The libraries for these formats write them anew.
+The libraries for these formats would rewrite them.
 """
 
 import bisect

@@ -47,7 +47,7 @@ class WordDocument:
         self._archive = Archive(data, limits)
         self._trees = {name: parse(content) for name, content in self._archive.members.items() if _PART.fullmatch(name)}
         if "word/document.xml" not in self._trees:
-            raise FileRefused("The file is no Word document: it has no word/document.xml.")
+            raise FileRefused("The file is not a Word document: it has no word/document.xml.")
         self._stretches = [
             _Stretch(groups)
             for tree in self._trees.values()

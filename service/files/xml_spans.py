@@ -1,4 +1,4 @@
-"""Where the elements of an XML document stand in its text, so that what is not translated is copied to the letter."""
+"""Positions of the elements of an XML document in its text, so that all else is copied unchanged."""
 
 import codecs
 import html
@@ -16,7 +16,7 @@ _TOKEN = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 _ATTRIBUTE = re.compile(r"""(?<![^\s=/])([^\s=/]++)\s*+=\s*+(?:"([^"]*+)"|'([^']*+)')""")
-_UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # XML has no place for them
+UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # XML has no place for them
 _CODECS = ("utf-8", "utf-16-", "ascii", "iso8859", "cp125", "koi8")  # in which a letter is always the same bytes
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
@@ -96,4 +96,4 @@ def root_of(text: str) -> Element:
 
 def escaped(text: str) -> str:
     """Spell a text between tags."""
-    return _UNWRITABLE.sub("", text).translate(_ESCAPES)
+    return UNWRITABLE.sub("", text).translate(_ESCAPES)

@@ -51,7 +51,7 @@ class LimitedConnection(H11Protocol):
         """Refuse the connection if there are too many; otherwise wait for a head."""
         super().connection_made(cast(asyncio.Transport, PairedWrites(transport, self.loop)))
         if len(self.connections) > 2 * self.limits.max_connections:
-            transport.abort()  # connections are not held to be told of the refusal, either
+            transport.abort()  # beyond twice the limit not even a refusal is sent
         elif len(self.connections) > self.limits.max_connections:
             self._refuse(503, f"The server has its {self.limits.max_connections} connections; retry in a moment.")
         else:
@@ -102,7 +102,7 @@ class LimitedConnection(H11Protocol):
         self._timer = None if seconds is None else self.loop.call_later(seconds, partial(self._refuse, 408, sentence))
 
     def _refuse(self, status: int, sentence: str) -> None:
-        """Send an error unless a reply has begun, and close. A running app is told that the client disconnected."""
+        """Send an error unless a reply has begun, and close. A running app sees that the client disconnected."""
         self._refused = True
         unanswered = self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE)
         context = RequestContext(new_id())

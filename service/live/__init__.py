@@ -1,1 +1,1 @@
-"""Which models and configurations serve, and how an administrator changes that."""
+"""Live models and configurations, and how an administrator changes them."""

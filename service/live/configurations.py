@@ -22,7 +22,7 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ConfigurationChoice:
-    """How an administrator chooses a configuration: exactly one field is set.
+    """An administrator's choice of a configuration: exactly one field is set.
 
     `planes` maps globs over matrices or blocks to numbers of planes, the last match wins.
     """

@@ -10,7 +10,7 @@ from service.live.configurations import Choice, by_allocation, by_name
 
 
 class CanaryConflict(ValueError):
-    """The operation needs a canary and there is none, or a canary is in its way."""
+    """The operation needs a canary that does not run, or a running canary is in its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Desired:
         """Make the canary the active one.
 
         Raises:
-            CanaryConflict: there is none.
+            CanaryConflict: no canary is running.
         """
         return replace(self.roll_back(), active=self._canary())
 
@@ -87,7 +87,7 @@ class Desired:
         """End the canary.
 
         Raises:
-            CanaryConflict: there is none.
+            CanaryConflict: no canary is running.
         """
         self._canary()
         return replace(self, canary=None, canary_percent=0.0)

@@ -31,7 +31,7 @@ class ModelFolder:
         """Return the path of a model.
 
         Raises:
-            UnknownModel: there is none of that name.
+            UnknownModel: there is no model of that name.
         """
         paths = self._paths()
         if name not in paths:
@@ -42,7 +42,7 @@ class ModelFolder:
         """Open a directory; the model gets the directory's name, whatever config.json calls it.
 
         Raises:
-            UnknownModel: there is none of that name.
+            UnknownModel: there is no model of that name.
             ModelError: it is bad.
         """
         directory = open_model(self.path(name), verify=verify)

@@ -8,7 +8,7 @@ from service.process import CGROUPS, PROC, memory_limits, trim_heap
 
 
 class InsufficientMemory(Exception):
-    """What is to be loaded does not fit the limit; the sentence gives the figures and the way out."""
+    """The models to load do not fit the limit; the sentence gives the figures and the way out."""
 
 
 def own_bytes(directory: ModelDirectory) -> int:

@@ -194,7 +194,7 @@ class Registry:
         """Return the model of a name.
 
         Raises:
-            UnknownModel: there is none.
+            UnknownModel: there is no such model.
         """
         if name not in self.models:
             raise UnknownModel(f"There is no model of that name; the models are {', '.join(self.models)}.")
@@ -277,7 +277,7 @@ class Registry:
             turn.release()
 
     def is_changing(self, name: str) -> bool:
-        """Whether a model of this name is being changed, added or removed."""
+        """Tell whether a model of this name is being changed, added or removed."""
         return name in self._changing
 
     def change(

@@ -21,7 +21,7 @@ _log = logging.getLogger("sub3.swaps")
 
 @dataclass(eq=False, slots=True)
 class _Generation:
-    """What this replica serves of a model, as far as the store knows."""
+    """The generation of a model's desired state that this replica serves."""
 
     number: int = 0
     written: bool = True  # whether the store has it
@@ -61,11 +61,11 @@ class Replication:
             self._follower.join()
 
     def saved(self, name: str) -> bool:
-        """Whether the present desired state of a model would survive a restart."""
+        """Tell whether the present desired state of a model would survive a restart."""
         return self._generation(name).written
 
     def known(self, name: str) -> bool:
-        """Whether any desired state of a model was ever stored."""
+        """Tell whether any desired state of a model was ever stored."""
         return self._generation(name).number > 0
 
     def names(self) -> list[str]:

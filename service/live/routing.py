@@ -1,4 +1,4 @@
-"""Which models translate a language pair: the one that can, or else the shortest chain of them."""
+"""Routing of language pairs to models: to one that translates the pair, or else to the shortest chain of them."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple

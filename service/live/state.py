@@ -1,4 +1,4 @@
-"""Where the desired state outlives the process: the protocol, and a JSON file. Redis is in `service.stores`."""
+"""Storage of the desired state beyond the process: the protocol, and a JSON file. Redis is in `service.stores`."""
 
 import contextlib
 import json
@@ -32,7 +32,7 @@ class Saved:
 
 
 class StateStore(Protocol):
-    """Where desired states are stored. Calls block; any thread may make them."""
+    """Storage of desired states. Calls block; any thread may make them."""
 
     @property
     def shared(self) -> bool:

@@ -73,10 +73,16 @@ class Swaps:
         return self._replication.down
 
     def start(self, configuration: str | None) -> None:
-        """Serve the stored states; where there is none, or a bad one, this configuration or the model's default.
+        """Serve the stored state of each model; without a good one, this configuration or the model's default.
+
+        A model that can't be served is logged and left out. Without any model left, its reason is raised.
+
+        Args:
+            configuration: a name, which models without it ignore; None for each model's default.
 
         Raises:
-            Exception: the reason why the first model can't be served, if none can. Beside others it is logged.
+            ModelError: the first model's files are faulty.
+            UnavailableConfiguration: the first model lacks what its state names.
         """
         states = self._replication.states()
         self._enlist(states)
@@ -98,7 +104,7 @@ class Swaps:
         self._replication.close()
 
     def saved(self, name: str) -> bool:
-        """Whether the model's desired state would survive a restart now."""
+        """Tell whether the model's desired state would survive a restart now."""
         return self._replication.saved(name)
 
     def change(

@@ -15,7 +15,7 @@ from service.translation.cost import milliseconds_since
 
 REQUEST_ID = "X-Request-Id"
 CONTEXT = "sub3.context"  # in the ASGI scope, for the connection
-REFUSED = "sub3.refused"  # likewise: the status that the connection sent instead of the app
+REFUSED = "sub3.refused"  # in the scope, too: the status that the connection sent instead of the app
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")  # goes into a log line and a header as it is
 _log = logging.getLogger("sub3.access")
 

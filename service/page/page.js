@@ -44,7 +44,7 @@ $('key-form').addEventListener('submit', (event) => {
   shown?.keyed?.();
 });
 
-// The skip link is no view.
+// The skip link is not a view.
 document.querySelector('.skip').addEventListener('click', (event) => {
   event.preventDefault();
   $('main').focus();

@@ -1,1 +1,1 @@
-"""What every dialect does with a request: detection, markup, pivoting, admission, deadlines."""
+"""Requests, whatever their dialect: detection, markup, pivoting, admission, deadlines."""

@@ -1,4 +1,4 @@
-"""What the layers below the dialects know of an HTTP request."""
+"""The part of an HTTP request that the layers below the dialects see."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,7 +14,7 @@ async def never() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Who asks, which model and configuration must answer, by when, and how to notice that the client has left.
+    """The client's key, the asked model and configuration, the deadline, and how to notice a disconnect.
 
     Attributes:
         key: The API key; the server may not ask for any.

@@ -79,7 +79,14 @@ class FileJobs:
     """The file jobs of one server, in memory and in files without names: none survives the process."""
 
     def __init__(self, settings: Settings, dispatcher: Dispatcher, registry: Registry, keys: Keys) -> None:
-        """Wire up the parts of one app; nothing runs yet."""
+        """Wire up the parts of one app; nothing runs yet.
+
+        Args:
+            settings: the limits: files at once, their bytes and their time.
+            dispatcher: checks and serves the requests that a file is made of.
+            registry: the live models.
+            keys: which clients may send files.
+        """
         self._settings, self._dispatcher, self._registry, self._keys = settings, dispatcher, registry, keys
         self._jobs: dict[str, FileJob] = {}
         self._turns = Turns(settings.file_processes)
@@ -98,7 +105,7 @@ class FileJobs:
             UnsupportedPair: no model translates the language pair, or the named one does not.
             TooManyFiles: as many of the key as the settings allow are being translated.
             QuotaExceeded: the key has no characters left.
-            MissingKey, WrongKey, StoreUnavailable: as the keys say.
+            MissingKey, WrongKey, StoreUnavailable: the call has no valid key, or the keys' store does not answer.
         """
         ending_of(name)
         if options.source != AUTO or not self._registry.sources(options.target, call.model):

@@ -111,7 +111,14 @@ class RedisGlossaries(_Client):
     """Glossaries: two hashes for each owner, heads and entries by id, changed in one transaction."""
 
     def add(self, owner: str, head: Head, entries: Mapping[str, str], most: int) -> bool:
-        """See GlossaryStore."""
+        """Store a new glossary, unless the owner has `most` already; return whether it was stored.
+
+        Args:
+            owner: the name of an API key, or NOBODY.
+            head: with an id that is new.
+            entries: terms and their translations.
+            most: glossaries that an owner may have.
+        """
 
         def write(pipe: Any) -> bool:
             if pipe.hlen(_HEADS + owner) >= most:

@@ -112,7 +112,14 @@ class SqliteGlossaries(_File):
         )
 
     def add(self, owner: str, head: Head, entries: Mapping[str, str], most: int) -> bool:
-        """See GlossaryStore."""
+        """Store a new glossary, unless the owner has `most` already; return whether it was stored.
+
+        Args:
+            owner: the name of an API key, or NOBODY.
+            head: with an id that is new.
+            entries: terms and their translations.
+            most: glossaries that an owner may have.
+        """
         with self._failures():
             added = self._database.execute(
                 "INSERT INTO glossaries (owner, id, head, entries) "

@@ -22,10 +22,10 @@ def read_entries(text: str, form: str) -> dict[str, str]:
             if not any(map(str.strip, columns)):
                 continue
             if len(columns) < 2 or (form == "tsv" and len(columns) > 2):
-                raise GlossaryRefused(f"Line {number} of the entries has not two columns.")
+                raise GlossaryRefused(f"Line {number} of the entries must have exactly two columns.")
             term, translation = columns[0].strip(), columns[1].strip()
             if entries.setdefault(term, translation) != translation:
                 raise GlossaryRefused(f"Line {number} of the entries has a term that came before.")
     except csv.Error as error:
-        raise GlossaryRefused(f"The entries are no CSV: {error}.") from None
+        raise GlossaryRefused(f"The entries are not CSV: {error}.") from None
     return entries

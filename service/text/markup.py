@@ -29,7 +29,7 @@ _FIRST_PRIVATE = "\ue000"
 
 
 class Document:
-    """Markup, taken apart. `text` has a line to translate for each unit, and is "" if there is none."""
+    """Markup, taken apart. `text` has a line to translate for each unit, or is ""."""
 
     def __init__(self, source: str, markup: Markup, *, is_aligned: bool = False) -> None:
         """Take a source apart; never fails: what cannot be understood is copied.
@@ -180,8 +180,8 @@ def _with_marks(source: str, tokens: Sequence[Token]) -> list[str] | None:
 
     None if there are too few of them.
     """
-    used = set(unescape(source[tokens[0].begin : tokens[-1].end]))
-    marks = (mark for mark in map(chr, _PRIVATE) if mark not in used)
+    spelt = unescape(source[tokens[0].begin : tokens[-1].end])
+    marks = (mark for mark in map(chr, _PRIVATE) if mark not in spelt)
     try:
         return [source[token.begin : token.end] if token.kind == "text" else next(marks) for token in tokens]
     except StopIteration:

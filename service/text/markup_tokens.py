@@ -9,7 +9,7 @@ positions too, but in Python 3.11 it takes 2 s for 10 kB of "<a <a <a".
 import bisect
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import Literal, NamedTuple
 
 from service.text.placeholders import Span
@@ -150,8 +150,7 @@ def _tokens(source: str, markup: Markup) -> Iterator[Token]:
         if position < tag.start():
             yield Token("text", position, tag.start())
         token = None
-        is_start = tag["name"] and not tag["end"] and not _is_void(tag, markup)
-        if is_start and tag["name"].lower() in nested_tags:
+        if nested_tags and _opens(tag, nested_tags, markup):
             token = _nested(source, tag, markup)
             if token is None:  # without an end: to look for those of the others could take quadratic time
                 nested_tags = frozenset()
@@ -160,6 +159,11 @@ def _tokens(source: str, markup: Markup) -> Iterator[Token]:
         position = token.end
     if position < len(source):
         yield Token("text", position, len(source))
+
+
+def _opens(tag: re.Match[str], names: Set[str], markup: Markup) -> bool:
+    """Return whether a tag opens an element of one of the names."""
+    return bool(tag["name"]) and tag["name"].lower() in names and not tag["end"] and not _is_void(tag, markup)
 
 
 def _nested(source: str, tag: re.Match[str], markup: Markup) -> Token | None:
@@ -175,7 +179,7 @@ def _nested(source: str, tag: re.Match[str], markup: Markup) -> Token | None:
 
 def _empty_element(source: str, tag: re.Match[str], markup: Markup) -> Token | None:
     """Return an inline element that is a start tag and its end tag, with nothing between, as a word."""
-    if not tag["name"] or tag["end"] or not markup.is_inline(tag["name"]) or not source.startswith("</", tag.end()):
+    if not source.startswith("</", tag.end()) or not tag["name"] or tag["end"] or not markup.is_inline(tag["name"]):
         return None
     closing = _TAG.match(source, tag.end())
     if closing is None or (closing["name"] or "").lower() != tag["name"].lower() or _is_ignored(tag, markup):
@@ -256,6 +260,8 @@ def _is_ignored(tag: re.Match[str], markup: Markup) -> bool:
     name = tag["name"].lower()
     if name in markup.ignored_tags or (markup.kind == "html" and name in _OPAQUE):
         return True
+    if "=" not in tag["attributes"]:  # most tags
+        return False
     found = _ATTRIBUTE.finditer(tag["attributes"])
     attributes = {match[1].lower(): match[2] or match[3] or match[4] or "" for match in found}
     if any(attributes.get(attribute) == value for attribute, value in markup.protected):

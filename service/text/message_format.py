@@ -150,7 +150,7 @@ class Message:
         if sorted(pieces[1::2]) != sorted(by_mark):
             return "".join(parts)
         doubles = self._doubles or any(isinstance(part, _Text) and "''" in part.source for part in pattern.parts)
-        rendered, literal = [], ""  # what is quoted is spelt anew, together with the words beside it
+        rendered, literal = [], ""  # quoted text is quoted again, together with the words beside it
         for number, piece in enumerate(pieces):
             unit = by_mark[piece] if number % 2 else ""
             if unit.startswith(("{", "#")):
@@ -219,7 +219,7 @@ def _pattern(source: str, position: int, depth: int, *, in_plural: bool) -> tupl
             parts.append(part)
             continue
         token = tokens.match(source, position)
-        assert token is not None  # an apostrophe is in one of the two, and all else is no brace
+        assert token is not None  # an apostrophe is in one of the two, and all else has no brace
         parts.append(_Unit(token[0]) if token["unit"] else _Text(token[0]))
         position = token.end()
     return _Pattern(parts, in_plural), position
@@ -229,7 +229,7 @@ def _argument(source: str, begin: int, depth: int) -> tuple[_Unit | _Choice, int
     """Parse an argument in braces."""
     head = _ARGUMENT.match(source, begin)
     if head is None:
-        raise NotAMessage("An argument has no name, or its type is no word.")
+        raise NotAMessage("An argument has no name, or its type is not a word.")
     kind = (head["type"] or "").lower()
     position = head.end()
     if kind in ("plural", "selectordinal", "select"):

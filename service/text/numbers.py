@@ -66,7 +66,7 @@ def find(text: str, language: str, kept: Sequence[Span] = ()) -> list[Number]:
         kept: spans [begin, end) that are not read: placeholders, addresses, code.
 
     Returns:
-        Numbers in digits; written words are none.
+        Numbers in digits; numbers written as words are left out.
     """
     return [
         number
@@ -81,7 +81,7 @@ def agree(source: str, source_language: str, target: str, target_language: str) 
     Numbers up to twelve, and round ones up to a hundred, may be words on either side. Time is linear in both lengths.
 
     Args:
-        source: a text without what is kept to the letter.
+        source: a text without its protected spans.
         source_language: ISO 639-1 code.
         target: its translation.
         target_language: ISO 639-1 code.

@@ -122,7 +122,7 @@ def hidden(spans: Sequence[Span]) -> list[Move]:
 
 
 def restored(translation: str, kept: Sequence[str]) -> list[Move]:
-    """Return where the masks are in a translation, and the protected texts in what `restore` makes of it."""
+    """Return where the masks are in a translation, and the protected texts in the output of `restore`."""
     moves, shift = [], 0
     for (begin, end), number in _masks(translation, len(kept)) if kept else ():
         moves.append(((begin, end), (begin + shift, begin + shift + len(kept[number]))))

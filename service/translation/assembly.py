@@ -34,7 +34,7 @@ Document = list[SourceSentence]  # all of a text
 
 
 class _Place(NamedTuple):
-    """Where a sentence to be translated stands: in which text, as which of its sentences, from which character."""
+    """The place of a sentence to translate: its text, its number there, and the character it begins at."""
 
     text: int
     number: int

@@ -12,7 +12,7 @@ from service.translation.cost import Cost
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to translate.
+    """Options of a translation.
 
     Attributes:
         source: Code of the language of the texts.
@@ -59,7 +59,7 @@ class Translation(NamedTuple):
 
 
 class TranslatedSentence(NamedTuple):
-    """A sentence of a text, told as soon as it is ready.
+    """A sentence of a text, passed on as soon as it is ready.
 
     `text` and `sentence` count from 0; sentences that are copied are not counted. `begin` is the place of the source in
     its text, in characters; `is_last` tells the last sentence of a text.

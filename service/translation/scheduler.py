@@ -59,7 +59,7 @@ class Limits:
 
 @dataclass(slots=True)
 class Load:
-    """What waits and runs now, and totals since the start."""
+    """The waiting and running work, and totals since the start."""
 
     waiting_sentences: int = 0
     waiting_tokens: int = 0
@@ -287,7 +287,7 @@ class Scheduler:
         return joining
 
     def _account(self, worker: _Worker, leaving: list[_Seat], turn: Turn, started: float) -> None:
-        """Free the slots of sentences that left, early or in a turn, assign them anew, and deliver results."""
+        """Free the slots of sentences that left, early or in a turn, assign them again, and deliver results."""
         now = time.perf_counter()
         news: dict[_Job, list[tuple[int, SentenceResult]]] = {seat.job: [] for seat in leaving}
         with self._lock:

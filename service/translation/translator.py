@@ -63,6 +63,7 @@ class Translator:
             InvalidModel: the engine refuses what the directory holds.
         """
         config = directory.config
+        self._engine = directory.engine(allocation)  # first, since it refuses an allocation that cannot be served
         self.allocation = allocation
         self.identity = ModelIdentity(
             name=config.name,
@@ -75,7 +76,6 @@ class Translator:
         self._max_positions = config.architecture.max_positions
         self._length_penalty = config.length_penalty
         self._alignment_layer = best_layer(config.architecture.decoder_layers)
-        self._engine = directory.engine(allocation)
         self.model_bytes = self._engine.weight_bytes
 
     async def serve(

@@ -31,13 +31,13 @@ class Reply(BaseModel):
 
 @app.post("/v1/translate")
 async def translate(request: Request) -> Reply:
-    """The text itself."""
+    """Return the text itself."""
     return Reply(translations=[Translation(text=request.text)])
 
 
 @app.get("/health/ready")
 async def ready() -> dict[str, str]:
-    """Always."""
+    """Answer that the server is ready, always."""
     return {"status": "ready"}
 
 

@@ -56,7 +56,7 @@ class Case:
     more_is_better: bool = False
 
     def run(self) -> dict[str, object]:
-        """Interleaved: warm both up, then A B A B ..."""
+        """Run interleaved: warm both up, then A B A B ..."""
         self.ours(), self.peer()
         pairs = [(self.ours(), self.peer()) for _ in range(self.rounds)]
         ratios = sorted(ours / peer if self.more_is_better else peer / ours for ours, peer in pairs)
@@ -69,7 +69,7 @@ class Case:
 
 
 def per_token(subject: Subject, sources: Sources, beam_size: int = 1) -> Callable[[], float]:
-    """Milliseconds for each target token, forced length, encoder included."""
+    """Measure milliseconds for each target token, forced length, encoder included."""
 
     def run() -> float:
         begin = time.perf_counter()
@@ -80,7 +80,7 @@ def per_token(subject: Subject, sources: Sources, beam_size: int = 1) -> Callabl
 
 
 def tokens_per_second(subject: Subject, sources: Sources) -> Callable[[], float]:
-    """Of a batch, forced length."""
+    """Measure tokens a second of a batch, forced length."""
 
     def run() -> float:
         begin = time.perf_counter()
@@ -91,7 +91,7 @@ def tokens_per_second(subject: Subject, sources: Sources) -> Callable[[], float]
 
 
 def encoder(subject: Subject, sources: Sources) -> Callable[[], float]:
-    """Milliseconds to the first target token: the encoder and one step."""
+    """Measure milliseconds to the first target token: the encoder and one step."""
 
     def run() -> float:
         begin = time.perf_counter()
@@ -102,7 +102,7 @@ def encoder(subject: Subject, sources: Sources) -> Callable[[], float]:
 
 
 def per_sentence(subject: Subject, sources: Sources, batch: int = 1) -> Callable[[], float]:
-    """Milliseconds a sentence, free length, sentences of similar length together."""
+    """Measure milliseconds a sentence, free length, sentences of similar length together."""
     ordered = sorted(sources, key=len, reverse=True) if batch > 1 else sources
 
     def run() -> float:
@@ -115,7 +115,7 @@ def per_sentence(subject: Subject, sources: Sources, batch: int = 1) -> Callable
 
 
 def sentences(count: int) -> Sources:
-    """Pieces of the first sentences of the Tatoeba test set."""
+    """Return the pieces of the first sentences of the Tatoeba test set."""
     import sentencepiece
 
     tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(MODEL / "source.spm"))
@@ -124,24 +124,24 @@ def sentences(count: int) -> Sources:
 
 
 def words(length: int, seed: int = 0) -> list[str]:
-    """Pieces of a sentence of `length` tokens, eos included."""
+    """Draw the pieces of a sentence of `length` tokens, eos included."""
     return [f"w{2 + (seed * 7919 + n * 104729) % 32000}" for n in range(length - 1)]
 
 
 def python(*arguments: str, environment: dict[str, str] | None = None) -> str:
-    """What a Python process of its own prints."""
+    """Run a Python process and return what it prints."""
     command = [sys.executable, "-m", *arguments]
     env = os.environ | (environment or {})
     return subprocess.run(command, cwd=ROOT, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def fresh(side: str, directory: Path, figure: str) -> Callable[[], float]:
-    """A figure of tests/bench/fresh.py."""
+    """Return a figure of tests/bench/fresh.py."""
     return lambda: float(json.loads(python("tests.bench.fresh", side, str(directory)))[figure])
 
 
 def plot_planes(results: list[dict[str, object]]) -> None:
-    """docs/results/planes.png: time of a token by the number of planes, beside time in proportion to them."""
+    """Plot docs/results/planes.png: time of a token by planes, beside time in proportion to them."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -162,7 +162,7 @@ def plot_planes(results: list[dict[str, object]]) -> None:
 
 
 def cases(quick: bool) -> list[Case]:
-    """The table of docs/benchmarks.md, the first and the real one only if `quick`."""
+    """Return the table of docs/benchmarks.md, the first and the real one only if `quick`."""
     checkpoint = seeded_checkpoint(WORK / BASE_NAME, MODEL, **BASE)
     int8 = converted(checkpoint, WORK / f"{BASE_NAME}-int8", "int8")
     base = coded(checkpoint, WORK / f"{BASE_NAME}-paper-2.5", "paper-2.5")
@@ -242,7 +242,7 @@ def cases(quick: bool) -> list[Case]:
 
 
 def machine() -> dict[str, object]:
-    """Where it ran."""
+    """Describe the machine."""
     from kernels.engine import isa
 
     cpu = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.M)
@@ -258,7 +258,7 @@ def machine() -> dict[str, object]:
 
 
 def report(result: dict[str, object]) -> None:
-    """One line of what was measured."""
+    """Print what was measured in one line."""
     ours, peer, unit, ratio = (result[key] for key in ("ours", "peer", "unit", "ratio"))
     print(f"{result['case']}: {ours} {unit}, peer {peer}: {ratio}x", flush=True)
 

@@ -58,7 +58,7 @@ class Translator:
     """Text to text. `threads` requests are translated at a time, each by one thread; the GIL is released."""
 
     def __init__(self, model: Path, tokenizer: Path, threads: int) -> None:
-        """`model`: as CTranslate2 converted it; `tokenizer`: the directory of source.spm and target.spm."""
+        """Load `model`, as CTranslate2 converted it, and `tokenizer`, the directory of source.spm and target.spm."""
         self._model = ctranslate2.Translator(
             str(model), device="cpu", compute_type="int8", inter_threads=threads, intra_threads=1
         )
@@ -66,7 +66,7 @@ class Translator:
         self._target = sentencepiece.SentencePieceProcessor(model_file=str(tokenizer / "target.spm"))
 
     def translate(self, texts: Sequence[str], language: str, beam_size: int = 1) -> list[Translation]:
-        """All sentences of all texts in one batch; what holds no text is copied."""
+        """Translate all sentences of all texts in one batch; copy what holds no text."""
         documents = [split(text, language) for text in texts]
         pieces = [piece.text for document in documents for piece in document if piece.translate]
         answers = iter(self._sentences(pieces, beam_size))
@@ -93,7 +93,7 @@ class Translator:
 
 
 def create_app(translator: Translator) -> FastAPI:
-    """The routes. `translate` is no coroutine: FastAPI runs it in its thread pool, so the event loop stays free."""
+    """Make the app. `translate` is not a coroutine: FastAPI runs it in a thread pool, so the event loop stays free."""
     app = FastAPI()
 
     @app.post("/v1/translate")

@@ -54,14 +54,14 @@ Detector = Callable[[str], tuple[str, float]]
 
 
 def ours() -> Detector:
-    """The service's: fastText's lid.176."""
+    """Make the service's detector: fastText's lid.176."""
     from service.text.detection import detect
 
     return lambda text: detect(text)[0]
 
 
 def py3langid() -> Detector:
-    """With probabilities that add up to one."""
+    """Make py3langid's detector, with probabilities that add up to one."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
@@ -69,7 +69,7 @@ def py3langid() -> Detector:
 
 
 def langdetect() -> Detector:
-    """A port of Google's language-detection; with a seed, since it draws lots."""
+    """Make the port of Google's language-detection; with a seed, since it samples."""
     from langdetect import DetectorFactory, detect_langs
 
     DetectorFactory.seed = 0
@@ -82,7 +82,7 @@ def langdetect() -> Detector:
 
 
 def texts(corpus: Path) -> dict[str, list[tuple[str, str]]]:
-    """Of each kind, texts with their languages."""
+    """Return texts of each kind with their languages."""
     found: dict[str, list[tuple[str, str]]] = {}
     for name, paths in SETS.items():
         for language, path in paths.items():
@@ -97,7 +97,7 @@ def texts(corpus: Path) -> dict[str, list[tuple[str, str]]]:
 
 
 def measure(make: Callable[[], Detector], corpus: Path) -> dict[str, object]:
-    """What one detector does."""
+    """Measure one detector."""
     wanted = texts(corpus)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     detect = make()
@@ -106,10 +106,10 @@ def measure(make: Callable[[], Detector], corpus: Path) -> dict[str, object]:
     sure = surely_right = 0
     seconds, count = 0.0, 0
     for name, pairs in wanted.items():
-        begun = time.process_time()
+        started = time.process_time()
         answers = [_answer(detect, text) for text, _ in pairs]
         if not name.startswith("three"):
-            seconds, count = seconds + time.process_time() - begun, count + len(pairs)
+            seconds, count = seconds + time.process_time() - started, count + len(pairs)
         hits = [answer[0] == language for answer, (_, language) in zip(answers, pairs, strict=True)]
         right[name] = round(100 * sum(hits) / len(hits), 1)
         sure += sum(answer[1] >= SURE for answer in answers)

@@ -31,7 +31,7 @@ _CONTAINER = b'<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container
 
 
 def sentences(round_number: int, count: int = 80) -> list[str]:
-    """English of a kind; those of a round are in no other."""
+    """Make plain English sentences; each round has its own."""
     return [
         f"In {1000 + round_number} the {_THINGS[n % 11]} of number {n} {_VERBS[(n + round_number) % 10]} "
         f"a {_THINGS[(n * 7 + round_number) % 11]}."
@@ -40,7 +40,7 @@ def sentences(round_number: int, count: int = 80) -> list[str]:
 
 
 def files(lines: list[str]) -> Iterator[tuple[str, bytes]]:
-    """One of each kind with these sentences."""
+    """Yield a file of each kind with these sentences."""
     tagged = [re.sub(r"(number \d+)", r"<b>\1</b>", line) for line in lines]
     page = "<html><body>" + "".join(f"<p>{line}</p>\n" for line in tagged) + "</body></html>"
     yield "a.txt", "\n".join(lines).encode()

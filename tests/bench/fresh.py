@@ -17,7 +17,7 @@ from tests.bench.subjects import CTranslate2, Ours, Sources, Subject
 
 
 def resident_mb() -> float:
-    """Resident bytes of this process, private and mapped, in 10^6."""
+    """Return the resident bytes of this process, private and mapped, in 10^6."""
     rollup = Path("/proc/self/smaps_rollup").read_text()
     kilobytes = re.search(r"^Rss:\s+(\d+) kB$", rollup, re.M)
     assert kilobytes is not None

@@ -46,7 +46,7 @@ class Example(NamedTuple):
 
 
 def dictionary() -> dict[str, set[str]]:
-    """The German words for an English word in lower case."""
+    """Map an English word in lower case to its German words."""
     words: dict[str, set[str]] = defaultdict(set)
     with lzma.open(SHARED / "corpus" / "train" / "ding_dict.tsv.xz", "rt", encoding="utf-8") as file:
         for line in file:
@@ -57,7 +57,7 @@ def dictionary() -> dict[str, set[str]]:
 
 
 def examples(name: str, words: dict[str, set[str]], most: int) -> list[Example]:
-    """The first sentences of a test set that have terms, with the longest of these."""
+    """Pick the first sentences of a test set that have terms, with the longest of these."""
     lines = [
         (SHARED / "corpus" / "test" / f"{name}.{language}").read_text(encoding="utf-8").splitlines()
         for language in ("en", "de")
@@ -73,7 +73,7 @@ def examples(name: str, words: dict[str, set[str]], most: int) -> list[Example]:
 
 
 def obeyed(terms: dict[str, str], text: str) -> tuple[int, int]:
-    """How many translations stand in a text as a word, and how many begin one; a sentence's first is capitalised."""
+    """Count the translations that are words of a text, and those that begin one; a sentence's first is capitalised."""
     words = _WORD.findall(text)
     spellings = [(target, target[0].upper() + target[1:]) for target in terms.values()]
     whole = sum(any(spelling in words for spelling in ways) for ways in spellings)
@@ -81,7 +81,7 @@ def obeyed(terms: dict[str, str], text: str) -> tuple[int, int]:
 
 
 def measured(translator: Translator, examples: list[Example], beam_size: int) -> list[dict[str, object]]:
-    """Both ways of translating sentences."""
+    """Measure translation with and without a glossary."""
     outputs: list[list[str]] = [[], []]
     times: list[list[float]] = [[], []]
     for example in examples:

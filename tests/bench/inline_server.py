@@ -17,7 +17,7 @@ from tests.bench.subjects import Ours
 
 
 def create_app(directory: Path, configuration: str) -> FastAPI:
-    """The routes."""
+    """Make the app."""
     app = FastAPI()
     ours = Ours(directory, configuration)
     tokenizer, engine = Tokenizer(ours.directory), ours.engine

@@ -34,7 +34,7 @@ SETS = ("tatoeba", "software_po")
 
 
 def partners(pairs_of_each: int = 60000, least: float = 0.5) -> dict[str, str]:
-    """The English word that a German word goes with, where one does, both in lower case."""
+    """Map German words to the English words they go with, where one does, both in lower case."""
     source: Counter[str] = Counter()
     target: Counter[str] = Counter()
     both: Counter[tuple[str, str]] = Counter()
@@ -52,7 +52,7 @@ def partners(pairs_of_each: int = 60000, least: float = 0.5) -> dict[str, str]:
 
 
 def in_bold(sentence: str, words: set[str]) -> tuple[str, str] | None:
-    """The sentence with the last of the words in bold that stands in it once, and that word."""
+    """Return the sentence with the last of the words that it has once in bold, and that word."""
     found = Counter(_WORD.findall(sentence.lower()))
     for match in reversed(list(_WORD.finditer(sentence))):
         word = match[0].lower()
@@ -82,8 +82,8 @@ def main() -> None:
     results = []
     for is_aligned in (False, True):
         documents = [Document(text, Markup("html"), is_aligned=is_aligned) for text, _, _ in examples]
-        wish = Options("en", "de", alignment=is_aligned)
-        translations = translator.translate([document.text for document in documents], wish).translations
+        asked = Options("en", "de", alignment=is_aligned)
+        translations = translator.translate([document.text for document in documents], asked).translations
         rendered = [
             document.render(translation.best.text, translation.best.alignment)
             for document, translation in zip(documents, translations, strict=True)

@@ -26,7 +26,7 @@ VARIANCES = (4.2e-5, 2.0**-16, 2.0**-17, 2.0**-18, 2.0**-19, 2.0**-20)
 
 
 def noisy(checkpoint: Checkpoint, variance: float, seed: int) -> Checkpoint:
-    """The checkpoint with noise on each matrix, of `variance` times the mean square of its row."""
+    """Add noise to each matrix of a checkpoint, of `variance` times the mean square of its row."""
     generator = torch.Generator().manual_seed(seed)
     tensors = dict(checkpoint.tensors)
     for name in matrix_shapes(checkpoint.architecture):
@@ -37,7 +37,7 @@ def noisy(checkpoint: Checkpoint, variance: float, seed: int) -> Checkpoint:
 
 
 def main() -> None:
-    """Measures and writes."""
+    """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--sentences", type=int, default=1000)

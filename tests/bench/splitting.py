@@ -28,35 +28,35 @@ Splitter = Callable[[str], Iterable[str]]
 
 
 def paragraphs(path: Path) -> list[list[str]]:
-    """Runs of sentences."""
+    """Make runs of sentences."""
     lines = path.read_text(encoding="utf-8").splitlines()
     runs = [lines[n : n + SENTENCES] for n in range(0, len(lines) - SENTENCES + 1, SENTENCES)]
     return [run for run in runs if all(line.rstrip("\"'“”»)’ ").endswith((".", "!", "?", "…")) for line in run)]
 
 
 def ours(language: str) -> Splitter:
-    """The product's own use of sentencex, with placeholders kept whole and lists' marks apart."""
+    """Split as the product does: sentencex, with placeholders kept whole and lists' marks apart."""
     from service.text.sentences import split
 
     return lambda text: [piece.text for piece in split(text, language)]
 
 
 def sentencex(language: str) -> Splitter:
-    """The library by itself."""
+    """Split with sentencex alone."""
     import sentencex as library
 
     return lambda text: library.segment(language, text)
 
 
 def pysbd(language: str) -> Splitter:
-    """The other one."""
+    """Split with pysbd."""
     import pysbd as library
 
     return library.Segmenter(language=language, clean=False).segment
 
 
 def boundaries(sentences: Iterable[str]) -> set[int]:
-    """Where sentences end, counted in characters that are no space, so that it does not matter who has the spaces."""
+    """Return where sentences end, counted in characters other than spaces, so that spaces may go either way."""
     ends, position = set(), 0
     for sentence in sentences:
         position += len("".join(sentence.split()))
@@ -65,7 +65,7 @@ def boundaries(sentences: Iterable[str]) -> set[int]:
 
 
 def measure(make: Callable[[str], Splitter], corpus: Path) -> dict[str, dict[str, float]]:
-    """Precision, recall and F1 of the boundaries in percent, by language; milliseconds a paragraph; megabytes."""
+    """Measure precision, recall and F1 of boundaries in percent, by language; milliseconds a paragraph; megabytes."""
     results: dict[str, dict[str, float]] = {}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for language, names in SETS.items():
@@ -74,9 +74,9 @@ def measure(make: Callable[[str], Splitter], corpus: Path) -> dict[str, dict[str
         seconds, texts = 0.0, [run for name in names for run in paragraphs(corpus / name)]
         for run in texts:
             text = " ".join(run)
-            begun = time.process_time()
+            started = time.process_time()
             sentences = list(split(text))
-            seconds += time.process_time() - begun
+            seconds += time.process_time() - started
             expected, given = boundaries(run), boundaries(sentences)
             right, found, wanted = right + len(expected & given), found + len(given), wanted + len(expected)
             dropped += "".join("".join(sentences).split()) != "".join(text.split())

@@ -35,7 +35,7 @@ class Lazy:
 
 
 def seeded_checkpoint(path: Path, template: Path, *, d_model: int, ffn_dim: int, layers: int, vocabulary: int) -> Path:
-    """A Marian directory of random weights; SentencePiece models come from `template`, a model directory of ours."""
+    """Write a Marian directory of random weights, with the SentencePiece models of `template`, a model directory."""
     if (path / "config.json").exists():
         return path
     import torch
@@ -73,7 +73,7 @@ def seeded_checkpoint(path: Path, template: Path, *, d_model: int, ffn_dim: int,
 
 
 def coded(checkpoint: Path, path: Path, config: str) -> Path:
-    """Our model directory of the checkpoint in one configuration. Greedy codes: the speed is that of any codes."""
+    """Write our model directory of the checkpoint in one configuration. Greedy codes: any codes are as fast."""
     if not path.exists():
         from models.codes.bit_config import find_config
         from models.marian.read import read_checkpoint
@@ -85,7 +85,7 @@ def coded(checkpoint: Path, path: Path, config: str) -> Path:
 
 
 def marian(model: Path, folder: Path) -> Path:
-    """The Marian directory, in `folder`, of what the codes of a model directory stand for, all their planes.
+    """Write, in `folder`, the Marian directory of a model directory's dequantised codes, all their planes.
 
     `<pad>` is its last word, as in the published models and as CTranslate2's converter expects.
     """
@@ -105,7 +105,7 @@ def marian(model: Path, folder: Path) -> Path:
 
 
 def converted(checkpoint: Path, path: Path, quantization: str) -> Path:
-    """CTranslate2's directory of the checkpoint.
+    """Convert the checkpoint to CTranslate2's directory.
 
     Its converter has every Marian decoder start from a zero embedding, which `<pad>` is in the published models. A
     checkpoint that transformers trained has learnt a row for `<pad>`, without which it translates something else.
@@ -136,7 +136,7 @@ def converted(checkpoint: Path, path: Path, quantization: str) -> Path:
             return [*super().get_vocabulary(model, tokenizer), "<pad>"]
 
         def _remove_pad_weights(self, spec: Any) -> None:
-            """They stay."""
+            """Leave them."""
 
     TransformersConverter(str(checkpoint)).convert(str(path), quantization=quantization)
     return path

@@ -24,7 +24,7 @@ expect.set_options(timeout=60_000)
 
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
-    """The system's Chromium; skips where there is none."""
+    """Start the system's Chromium; skip without one."""
     executable = next(filter(None, map(shutil.which, NAMES)), None)
     if executable is None:
         pytest.skip("no Chromium here: apt-get install chromium")
@@ -37,34 +37,34 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="package")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that answers at once, in nonsense."""
+    """Write a model that answers at once, in nonsense."""
     return write_tiny_model(tmp_path_factory.mktemp("browser") / "tiny")
 
 
 @pytest.fixture(scope="package")
 def open_server() -> Iterator[Server]:
-    """The default model without /admin, for the tests that change nothing."""
+    """Serve the default model without /admin, for the tests that change nothing."""
     with serve(Settings(model_directory=DEFAULT_MODEL, threads=1)) as running:
         yield running
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """The default model with /admin, for one test."""
+    """Serve the default model with /admin, for one test."""
     with serve(Settings(model_directory=DEFAULT_MODEL, threads=1, admin_token=TOKEN)) as running:
         yield running
 
 
 @pytest.fixture
 def admin(server: Server) -> Iterator[httpx.Client]:
-    """A client of `server` with the token."""
+    """Open a client of `server` with the token."""
     with httpx.Client(base_url=server.url, headers=AUTHORIZED, timeout=60) as client:
         yield client
 
 
 @pytest.fixture
 def open_page(chromium: Browser) -> Iterator[OpenPage]:
-    """Opens a server's page; at the end, no page may have failed, left its server, or offended its policy."""
+    """Open a server's page; at the end, no page may have failed, left its server, or offended its policy."""
     with watched(chromium) as opened:
         yield opened
 
@@ -94,7 +94,7 @@ def watched(chromium: Browser) -> Iterator[OpenPage]:
 
 
 def check_host(url: str, host: str) -> list[str]:
-    """The address, if it is another host's."""
+    """Return the address if it is another host's."""
     return [] if urlsplit(url).netloc == host else [url]
 
 

@@ -66,7 +66,7 @@ def test_too_few_configurations_are_refused(open_server: Server, open_page: Open
 
 
 def longest_common(a: Sequence[str], b: Sequence[str]) -> int:
-    """Length of the longest common subsequence."""
+    """Return the length of the longest common subsequence."""
     row = [0] * (len(b) + 1)
     for word in a:
         last = row

@@ -19,7 +19,7 @@ ENGLISH = "The weather is really nice in London today."
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """en-de, de-en and de-fr: from English to French it takes two."""
+    """Serve en-de, de-en and de-fr: from English to French it takes two."""
     folder = tmp_path_factory.mktemp("models")
     for seed, (source, target) in enumerate((("en", "de"), ("de", "en"), ("de", "fr"))):
         write_tiny_model(folder / f"{source}-{target}", sources=(source,), targets=(target,), seed=seed)
@@ -33,7 +33,7 @@ def several(folder: Path) -> Iterator[Server]:
 
 
 def offered(page: Page, side: str, count: int) -> list[str]:
-    """The languages, once there are so many: the page asks for its models after it is shown."""
+    """Return the languages, once there are so many: the page asks for its models after it is shown."""
     options = page.locator(f"#{side} option")
     expect(options).to_have_count(count)
     return [option.get_attribute("value") or "" for option in options.all()]

@@ -16,14 +16,14 @@ collect_ignore_glob = [] if "SUB3_TEST_DEPLOY" in os.environ else ["test_*.py"]
 
 @pytest.fixture(scope="session")
 def server_image() -> str:
-    """The server's image, built from these sources."""
+    """Build the server's image from these sources."""
     build(ROOT / "docker" / "Dockerfile", ROOT, SERVER, "--target", "server", *arguments())
     return SERVER
 
 
 @pytest.fixture(scope="session")
 def images(server_image: str) -> dict[str, str]:
-    """Every image of the stack is there; the variables that name those of others."""
+    """Make sure of every image of the stack; return the variables that name third-party ones."""
     names = base_images()
     build(
         ROOT / "docker" / "nginx" / "Dockerfile",
@@ -37,19 +37,19 @@ def images(server_image: str) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def texts() -> list[str]:
-    """What the load translates."""
+    """Return the texts that the load translates."""
     return sentences(64)
 
 
 @pytest.fixture(scope="session")
 def answers(texts: list[str]) -> dict[str, list[str]]:
-    """What each configuration of the default model makes of them, by an engine of our own."""
+    """Translate them with each configuration of the default model, by an engine of our own."""
     return offline_answers(DEFAULT_MODEL, texts)
 
 
 @pytest.fixture(scope="module")
 def stack(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """nginx, two replicas that ask for keys, Redis."""
+    """Run nginx, two replicas that ask for keys, and Redis."""
     directory: Path = tmp_path_factory.mktemp("secrets")
     with composed(settings(directory, images, SUB3_API_KEYS="true", REPLICAS="2")) as running:
         yield running
@@ -57,6 +57,6 @@ def stack(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture(scope="module")
 def key(stack: Stack) -> dict[str, str]:
-    """The header of a key that Redis keeps."""
+    """Add a key to Redis and return its header."""
     made = stack.compose("exec", "-T", "translate", "python", "-m", "service", "keys", "add", "load")
     return {"X-Api-Key": made.strip()}

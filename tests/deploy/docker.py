@@ -31,7 +31,7 @@ READY_S = 240.0  # a busy machine is slow, which is no failure
 
 
 def run(*command: str | Path, environment: Mapping[str, str] | None = None, timeout: float = 600) -> str:
-    """What a command writes to stdout; a failure shows all that it wrote."""
+    """Run a command and return its stdout; a failure shows all that it wrote."""
     done = subprocess.run(
         [str(word) for word in command],
         cwd=ROOT,
@@ -45,12 +45,12 @@ def run(*command: str | Path, environment: Mapping[str, str] | None = None, time
 
 
 def docker(*words: str | Path, timeout: float = 600) -> str:
-    """`docker ...`."""
+    """Run `docker ...`."""
     return run("docker", *words, timeout=timeout).strip()
 
 
 def inspect(name: str) -> Any:
-    """All that the engine knows of a container or an image."""
+    """Return all that the engine knows of a container or an image."""
     return json.loads(docker("inspect", name))[0]
 
 
@@ -69,7 +69,7 @@ def until(what: str, holds: Callable[[], object], seconds: float = READY_S) -> N
 
 
 def build(dockerfile: Path, context: Path, tag: str, *options: str) -> None:
-    """`docker build` with the machine's network; the layers that are known already cost nothing."""
+    """Run `docker build` with the machine's network; cached layers cost nothing."""
     docker("build", "--network", "host", "--file", dockerfile, "--tag", tag, *options, context, timeout=1500)
 
 
@@ -86,7 +86,7 @@ def arguments() -> list[str]:
 
 
 def exists(image: str) -> bool:
-    """Whether the engine has it, or can pull it."""
+    """Tell whether the engine has it, or can pull it."""
     for verb in (["image", "inspect"], ["pull", "--quiet"]):
         if subprocess.run(["docker", *verb, image], capture_output=True, timeout=300).returncode == 0:
             return True
@@ -94,7 +94,7 @@ def exists(image: str) -> bool:
 
 
 def base_images() -> dict[str, str]:
-    """The variables that name the images of others: the official ones, or stand-ins from Debian's packages."""
+    """Return the variables that name third-party images: the official ones, or stand-ins from Debian's packages."""
     names = {}
     for service, (variable, official) in OFFICIAL.items():
         names[variable] = official
@@ -106,7 +106,7 @@ def base_images() -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A TCP port that nobody has at the moment."""
+    """Find a TCP port that is free at the moment."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
@@ -114,7 +114,7 @@ def free_port() -> int:
 
 @contextmanager
 def container(image: str, *options: str, command: Sequence[str] = ()) -> Iterator[str]:
-    """A container in the background, by its id; it goes with the block."""
+    """Run a container in the background while the block runs; yield its id."""
     name = docker("run", "--detach", *options, image, *command)
     try:
         yield name
@@ -123,7 +123,7 @@ def container(image: str, *options: str, command: Sequence[str] = ()) -> Iterato
 
 
 def serving(*options: str, port: int) -> list[str]:
-    """Options of a hardened server at a port of the loopback."""
+    """Return the options of a hardened server at a port of the loopback."""
     return [*HARDENED, "--publish", f"127.0.0.1:{port}:8080", "--env", "SUB3_STATE_FILE=", *options]
 
 
@@ -150,16 +150,16 @@ class Stack:
         return {"Authorization": f"Bearer {self.token}"}
 
     def compose(self, *words: str, timeout: float = 600) -> str:
-        """`docker compose ...` or `docker-compose ...`, whichever there is."""
+        """Run `docker compose ...` or `docker-compose ...`, whichever there is."""
         return run(*compose_command(), *words, environment=self.environment, timeout=timeout)
 
     def containers(self, service: str) -> list[str]:
-        """The ids of a service's running containers."""
+        """Return the ids of a service's running containers."""
         return self.compose("ps", "-q", service).split()
 
 
 def compose_command() -> list[str]:
-    """Version 2 where it is installed, else version 1."""
+    """Return version 2 where it is installed, else version 1."""
     if subprocess.run(["docker", "compose", "version"], capture_output=True).returncode == 0:
         return ["docker", "compose"]
     assert shutil.which("docker-compose"), "there is neither docker compose nor docker-compose"
@@ -167,7 +167,7 @@ def compose_command() -> list[str]:
 
 
 def settings(directory: Path, images: Mapping[str, str], **more: str) -> Stack:
-    """A stack's environment, with new secrets in the directory, and names that no other stack has."""
+    """Return a stack's environment, with new secrets in the directory, and names that no other stack has."""
     token, project = secrets.token_hex(16), f"sub3test{secrets.token_hex(4)}"
     for name, value in (("admin_token", token), ("redis_password", secrets.token_hex(16)), ("grafana_password", token)):
         (directory / name).write_text(f"{value}\n")
@@ -189,7 +189,7 @@ def settings(directory: Path, images: Mapping[str, str], **more: str) -> Stack:
 
 @contextmanager
 def composed(stack: Stack, *services: str) -> Iterator[Stack]:
-    """The stack, ready; all of it but the images goes with the block."""
+    """Run the stack while the block runs, ready; at the end only its images stay."""
     try:
         stack.compose("up", "--detach", "--no-build", *services)
         until("a ready replica behind nginx", lambda: httpx.get(f"{stack.url}/health/ready").status_code == 200)
@@ -205,7 +205,7 @@ def composed(stack: Stack, *services: str) -> Iterator[Stack]:
 
 
 def remove_volumes(stack: Stack) -> None:
-    """Those that bear the stack's name."""
+    """Remove the volumes with the stack's name."""
     named = ["--quiet", "--filter", f"name={stack.environment['COMPOSE_PROJECT_NAME']}"]
     for volume in docker("volume", "ls", *named).split():
         docker("volume", "rm", volume)

@@ -37,14 +37,14 @@ class Load:
         until(f"{requests} more requests", lambda: self.sent >= goal)
 
     def __str__(self) -> str:
-        """For the report of a fault."""
+        """Describe the load for the report of a fault."""
         counts = f"{self.sent} requests, {len(self.failures)} failed, the longest {self.longest_ms:.0f} ms"
         return "; ".join([counts, *sorted(set(self.failures))[:5]])
 
 
 @contextmanager
 def load(url: str, headers: Mapping[str, str], texts: Sequence[str], answers: Answers) -> Iterator[Load]:
-    """Clients at work until the block ends; it begins after their first answers and goes on for some after it."""
+    """Run clients until the block ends; it begins after their first answers, and they go on for some after it."""
     seen, stop = Load(), threading.Event()
 
     def ask(client: httpx.Client, number: int) -> None:

@@ -25,7 +25,7 @@ def report(fault: str, seen: Load) -> None:
 
 
 def complaints(stack: Stack) -> list[str]:
-    """Of whichever replica nginx asks."""
+    """Return the complaints of whichever replica nginx asks."""
     reply = httpx.get(f"{stack.url}/health/ready", timeout=60)
     assert reply.status_code == 200, reply.text
     found: list[str] = reply.json().get("complaints", [])
@@ -45,7 +45,7 @@ def activate(stack: Stack, config: str) -> None:
 
 
 def rolling_update(stack: Stack, **environment: str) -> None:
-    """As an operator does it."""
+    """Update the stack as an operator does."""
     command = " ".join(compose_command())
     patience = {"COMPOSE": command, "READY_SECONDS": f"{READY_S:.0f}"}
     run("docker/rolling-update", environment={**stack.environment, **patience, **environment}, timeout=4 * READY_S)
@@ -77,12 +77,12 @@ def test_more_replicas_and_fewer(stack: Stack, key: Key, texts: list[str], answe
 
 
 def restarted(name: str, before: int) -> bool:
-    """Whether the engine has started the container again since."""
+    """Tell whether the engine has started the container again since."""
     return bool(inspect(name)["RestartCount"] > before)
 
 
 def healthy(name: str) -> bool:
-    """What the container's health check says."""
+    """Return the state of the container's health check."""
     return bool(inspect(name)["State"]["Health"]["Status"] == "healthy")
 
 
@@ -111,7 +111,7 @@ def test_a_swap_reaches_all_replicas(stack: Stack, key: Key, texts: list[str], a
 
 
 def until_all_answer(config: str, seen: Load) -> None:
-    """Until sixty answers in a row come from one configuration."""
+    """Wait until sixty answers in a row come from one configuration."""
 
     def only() -> bool:
         others = seen.answered.total() - seen.answered[config]

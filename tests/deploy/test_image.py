@@ -94,7 +94,7 @@ def translate_the_test_set(image: str, corpus: Path, memory: str, *options: str)
 
 
 def peak(name: str) -> str:
-    """The most memory that the control group ever held, page cache included."""
+    """Return the peak memory of the control group, page cache included."""
     files = "/sys/fs/cgroup/memory.peak /sys/fs/cgroup/memory/memory.max_usage_in_bytes"
     found = docker("exec", name, "sh", "-c", f"cat {files} 2> /dev/null | head -1")
     return f"{int(found) / 1e6:.0f} MB" if found else "unknown"

@@ -25,13 +25,13 @@ def test_the_rate_of_an_address_is_limited(stack: Stack) -> None:
         address = inspect(name)["NetworkSettings"]["Networks"][network]["IPAddress"]
         url = f"http://{address}:8080"
         until("nginx", lambda: httpx.get(f"{url}/nginx/health").status_code == 204)
-        answered, begun = 0, time.monotonic()
+        answered, started = 0, time.monotonic()
         with httpx.Client(base_url=url, timeout=60) as client:
             while (reply := client.get("/v1/models")).status_code != 429:
                 assert reply.status_code == 200
                 answered += 1
                 # the burst of three after the first one, then one a second, however slow this machine is
-                assert answered <= 5 + (time.monotonic() - begun) < READY_S
+                assert answered <= 5 + (time.monotonic() - started) < READY_S
         assert answered >= 4
         assert set(reply.json()) == {"error", "message"}
         assert reply.headers["Retry-After"] == "1"
@@ -49,9 +49,9 @@ def test_a_head_that_does_not_come(stack: Stack) -> None:
     address = urlsplit(stack.url)
     with socket.create_connection((str(address.hostname), address.port or 80), timeout=60) as slow:
         slow.sendall(b"POST /v1/translate HTTP/1.1\r\nHost: x\r\n")
-        begun = time.monotonic()
+        started = time.monotonic()
         assert slow.recv(1000) == b""  # closed, where without a time-out this would end by the socket's own
-        assert time.monotonic() - begun < 60
+        assert time.monotonic() - started < 60
 
 
 def test_no_log_holds_texts_or_keys(stack: Stack) -> None:
@@ -70,7 +70,7 @@ def test_no_log_holds_texts_or_keys(stack: Stack) -> None:
 
 @pytest.fixture
 def prometheus(stack: Stack) -> str:
-    """Its URL in the stack's network."""
+    """Run a Prometheus; return its URL in the stack's network."""
     stack.compose("--profile", "monitoring", "up", "--detach", "--no-build", "--no-deps", "prometheus")
     name = stack.compose("--profile", "monitoring", "ps", "-q", "prometheus").strip()
     (network,) = inspect(name)["NetworkSettings"]["Networks"].values()

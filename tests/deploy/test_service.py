@@ -21,9 +21,12 @@ from tests.service.files.test_android import RESOURCES
 from tests.service.files.test_files import PO, SRT, VTT, XLIFF, XLIFF_2, epub_file, odt_file, word_file
 from tests.service.files.test_fluent import FLUENT
 from tests.service.files.test_json import ARB, NESTED
+from tests.service.files.test_office import presentation, workbook
 from tests.service.files.test_properties import PROPERTIES
 from tests.service.files.test_resx import RESX
 from tests.service.files.test_strings import STRINGS
+from tests.service.files.test_tables import TABLE, TABS
+from tests.service.files.test_yaml import RAILS
 
 PAGE = (
     "<!-- " + "x" * 1_500_000 + " --><p>The <b>red car</b> stands <a href='x'>before the house</a>.</p>"
@@ -34,7 +37,7 @@ Client = TestClient | httpx.Client
 
 
 def files(folder: Path) -> Mapping[str, bytes]:
-    """One of each kind."""
+    """Make a file of each kind."""
     texts = {
         ".txt": "The door is open.\n\nClose it, please.\n",
         ".md": "# The door\n\nIt is *open*. Close `it`.\n",
@@ -53,13 +56,18 @@ def files(folder: Path) -> Mapping[str, bytes]:
         ".xml": RESOURCES,
         ".resx": RESX,
         ".ftl": FLUENT,
+        ".yaml": RAILS,
+        ".yml": RAILS,
+        ".csv": TABLE,
+        ".tsv": TABS,
     }
     packed = {".docx": word_file(), ".odt": odt_file(), ".epub": epub_file(folder)}
+    packed |= {".xlsx": workbook(), ".pptx": presentation()}
     return {ending: text.encode() for ending, text in texts.items()} | packed
 
 
 def texts_of(data: bytes) -> object:
-    """A file, or the members of an archive, whose times don't matter."""
+    """Return a file, or the members of an archive, whose times don't matter."""
     if not zipfile.is_zipfile(io.BytesIO(data)):
         return data
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -67,7 +75,7 @@ def texts_of(data: bytes) -> object:
 
 
 def translated(client: Client, name: str, data: bytes) -> object:
-    """What comes back for a file."""
+    """Send a file and return what comes back."""
     form = {"source": "en", "target": "de"}
     sent = client.post("/v1/files", data=form, files={"file": (name, data)})
     assert sent.status_code == 202, sent.text
@@ -78,7 +86,7 @@ def translated(client: Client, name: str, data: bytes) -> object:
 
 
 def everything(client: Client, texts: list[str], documents: Mapping[str, bytes]) -> dict[str, Any]:
-    """Answers without their times."""
+    """Return the answers without their times."""
     pair = {"source": "en", "target": "de"}
     many = {"text": [*texts, MARKUP], "alignment": True, "beam_size": 4, "alternatives": 3}
     requests = {

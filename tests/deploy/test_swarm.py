@@ -16,7 +16,7 @@ WAIT_S = 600.0  # an update of three replicas one after the other takes one and 
 
 @pytest.fixture(scope="module")
 def swarm(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack of three replicas on a swarm of this node alone, which ends with the tests."""
+    """Run a stack of three replicas on a swarm of this node alone, until the tests end."""
     if docker("info", "--format", "{{.Swarm.LocalNodeState}}") != "inactive":
         pytest.skip("this node is in a swarm already, which is not the tests' to use")
     stack = settings(tmp_path_factory.mktemp("secrets"), images, REPLICAS=str(REPLICAS))
@@ -35,13 +35,13 @@ def swarm(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def deploy(stack: Stack, **environment: str) -> None:
-    """As an operator does it."""
+    """Deploy the stack as an operator does."""
     command = ["docker", "stack", "deploy", "--compose-file", "docker-compose.yml"]
     run(*command, stack.environment["COMPOSE_PROJECT_NAME"], environment={**stack.environment, **environment})
 
 
 def running(name: str) -> int:
-    """Replicas whose health check says yes."""
+    """Count the replicas whose health check passes."""
     states = docker(
         "service", "ps", "--filter", "desired-state=running", "--format", "{{.CurrentState}}", f"{name}_translate"
     )
@@ -49,13 +49,13 @@ def running(name: str) -> int:
 
 
 def update(name: str, of: str = "State") -> str:
-    """The state of the service's last update, or another of its fields, such as StartedAt."""
+    """Return the state of the service's last update, or another of its fields, such as StartedAt."""
     service = json.loads(docker("service", "inspect", f"{name}_translate"))[0]
     return str(service.get("UpdateStatus", {}).get(of))
 
 
 def image_of(name: str) -> str:
-    """The image that the service is to run."""
+    """Return the image that the service is to run."""
     return docker("service", "inspect", "--format", "{{.Spec.TaskTemplate.ContainerSpec.Image}}", f"{name}_translate")
 
 
@@ -88,7 +88,7 @@ def test_more_replicas_and_fewer(swarm: Stack, texts: list[str], answers: Answer
 
 
 def has(name: str, replicas: int) -> bool:
-    """Whether so many of them are healthy."""
+    """Tell whether so many of them are healthy."""
     return running(name) == replicas
 
 

@@ -31,7 +31,7 @@ def dashboard() -> Json:
 
 
 def lost(ours: Json, theirs: Json, path: str = "") -> Iterator[str]:
-    """Where the second document lacks what the first one says."""
+    """Yield where the second document lacks what the first one has."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for name, value in ours.items():
             yield from lost(value, theirs.get(name), f"{path}/{name}")
@@ -43,7 +43,7 @@ def lost(ours: Json, theirs: Json, path: str = "") -> Iterator[str]:
 
 
 def not_understood(dashboard: Json) -> list[str]:
-    """What Grafana's types lose between reading and writing: fields that they do not have, values that are no such."""
+    """Yield what Grafana's types lose between reading and writing: unknown fields, values of another type."""
     register_default_plugins()
     read = sdk.Dashboard.from_json(copy.deepcopy(dashboard))
     return list(lost(dashboard, json.loads(JSONEncoder().encode(read))))

@@ -1,4 +1,4 @@
-"""A random torch Transformer, the same model coded for the engine, and torch's copy of what the codes stand for."""
+"""A random torch Transformer, coded for the engine, and torch's copy with the dequantised weights."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def code(
     ids: Ids = IDS,
     vectors: type[np.floating] = np.float32,
 ) -> tuple[Engine, Transformer]:
-    """The engine over greedy codes of `planes(matrix)` planes, and torch with the same weights dequantised."""
+    """Return an engine over greedy codes of `planes(matrix)` planes, and torch with the same weights dequantised."""
     arrays, segments, decoded = {}, [], dict(tensors)
     for name, (rows, _) in matrix_shapes(architecture).items():
         coded = specialised(tensors[name], planes(name), solver="greedy", group_size=group_size)

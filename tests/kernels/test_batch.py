@@ -18,7 +18,7 @@ from .test_engine import LONG
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    """Some of its hypotheses end by themselves, others at their maximum length."""
+    """Return an engine with hypotheses that end by themselves and others that end at their maximum length."""
     return code(TINY, random_tensors(TINY, 3, eos_bias=2.0), lambda name: 4)[0]
 
 
@@ -210,6 +210,15 @@ def test_who_is_refused_leaves_the_batch_as_it_was(engine, changes, words):
     with pytest.raises(InvalidRequest, match=words):
         batch.add({1: good, 2: Sentence([5, 0], 5)._replace(**changes)})
     assert {key: result.hypotheses for key, result in run_to_the_end(batch).items()} == {0: alone(engine, good)}
+
+
+def test_an_ended_sentence_may_leave_without_its_result(engine):
+    batch = Batch(engine)
+    batch.add({0: Sentence([5, 0], 1)})
+    assert list(batch.step().ended) == [0]
+    batch.remove(0)
+    assert len(batch) == 0
+    batch.add({0: Sentence([5, 0], 1)})  # its key is free again
 
 
 def test_misuse_is_refused_with_a_sentence(engine):

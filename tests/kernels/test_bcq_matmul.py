@@ -13,14 +13,14 @@ BLOCK, CHUNK = 16, 32
 
 
 def usable_isas() -> list[str]:
-    """The names that this CPU can run: asking for an unknown one lists them."""
+    """Return the names that this CPU can run: the refusal of an unknown one lists them."""
     with pytest.raises(InvalidRequest) as refusal:
         bcq_matmul(*random_matrix(np.random.default_rng(0), 1, 1, [(0, 1, 1)], 0), 1, np.ones((1, 1), np.float32), "?")
     return str(refusal.value).split("usable are ")[1].rstrip(".").split(", ")
 
 
 def random_matrix(rng, rows, columns, clusters, group_size):
-    """Tensors and segments of a random coded matrix; clusters: (begin, end, planes)."""
+    """Make tensors and segments of a random coded matrix; clusters: (begin, end, planes)."""
     chunks = -(-columns // CHUNK)
     groups = 1 if group_size == 0 else -(-columns // group_size)
     tensors, segments = {}, []
@@ -35,14 +35,14 @@ def random_matrix(rng, rows, columns, clusters, group_size):
 
 
 def dense_signs(plane, rows, columns):
-    """[rows, columns] of -1 and +1 from the packed words of the first `rows` rows."""
+    """Return [rows, columns] of -1 and +1 from the packed words of the first `rows` rows."""
     bits = (plane[..., None] >> np.arange(CHUNK, dtype=np.uint32)) & 1  # [blocks, chunks, 16, 32]
     dense = bits.transpose(0, 2, 1, 3).reshape(-1, plane.shape[1] * CHUNK)
     return dense[:rows, :columns].astype(np.int64) * 2 - 1
 
 
 def contract(tensors, segments, rows, x):
-    """bcq_matmul.h in numpy: integers inside, float32 plane by plane outside."""
+    """Compute bcq_matmul.h in numpy: integers inside, float32 plane by plane outside."""
     columns = x.shape[1]
     out = np.zeros((len(x), rows), np.float32)
     for j, column in enumerate(x):
@@ -92,7 +92,7 @@ def test_every_instruction_set_returns_the_bits_of_the_contract(problem):
 
 
 def int8_contract(tensors, segments, rows, x):
-    """The int8 GEMM of bcq_int8_matmul.h in numpy."""
+    """Compute the int8 GEMM by the contract of bcq_int8_matmul.h in numpy."""
     columns = x.shape[1]
     out = np.zeros((len(x), rows), np.float32)
     for segment in segments:

@@ -27,26 +27,26 @@ def engine(tiny) -> Engine:
     return tiny[0]
 
 
-def needed_of(constraints, met, begun):
-    """The fewest tokens that are still needed after `begun`, the beginning of a phrase of an unmet constraint."""
+def needed_of(constraints, met, started):
+    """Count the fewest tokens still needed after `started`, the beginning of a phrase of an unmet constraint."""
     shortest = [min(map(len, phrases)) for phrases in constraints]
     unmet = sum(length for number, length in enumerate(shortest) if number not in met)
-    if not begun:
+    if not started:
         return unmet
     return min(
-        unmet - shortest[number] + len(phrase) - len(begun)
+        unmet - shortest[number] + len(phrase) - len(started)
         for number, phrases in enumerate(constraints)
         for phrase in phrases
-        if number not in met and len(phrase) > len(begun) and phrase[: len(begun)] == begun
+        if number not in met and len(phrase) > len(started) and phrase[: len(started)] == started
     )
 
 
 def read(constraints, tokens):
-    """What has been met after the tokens, and the beginning of a phrase that they end with."""
-    met, begun = frozenset(), []
+    """Return what has been met after the tokens, and the beginning of a phrase that they end with."""
+    met, started = frozenset(), []
     for token in tokens:
-        tail = [*begun, token]
-        begun = []
+        tail = [*started, token]
+        started = []
         while tail:
             after = []
             for number, phrases in enumerate(constraints):
@@ -56,14 +56,14 @@ def read(constraints, tokens):
                     elif number not in met and phrase[: len(tail)] == tail:
                         after.append((met, tail))
             if after:
-                met, begun = min(after, key=lambda state: (needed_of(constraints, *state), len(state[1])))
+                met, started = min(after, key=lambda state: (needed_of(constraints, *state), len(state[1])))
                 break
             tail = tail[1:]
-    return met, begun
+    return met, started
 
 
 def plain_constrained_search(reference, source, constraints, beam_size, max_length):
-    """Dynamic beam allocation as search.h states it, over whole prefixes without any cache or state."""
+    """Run the dynamic beam allocation of search.h over whole prefixes, without any cache or state."""
     rows = max(beam_size, CONSTRAINED_ROWS)
 
     def needed(prefix):
@@ -74,16 +74,16 @@ def plain_constrained_search(reference, source, constraints, beam_size, max_leng
         candidates = []
         all_scores = log_probabilities(reference, source, [prefix for prefix, _ in running])
         for (prefix, total), scores in zip(running, all_scores, strict=True):
-            met, begun = read(constraints, prefix)
+            met, started = read(constraints, prefix)
             best = list(map(int, np.argsort(-scores)[: 2 * rows]))
             if best[0] == IDS.eos and needed(prefix) == 0:
                 finished.append((prefix, (total + scores[IDS.eos]) / length))
                 continue
             tokens = (set() if best[0] == IDS.eos else {*best} - {IDS.eos}) | {
-                phrase[len(begun)]
+                phrase[len(started)]
                 for number, phrases in enumerate(constraints)
                 for phrase in phrases
-                if number not in met and len(phrase) > len(begun) and phrase[: len(begun)] == begun
+                if number not in met and len(phrase) > len(started) and phrase[: len(started)] == started
             }
             candidates += [(total + scores[token], prefix, token) for token in tokens]
         candidates.sort(key=lambda candidate: -candidate[0])

@@ -92,8 +92,15 @@ def test_vectors_of_float16_count_as_what_they_stand_for(architecture):
     assert single.weight_bytes - half.weight_bytes == 2 * numbers
 
 
+def test_positions_are_the_same_up_to_the_last_whatever_their_number():
+    tensors = random_tensors(TINY, 1)
+    some, more = (code(replace(TINY, max_positions=n), tensors, lambda name: 2)[0] for n in (40, 64))
+    ids = [*range(2, 41), 0]
+    np.testing.assert_array_equal(some.logits(ids, ids), more.logits(ids, ids))
+
+
 def log_probabilities(reference, source, prefixes):
-    """Log-probabilities of the next token, [prefixes, vocabulary], by torch in float32; prefixes of one length."""
+    """Return log-probabilities of the next token [prefixes, vocabulary] by torch in float32; prefixes of one length."""
     targets = torch.tensor([[IDS.decoder_start, *prefix] for prefix in prefixes])
     with torch.inference_mode():
         logits = reference(torch.tensor([source] * len(prefixes)), targets)[:, -1]
@@ -102,7 +109,7 @@ def log_probabilities(reference, source, prefixes):
 
 
 def plain_beam_search(reference, source, beam_size, max_length, penalty):
-    """Beam search as search.h states it, written over whole prefixes without any cache."""
+    """Run the beam search of search.h, written over whole prefixes without any cache."""
     running, finished = [([], 0.0)], []
     for length in range(1, max_length + 1):
         candidates = []
@@ -291,6 +298,12 @@ def test_a_bad_architecture_is_refused_with_a_sentence():
     architecture = {"d_model": 48}
     with pytest.raises(InvalidModel, match="source_vocab_size"):
         Engine(architecture, {}, {}, [])
+
+
+def test_eos_must_be_in_both_vocabularies():
+    two = ARCHITECTURES["two vocabularies"]
+    with pytest.raises(InvalidModel, match="eos is outside the source vocabulary"):
+        code(two, random_tensors(two, 1), lambda name: 1, ids=replace(IDS, eos=75))
 
 
 def test_a_closed_engine_says_so():

@@ -51,7 +51,7 @@ class Setup:
         return [2 * len(ids) + 20 for ids in batch]
 
     def engine_output(self, count, beam_size):
-        """Ids of the best hypothesis of each of the first `count` sentences."""
+        """Return the ids of the best hypothesis of each of the first `count` sentences."""
         results = []
         for begin in range(0, count, BATCH):
             batch = self.ids[begin : begin + BATCH]
@@ -60,7 +60,7 @@ class Setup:
         return results
 
     def dequantized(self, name):
-        """[rows, columns] of a matrix at full depth."""
+        """Return [rows, columns] of a matrix at full depth."""
         matrix = self.model.config.matrices[name]
         scales = torch.from_numpy(np.asarray(self.model.main.tensors[f"{name}.scales.8"]).astype("float32"))
         scales = scales[:, :, : matrix.rows]
@@ -73,7 +73,7 @@ class Setup:
         return total
 
     def marian(self, checkpoint_dir, *, dequantized):
-        """MarianMTModel in fp32 and the checkpoint's id of each of our rows."""
+        """Return MarianMTModel in fp32 and the checkpoint's id of each of our rows."""
         marian = MarianMTModel.from_pretrained(checkpoint_dir, attn_implementation="eager").eval()
         vocabulary = json.loads((checkpoint_dir / "vocab.json").read_text(encoding="utf-8"))
         theirs = torch.tensor([vocabulary[piece] for piece in self.pieces])
@@ -86,7 +86,7 @@ class Setup:
         return marian, theirs.tolist()
 
     def marian_output(self, marian, theirs, count, beam_size):
-        """As engine_output, by transformers' own generate."""
+        """Return the same as engine_output, by transformers' own generate."""
         ours = {token: row for row, token in enumerate(theirs)}
         order = sorted(range(count), key=lambda n: len(self.ids[n]))
         results = [[] for _ in range(count)]
@@ -124,7 +124,7 @@ def our_name(name):
 
 @pytest.fixture(scope="module")
 def setup(tmp_path_factory, checkpoint_dir, corpus_dir):
-    """The shared checkpoint, coded as the default model is."""
+    """Code the shared checkpoint like the default model."""
     path = tmp_path_factory.mktemp("parity") / "model"
     texts = [corpus_dir / f"train/{name}.tsv.xz" for name in ("tatoeba", "software_po")]
     request = Request("parity", find_config("full-8"), (), "progressive", 8, "alternating", None, tuple(texts), 500)

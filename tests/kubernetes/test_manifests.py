@@ -31,7 +31,7 @@ Resource = dict[str, Any]
 
 @pytest.fixture(scope="module", params=OVERLAYS)
 def resources(request) -> list[Resource]:
-    """What `kubectl apply -k` would send."""
+    """Render what `kubectl apply -k` would send."""
     tool = next((name for name in ("kubectl", "kustomize") if shutil.which(name)), None)
     if tool is None:
         pytest.skip("neither kubectl nor kustomize is here")
@@ -50,7 +50,7 @@ def is_custom(resource: Resource) -> bool:
 
 
 def fault(resource: Resource, version: str = VERSIONS[-1]) -> str | None:
-    """What the published schema finds wrong; fields that it does not know are, in Kubernetes' own kinds."""
+    """Yield what the published schema finds wrong; unknown fields are wrong in Kubernetes' own kinds."""
     if is_custom(resource):
         if not (HERE / "node_modules" / "@kubernetes-models").is_dir():
             pytest.skip("the operators' schemas are not installed: npm ci --prefix tests/kubernetes")

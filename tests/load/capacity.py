@@ -35,7 +35,7 @@ SEGMENT_BYTES = 66  # Ethernet, IP and TCP of a packet; a request takes about fo
 
 
 def replica_sizes(times: ServiceTimes, requests: int) -> list[dict[str, float]]:
-    """Of each size: the highest rate below the limit, and what is planned for."""
+    """Return, for each size, the highest rate below the limit, and the rate that is planned for."""
     sizes = []
     for cores in CORES:
         highest = highest_rate(times, P99_MS, requests, cores=cores)
@@ -47,7 +47,7 @@ def replica_sizes(times: ServiceTimes, requests: int) -> list[dict[str, float]]:
 
 
 def plan(measured: dict[str, Any], requests: int) -> dict[str, Any]:
-    """Replicas, bottlenecks and sharding."""
+    """Plan replicas, bottlenecks and sharding."""
     times = service_times(measured)
     sizes = replica_sizes(times, requests)
     best = max(sizes, key=lambda size: size["planned"] / size["cores"])
@@ -88,25 +88,25 @@ def plan(measured: dict[str, Any], requests: int) -> dict[str, Any]:
 
 
 def needed(rate: float, planned: float) -> int:
-    """Replicas for a rate, one of which may be away."""
+    """Return the replicas for a rate, one of which may be away."""
     return math.ceil(rate / planned) + 1
 
 
 def by_pair(pairs: int, planned: float) -> int:
-    """Replicas for PAIRS_RATE over so many language pairs, the n-th asked for 1/n as often as the first (Zipf)."""
+    """Return the replicas for PAIRS_RATE over so many pairs, the n-th asked for 1/n as often as the first (Zipf)."""
     weights = [1 / n for n in range(1, pairs + 1)]
     return sum(needed(PAIRS_RATE * weight / sum(weights), planned) for weight in weights)
 
 
 def _fleet(times: ServiceTimes, rate: float, replicas: int, cores: int, requests: int) -> list[float]:
-    """Of the whole fleet, or, beyond sixteen replicas, of one with its share, as if nobody balanced."""
+    """Simulate the whole fleet or, beyond sixteen replicas, one with its share, as if nobody balanced."""
     if replicas <= 16:
         return simulate(times, rate, requests, cores=cores, replicas=replicas)
     return simulate(times, rate / replicas, requests, cores=cores)
 
 
 def against_curve(measured: dict[str, Any]) -> list[dict[str, float]]:
-    """Each measured point beside the simulation's: by piece the same arrivals and sentences, as slow a machine."""
+    """Put each measured point beside the simulation's: by piece the same arrivals and sentences, as slow a machine."""
     times, cores = service_times(measured), len(measured["placement"]["server"])
     points = []
     for point in measured["curve"]:
@@ -124,7 +124,7 @@ def against_curve(measured: dict[str, Any]) -> list[dict[str, float]]:
 
 
 def tables(report: dict[str, Any], machines: Sequence[str]) -> str:
-    """Markdown for docs/scaling.md."""
+    """Write Markdown for docs/scaling.md."""
     measured, planned = report["measured"], report["plan"]
     conditions = report["conditions"]
     best = max(planned["replica_sizes"], key=lambda size: size["planned"] / size["cores"])
@@ -198,7 +198,7 @@ def tables(report: dict[str, Any], machines: Sequence[str]) -> str:
 
 
 def _costs(core_hours: float, machines: Sequence[str]) -> str:
-    """Of machines NAME=CORES or NAME=CORES:PRICE, the price of an hour in whatever money."""
+    """Tabulate the costs on machines NAME=CORES or NAME=CORES:PRICE, the price of an hour in any currency."""
     rows = []
     for size in machines:
         name, _, rest = size.partition("=")

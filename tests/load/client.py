@@ -22,12 +22,12 @@ _HEADERS = {"Content-Type": "application/json"}
 
 
 def bodies(texts: Iterable[str]) -> list[bytes]:
-    """A request for each sentence."""
+    """Make a request for each sentence."""
     return [orjson.dumps({"text": text, "source": "en", "target": "de"}) for text in texts]
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Like asyncio.run, with select(2): epoll would round every wait up to a millisecond, which is a latency here."""
+    """Run like asyncio.run, with select(2): epoll would round every wait up to a millisecond, a latency here."""
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())) as runner:
         return runner.run(main)
 
@@ -36,14 +36,14 @@ class Client:
     """Connections to one server, new ones for each load."""
 
     def __init__(self, url: str) -> None:
-        """Connects with the first request."""
+        """Keep the address; the first request connects."""
         self._url = f"{url}/v1/translate"
         # an idle connection is left before uvicorn closes it (5 s), or a request could meet the end of it
         connector = aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=3)
         self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=120))
 
     async def __aenter__(self) -> Self:
-        """Itself."""
+        """Return the client itself."""
         return self
 
     async def __aexit__(
@@ -54,11 +54,11 @@ class Client:
 
     async def translate(self, body: bytes, tally: Tally, since: float | None = None) -> None:
         """Send one request and count it, its latency from `since` (time.perf_counter, default now) to its last byte."""
-        begun = time.perf_counter() if since is None else since
+        started = time.perf_counter() if since is None else since
         try:
             async with self._session.post(self._url, data=body, headers=_HEADERS) as reply:
                 content = await reply.read()
-                latency_ms = 1e3 * (time.perf_counter() - begun)
+                latency_ms = 1e3 * (time.perf_counter() - started)
                 status, headers = reply.status, reply.headers
         except (aiohttp.ClientError, TimeoutError) as error:
             tally.add(0.0, type(error).__name__)
@@ -70,21 +70,21 @@ class Client:
 
 
 async def closed_loop(url: str, requests: Sequence[bytes], clients: int, seconds: float) -> tuple[Tally, float]:
-    """The tally, and the seconds until the last answer; requests are taken in order, again and again."""
+    """Return the tally and the seconds until the last answer; requests are sent in order, again and again."""
     tally, supply = Tally(), itertools.cycle(requests)
-    begun = time.perf_counter()
+    started = time.perf_counter()
 
     async def ask() -> None:
-        while time.perf_counter() < begun + seconds:
+        while time.perf_counter() < started + seconds:
             await client.translate(next(supply), tally)
 
     async with Client(url) as client:
         await asyncio.gather(*(ask() for _ in range(clients)))
-    return tally, time.perf_counter() - begun
+    return tally, time.perf_counter() - started
 
 
 async def one_client(url: str, requests: Sequence[bytes], seconds: float) -> tuple[Tally, float]:
-    """The closed loop of one client over a bare socket, which blocks: aiohttp would take 0.4 ms of each latency.
+    """Run the closed loop of one client over a blocking socket: aiohttp would add 0.4 ms to each latency.
 
     A server that closes the connection ends it with what was answered until then, and a failure.
     """
@@ -93,10 +93,10 @@ async def one_client(url: str, requests: Sequence[bytes], seconds: float) -> tup
     head = (
         f"POST /v1/translate HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Type: application/json\r\nContent-Length: "
     )
-    begun = time.perf_counter()
+    started = time.perf_counter()
     with socket.create_connection((address.hostname, address.port), timeout=120) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        while time.perf_counter() < begun + seconds:
+        while time.perf_counter() < started + seconds:
             body = next(supply)
             request = f"{head}{len(body)}\r\n\r\n".encode() + body
             sent = time.perf_counter()
@@ -111,7 +111,7 @@ async def one_client(url: str, requests: Sequence[bytes], seconds: float) -> tup
                 continue
             figures = dict(re.findall(rb"x-sub3-(encode|decode)-ms: ([\d.]+)", received[0].lower()))
             _count(tally, latency_ms, received[1], figures.get(b"encode"), figures.get(b"decode"))
-    return tally, time.perf_counter() - begun
+    return tally, time.perf_counter() - started
 
 
 def _reply(connection: socket.socket) -> tuple[bytes, bytes] | None:
@@ -128,7 +128,7 @@ def _reply(connection: socket.socket) -> tuple[bytes, bytes] | None:
 def _count(
     tally: Tally, latency_ms: float, content: bytes, encode_ms: str | bytes | None, decode_ms: str | bytes | None
 ) -> None:
-    """A good reply, and what of its latency was not the engine's, where it tells that."""
+    """Count a good reply, and its latency outside the engine where the reply has the engine's time."""
     tally.add(latency_ms)
     tally.characters += sum(len(translation["text"]) for translation in orjson.loads(content)["translations"])
     if encode_ms is not None and decode_ms is not None:

@@ -9,5 +9,5 @@ from tests.service.tiny_model import write_tiny_model
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every configuration of it can be served."""
+    """Write a model whose every configuration can be served."""
     return write_tiny_model(tmp_path_factory.mktemp("load") / "tiny")

@@ -50,7 +50,7 @@ class Threads:
 
 
 def costs_and_curve(server: Server, requests: list[bytes], pieces: int) -> tuple[Costs, list[dict[str, Any]]]:
-    """The costs, and the curve's points, slowest first, each of so many pieces."""
+    """Return the costs, and the curve's points, slowest first, each of so many pieces."""
     _closed(server, requests, MAX_ROWS)  # warm
     saturated = 1e3 / _closed(server, requests, MAX_ROWS).wall_ms
     rates = [round(share * saturated, 1) for share in SHARES]
@@ -87,12 +87,12 @@ def costs_and_curve(server: Server, requests: list[bytes], pieces: int) -> tuple
 
 
 def first_request(seed: int, requests: int) -> int:
-    """Which request a piece begins with, so that not every piece asks for the same ones."""
+    """Choose the request that a piece begins with, so that not every piece asks for the same ones."""
     return 97 * seed % requests
 
 
 def costs_of(usual: dict[tuple[int, float], Threads]) -> Costs:
-    """What requests cost, from the usual figures of each load: clients and the pause of each in ms -> of a request."""
+    """Fit the cost of requests to each load's usual figures: clients and the pause of each in ms -> of a request."""
     alone, full = usual[ALONE], usual[FULL]
     outside = alone.wall_ms - alone.loop_ms - alone.others_ms
     hot = full.loop_ms + alone.others_ms
@@ -117,16 +117,16 @@ def _closed(server: Server, requests: list[bytes], clients: int) -> Threads:
 
 
 async def _paced(url: str, requests: list[bytes], pause_ms: float) -> tuple[Tally, float]:
-    """One request at a time, with a pause after each; the seconds are those of the requests alone."""
+    """Send one request at a time, with a pause after each; the seconds are those of the requests alone."""
     tally, asked = Tally(), 0.0
     ends = time.perf_counter() + CLOSED_S
     async with Client(url) as client:
         for body in itertools.cycle(requests):
-            begun = time.perf_counter()
-            if begun > ends:
+            started = time.perf_counter()
+            if started > ends:
                 break
             await client.translate(body, tally)
-            asked += time.perf_counter() - begun
+            asked += time.perf_counter() - started
             await asyncio.sleep(1e-3 * pause_ms)
     return tally, asked
 
@@ -142,6 +142,6 @@ def _threads(server: Server, load: Coroutine[Any, Any, tuple[Tally, float]]) -> 
 
 
 def processor_ms(pid: int) -> dict[int, float]:
-    """Processor time of each thread; the first one has the process' number."""
+    """Return the processor time of each thread; the first one has the process' number."""
     tasks = Path(f"/proc/{pid}/task")
     return {int(task.name): _NS * int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir()}

@@ -16,7 +16,7 @@ RESULTS = ROOT / "docs" / "results"
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """The smallest of the values that at least so many percent of them do not exceed (nearest rank).
+    """Return the smallest value that at least so many percent of them do not exceed (nearest rank).
 
     Args:
         ordered: ascending, not empty.
@@ -28,7 +28,7 @@ class Tally:
     """Requests of one load as they end; eight bytes a figure, so that a soak may last."""
 
     def __init__(self) -> None:
-        """Nothing yet."""
+        """Start empty."""
         self.latency_ms = array("d")  # of requests that were answered well
         self.over_engine_ms = array("d")  # their latency less the engine's own time, where replies tell it
         self.late_ms = array("d")  # of every request that had a time to be sent at: how much later it was sent
@@ -51,7 +51,7 @@ class Tally:
         self.failures.update(other.failures)
 
     def figures(self, seconds: float) -> dict[str, object]:
-        """Of a load that lasted so long; a percentile is null where nothing was answered."""
+        """Return the figures of a load that lasted so long; a percentile is null where nothing was answered."""
         answered = len(self.latency_ms)
         figures: dict[str, object] = {
             "seconds": round(seconds, 2),

@@ -69,17 +69,17 @@ class Record:
     """The figures of each step and of everything; a request counts for the step in which it ended."""
 
     def __init__(self) -> None:
-        self.begun: float | None = None
+        self.started: float | None = None
         self.steps: list[tuple[int, float, Tally]] = []  # users, time at which it began, requests
         self.total, self.others = Tally(), {"swap": Tally(), "GET": Tally()}
 
     def step(self, users: int) -> None:
-        """Another step begins."""
-        self.begun = self.begun or time.perf_counter()
+        """Begin another step."""
+        self.started = self.started or time.perf_counter()
         self.steps.append((users, time.perf_counter(), Tally()))
 
     def add(self, request_type: str, name: str, response_time: float, exception: Exception | None, **_: Any) -> None:
-        """Locust's event of an ended request; what an administrator asks is counted apart."""
+        """Handle Locust's event of an ended request; what an administrator asks is counted apart."""
         failure = None if exception is None else f"{name}: {exception}"
         if request_type != "POST":
             self.others["swap" if name == "swap" else "GET"].add(response_time, failure)
@@ -89,21 +89,21 @@ class Record:
             self.steps[-1][2].add(response_time, failure)
 
     def last(self) -> dict[str, object]:
-        """Figures of the step that is running."""
-        _, begun, tally = self.steps[-1]
-        return tally.figures(time.perf_counter() - begun)
+        """Return the figures of the running step."""
+        _, started, tally = self.steps[-1]
+        return tally.figures(time.perf_counter() - started)
 
     def report(self) -> dict[str, object]:
-        """All of it."""
+        """Return all figures."""
         now = time.perf_counter()
-        ends = [begun for _, begun, _ in self.steps[1:]] + [now]
+        ends = [started for _, started, _ in self.steps[1:]] + [now]
         steps = [
-            {"users": users, **tally.figures(end - begun)}
-            for (users, begun, tally), end in zip(self.steps, ends, strict=True)
+            {"users": users, **tally.figures(end - started)}
+            for (users, started, tally), end in zip(self.steps, ends, strict=True)
         ]
-        report: dict[str, object] = {"total": self.total.figures(now - (self.begun or now - 1)), "steps": steps}
+        report: dict[str, object] = {"total": self.total.figures(now - (self.started or now - 1)), "steps": steps}
         if PROFILE.swaps:
-            report["swaps"] = self.others["swap"].figures(now - (self.begun or now - 1))
+            report["swaps"] = self.others["swap"].figures(now - (self.started or now - 1))
         if PROFILE.until_it_breaks:
             report["broke_at_users"] = next((step["users"] for step in steps if broken(step)), None)
         return report
@@ -115,7 +115,7 @@ events.request.add_listener(record.add)
 
 @events.quitting.add_listener
 def keep(**_: Any) -> None:
-    """The figures for tests/load/profiles.py."""
+    """Write the figures for tests/load/profiles.py."""
     if "LOAD_RECORD" in os.environ:
         Path(os.environ["LOAD_RECORD"]).write_text(json.dumps(record.report()))
 
@@ -128,7 +128,7 @@ class Steps(LoadTestShape):
         self._step: int | None = None
 
     def tick(self) -> tuple[int, float] | None:
-        """Users wanted and users started a second; None ends the load."""
+        """Return the users wanted and the users started a second; None ends the load."""
         step = step_at(PROFILE, self.get_run_time() / SECONDS)
         if step is None:
             return None

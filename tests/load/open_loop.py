@@ -23,7 +23,7 @@ SATURATING_CLIENTS = 16
 
 
 def arrivals(rate: float, seconds: float, seed: int) -> list[float]:
-    """The times of a Poisson process of `rate` a second, in seconds from 0, up to `seconds`; the seed fixes them."""
+    """Draw the times of a Poisson process of `rate` a second, in seconds from 0 to `seconds`; the seed fixes them."""
     chance = random.Random(seed)
     gaps = (chance.expovariate(rate) for _ in itertools.count())
     return list(itertools.takewhile(lambda at: at < seconds, itertools.accumulate(gaps)))
@@ -33,18 +33,18 @@ async def open_loop(url: str, requests: Sequence[bytes], times: Sequence[float])
     """Send a request at each of the times; the tally, and the seconds until the last answer."""
     tally = Tally()
     async with Client(url) as client, asyncio.TaskGroup() as tasks:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         for body, at in zip(itertools.cycle(requests), times, strict=False):
-            intended = begun + at
+            intended = started + at
             # also yields when it is late: the answers must be read
             await asyncio.sleep(max(0.0, intended - time.perf_counter()))
             tally.late_ms.append(1e3 * (time.perf_counter() - intended))
             tasks.create_task(client.translate(body, tally, intended))
-    return tally, time.perf_counter() - begun
+    return tally, time.perf_counter() - started
 
 
 async def curve(server: Server, seconds: float) -> list[dict[str, object]]:
-    """The points of one server, slowest first."""
+    """Measure the points of one server, slowest first."""
     requests = bodies(sentences())
     await closed_loop(server.url, requests, SATURATING_CLIENTS, min(seconds, 2.0))  # warm
     tally, took = await closed_loop(server.url, requests, SATURATING_CLIENTS, seconds)
@@ -61,7 +61,7 @@ async def curve(server: Server, seconds: float) -> list[dict[str, object]]:
 
 
 def plot(curves: dict[str, list[dict[str, object]]], path: Path) -> None:
-    """Throughput above, latency below, a colour for each configuration."""
+    """Plot throughput above, latency below, a colour for each configuration."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -84,7 +84,7 @@ def plot(curves: dict[str, list[dict[str, object]]], path: Path) -> None:
 
 
 def main() -> int:
-    """1 if a request failed below the saturation."""
+    """Return 1 if a request failed below the saturation."""
     parser = argparse.ArgumentParser(prog="python -m tests.load.open_loop", description=__doc__)
     parser.add_argument("--configurations", nargs="+", default=["best-2", "flat-4", "balanced"])
     parser.add_argument("--seconds", type=float, default=5.0, help="of each of the nine runs a configuration")

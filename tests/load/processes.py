@@ -29,12 +29,12 @@ class Placement:
     generator: tuple[int, ...]
 
     def report(self) -> dict[str, object]:
-        """For the JSON; the server has as many threads as cores."""
+        """Return what the JSON shows; the server has as many threads as cores."""
         return asdict(self) | {"pinned_by": "taskset" if shutil.which("taskset") else "nothing"}
 
 
 def placements() -> dict[str, Placement]:
-    """`split` gives the generator the last core and the server the others; `shared` gives both every core."""
+    """Choose cores: `split` gives the generator the last core and the server the others; `shared` gives both all."""
     cores = tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else (0,)
     return {"split": Placement("split", cores[:-1] or cores, cores[-1:]), "shared": Placement("shared", cores, cores)}
 
@@ -46,13 +46,13 @@ def pin_generator(placement: Placement) -> None:
 
 
 def pinned(cores: Sequence[int], command: Sequence[str]) -> list[str]:
-    """The command bound to these cores, where there is a taskset."""
+    """Bind the command to these cores, where there is a taskset."""
     binding = ["taskset", "-c", ",".join(map(str, cores))] if shutil.which("taskset") else []
     return [*binding, *command]
 
 
 def cores_of_others(seconds: float = 2.0) -> float:
-    """How many cores all processes together kept busy while this one slept; 0 where there is no /proc."""
+    """Measure how many cores all processes keep busy while this one sleeps; 0 without /proc."""
 
     def busy_s() -> float:
         try:
@@ -76,7 +76,7 @@ class Server:
     pid: int
 
     def memory(self) -> dict[str, int]:
-        """Resident bytes now, private and mapped, their parts, and the peak; empty where there is no /proc."""
+        """Return resident bytes now, private and mapped, their parts, and the peak; empty without /proc."""
         try:
             rollup = _kilobytes(Path(f"/proc/{self.pid}/smaps_rollup"))
             status = _kilobytes(Path(f"/proc/{self.pid}/status"))
@@ -101,7 +101,7 @@ def _kilobytes(path: Path) -> dict[str, int]:
 def ours(
     configuration: str, placement: Placement, environment: Mapping[str, str] | None = None, model: Path = MODEL
 ) -> Iterator[Server]:
-    """`python -m service` with one engine thread a core; `environment` holds more settings."""
+    """Run `python -m service` with one engine thread a core; `environment` holds more settings."""
     settings = {
         **_engine_settings(configuration, placement, model),
         "SUB3_STATE_FILE": "",
@@ -114,7 +114,7 @@ def ours(
 
 @contextmanager
 def peer(model: Path, tokenizer: Path, placement: Placement) -> Iterator[Server]:
-    """tests/bench/ct2_server.py with one translator a core."""
+    """Run tests/bench/ct2_server.py with one translator a core."""
     command = ["-m", "tests.bench.ct2_server", str(model), str(tokenizer), "--threads", str(len(placement.server))]
     with _running("CTranslate2 int8", command, placement, {}) as server:
         yield server
@@ -122,21 +122,21 @@ def peer(model: Path, tokenizer: Path, placement: Placement) -> Iterator[Server]
 
 @contextmanager
 def bare(placement: Placement) -> Iterator[Server]:
-    """tests/bench/bare_server.py."""
+    """Run tests/bench/bare_server.py."""
     with _running("bare FastAPI", ["-m", "tests.bench.bare_server"], placement, {}) as server:
         yield server
 
 
 @contextmanager
 def inline(configuration: str, placement: Placement) -> Iterator[Server]:
-    """tests/bench/inline_server.py: FastAPI with the engine in its route."""
+    """Run tests/bench/inline_server.py: FastAPI with the engine in its route."""
     settings = _engine_settings(configuration, placement, MODEL)
     with _running("engine in FastAPI", ["-m", "tests.bench.inline_server"], placement, settings) as server:
         yield server
 
 
 def _engine_settings(configuration: str, placement: Placement, model: Path) -> dict[str, str]:
-    """What an engine computes with: one thread a core."""
+    """Return the environment of an engine: one thread a core."""
     return {
         "SUB3_MODEL_DIRECTORY": str(model),
         "SUB3_CONFIGURATION": configuration,
@@ -148,7 +148,7 @@ def _engine_settings(configuration: str, placement: Placement, model: Path) -> d
 def _running(
     name: str, arguments: Sequence[str], placement: Placement, settings: Mapping[str, str]
 ) -> Iterator[Server]:
-    """The process, from ready on; SIGTERM ends it with the block.
+    """Yield the process once it is ready; SIGTERM ends it with the block.
 
     Raises:
         RuntimeError: it ended or was not ready in time; its log is named.

@@ -50,12 +50,12 @@ PROFILES = {
 
 
 def step_at(profile: Profile, share: float) -> int | None:
-    """The index of the step at a share of the profile's time; None after the end."""
+    """Return the index of the step at a share of the profile's time; None after the end."""
     return next((index for index, (end, _) in enumerate(profile.steps) if share < end), None)
 
 
 def broken(figures: Mapping[str, object]) -> bool:
-    """Whether a step's figures are past the breakpoint."""
+    """Tell whether a step's figures are past the breakpoint."""
     latency = figures["latency_ms"]
     assert isinstance(latency, dict)
     return bool(figures["failed"]) or latency["p95"] is None or latency["p95"] > BREAK_P95_MS
@@ -91,7 +91,7 @@ def load(name: str, seconds: float, server: Server, token: str, placement: Place
 
 
 def run(name: str, arguments: argparse.Namespace) -> int:
-    """The server, the load, the report."""
+    """Start the server, run the load, write the report."""
     profile = PROFILES[name]
     seconds = arguments.seconds or profile.seconds
     placement = placements()[arguments.placement]
@@ -111,7 +111,7 @@ def run(name: str, arguments: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    """The profile named on the command line."""
+    """Run the profile named on the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.load.profiles", description=__doc__)
     parser.add_argument("profile", choices=list(PROFILES))
     parser.add_argument("--seconds", type=float, help="the whole load; each profile has its own default")

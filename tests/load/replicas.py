@@ -36,19 +36,19 @@ class ServiceTimes:
     outside_ms: float = 0.0  # of a request in no process of the replica: the client and the way to it
 
     def step(self, rows: int) -> float:
-        """Milliseconds of one step; beyond the largest measured batch in proportion."""
+        """Return milliseconds of one step; beyond the largest measured batch in proportion."""
         known = sorted(self.step_ms)
         if rows > known[-1]:
             return self.step_ms[known[-1]] * rows / known[-1]
         return float(np.interp(rows, known, [self.step_ms[n] for n in known]))
 
     def wake(self, idle_ms: float) -> float:
-        """Milliseconds that the first work after such an idle time takes more, of cold caches and a slept core."""
+        """Return the extra milliseconds of the first work after such an idle time, of cold caches and a slept core."""
         known = sorted(self.wake_ms)
         return float(np.interp(idle_ms, [0.0, *known], [0.0, *(self.wake_ms[gap] for gap in known)])) if known else 0.0
 
     def slowed(self, factor: float) -> "ServiceTimes":
-        """Of a machine on which everything takes `factor` times as long."""
+        """Return the times of a machine on which everything takes `factor` times as long."""
         return replace(
             self,
             step_ms={rows: factor * each for rows, each in self.step_ms.items()},
@@ -83,7 +83,7 @@ class _Replica:
             env.process(self._thread())
 
     def request(self, tokens: int, steps: int, configuration: int, latencies: list[float]) -> Generator[Any, Any, None]:
-        begun = self._env.now
+        started = self._env.now
         self.requests += 1
         yield from self._on_loop(self._times.loop_ms / 2)
         sentence = _Sentence(tokens, steps, configuration, self._env.event())
@@ -91,7 +91,7 @@ class _Replica:
         yield sentence.ended
         yield from self._on_loop(self._times.loop_ms / 2)
         self.requests -= 1
-        latencies.append(self._env.now - begun + self._times.outside_ms)
+        latencies.append(self._env.now - started + self._times.outside_ms)
 
     def _on_loop(self, milliseconds: float) -> Generator[Any, Any, None]:
         with self._loop.request() as turn:
@@ -99,7 +99,7 @@ class _Replica:
             yield from self._on_core(milliseconds, _LOOP_FIRST)
 
     def _on_core(self, milliseconds: float, priority: int) -> Generator[Any, Any, None]:
-        """In slices, so that the event loop, which sleeps more, soon gets a core, as the kernel sees to it."""
+        """Use a core in slices, so that the event loop, which sleeps more, soon gets one, as the kernel sees to it."""
         while milliseconds > 0:
             with self._cores.request(priority=priority) as core:
                 yield core
@@ -144,7 +144,7 @@ def simulate(
     configurations: int = 1,
     seed: int = 0,
 ) -> list[float]:
-    """Latencies in ms, ascending, of so many requests that arrive at `rate` a second; all are waited for.
+    """Return latencies in ms, ascending, of so many requests that arrive at `rate` a second; wait for all.
 
     Args:
         cores: of each replica.
@@ -158,7 +158,7 @@ def simulate(
 
 
 def replay(times: ServiceTimes, at_s: Iterable[float], first: int = 0, *, cores: int = 1) -> list[float]:
-    """Latencies in ms, ascending, of requests that arrive at these seconds, for the sentences from the first on."""
+    """Return latencies in ms, ascending, of requests that arrive at these seconds, for sentences from the first on."""
     sentences = itertools.islice(itertools.cycle(times.sentences), first, None)
     asked = zip((1e3 * at for at in at_s), sentences, strict=False)
     return _run(times, asked, cores=cores, replicas=1, configurations=1)
@@ -189,7 +189,7 @@ def _run(
 
 
 def highest_rate(times: ServiceTimes, limit_ms: float, requests: int = 4000, **replica: int) -> float:
-    """The highest rate a second at which the 99th percentile stays below the limit, to 3 %."""
+    """Find the highest rate a second at which the 99th percentile stays below the limit, to 3 %."""
 
     def good(rate: float) -> bool:
         return percentile(simulate(times, rate, max(requests, int(5 * rate)), **replica), 99) < limit_ms

@@ -28,7 +28,7 @@ OURS = (
 
 
 def sentences(count: int = 500, seed: int = 5) -> list[str]:
-    """A sample of the Tatoeba test set in an order that the seed fixes, or our own sentences if there is no corpus."""
+    """Sample the Tatoeba test set in an order that the seed fixes, or our own sentences without a corpus."""
     if not CORPUS.is_file():
         return list(OURS)
     lines = [line for line in CORPUS.read_text(encoding="utf-8").splitlines() if any(map(str.isalpha, line))]
@@ -36,5 +36,5 @@ def sentences(count: int = 500, seed: int = 5) -> list[str]:
 
 
 def origin() -> str:
-    """Where the sentences come from, for the report."""
+    """Name the source of the sentences, for the report."""
     return "Tatoeba test set" if CORPUS.is_file() else "the repository's own sentences"

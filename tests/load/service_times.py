@@ -34,7 +34,7 @@ NGINX_S = 5.0
 
 
 def engine_times(configuration: str) -> tuple[dict[int, float], tuple[float, float], list[tuple[int, int]]]:
-    """Of the default model: a step by rows, a sentence's encoding (fixed, each token), and the sentences' lengths."""
+    """Measure the default model: a step by rows, a sentence's encoding (fixed, each token), the sentences' lengths."""
     directory = open_model(MODEL)
     tokenizer, config = Tokenizer(directory), directory.config
     engine = directory.engine(directory.allocation(configuration))
@@ -42,9 +42,9 @@ def engine_times(configuration: str) -> tuple[dict[int, float], tuple[float, flo
     lengths, encoding = [], []
     for source in sources:
         batch = Batch(engine)
-        begun = time.thread_time()
+        started = time.thread_time()
         batch.add({0: Sentence(source, 2 * len(source) + 20, 1, 1, config.length_penalty, 0)})
-        encoding.append(1e3 * (time.thread_time() - begun))
+        encoding.append(1e3 * (time.thread_time() - started))
         while not batch.step(1 << 20).ended:
             pass
         lengths.append((len(source), len(batch.take(0).hypotheses[0].ids) + 1))
@@ -57,9 +57,9 @@ def engine_times(configuration: str) -> tuple[dict[int, float], tuple[float, flo
             chosen = [sources[(first * rows + n) % len(sources)] for n in range(rows)]
             batch.add({n: Sentence(ids, 64, 1, 1, config.length_penalty, 16) for n, ids in enumerate(chosen)})
             for _ in range(12):
-                begun = time.thread_time()
+                started = time.thread_time()
                 batch.step(1)
-                steps[rows].append(1e3 * (time.thread_time() - begun))
+                steps[rows].append(1e3 * (time.thread_time() - started))
             batch.close()
     engine.close()
     medians = {rows: round(statistics.median(each), 4) for rows, each in steps.items()}
@@ -67,7 +67,7 @@ def engine_times(configuration: str) -> tuple[dict[int, float], tuple[float, flo
 
 
 def measure(configuration: str, placement: Placement, pieces: int) -> dict[str, object]:
-    """All of it, for the JSON; the curve is that of the same server, so that the simulation can be held against it."""
+    """Measure all, for the JSON; the curve is that of the same server, to compare the simulation with."""
     step_ms, encode_ms, lengths = engine_times(configuration)
     requests = bodies(sentences())
     with ours(configuration, placement) as server:
@@ -100,7 +100,7 @@ def measure(configuration: str, placement: Placement, pieces: int) -> dict[str, 
 
 
 def service_times(measured: dict[str, object]) -> ServiceTimes:
-    """Of a JSON that was read."""
+    """Take the service times from parsed JSON."""
     kept: dict[str, object] = measured["service_times"]  # type: ignore[assignment]
     steps: dict[str, float] = kept["step_ms"]  # type: ignore[assignment]
     wake: dict[str, float] = kept["wake_ms"]  # type: ignore[assignment]
@@ -116,7 +116,7 @@ def service_times(measured: dict[str, object]) -> ServiceTimes:
 
 
 def _bytes(server: Server, requests: list[bytes]) -> dict[str, float]:
-    """Mean bytes of a request and of its reply, with their headers, as curl and uvicorn write them."""
+    """Return the mean bytes of a request and of its reply, with their headers, as curl and uvicorn write them."""
     host, port = server.url.removeprefix("http://").split(":")
     sent = received = 0
     for body in requests:
@@ -133,7 +133,7 @@ def _bytes(server: Server, requests: list[bytes]) -> dict[str, float]:
 
 
 def _nginx_ms(server: Server, requests: list[bytes]) -> float | None:
-    """Processor time that nginx takes for a request; null where there is none."""
+    """Measure nginx's processor time for a request; null without nginx."""
     if not shutil.which("nginx"):
         return None
     with tempfile.TemporaryDirectory() as folder:
@@ -153,7 +153,7 @@ def _nginx_ms(server: Server, requests: list[bytes]) -> float | None:
 
 
 def _redis(configuration: str, placement: Placement) -> dict[str, float] | None:
-    """Processor time of Redis and commands for a request with an API key; null where there is no Redis."""
+    """Measure Redis' processor time and commands for a request with an API key; null without Redis."""
     if not shutil.which("redis-server"):
         return None
     import redis
@@ -176,7 +176,7 @@ def _redis(configuration: str, placement: Placement) -> dict[str, float] | None:
 
 
 def _commands(client: object) -> int:
-    """Commands that the Redis has run."""
+    """Count the commands that the Redis has run."""
     return int(client.info("stats")["total_commands_processed"])  # type: ignore[attr-defined]
 
 

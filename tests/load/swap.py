@@ -28,7 +28,7 @@ TEXTS = [
 
 
 def main() -> int:
-    """1 if a request failed or a goal was missed."""
+    """Return 1 if a request failed or a goal was missed."""
     parser = argparse.ArgumentParser(prog="python -m tests.load.swap", description=__doc__)
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--every", type=float, default=1.0, help="seconds between the starts of two swaps")
@@ -37,10 +37,10 @@ def main() -> int:
     answers = offline_answers(MODEL, TEXTS)
     token = secrets.token_hex(16)
     with ours("best-2", placements()["shared"], {"SUB3_ADMIN_TOKEN": token}) as server:
-        begun = time.monotonic()
+        started = time.monotonic()
 
         def until_next(number: int) -> None:
-            time.sleep(max(0.0, begun + (number + 1) * arguments.every - time.monotonic()))
+            time.sleep(max(0.0, started + (number + 1) * arguments.every - time.monotonic()))
 
         headers = {"Authorization": f"Bearer {token}"}
         outcome = swap_under_load(server.url, headers, MODEL.name, TEXTS, answers, arguments.seconds, until_next)
@@ -53,7 +53,7 @@ def main() -> int:
 
 
 def _report(outcome: Outcome, seconds: float, configurations: int) -> dict[str, object]:
-    """Resident memory is compared between rounds through all configurations, as each has its own."""
+    """Compare resident memory between rounds through all configurations, as each has its own."""
     rounds = [
         statistics.mean(outcome.rss_bytes[begin : begin + configurations])
         for begin in range(0, len(outcome.rss_bytes) - configurations + 1, configurations)

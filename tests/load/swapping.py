@@ -33,7 +33,7 @@ class Outcome:
 
 
 def offline_answers(model: Path, texts: Sequence[str]) -> dict[str, list[str]]:
-    """What each configuration of a model answers to each text alone, by engines apart from any server."""
+    """Translate each text alone with each configuration of a model, by engines apart from any server."""
     directory = open_model(model)
     config = directory.config
     options = Options(config.source_languages[0], config.target_languages[0])
@@ -115,7 +115,7 @@ def swap_under_load(
 def _judge(
     reply: httpx.Response, pinned: str | None, chosen: int, answers: Mapping[str, Sequence[str]]
 ) -> tuple[str, str | None]:
-    """Who answered, and what was wrong with it."""
+    """Tell who answered, and what was wrong with the answer."""
     if pinned is not None and reply.status_code == 422 and f"'{pinned}' is not live" in reply.text:
         return "not live any more", None
     if reply.status_code != 200:

@@ -39,7 +39,7 @@ class Sum:
     per_second: list[float] = field(default_factory=list)
 
     def add(self, tally: Tally, seconds: float) -> None:
-        """Another round."""
+        """Add a round."""
         self.tally.merge(tally)
         self.seconds += seconds
         self.per_second.append(len(tally.latency_ms) / seconds)
@@ -53,7 +53,7 @@ Measured = dict[str, dict[str, Sum]]  # load -> server -> sum
 async def measure(
     subjects: Sequence[Server], floors: Sequence[Server], rounds: int, seconds: float
 ) -> tuple[Measured, float]:
-    """Every load on every server, A B A B, one client on the floors too; and the rate of the open loop."""
+    """Put every load on every server, A B A B, one client on the floors too; and the rate of the open loop."""
     requests = bodies(sentences())
     measured: Measured = defaultdict(lambda: defaultdict(Sum))
 
@@ -82,12 +82,12 @@ async def measure(
 
 
 def _throughput(measured: Measured, server: str) -> float:
-    """Requests a second at the load that gets the most of a server."""
+    """Return requests a second at the load that gets the most of a server."""
     return max(statistics.median(measured[f"{clients} clients"][server].per_second) for clients in SATURATING_CLIENTS)
 
 
 def goals(measured: Measured, memory: dict[str, dict[str, int]], ours: str, peer: str, floor: str) -> dict[str, object]:
-    """What the issue asks, of one of our configurations: {goal: {"goal", "measured", "met"}}."""
+    """Compare one of our configurations with the goals: {goal: {"goal", "measured", "met"}}."""
 
     def p50_ratio(load: str) -> float:
         return statistics.median(measured[load][peer].p50) / statistics.median(measured[load][ours].p50)
@@ -117,7 +117,7 @@ def goals(measured: Measured, memory: dict[str, dict[str, int]], ours: str, peer
 def subjects(
     configurations: Sequence[str], placement: Placement
 ) -> Iterator[tuple[list[Server], Server, Server, Server]]:
-    """Ours, the peer, FastAPI with nothing but our engine in it, and the bare server, all ready."""
+    """Start ours, the peer, FastAPI with nothing but our engine in it, and the bare server; all are ready."""
     from tests.bench.subjects import converted, marian
 
     checkpoint = marian(MODEL, WORK)
@@ -131,7 +131,7 @@ def subjects(
 
 
 def compare(configurations: Sequence[str], placement: Placement, rounds: int, seconds: float) -> dict[str, object]:
-    """The part of the report for one placement."""
+    """Write the part of the report for one placement."""
     print(f"{placement.name}: server on cores {placement.server}, generator on {placement.generator}", flush=True)
     pin_generator(placement)
     with subjects(configurations, placement) as (mine, other, engine, floor):
@@ -165,7 +165,7 @@ def _figures(total: Sum, peer: Sum) -> dict[str, object]:
 
 
 def main() -> int:
-    """1 if a request failed; missed goals are printed."""
+    """Return 1 if a request failed; missed goals are printed."""
     parser = argparse.ArgumentParser(prog="python -m tests.load.versus", description=__doc__)
     parser.add_argument("--configurations", nargs="+", default=["best-2", "balanced"])
     parser.add_argument("--placements", nargs="+", choices=["split", "shared"], default=["split", "shared"])

@@ -29,7 +29,7 @@ def sentences(count: int, seed: int = 0) -> list[str]:
 
 @pytest.fixture(scope="session")
 def spm() -> bytes:
-    """A SentencePiece model of 60 pieces."""
+    """Train a SentencePiece model of 60 pieces."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(sentences(500)), model_writer=model, vocab_size=60, minloglevel=2
@@ -39,7 +39,7 @@ def spm() -> bytes:
 
 @pytest.fixture(scope="session")
 def pieces(spm: bytes) -> tuple[str, ...]:
-    """Marian's numbering: eos, unk, the pieces, pad."""
+    """Return Marian's numbering: eos, unk, the pieces, pad."""
     tokenizer = sentencepiece.SentencePieceProcessor(model_proto=spm)
     ordinary = [tokenizer.id_to_piece(n) for n in range(3, tokenizer.get_piece_size())]
     return ("</s>", "<unk>", *ordinary, "<pad>")
@@ -91,7 +91,7 @@ def tiny_checkpoint(spm: bytes, pieces: tuple[str, ...]) -> Checkpoint:
 
 @pytest.fixture
 def text_file(tmp_path: Path) -> Path:
-    """300 pairs, source TAB target."""
+    """Write 300 pairs, source TAB target."""
     path = tmp_path / "text.tsv"
     lines = [f"{a}\t{b}\n" for a, b in zip(sentences(300, 1), sentences(300, 2), strict=True)]
     path.write_text("".join(lines), encoding="utf-8")

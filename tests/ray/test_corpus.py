@@ -19,7 +19,7 @@ SHARDS = 6
 
 @pytest.fixture
 def folder(tmp_path):
-    """Shards of some seconds' work, and `single`, what one process makes of them."""
+    """Write shards of some seconds' work, and `single`, what one process makes of them."""
     for number in range(SHARDS):
         entries = [{"n": n, "text": OURS[(n + number) % len(OURS)]} for n in range(300)]
         (tmp_path / f"part-{number}.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
@@ -46,7 +46,7 @@ def wait_for_some(folder, process):
 
 
 def workers(driver):
-    """Processes under the driver that hold an engine."""
+    """List the processes under the driver that hold an engine."""
     parents, found = {}, []
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -76,7 +76,7 @@ class Cluster:
         assert done.returncode == 0, done.stderr
 
     def replicas(self):
-        """Processes of this cluster that hold an app."""
+        """List the processes of this cluster that hold an app."""
         found = set()
         for entry in Path("/proc").glob("[0-9]*"):
             try:
@@ -117,7 +117,7 @@ def ready(url):
 
 @pytest.fixture(scope="module")
 def nginx(cluster):
-    """The shipped nginx.conf over the cluster's port; its address."""
+    """Run the shipped nginx.conf in front of the cluster's port; yield its address."""
     if not shutil.which("nginx"):
         pytest.skip("there is no nginx, which asks again for what a dead replica left")
     port = free_port()
@@ -136,7 +136,7 @@ def nginx(cluster):
 
 @contextmanager
 def load(url, clients=4, text=None):
-    """Clients that ask again and again while the block runs; counts of configurations that answered, and failures."""
+    """Run clients while the block runs; yield counts of the configurations that answered, and failures."""
     answers, failures, stop = Counter(), [], threading.Event()
 
     def ask(number):
@@ -210,7 +210,7 @@ def test_a_new_user_config_swaps_every_replica(cluster):
 
 
 def bits(url, source, target):
-    """A weight, of the model that translates."""
+    """Return a weight of the model that translates."""
     body = {"text": "Hallo", "source": source, "target": target}
     return httpx.post(f"{url}/v1/translate", json=body, timeout=60).json()["model"]["bits_per_weight"]
 

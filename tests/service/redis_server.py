@@ -12,7 +12,7 @@ class RedisServer:
     """`redis-server` on a free port; every write is on disk before its reply."""
 
     def __init__(self, directory: Path) -> None:
-        """Skips the test where the program is absent."""
+        """Choose a free port; skip the test where the program is absent."""
         if shutil.which("redis-server") is None:
             pytest.skip("there is no redis-server; apt-get install redis-server")
         self._directory = directory

@@ -67,18 +67,18 @@ class Gate:
     """Decoder steps one at a time: in `held_steps` an engine thread waits before each until it is let through."""
 
     def __init__(self) -> None:
-        """Closed."""
+        """Start closed."""
         self.opened = False
         self._reached, self._permits = threading.Semaphore(0), threading.Semaphore(0)
 
     def wait(self) -> None:
-        """In the engine thread."""
+        """Wait in the engine thread until let through."""
         self._reached.release()
         if not self.opened:
             assert self._permits.acquire(timeout=60)
 
     def reached(self) -> None:
-        """Until a thread is about to take a step; all that it did before is accounted for."""
+        """Wait until a thread is about to take a step; all that it did before is accounted for."""
         assert self._reached.acquire(timeout=60)
 
     def let_through(self) -> None:
@@ -93,7 +93,7 @@ class Gate:
 
 @contextmanager
 def held_steps() -> Iterator[Gate]:
-    """The real engine, with a gate before each of its steps until the block ends."""
+    """Put a gate before each step of the real engine until the block ends."""
     gate, step = Gate(), Batch.step
 
     def held(batch: Batch, max_steps: int = 1, interrupt: Interrupt | None = None) -> Progress:
@@ -126,18 +126,18 @@ def held_worker(server: Server) -> Iterator[None]:
 
 
 def translate(client: httpx.Client, text: Any, **fields: Any) -> httpx.Response:
-    """POST /v1/translate from English to German."""
+    """Send POST /v1/translate from English to German."""
     return client.post("/v1/translate", json={"text": text, **PAIR, **fields})
 
 
 def texts_of(response: httpx.Response) -> list[str]:
-    """The translations of a reply that must be good."""
+    """Return the translations of a reply that must be good."""
     assert response.status_code == 200, response.text
     return [translation["text"] for translation in response.json()["translations"]]
 
 
 def assert_refused(response: httpx.Response, status: int, *words: str) -> None:
-    """One sentence in the one shape of errors, with the words in it."""
+    """Check a refusal: one sentence in the one shape of errors, with the words in it."""
     assert response.status_code == status, response.text
     assert list(response.json()) == ["error"]
     sentence = response.json()["error"]
@@ -168,12 +168,15 @@ def until_running(client: httpx.Client) -> None:
     raise AssertionError("nothing ever ran")
 
 
-def translate_and_leave(server: Server, until: Callable[[], None], text: Any, **fields: Any) -> None:
+def translate_and_leave(
+    server: Server, until: Callable[[], None], text: Any, key: str | None = None, **fields: Any
+) -> None:
     """Send a request, and close the connection without reading its reply once `until` returns."""
     body = json.dumps({"text": text, **PAIR, **fields}).encode()
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:
         head = f"POST /v1/translate HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        head += "" if key is None else f"X-Api-Key: {key}\r\n"
         connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         until()
 
@@ -189,7 +192,7 @@ def exchange(server: Server, request: bytes) -> tuple[int, Any]:
 
 
 def http_request(line: str, body: bytes = b"", **headers: str) -> bytes:
-    """The bytes of a request: `line` is method and target; Host and Content-Length are added."""
+    """Return the bytes of a request: `line` is method and target; Host and Content-Length are added."""
     named = {"Host": "translate.example", **{name.replace("_", "-"): value for name, value in headers.items()}}
     if body:
         named["Content-Length"] = str(len(body))

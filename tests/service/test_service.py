@@ -144,7 +144,7 @@ def test_the_openapi_states_every_refusal(tiny_model: Path) -> None:
 
 @pytest.fixture
 def process(tiny_model: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`python -m service` on a free port, and its address."""
+    """Run `python -m service` on a free port; yield the process and its address."""
     environment = {**os.environ, "SUB3_MODEL_DIRECTORY": str(tiny_model), "PORT": "0", "SUB3_THREADS": "1"}
     environment["SUB3_SHUTDOWN_SECONDS"] = "1"
     root = Path(service.__file__).parent.parent

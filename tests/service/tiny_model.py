@@ -36,7 +36,7 @@ def write_tiny_model(
     targets: tuple[str, ...] = ("de",),
     seed: int = 7,
 ) -> Path:
-    """A model directory with random planes; a huge `norm_gain` makes its scores overflow."""
+    """Write a model directory with random planes; a huge `norm_gain` makes its scores overflow."""
     spm = _train_sentencepiece()
     processor = sentencepiece.SentencePieceProcessor(model_proto=spm)
     pieces = [processor.id_to_piece(n) for n in range(processor.get_piece_size())]

@@ -120,6 +120,13 @@ def test_groups_lower_the_error():
     assert grouped.error(weights, 3) < 0.7 * whole.error(weights, 3)
 
 
+@pytest.mark.parametrize("code", [bcq.specialised, bcq.progressive])
+def test_a_last_group_that_is_narrower_is_coded_as_it_would_be_alone(code):
+    weights = rows("gaussian", 16, 100)
+    grouped, alone = code(weights, 3, group_size=64), code(weights[:, 64:], 3)
+    torch.testing.assert_close(grouped.dequantize(3)[:, 64:], alone.dequantize(3), rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     "weights", [torch.zeros(3, 40), torch.full((2, 33), -0.25), torch.eye(4, 64)], ids=("0", "const", "1")
 )

@@ -20,7 +20,7 @@ from models.text.lines import DataError
 
 
 def correlated_moment(columns: int, seed: int) -> Tensor:
-    """Mean of x x^T of inputs that lie near a plane of few dimensions, one column far larger than the others."""
+    """Return the mean of x x^T of inputs near a plane of few dimensions, one column far larger than the others."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(2000, columns // 4, generator=generator) @ torch.randn(columns // 4, columns, generator=generator)
     x += torch.randn(2000, columns, generator=generator)

@@ -14,7 +14,7 @@ ROWS, COLUMNS = 5, 32
 
 
 def problem(planes: int, seed: int = 0, rows: int = ROWS) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights and scales, the scales in no order and not all positive."""
+    """Draw weights and scales, the scales unordered and not all positive."""
     generator = torch.Generator().manual_seed(seed)
     w = torch.randn(rows, COLUMNS, generator=generator)
     alpha = torch.randn(planes, rows, generator=generator).half().float()
@@ -22,7 +22,7 @@ def problem(planes: int, seed: int = 0, rows: int = ROWS) -> tuple[torch.Tensor,
 
 
 def nearest(w: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
-    """The nearest of all signed sums, by trying each."""
+    """Find the nearest of all signed sums, by trying each."""
     signs = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=len(alpha))))
     sums = alpha.t() @ signs.t()
     closest = (w[:, :, None] - sums[:, None]).abs().argmin(2)

@@ -40,7 +40,7 @@ def test_what_does_not_occur_has_no_share():
 
 @pytest.fixture(scope="module")
 def systems() -> tuple[list[str], list[str], list[str]]:
-    """References, a system that drops a tenth of the words, and one that drops a third."""
+    """Make references, a system that drops a tenth of the words, and one that drops a third."""
     generator = random.Random(5)
     vocabulary = [f"w{n}" for n in range(60)]
     references = [" ".join(generator.choices(vocabulary, k=generator.randint(6, 14))) for _ in range(150)]

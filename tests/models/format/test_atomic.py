@@ -11,7 +11,7 @@ from models.format.atomic import move_into_place, replace_file, replaced_directo
 
 @pytest.fixture
 def old(tmp_path):
-    """A directory with one file."""
+    """Make a directory with one file."""
     path = tmp_path / "model"
     path.mkdir()
     (path / "old").write_text("old")

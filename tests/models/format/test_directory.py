@@ -20,7 +20,7 @@ from models.codes.bit_config import find_config
 from models.format.directory import ModelDirectory, open_model
 from models.format.layout import Vectors, tensor_specs
 from models.format.schema import ModelError, Segment, UnavailableConfiguration
-from models.format.weights import map_weights
+from models.format.weights import TensorSpec, map_weights, write_weights
 from models.format.write import write_config, write_model
 from models.quantize.export import Request, export
 
@@ -29,7 +29,7 @@ CONFIGS = ("flat-3", "paper-2.5", "full-8")
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory, tiny_checkpoint) -> Path:
-    """A folder with a progressive and a specialised model."""
+    """Make a folder with a progressive and a specialised model."""
     folder = tmp_path_factory.mktemp("models")
     for kind, group_size in (("progressive", None), ("specialised", 32)):
         request = Request(
@@ -47,7 +47,7 @@ def made(tmp_path_factory, tiny_checkpoint) -> Path:
 
 @pytest.fixture
 def model_dir(made, tmp_path) -> Path:
-    """A copy of the progressive model that a test may spoil."""
+    """Copy the progressive model, for a test to spoil."""
     return Path(shutil.copytree(made / "progressive", tmp_path / "tiny"))
 
 
@@ -203,7 +203,7 @@ def test_planes_and_scales_that_allocations_share_are_counted_once(progressive):
     mixed = progressive.resolve({"*": 3, "encoder.0.*": 1})
 
     def touched(allocation):
-        """Tensor -> bytes; flat planes take whole tensors."""
+        """Count the bytes of each tensor; flat planes take whole tensors."""
         return {name: tensor.nbytes for name, tensor in progressive.engine_inputs(allocation)[0].items()}
 
     for group in ([wide], [narrow], [wide, wide], [wide, narrow], [narrow, mixed], [wide, narrow, mixed]):
@@ -284,6 +284,7 @@ def test_a_deeper_allocation_than_the_codes_is_refused(specialised):
         ((Segment(0, 10, 2),), "cover 10 rows of"),
         ((Segment(0, 10, 2), Segment(12, 60, 1)), "follow one another"),
         ((Segment(0, 10, 1), Segment(10, 60, 2)), "must fall"),
+        ((Segment(0, 10, 2), Segment(10, 60, 2)), "must fall"),  # they would be one
         ((Segment(0, 60, 0),), "the least is 1"),
         ((), "cover 0 rows of"),
     ],
@@ -423,7 +424,7 @@ def test_a_missing_directory_is_named(tmp_path):
 
 @pytest.fixture
 def version_2(model_dir) -> Path:
-    """The progressive model as version 2 had it: the vocabulary in JSON."""
+    """Write the progressive model in version 2: the vocabulary in JSON."""
     rows = list(open_model(model_dir).vocabulary.source)
     (model_dir / "vocab.safetensors").unlink()
     (model_dir / "vocab.json").write_text(json.dumps({"source": rows, "target": None}))
@@ -468,7 +469,7 @@ def test_a_bad_vocabulary_of_version_2_is_refused(version_2, edit, sentence):
 
 
 def _rewrite(path: Path, edit_header=None, edit_data=None, pad: int = 64) -> None:
-    """Writes model.safetensors again with another header or data, and its checksum into config.json."""
+    """Write model.safetensors again with another header or data, and its checksum into config.json."""
     file = path / "model.safetensors"
     content = file.read_bytes()
     (length,) = struct.unpack("<Q", content[:8])
@@ -522,6 +523,12 @@ def test_data_that_is_not_aligned_is_refused(model_dir):
     assert (8 + length) % 64
     with pytest.raises(ModelError, match="multiple of 64"):
         open_model(model_dir)
+
+
+def test_a_tensor_that_is_not_aligned_is_refused(tmp_path):
+    write_weights(tmp_path / "file", {"a": np.zeros(1, np.float16), "b": np.zeros(3, np.float32)})
+    with pytest.raises(ValueError, match="'b' must start at a multiple of 4 bytes, not at 2"):
+        map_weights(tmp_path / "file").tensors({"a": TensorSpec("F16", (1,), 2), "b": TensorSpec("F32", (3,), 4)})
 
 
 @pytest.mark.parametrize("name", ["embedding.scales.3", "encoder.0.ffn.norm.gain"])

@@ -27,7 +27,7 @@ MANY = [(f"{n:x}", n) for n in range(1000)]  # more than one block of the text
 
 
 def architecture(vocabulary: Vocabulary):
-    """One that the vocabulary fits."""
+    """Return an architecture that the vocabulary fits."""
     sizes = {"source_vocab_size": len(vocabulary.source), "target_vocab_size": len(vocabulary.target_pieces)}
     return dataclasses.replace(ARCHITECTURE, shared_vocabulary=vocabulary.target is None, **sizes)
 
@@ -62,6 +62,18 @@ def test_pieces_are_found_as_in_a_dictionary(rows, others):
     for piece in (*expected, *others, *inner, "\udc80", "\U0010ffff" * 3):
         assert pieces.find(piece) == expected.get(piece)
     assert [pieces.piece(row) for row in range(len(pieces))] == list(expected)
+
+
+def test_pieces_that_follow_one_another_are_not_one():
+    pieces = Pieces.of(MANY)
+    assert (pieces.find("1"), pieces.find("10"), pieces.find("1\0" + "10")) == (1, 16, None)
+
+
+def test_a_piece_that_occurs_in_two_blocks_is_named():
+    before = sorted(piece for piece, _ in MANY)
+    for place in (62, 63, 64):  # a block has 64 pieces
+        with pytest.raises(ValueError, match=f"the piece '{before[place]}' occurs twice"):
+            Pieces.of([*MANY, (before[place], 1)])
 
 
 def test_the_official_reader_sees_the_pieces(tmp_path):

@@ -32,7 +32,7 @@ SETTINGS = {
 
 
 def save_marian(path: Path, pieces, spm: bytes, *, target_pieces=None, pre_norm: bool = False, **changes):
-    """A random model as transformers writes it; returns the model."""
+    """Save a random model with transformers and return it."""
     pad = len(pieces) - 1
     settings = SETTINGS | {"vocab_size": len(pieces), "pad_token_id": pad, "decoder_start_token_id": pad} | changes
     if target_pieces is not None:
@@ -71,7 +71,7 @@ def marian_dir(tmp_path, pieces, spm) -> Path:
 
 
 def assert_same_logits(path: Path, reference, bound: float = 1e-4) -> None:
-    """Random ids, two of three sources padded: real positions of the logits agree."""
+    """Check that logits agree at real positions, of random ids, two of three sources padded."""
     checkpoint = read_checkpoint(path)
     model = Transformer.from_tensors(checkpoint.architecture, checkpoint.tensors)
     architecture, ids = checkpoint.architecture, checkpoint.ids

@@ -32,7 +32,7 @@ from tests.models.conftest import sentences
 
 
 def convex(part: int, size: int, start: float, ratio: float) -> list[Option]:
-    """Options of 4 to 1 planes whose loss rises by `ratio` from each step to the next."""
+    """Make options of 4 to 1 planes whose loss rises by `ratio` from each step to the next."""
     steps = [start * ratio**n for n in range(3)]
     losses = [0.0, *itertools.accumulate(steps)]
     return [
@@ -84,7 +84,7 @@ def test_measured_options_become_a_configuration_of_the_size_asked_for(tmp_path,
         (tmp_path / f"corpus/valid/toy.{side}").write_text("".join(f"{line}\n" for line in sentences(8, 9)))
     held_out = HeldOut(tiny_checkpoint, Validation("valid/toy", 8, 2, 1), (8, 16, 32, 64), tmp_path)
     options = measure(tiny_checkpoint, held_out)
-    assert {"words", "encoder.1.ffn", "decoder.0.encoder_attention"} <= options.keys()
+    assert {"vocabulary", "encoder.1.ffn", "decoder.0.encoder_attention"} <= options.keys()
     assert all(option.decode_bits == 0 for option in options["encoder.0.self_attention"])
     attention = options["decoder.0.encoder_attention"][0]
     assert attention.decode_bits == 2 * 4 * 48 * 48  # query and output
@@ -106,7 +106,7 @@ def test_measured_options_become_a_configuration_of_the_size_asked_for(tmp_path,
 def test_training_leaves_few_planes_to_what_the_output_does_not_depend_on(tiny_checkpoint):
     """With the attention to the encoder cut, nothing of the encoder matters, and the decoder gets its planes.
 
-    Larger embeddings make the random model sure of its words, so that noise costs something.
+    Larger embeddings make the random model sure of its pieces, so that noise costs something.
     """
     tensors = {
         name: (0 if "encoder_attention.output" in name else 5 if name == "embedding" else 1) * each
@@ -150,7 +150,7 @@ def test_one_step_of_training_is_enough_for_an_answer(tiny_checkpoint):
 
 
 def own_translations(checkpoint: Checkpoint, count: int) -> Corpus:
-    """Sentences and what the model makes of them, so that any noise in it is a loss."""
+    """Translate sentences with the model itself, so that any noise in it is a loss."""
     source, _ = Encoder(checkpoint)(sentences(count, 9), [""] * count)
     model = Transformer.from_tensors(checkpoint.architecture, checkpoint.tensors)
     made = model.greedy([source[n].tolist() for n in range(count)], checkpoint.ids, [12] * count)

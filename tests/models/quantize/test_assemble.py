@@ -23,7 +23,7 @@ from tests.models.quantize import test_export
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, tiny_checkpoint) -> Path:
-    """A progressive model, and two of specialised codes of the same weights."""
+    """Make a progressive model, and two of specialised codes of the same weights."""
     folder = tmp_path_factory.mktemp("models")
     for kind, config in (("progressive", "flat-4"), ("specialised", "paper-2.5"), ("specialised", "flat-2")):
         request = Request(

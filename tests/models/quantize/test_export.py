@@ -18,7 +18,7 @@ from models.codes.bit_config import find_config
 from models.format.directory import ModelDirectory, open_model
 from models.format.layout import matrix_shapes
 from models.marian.imported import write_checkpoint
-from models.marian.rows import row_order, sort_rows, word_counts
+from models.marian.rows import piece_counts, row_order, sort_rows
 from models.marian.transformer import Transformer
 from models.quantize.export import Request, export, with_half_vectors
 from models.text.lines import DataError, read_lines
@@ -27,7 +27,7 @@ from tests.models.conftest import random_tensors
 
 
 def dequantize(model: ModelDirectory, configuration: str) -> dict[str, torch.Tensor]:
-    """The float matrices that a configuration stands for, from what the engine is given."""
+    """Dequantise a configuration's matrices, from what the engine is given."""
     tensors, segments = model.engine_inputs(model.allocation(configuration))
     result = {
         name: torch.zeros(matrix.rows, matrix.columns, dtype=torch.float64)
@@ -47,7 +47,7 @@ def dequantize(model: ModelDirectory, configuration: str) -> dict[str, torch.Ten
 
 @pytest.fixture(scope="module")
 def separate_checkpoint(tiny_checkpoint):
-    """Vocabularies and output layer of their own, the target side smaller."""
+    """Make a checkpoint with a vocabulary for each side and an output layer of its own, the target side smaller."""
     architecture = dataclasses.replace(
         tiny_checkpoint.architecture, shared_vocabulary=False, tied_output=False, target_vocab_size=50
     )
@@ -70,7 +70,7 @@ def test_the_file_holds_the_checkpoint_in_frequency_order(request, tmp_path, tex
     job = Request("tiny", config, (), kind, 8, "alternating", group_size)
     export(checkpoint, [text_file], job, tmp_path / "out", notes="", overwrite=False)
     model = open_model(tmp_path / "out")
-    ordered, _ = sort_rows(checkpoint, *word_counts(checkpoint, [text_file]))
+    ordered, _ = sort_rows(checkpoint, *piece_counts(checkpoint, [text_file]))
     weights = dequantize(model, config.name)
     for name in matrix_shapes(checkpoint.architecture):
         error = bcq.relative_error(ordered.tensors[name], weights[name])
@@ -108,7 +108,7 @@ def test_vectors_that_float16_can_not_hold_stay_float32():
 
 
 def test_rows_fall_by_frequency(tiny_checkpoint, text_file):
-    counts, _ = word_counts(tiny_checkpoint, [text_file])
+    counts, _ = piece_counts(tiny_checkpoint, [text_file])
     ordered, vocabulary = sort_rows(tiny_checkpoint, counts, None)
     assert vocabulary.source[0] == ("</s>", 600)
     sorted_counts = [count for _, count in vocabulary.source[1:]]
@@ -126,7 +126,7 @@ def test_equal_counts_keep_their_order_and_eos_is_first():
 
 
 def test_without_text_the_order_is_that_of_sentencepiece(tiny_checkpoint):
-    counts, none = word_counts(tiny_checkpoint, [])
+    counts, none = piece_counts(tiny_checkpoint, [])
     assert none is None
     ordinary = counts[2:-1]  # SentencePiece numbers its pieces by falling probability
     assert ordinary == sorted(ordinary, reverse=True)

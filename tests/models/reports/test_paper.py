@@ -71,9 +71,9 @@ def test_the_output_layer_is_what_a_small_vocabulary_saves(tmp_path, tiny_checkp
     parts = [figures[name] for name in TABLE_4]
     assert figures["total"] == pytest.approx(sum(parts), abs=0.003)
     assert min(figures["encoder"], figures["decoder"]) > 0
-    few, whole = (paper._engine(open_model(tmp_path / "model"), "flat-3", words) for words in (paper.FEW_WORDS, None))
+    few, whole = (paper._engine(open_model(tmp_path / "model"), "flat-3", words) for words in (paper.FEW_PIECES, None))
     ids = {token for best in few.translate([[2, 3, 4, 0]], max_lengths=[40]).hypotheses for token in best[0].ids}
-    assert ids <= set(range(paper.FEW_WORDS))
+    assert ids <= set(range(paper.FEW_PIECES))
     assert few.weight_bytes < whole.weight_bytes
 
 

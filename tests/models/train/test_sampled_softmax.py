@@ -1,4 +1,4 @@
-"""A sample of the vocabulary: what it holds, and that it stands for all words."""
+"""A sample of the vocabulary: what it holds, and that it stands for all pieces."""
 
 import numpy as np
 import pytest
@@ -21,12 +21,12 @@ def test_what_it_holds(frequent: int, drawn: int, seed: int) -> None:
     assert sample.places(LABELS)[2] == -100
     held = len(set(range(frequent)) & set(range(1000)) | {3, 41, 700})
     assert len(ids) == min(held + drawn, 1000)
-    # together they stand for every word, unless there is none for those that were left out
+    # together they stand for every piece, unless there is none for those that were left out
     represented = sample.log_weights.exp().sum().item()
     assert represented == pytest.approx(1000 if drawn or held == 1000 else held, rel=1e-4)
 
 
-def test_the_sum_of_the_exponentials_is_that_of_all_words_on_average() -> None:
+def test_the_sum_of_the_exponentials_is_that_of_all_pieces_on_average() -> None:
     logits = torch.from_numpy(np.random.default_rng(1).normal(0, 1.5, 1000))
     sums = []
     for seed in range(400):
@@ -37,7 +37,7 @@ def test_the_sum_of_the_exponentials_is_that_of_all_words_on_average() -> None:
     assert np.std(sums) > error > 0  # it was a sample
 
 
-def test_a_sample_of_all_words_is_the_vocabulary() -> None:
+def test_a_sample_of_all_pieces_is_the_vocabulary() -> None:
     sample = draw(LABELS, 1000, 10, 1000, [0])
     assert sample.ids.tolist() == list(range(1000))
     assert not sample.log_weights.any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
@@ -21,13 +22,22 @@ from models.format.schema import Ids
 from models.marian.imported import write_checkpoint
 from models.marian.marian import write_marian
 from models.marian.read import read_checkpoint
-from models.marian.rows import sort_rows, word_counts
+from models.marian.rows import piece_counts, sort_rows
 from models.marian.transformer import Transformer
 from models.text.lines import DataError
 from models.train.dataset import Corpus, Encoder, Part, Side, read_corpus
 from models.train.full_precision import Plain, reversed_checkpoint, train_recipe
 from models.train.loop import Training
-from models.train.recipe import RECIPES, Batches, RecipeError, RetrainRecipe, Source, TrainRecipe, read_recipe
+from models.train.recipe import (
+    RECIPES,
+    Batches,
+    RecipeError,
+    RetrainRecipe,
+    Source,
+    TrainRecipe,
+    located,
+    read_recipe,
+)
 from models.train.retrain import Retraining, Target, retrain_recipe
 from models.train.schedule import Schedule
 from models.train.state import TrainingError
@@ -92,7 +102,7 @@ schedule = { tokens = 4000, warmup_tokens = 100, rate = 2e-3 }
 
 @pytest.fixture
 def shared(tmp_path, tiny_checkpoint) -> Path:
-    """A corpus whose translation repeats its source, and the tiny model."""
+    """Make a corpus whose translation repeats its source, and the tiny model."""
     root = tmp_path / "shared"
     for name in ("checkpoint", "corpus/train", "corpus/valid"):
         (root / name).mkdir(parents=True)
@@ -282,13 +292,13 @@ STABLE = TRAIN.replace("rate = 3e-3", "rate = 3e-3\ndecay_tokens = 2000")  # sta
 )
 def test_a_stable_run_may_end_otherwise(tmp_path, shared, schedule):
     """Its steps are those of a run that was to end so from the start."""
-    begun, whole = tmp_path / "begun", tmp_path / "whole"
-    train_recipe(read_recipe(TrainRecipe, written(tmp_path, STABLE)), shared, begun, steps=15)
-    assert state(begun)[1]["progress"]["tokens"] < 5500
+    started, whole = tmp_path / "started", tmp_path / "whole"
+    train_recipe(read_recipe(TrainRecipe, written(tmp_path, STABLE)), shared, started, steps=15)
+    assert state(started)[1]["progress"]["tokens"] < 5500
     changed = read_recipe(TrainRecipe, written(tmp_path, STABLE.replace("tokens = 8000", schedule), "changed"))
-    train_recipe(changed, shared, begun)
+    train_recipe(changed, shared, started)
     train_recipe(changed, shared, whole)
-    assert_same_state(begun, whole)
+    assert_same_state(started, whole)
 
 
 def test_a_stable_run_may_go_on_with_other_sources_in_a_new_epoch(tmp_path, shared):
@@ -349,6 +359,17 @@ def test_a_decay_begins_from_any_state_of_a_stable_run(tmp_path, shared):
 
 def _of(tensors: dict[str, torch.Tensor], kind: str) -> dict[str, torch.Tensor]:
     return {name.removeprefix(f"{kind}/"): t for name, t in tensors.items() if name.startswith(f"{kind}/")}
+
+
+def test_a_state_without_its_recipe_is_for_another_run_to_begin_with(tmp_path, shared):
+    recipe = read_recipe(TrainRecipe, written(tmp_path, TRAIN))
+    train_recipe(recipe, shared, tmp_path / "run", steps=2)
+    (path,) = (tmp_path / "run").glob("state-*/state.json")
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "recipe"}))
+    with pytest.raises(TrainingError, match="its recipe was not recorded; begin a new run from it with --continue"):
+        train_recipe(recipe, shared, tmp_path / "run")
+    progress = train_recipe(recipe.beginning_with(run=tmp_path / "run"), shared, tmp_path / "on", steps=1)
+    assert (progress.step, progress.epoch, progress.batch) == (3, 1, 1)
 
 
 def test_a_run_can_not_begin_with_the_state_of_another_model(tmp_path, shared, capsys):
@@ -416,6 +437,15 @@ def test_a_batch_holds_the_sentences_and_masks_the_rest():
     assert batch.tokens == (batch.labels >= 0).sum()
 
 
+def test_like_lengths_make_a_batch():
+    """Source, then target rise within a batch; only the last batch of each of three buckets is filled up again."""
+    falls = 0
+    for rows in toy_corpus([None], [5]).epoch(0):
+        lengths = [(row % 7 + 2, row % 5 + 2) for row in rows.tolist()]
+        falls += sum(one > other for one, other in itertools.pairwise(lengths))
+    assert falls <= 3
+
+
 def test_text_becomes_the_ids_that_evaluate_reads(tiny_checkpoint):
     reader = tiny_checkpoint.source_tokenizer()
     texts = ["bade figo", "☃ ba", "hühühü"]
@@ -454,12 +484,12 @@ def test_a_reversed_checkpoint_is_a_start_with_its_languages_exchanged(tmp_path,
     out = tmp_path / "run"
     text = TRAIN.replace("[init]", "reverse_pairs = true\n[init]\nreverse = true")
     assert main(["train", written(tmp_path, text), "--shared", str(shared), "--out", str(out), "--steps", "1"]) == 0
-    begun, ended = read_checkpoint(shared / "checkpoint/tiny"), read_checkpoint(out / "model")
-    assert ended.source_languages == begun.target_languages != begun.source_languages == ended.target_languages
-    assert ended.source_pieces == begun.source_pieces
+    started, ended = read_checkpoint(shared / "checkpoint/tiny"), read_checkpoint(out / "model")
+    assert ended.source_languages == started.target_languages != started.source_languages == ended.target_languages
+    assert ended.source_pieces == started.source_pieces
     capsys.readouterr()
 
-    apart = dataclasses.replace(begun, target_pieces=begun.source_pieces)
+    apart = dataclasses.replace(started, target_pieces=started.source_pieces)
     with pytest.raises(RecipeError, match="share their vocabulary"):
         reversed_checkpoint(apart)
 
@@ -468,10 +498,10 @@ def test_a_reversed_checkpoint_is_a_start_with_its_languages_exchanged(tmp_path,
 
 
 def retraining(recipe: RetrainRecipe, shared: Path) -> tuple[Retraining, Corpus]:
-    """The objective and its data, as `retrain_recipe` makes them."""
+    """Make the objective and its data as `retrain_recipe` does."""
     checkpoint = read_checkpoint(shared / recipe.init.checkpoint)
     texts = [shared / "corpus/train/toy.tsv.xz"]
-    checkpoint, vocabulary = sort_rows(checkpoint, *word_counts(checkpoint, texts))
+    checkpoint, vocabulary = sort_rows(checkpoint, *piece_counts(checkpoint, texts))
     target = Target("tiny", find_config(recipe.codes.config), (), vocabulary, (), "")
     corpus = read_corpus(checkpoint, recipe.sources, shared / "corpus", recipe.batches, 1)
     warm_start = read_warm_start(recipe.codes, target.base, checkpoint, vocabulary, shared)
@@ -534,8 +564,8 @@ def test_phases_code_and_freeze_what_they_say(tmp_path, shared):
     objective, corpus = retraining(read_recipe(RetrainRecipe, written(tmp_path, text)), shared)
     before = {name: p.detach().clone() for name, p in objective.parameters.items()}
     before |= {name: value.half().float() for name, value in before.items() if value.dim() == 1}  # as a file has them
-    begun = objective.enter(0, resumed=False)
-    assert {name.partition(".scales.")[0] for name in begun} == {"embedding"}
+    started = objective.enter(0, resumed=False)
+    assert {name.partition(".scales.")[0] for name in started} == {"embedding"}
 
     def versions() -> dict[str, torch.Tensor]:
         return dict(objective.versions({n: p.detach() for n, p in objective.parameters.items()}))[""]
@@ -743,7 +773,7 @@ def test_retraining_goes_on_from_a_run_and_moves_with_its_teacher(tmp_path, shar
     new = tmp_path / "on/model"
     recipe = read_recipe(RetrainRecipe, written(tmp_path, short)).beginning_with(checkpoint=new)
     teachers = [
-        sort_rows(each, *word_counts(each, [shared / "corpus/train/toy.tsv.xz"]))[0].tensors
+        sort_rows(each, *piece_counts(each, [shared / "corpus/train/toy.tsv.xz"]))[0].tensors
         for each in (read_checkpoint(old), read_checkpoint(new))
     ]
     for teacher in (None, str(old)):
@@ -797,6 +827,13 @@ def test_a_recipe_that_can_not_extend_another_is_refused(tmp_path, monkeypatch, 
     (tmp_path / "base-decay.toml").write_text((RECIPES / "base-decay.toml").read_text())
     with pytest.raises(RecipeError, match=sentence):
         read_recipe(TrainRecipe, written(tmp_path, f"extends = {extended}", "circle"))
+
+
+def test_paths_of_a_recipe_are_in_the_repository_or_the_shared_folder(tmp_path):
+    assert located("runs/base", tmp_path) == RECIPES.parents[2] / "runs/base"
+    assert located("models/store/en-de", tmp_path) == RECIPES.parents[2] / "models/store/en-de"
+    assert located("checkpoint/en-de-small", tmp_path) == tmp_path / "checkpoint/en-de-small"
+    assert located("/somewhere/runs/base", tmp_path) == Path("/somewhere/runs/base")
 
 
 def test_a_recipe_that_does_not_exist_names_those_that_do():

@@ -1,6 +1,7 @@
 """API keys: the rule against a plain token bucket, both stores by the same tests, and the server that asks for keys."""
 
 import dataclasses
+import functools
 import os
 import sqlite3
 import subprocess
@@ -35,7 +36,15 @@ from service.settings import Settings
 from service.stores.redis import RedisKeys
 from service.stores.sqlite import SqliteKeys
 from tests.service.redis_server import RedisServer
-from tests.service.running import assert_refused, serve, texts_of, translate
+from tests.service.running import (
+    assert_refused,
+    held_worker,
+    serve,
+    texts_of,
+    translate,
+    translate_and_leave,
+    until_metric,
+)
 
 ROOT = Path(service.__file__).parent.parent
 NOVEMBER = 1_795_000_000.0  # 2026-11-18
@@ -128,6 +137,8 @@ def test_the_pace_is_that_of_a_token_bucket(limit: int, gaps: list[int]) -> None
 
 def test_a_clock_that_goes_back_shuts_nobody_out() -> None:
     record = charge(Record("a", "", requests_per_minute=1), 1, NOVEMBER)
+    with pytest.raises(RateExceeded):
+        charge(record, 1, NOVEMBER - 30)  # nor does it let anybody in before time
     record = charge(record, 1, NOVEMBER - 86_400)
     with pytest.raises(RateExceeded):
         charge(record, 1, NOVEMBER - 86_399)
@@ -316,7 +327,7 @@ def test_what_was_counted_without_the_store_still_counts_when_it_fails_again(she
 
 @pytest.fixture
 def asking(shelf: Shelf, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
-    """A client of a server that asks for keys."""
+    """Open a client of a server that asks for keys."""
     for variable, value in shelf.settings.items():
         monkeypatch.setenv(variable, value)
     settings = Settings(model_directory=tiny_model, threads=1, api_keys=True)
@@ -356,6 +367,22 @@ def test_what_the_server_did_not_translate_is_not_counted(shelf: Shelf, asking: 
     assert_refused(asking.post("/v1/translate", json={"text": "Hi.", "source": "en", "target": "xx"}), 422, "pair")
     (record,) = shelf.open().all()
     assert (record.requests, record.characters) == (0, 0)
+
+
+def test_who_leaves_before_the_reply_has_paid(tiny_model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "keys.sqlite3"
+    key, record = new_key("a", None, None)
+    SqliteKeys(path).add(record)
+    with (
+        serve(Settings(model_directory=tiny_model, threads=1, api_keys=True, keys_file=path)) as server,
+        httpx.Client(base_url=server.url, timeout=60) as client,
+        held_worker(server),
+    ):
+        waits = functools.partial(until_metric, client, "sub3_queue_sentences 1.0")
+        translate_and_leave(server, waits, "The old house.", key=key)
+        until_metric(client, 'sub3_failures_total{reason="ClientClosed"} 1.0')
+        (record,) = SqliteKeys(path).all()
+        assert (record.requests, record.characters) == (1, len("The old house."))
 
 
 def test_a_server_serves_on_without_its_store(shelf: Shelf, asking: httpx.Client) -> None:

@@ -29,7 +29,7 @@ PLANES = {"decoder.*.ffn": 1, "embedding": 3}
 
 @pytest.fixture(scope="module")
 def references(tiny_model: Path) -> dict[str, list[str]]:
-    """What each configuration answers to SENTENCES, by an engine apart from any server."""
+    """Translate SENTENCES with each configuration, by an engine apart from any server."""
     directory = open_model(tiny_model)
     choices = [by_name(directory, name) for name in directory.config.configurations]
     answers = {}
@@ -179,17 +179,17 @@ def test_a_specialised_directory_refuses_what_is_narrower(specialised_model: Pat
 def test_one_swap_at_a_time(tiny_model: Path) -> None:
     settings = Settings(model_directory=tiny_model, threads=1, admin_token=TOKEN)
     with serve(settings) as server, httpx.Client(base_url=server.url, headers=AUTHORIZED, timeout=60) as client:
-        begun, end = threading.Event(), threading.Event()
+        started, end = threading.Event(), threading.Event()
 
         def slow(directory: ModelDirectory, desired: Desired) -> Desired:
-            begun.set()
+            started.set()
             assert end.wait(60)
             return desired.activate(by_name(directory, "half"))
 
         registry: Registry = server.app.state.registry
         with ThreadPoolExecutor() as pool:
             first = pool.submit(registry.change, "tiny", slow)
-            assert begun.wait(60)
+            assert started.wait(60)
             assert_refused(put(client, config="narrow"), 409, "Another swap")
             assert client.get("/v1/models").json()["models"][0]["active"] == "full"
             end.set()

@@ -44,7 +44,7 @@ GOOD: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def server(tiny_model: Path) -> Iterator[Server]:
-    """One with admin routes, which is thrown away."""
+    """Run a server with admin routes, for these tests alone."""
     with serve(Settings(model_directory=tiny_model, threads=2, admin_token=TOKEN)) as running:
         yield running
 
@@ -70,7 +70,7 @@ def test_every_operation_answers_as_its_openapi_says(server: Server) -> None:
 
 
 def statuses_of(operation: schemathesis.APIOperation, mode: GenerationMode) -> set[int]:
-    """What an operation answered; each answer is held against the OpenAPI."""
+    """Call an operation and hold its answer against the OpenAPI."""
     checks = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
     statuses = set()
 
@@ -90,7 +90,7 @@ def statuses_of(operation: schemathesis.APIOperation, mode: GenerationMode) -> s
 
 
 def spoiled(route: str, extra: bytes) -> bytes:
-    """A good body of the route as JSON, with more fields written after its own."""
+    """Return a good body of the route as JSON, with more fields written after its own."""
     good = json.dumps({**GOOD[route], "x": 1}).encode()
     return good[:-1] + b"," + extra + b"}"
 

@@ -27,14 +27,14 @@ HOUSE, TREE = "The old house.", "A big tree sees the river."
 
 @pytest.fixture(scope="module")
 def german(server: Server) -> dict[str, str]:
-    """Sentences, as the native dialect translates them."""
+    """Translate sentences through the native dialect."""
     with httpx.Client(base_url=server.url, timeout=60) as client:
         return {text: texts_of(translate(client, text))[0] for text in (HOUSE, TREE)}
 
 
 @pytest.fixture
 def locked(tiny_model: Path, tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """The address of a server that asks for keys, and a key of 20 characters a month."""
+    """Run a server that asks for keys; yield its address and a key of 20 characters a month."""
     path = tmp_path / "keys.sqlite3"
     key, record = new_key("small", None, 20)
     SqliteKeys(path).add(record)

@@ -19,7 +19,7 @@ EN_DE = {"source_lang": "EN", "target_lang": "DE"}
 
 @pytest.fixture(scope="module")
 def native(server: Server) -> dict[str, str]:
-    """Sentences, as the native dialect translates them."""
+    """Translate sentences through the native dialect."""
     with httpx.Client(base_url=server.url, timeout=60) as client:
         return {text: texts_of(translate(client, text))[0] for text in (HELLO, TREE)}
 
@@ -101,7 +101,7 @@ def test_tags(client: httpx.Client, native: dict[str, str]) -> None:
 
 def test_which_tags_split(client: httpx.Client, native: dict[str, str]) -> None:
     def units(**fields: Any) -> int:
-        """How many lines are billed: each line break is a character."""
+        """Return how many lines are billed: each line break is a character."""
         reply = ask(client, f"<d><p>{HELLO}</p><p>{TREE}</p></d>", tag_handling="xml", **fields).json()
         assert re.findall("<[^>]*>", reply["translations"][0]["text"]) == ["<d>", "<p>", "</p>", "<p>", "</p>", "</d>"]
         return reply["translations"][0]["billed_characters"] - len(HELLO + TREE)

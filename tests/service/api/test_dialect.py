@@ -18,7 +18,7 @@ DIALECTS = [native.DIALECT, *BY_TAG.values()]
 
 @pytest.fixture(scope="module")
 def operations(tiny_model: Path) -> list[tuple[str, dict[str, Any]]]:
-    """The path and the description of each operation."""
+    """Yield the path and the description of each operation."""
     paths = create_app(Settings(model_directory=tiny_model, admin_token=TOKEN)).openapi()["paths"]
     return [(path, operation) for path, methods in paths.items() for operation in methods.values()]
 

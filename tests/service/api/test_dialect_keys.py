@@ -17,7 +17,7 @@ DEEPL = {"text": "The old house.", "target_lang": "DE", "source_lang": "EN"}
 
 @pytest.fixture(scope="module")
 def keyed(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, str, str]]:
-    """A server that asks for keys; a key of 1,000 characters a month, and one of a request a minute."""
+    """Run a server that asks for keys; yield keys of 1,000 characters a month and of a request a minute."""
     path = tmp_path_factory.mktemp("keys") / "keys.sqlite3"
     store = SqliteKeys(path)
     keys = []

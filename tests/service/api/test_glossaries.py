@@ -376,9 +376,9 @@ def test_with_keys_a_glossary_is_the_keys(tiny_model: Path, tmp_path: Path) -> N
         assert client.get("/v2/glossaries").status_code == 403
         body = {"name": "style", "source": "en", "target": "de", "entries": ENTRIES}
         glossary = client.post("/v1/glossaries", json=body, headers=as_key(keys[0])).json()
-        wish = {"text": TREE, "source": "en", "target": "de", "glossary": glossary["id"]}
-        assert client.post("/v1/translate", json=wish, headers=as_key(keys[0])).status_code == 200
-        assert_refused(client.post("/v1/translate", json=wish, headers=as_key(keys[1])), 422, "no glossary")
+        body = {"text": TREE, "source": "en", "target": "de", "glossary": glossary["id"]}
+        assert client.post("/v1/translate", json=body, headers=as_key(keys[0])).status_code == 200
+        assert_refused(client.post("/v1/translate", json=body, headers=as_key(keys[1])), 422, "no glossary")
         assert client.get("/v1/glossaries", headers=as_key(keys[1])).json() == {"glossaries": []}
         assert_refused(client.delete(f"/v1/glossaries/{glossary['id']}", headers=as_key(keys[1])), 404)
         theirs = deepl.DeepLClient(keys[0], server_url=running.url)

@@ -37,7 +37,7 @@ APP = make_app()
 
 
 def answers(body: bytes, headers: dict[str, str]) -> list[tuple[int, bytes]]:
-    """What FastAPI's route says, and what the direct one does."""
+    """Return the answer of FastAPI's route, and that of the direct one."""
 
     async def ask() -> list[tuple[int, bytes]]:
         transport = httpx.ASGITransport(APP)
@@ -113,7 +113,7 @@ JSON_TEXTS = st.recursive(
 
 
 def has_a_name_twice(text: str) -> bool:
-    """By Python's own parser."""
+    """Look for it with Python's own parser."""
     objects: list[list[str]] = []
     json.loads(text, object_pairs_hook=lambda pairs: objects.append([name for name, _ in pairs]))
     return any(len(set(names)) < len(names) for names in objects)

@@ -23,27 +23,27 @@ REPOSITORY = "/v2/repository"
 
 @pytest.fixture
 def running(tiny_model: Path) -> Iterator[Server]:
-    """A server with a token."""
+    """Run a server with a token."""
     with serve(Settings(model_directory=tiny_model, threads=1, admin_token=TOKEN)) as server:
         yield server
 
 
 @pytest.fixture
 def client(running: Server) -> Iterator[triton.InferenceServerClient]:
-    """Triton's client of it."""
+    """Open Triton's client of it."""
     with triton.InferenceServerClient(running.url.removeprefix("http://"), network_timeout=60) as connection:
         yield connection
 
 
 @pytest.fixture
 def raw(running: Server) -> Iterator[httpx.Client]:
-    """A plain client of it, with the token."""
+    """Open a plain client of it, with the token."""
     with httpx.Client(base_url=running.url, headers=AUTHORIZED, timeout=60) as connection:
         yield connection
 
 
 def states(client: triton.InferenceServerClient, **headers: str) -> dict[str, str]:
-    """Version -> state."""
+    """Return the state of each version."""
     index = client.get_model_repository_index(headers=headers or AUTHORIZED)
     assert {entry["name"] for entry in index} == {"tiny"}
     return {entry["version"]: entry["state"] for entry in index}
@@ -94,7 +94,7 @@ def test_configurations_are_versions_that_are_loaded_and_unloaded(
 
 def test_what_is_being_loaded_is_loading(running: Server, client: triton.InferenceServerClient) -> None:
     registry = running.app.state.registry
-    begun, end = threading.Event(), threading.Event()
+    started, end = threading.Event(), threading.Event()
 
     def wait(directory: ModelDirectory, desired: Desired) -> Desired:
         return desired.load(by_name(directory, "half"))
@@ -103,7 +103,7 @@ def test_what_is_being_loaded_is_loading(running: Server, client: triton.Inferen
     load = model.load
 
     def slow(*arguments: Any) -> Any:
-        begun.set()
+        started.set()
         assert end.wait(60)
         return load(*arguments)
 
@@ -111,7 +111,7 @@ def test_what_is_being_loaded_is_loading(running: Server, client: triton.Inferen
     change = threading.Thread(target=registry.change, args=("tiny", wait))
     change.start()
     try:
-        assert begun.wait(60)
+        assert started.wait(60)
         assert states(client)["half"] == "LOADING"
         assert client.is_server_ready()
         with pytest.raises(InferenceServerException, match="Another swap"):

@@ -24,7 +24,7 @@ CORS = {
 
 @pytest.fixture(scope="module")
 def hello(server: Server) -> str:
-    """HELLO, as the native dialect translates it."""
+    """Translate HELLO through the native dialect."""
     with httpx.Client(base_url=server.url, timeout=60) as client:
         return texts_of(translate(client, HELLO))[0]
 

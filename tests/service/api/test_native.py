@@ -297,7 +297,7 @@ def test_many_clients_get_what_the_engine_gives_offline(tiny_model: Path) -> Non
         httpx.Client(base_url=server.url, timeout=60) as client,
         ThreadPoolExecutor(8) as pool,
     ):
-        replies = pool.map(lambda wish: translate(client, wish[0], beam_size=wish[1]).json(), requests)
+        replies = pool.map(lambda asked: translate(client, asked[0], beam_size=asked[1]).json(), requests)
         found = [[(t["text"], t["score"]) for t in reply["translations"]] for reply in replies]
     assert found == expected
 

@@ -28,7 +28,7 @@ Event = tuple[str, dict[str, Any]]
 
 
 def parsed(stream: str) -> list[Event]:
-    """The events of a body, read as the standard says: blank lines end them."""
+    """Parse the events of a body by the standard: blank lines end them."""
     assert stream.endswith("\n\n")
     events = []
     for block in stream[:-2].split("\n\n"):

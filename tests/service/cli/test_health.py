@@ -9,7 +9,7 @@ from tests.service.running import Server
 
 
 def check(port: int) -> subprocess.CompletedProcess[str]:
-    """As the image runs it."""
+    """Run the check as the image does."""
     environment = {**os.environ, "SUB3_PORT": str(port)}
     command = [sys.executable, "-S", "-m", "service.cli.health"]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)

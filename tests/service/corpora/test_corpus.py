@@ -33,7 +33,7 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture
 def shards(tmp_path):
-    """Three shards of different lengths; the last line has no line end."""
+    """Write three shards of different lengths; the last line has no line end."""
     for number, count in enumerate((5, 1, 150)):
         lines = [json.dumps({"id": f"{number}.{n}", "text": TEXTS[n % len(TEXTS)]}) for n in range(count)]
         (tmp_path / f"part-{number}.jsonl").write_text("\n".join(lines))
@@ -50,7 +50,7 @@ def outputs(folder, output="out"):
 
 
 def inodes(folder):
-    """A shard that is done again is another file."""
+    """Return the inode of each shard; a shard that is done again has another."""
     return {path.name: path.stat().st_ino for path in (folder / "out").glob("*.jsonl")}
 
 

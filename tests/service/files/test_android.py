@@ -122,7 +122,7 @@ def test_an_encoding_without_a_character_gets_its_number() -> None:
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"<a/>", "no list of string resources"),
+        (b"<a/>", "not a list of string resources"),
         (b"<resources><string></resources>", "can't be read"),
         (b"<!DOCTYPE a [<!ENTITY b 'c'>]><resources>&b;</resources>", "document type"),
         (b"plain", "can't be read"),

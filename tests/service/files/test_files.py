@@ -128,7 +128,7 @@ The end &amp; ![image text](i.png) with a_name and 2 * 3 * 4.
 
 
 def structure(source: str) -> list[tuple[str, str]]:
-    """Tags and addresses as markdown-it sees them."""
+    """Return tags and addresses as markdown-it sees them."""
     tree = LexborHTMLParser(MarkdownIt("commonmark").enable("table").render(source))
     return [(node.tag, node.attributes.get("href") or node.attributes.get("src") or "") for node in tree.css("body *")]
 

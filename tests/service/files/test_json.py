@@ -60,7 +60,7 @@ def test_a_document_comes_back_as_it_was(ending: str, document: str, codec: str)
 
 
 def values(document: object) -> object:
-    """A document with its strings in capitals, but for those below a name with @."""
+    """Write a document's strings in capitals, but for those below a name with @."""
     if isinstance(document, dict):
         return {key: value if key.startswith("@") else values(value) for key, value in document.items()}
     if isinstance(document, list):

@@ -29,7 +29,7 @@ PIECES = st.sampled_from(
 
 
 def loaded(text: str) -> list[tuple[str, str]]:
-    """What Java reads, letter by letter, as the documentation of `Properties.load` says."""
+    """Read a file letter by letter, by the documentation of Java's `Properties.load`."""
     lines, line, position = [], "", 0
     raw = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     while position < len(raw):

@@ -35,7 +35,7 @@ def connection(server: Server) -> Iterator[socket.socket]:
 
 
 def until_closed(client: socket.socket) -> bytes:
-    """All that the server sends before it closes; a reset counts as a close without a word."""
+    """Return all that the server sends before it closes; a reset counts as a close without a reply."""
     received = b""
     while chunk := client.recv(65536):
         received += chunk
@@ -43,7 +43,7 @@ def until_closed(client: socket.socket) -> bytes:
 
 
 def refusal(received: bytes) -> tuple[int, str]:
-    """Status and sentence of the one reply."""
+    """Parse the one reply into status and sentence."""
     head, _, body = received.partition(b"\r\n\r\n")
     assert b"connection: close" in head.lower()
     assert int(next(line for line in head.lower().split(b"\r\n") if b"content-length" in line).split()[1]) == len(body)
@@ -52,7 +52,7 @@ def refusal(received: bytes) -> tuple[int, str]:
 
 @pytest.fixture(scope="module")
 def impatient(tiny_model: Path) -> Iterator[Server]:
-    """A server that waits a fraction of a second, for heads and bodies."""
+    """Run a server that waits a fraction of a second, for heads and bodies."""
     settings = Settings(model_directory=tiny_model, threads=1, header_seconds=0.3, body_seconds=0.3)
     with serve(settings) as running:
         yield running
@@ -129,7 +129,7 @@ def test_a_reply_is_one_segment(impatient: Server) -> None:
 
 
 def segments_received(client: socket.socket) -> int:
-    """Those with data, as the kernel counts them: tcpi_data_segs_in of linux/tcp.h."""
+    """Count those with data, as the kernel does: tcpi_data_segs_in of linux/tcp.h."""
     return int(struct.unpack_from("I", client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 160), 152)[0])
 
 
@@ -167,7 +167,7 @@ def test_connections_too_many(tiny_model: Path) -> None:
 
 @contextmanager
 def started(tiny_model: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`python -m service` on a free port, and its address."""
+    """Run `python -m service` on a free port; yield the process and its address."""
     whole = {**os.environ, "SUB3_MODEL_DIRECTORY": str(tiny_model), "PORT": "0", "SUB3_THREADS": "1", **environment}
     with subprocess.Popen(
         [sys.executable, "-m", "service"], env=whole, cwd=ROOT, stderr=subprocess.PIPE, text=True
@@ -187,7 +187,7 @@ def test_the_end_under_load_loses_no_request(tiny_model: Path) -> None:
     long_text = " ".join(["The big tree sees the old house near a river."] * 30)
 
     def client_of(url: str) -> None:
-        """A client behind a balancer: it keeps its connection, and stops when the balancer takes the server out."""
+        """Send requests as a client behind a balancer: keep the connection until the balancer takes the server out."""
         with httpx.Client(base_url=url, timeout=60) as client:
             while not out_of_rotation.is_set():
                 served.append(translate(client, long_text).status_code)

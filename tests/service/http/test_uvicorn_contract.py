@@ -42,7 +42,7 @@ SERVER_METHODS = {"handle_exit", "on_tick"}
 
 
 def missing(thing: Any, names: set[str]) -> list[str]:
-    """Those of the dotted names that a thing does not have."""
+    """List the dotted names that a thing does not have."""
     lacking = []
     for name in sorted(names):
         part = thing
@@ -120,7 +120,7 @@ def test_all_that_is_used_is_named_here(file: str, name: str, attributes: set[st
 
 
 def dotted(node: ast.AST) -> str | None:
-    """`a.b` of `self.a.b`."""
+    """Return `a.b` of `self.a.b`."""
     if not isinstance(node, ast.Attribute):
         return None
     if isinstance(node.value, ast.Name) and node.value.id == "self":
@@ -130,6 +130,6 @@ def dotted(node: ast.AST) -> str | None:
 
 
 def assigned(node: ast.Attribute) -> str | None:
-    """`_a` of `self._a = ...`; uvicorn's own names begin with no underscore."""
+    """Yield `_a` of `self._a = ...`; uvicorn's own names don't begin with an underscore."""
     is_own = isinstance(node.ctx, ast.Store) and node.attr.startswith("_")
     return node.attr if is_own and isinstance(node.value, ast.Name) and node.value.id == "self" else None

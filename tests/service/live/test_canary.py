@@ -14,7 +14,7 @@ from service.live.registry import Registry
 
 @pytest.fixture(scope="module")
 def registry(tiny_model: Path) -> Iterator[Registry]:
-    """`full` is active, `half` is loaded."""
+    """Make a registry whose `full` is active and `half` is loaded."""
     started = Registry([open_model(tiny_model)], max_batch_tokens=4096)
     started.start()
     started.change("tiny", lambda directory, now: now.load(by_name(directory, "half")))
@@ -51,6 +51,13 @@ def test_the_percentile_is_the_nearest_rank(registry: Registry, count: int, p95:
     for ms in range(1, count + 1):
         tally.count("full", ms, 0)
     assert tally.report().active.p95_ms == p95
+
+
+@pytest.mark.parametrize("percent", [1, 30, 70, 100])
+def test_a_canary_takes_exactly_its_share(registry: Registry, percent: float) -> None:
+    tally = canary(registry, percent)
+    taken = [tally.takes_next() for _ in range(100)]
+    assert [sum(taken[:count]) for count in (50, 100)] == [percent // 2, percent]
 
 
 def test_one_request_in_ten_is_compared_at_most(registry: Registry) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from kernels.engine import EngineError
 from models.format.directory import ModelDirectory, open_model
 from service.live.configurations import by_name, by_planes
 from service.live.desired import CanaryConflict, Desired, from_json, to_json
@@ -26,7 +27,7 @@ TEXT = "A big tree sees the river."
 
 @pytest.fixture
 def registry(tiny_model: Path) -> Iterator[Registry]:
-    """A started registry of its own; a request waits for a swap a tenth of a second at most."""
+    """Start a registry whose requests wait for a swap a tenth of a second at most."""
     started = Registry([open_model(tiny_model)], max_batch_tokens=4096, swap_wait_s=0.1)
     started.start()
     yield started
@@ -35,7 +36,7 @@ def registry(tiny_model: Path) -> Iterator[Registry]:
 
 @pytest.fixture
 def loaded(tiny_model: Path) -> Iterator[Server]:
-    """A server with `narrow` and `half` live beside `full`."""
+    """Run a server with `narrow` and `half` live beside `full`."""
     with serve(Settings(model_directory=tiny_model, threads=1)) as server:
         for name in ("narrow", "half"):
             load(server.app.state.registry, name)
@@ -88,6 +89,28 @@ def test_a_pinned_lease_keeps_its_configuration_until_it_ends(registry: Registry
                     pass
 
     asyncio.run(scenario())
+
+
+def test_the_last_of_several_leases_ends_a_configuration(registry: Registry) -> None:
+    async def scenario() -> None:
+        load(registry, "half")
+        async with registry.lease("en", "de", "half") as half:
+            async with registry.lease("en", "de", "half"):
+                registry.change("tiny", lambda _, desired: desired.unload("half"))
+            assert half.translate([TEXT], Options("en", "de")).translations
+        with pytest.raises(EngineError, match="closed"):
+            half.translate([TEXT], Options("en", "de"))
+
+    asyncio.run(scenario())
+
+
+def test_what_answers_requests_stays_loaded(tiny_model: Path) -> None:
+    directory = open_model(tiny_model)
+    desired = Desired(by_name(directory, "full")).load(by_name(directory, "half"))
+    desired = desired.try_out(by_name(directory, "half"), 5)
+    for name in ("full", "half"):
+        with pytest.raises(CanaryConflict, match=f"{name} answers requests"):
+            desired.unload(name)
 
 
 def test_states_follow_from_one_another(registry: Registry) -> None:
@@ -208,6 +231,7 @@ def test_a_desired_state_is_read_as_it_was_written(tiny_model: Path) -> None:
         written | {"active": {"config": None, "allocation": {"embedding": [[0, 9, "4"]]}}},
         written | {"loaded": [{}]},
         written | {"canary_percent": 101},
+        written | {"canary_percent": 0},
         written | {"canary": written["active"]},
     ):
         with pytest.raises(ValueError):  # noqa: PT011 -- the sentences differ

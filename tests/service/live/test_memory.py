@@ -85,7 +85,7 @@ print(own_bytes(directory), change.rss_after - change.rss_before)
 
 
 def run(code: str, *arguments: str) -> str:
-    """What it prints, in a process of its own."""
+    """Run a script in a process of its own and return what it prints."""
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         capture_output=True,
@@ -102,7 +102,7 @@ needs_smaps = pytest.mark.skipif(not Path("/proc/self/smaps").is_file(), reason=
 
 @pytest.fixture
 def own_copy(default_model_dir: Path, tmp_path: Path) -> Path:
-    """The default model, of which nothing else in this process has the files mapped."""
+    """Copy the default model: nothing else in this process has the copy's files mapped."""
     return Path(shutil.copytree(default_model_dir, tmp_path / "en-de"))
 
 
@@ -173,7 +173,7 @@ def test_what_is_freed_goes_back_to_the_system(own_copy: Path) -> None:
 
 @pytest.fixture
 def far_positions(tiny_model: Path) -> ModelDirectory:
-    """The tiny model with as many positions as an engine may have: 1 MB for each configuration."""
+    """Write the tiny model with as many positions as an engine may have: 1 MB for each configuration."""
     directory = open_model(tiny_model)
     architecture = replace(directory.config.architecture, max_positions=65_536)
     return replace(directory, config=replace(directory.config, architecture=architecture))

@@ -25,7 +25,7 @@ TEXT = "The old house."
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """en-de, en-de-2 with other weights, de-fr, and fr-en that is bad."""
+    """Make en-de, en-de-2 with other weights, de-fr, and fr-en that is bad."""
     folder = tmp_path_factory.mktemp("made")
     write_tiny_model(folder / "en-de")
     write_tiny_model(folder / "en-de-2", seed=8)
@@ -38,7 +38,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(made: Path, tmp_path: Path) -> Path:
-    """A copy of `made` that a test may change."""
+    """Copy `made`, for a test to change."""
     return Path(shutil.copytree(made, tmp_path / "models"))
 
 
@@ -56,7 +56,7 @@ def ask(client: httpx.Client, source: str, target: str, text: str = TEXT, **fiel
 
 
 def answers(client: httpx.Client, source: str, target: str, **fields: Any) -> str:
-    """The model that answers."""
+    """Return the model that answers."""
     reply = ask(client, source, target, **fields)
     assert reply.status_code == 200, reply.text
     return str(reply.json()["model"]["name"])
@@ -71,7 +71,7 @@ def states(client: httpx.Client) -> dict[str, str]:
 
 
 def targets(client: httpx.Client) -> dict[str, list[str]]:
-    """LibreTranslate's list."""
+    """Return LibreTranslate's list."""
     return {entry["code"]: entry["targets"] for entry in client.get("/languages").json()}
 
 
@@ -330,7 +330,7 @@ def test_replicas_add_and_remove_together(folder: Path, tmp_path: Path) -> None:
 
 
 def figure(client: httpx.Client, config: str, model: str) -> str:
-    """The value of sub3_model_bytes, as /metrics writes it."""
+    """Return the value of sub3_model_bytes, as /metrics writes it."""
     start = f'sub3_model_bytes{{config="{config}",model="{model}"}} '
     return next(line for line in client.get("/metrics").text.splitlines() if line.startswith(start)).split()[1]
 

@@ -23,7 +23,7 @@ REACHES_ALL_S = 2.0
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A running Redis."""
+    """Run a Redis."""
     server = RedisServer(tmp_path)
     server.start()
     yield server
@@ -41,7 +41,7 @@ def replica(model: Path, redis: RedisServer) -> Iterator[httpx.Client]:
 
 
 def until_active(client: httpx.Client, name: str) -> float:
-    """Seconds until unpinned requests are answered by a configuration."""
+    """Measure the seconds until a configuration answers unpinned requests."""
     started = time.perf_counter()
     for _ in range(100_000):
         if config_of(client) == name:

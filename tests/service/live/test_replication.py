@@ -41,12 +41,12 @@ class Replica:
         self.replication = Replication(self.registry, folder, self.store, self.events.append)
 
     def other_stores(self, generation: int, configuration: str) -> None:
-        """As another replica does after a swap."""
+        """Store a state as another replica does after a swap."""
         desired = to_json(self.directory, Desired(by_name(self.directory, configuration)))
         self.store.write("tiny", Saved(generation, desired))
 
     def swap(self, configuration: str) -> None:
-        """A swap here, and its write."""
+        """Swap here, and write it to the store."""
         with self.registry.changing("tiny"):
             self.registry.change("tiny", lambda files, now: now.activate(by_name(files, configuration)))
             self.replication.save("tiny")
@@ -150,5 +150,5 @@ def test_a_replica_without_room_for_both_frees_the_old_one_first(tiny_model: Pat
     replica.other_stores(1, "half")
     replica.replication.follow()
     assert replica.results == ["ok"]
-    assert [translator.facts.config for translator in registry.find("tiny").translators()] == ["half"]
+    assert [translator.identity.config for translator in registry.find("tiny").translators()] == ["half"]
     registry.close()

@@ -15,7 +15,7 @@ MODELS = st.lists(st.lists(PAIRS, min_size=1, max_size=3, unique=True), max_size
 
 
 def every_way(models: dict[str, list[Pair]], pair: Pair, longest: int) -> list[Way]:
-    """All chains of models from one language to another, shortest first, then by the order of the models' pairs."""
+    """List all chains of models between two languages, shortest first, then by the order of the models' pairs."""
     legs = [Leg(name, *languages) for name, pairs in models.items() for languages in pairs]
     return [
         way

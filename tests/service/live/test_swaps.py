@@ -175,7 +175,7 @@ def test_a_canary_is_rolled_back_and_stands_in_the_way_of_swaps(admin: httpx.Cli
 
 @pytest.fixture
 def two_admins(tiny_model: Path, tmp_path: Path) -> Iterator[httpx.Client]:
-    """A server with a token in a file and another one by name; the client has the other one."""
+    """Run a server with a token in a file and another one by name; the client has the other one."""
     secret = tmp_path / "token"
     secret.write_text(TOKEN + "\n")
     settings = Settings(
@@ -269,7 +269,7 @@ def test_bad_lists_of_tokens_are_refused(tiny_model: Path, tokens: str) -> None:
 
 @pytest.fixture
 def kept(tiny_model: Path, tmp_path: Path) -> Settings:
-    """Settings whose desired state outlives a server."""
+    """Make settings whose desired state outlives a server."""
     state = tmp_path / "state" / "desired.json"
     return Settings(model_directory=tiny_model, threads=1, admin_token=TOKEN, state_file=state)
 

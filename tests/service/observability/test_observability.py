@@ -33,7 +33,7 @@ TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 @contextmanager
 def logged(tiny_model: Path, **environment: str) -> Iterator[tuple[httpx.Client, list[str]]]:
-    """A client of a `python -m service`, and the lines of its log, which are all there when the block has ended."""
+    """Run `python -m service`; yield a client and the lines of its log, complete when the block has ended."""
     whole = {"PATH": os.environ["PATH"], "SUB3_MODEL_DIRECTORY": str(tiny_model), "PORT": "0", "SUB3_THREADS": "1"}
     lines: list[str] = []
     with subprocess.Popen(

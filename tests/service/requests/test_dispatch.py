@@ -1,7 +1,9 @@
 """Requests without HTTP: a `Call` says all that the layers below the dialects know of a client."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+import io
+import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -9,22 +11,26 @@ from typing import NamedTuple
 import pytest
 
 from models.format.directory import open_model
-from service.accounts.keys import Keys
+from service.accounts.keys import Keys, new_key
+from service.live.configurations import by_name
 from service.live.registry import Registry
 from service.observability.metrics import Metrics
 from service.observability.request_context import begin
 from service.requests import pipeline
 from service.requests.call import Call
 from service.requests.disconnect import ClientClosed
-from service.requests.dispatch import DeadlineExceeded, Dispatcher, LimitExceeded
+from service.requests.dispatch import DeadlineExceeded, Dispatcher, LimitExceeded, Part
+from service.requests.file_jobs import FileJobs
 from service.requests.pipeline import Outcome, TranslationRequest
 from service.settings import Settings
-from service.text.markup import Markup
-from service.translation.results import Options
-from service.translation.scheduler import Limits, Scheduler
+from service.stores.sqlite import SqliteKeys
+from service.text.markup_tokens import Markup
+from service.translation.results import Options, Translated
+from service.translation.scheduler import Limits, Scheduler, SchedulerClosed
 from tests.service.running import held_steps
 
 EN_DE = Options("en", "de")
+ONE_THREAD = Limits(1)
 
 
 class House(NamedTuple):
@@ -34,26 +40,29 @@ class House(NamedTuple):
     registry: Registry
     scheduler: Scheduler
     metrics: Metrics
+    files: FileJobs
 
     async def ask(self, call: Call, request: TranslationRequest) -> Outcome:
         return await pipeline.translate(self.dispatcher, self.registry, call, request)
 
     def failures(self) -> list[str]:
-        """The reasons that were counted."""
+        """Return the reasons that were counted."""
         lines = self.metrics.render().decode().splitlines()
         return [line for line in lines if line.startswith("sub3_failures_total")]
 
 
 @contextmanager
-def house(model: Path) -> Iterator[House]:
+def house(model: Path, limits: Limits = ONE_THREAD, keys: Keys | None = None) -> Iterator[House]:
     settings = Settings(model_directory=model, threads=1, max_texts=2, max_text_characters=100)
     registry = Registry([open_model(model)], settings.max_batch_tokens)
     registry.start()
-    scheduler = Scheduler(Limits(1))
+    scheduler = Scheduler(limits)
     scheduler.start()
     metrics = Metrics(registry.live_configurations, scheduler.load)
     try:
-        yield House(Dispatcher(settings, registry, scheduler, metrics, Keys(None)), registry, scheduler, metrics)
+        dispatcher = Dispatcher(settings, registry, scheduler, metrics, keys or Keys(None))
+        files = FileJobs(settings, dispatcher, registry, keys or Keys(None))
+        yield House(dispatcher, registry, scheduler, metrics, files)
     finally:
         scheduler.close()
         registry.close()
@@ -123,19 +132,22 @@ def test_the_call_s_pin_answers(shared: House) -> None:
     assert asked == [[translator.identity.config for translator in model.translators()]]
 
 
-async def leaving(made: House, call: Callable[[Callable[[], Awaitable[None]]], Call]) -> None:
-    """Ask, and disconnect before the first step."""
+async def leave(made: House, key: str | None = None, *, is_cancelled: bool = False) -> None:
+    """Ask, and disconnect before the first step; the server may cancel the request too, as when it shuts down."""
     gone = asyncio.Event()
 
     async def disconnected() -> None:
         await gone.wait()
 
     with held_steps() as gate:
-        task = asyncio.create_task(made.ask(call(disconnected), TranslationRequest(["The old house."], EN_DE)))
+        call = Call(key=key, disconnected=disconnected)
+        task = asyncio.create_task(made.ask(call, TranslationRequest(["The old house."], EN_DE)))
         await asyncio.to_thread(gate.reached)
         gone.set()
         while not made.scheduler._workers[0].leaving:
             await asyncio.sleep(0)
+        if is_cancelled:
+            task.cancel()
         gate.open()
         await task
 
@@ -143,9 +155,92 @@ async def leaving(made: House, call: Callable[[Callable[[], Awaitable[None]]], C
 def test_a_client_that_disconnects_ends_its_request(tiny_model: Path) -> None:
     with house(tiny_model) as made:
         with pytest.raises(ClientClosed):
-            asyncio.run(leaving(made, lambda disconnected: Call(disconnected=disconnected)))
+            asyncio.run(leave(made))
         assert made.scheduler.load().left_early == 1
         assert made.failures() == ['sub3_failures_total{reason="ClientClosed"} 1.0']
+
+
+def test_a_client_that_disconnects_has_paid_and_a_server_that_fails_gives_back(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    store = SqliteKeys(tmp_path / "keys.sqlite3")
+    secret, record = new_key("acme", None, 1000)
+    store.add(record)
+    keys = Keys(store)
+    with house(tiny_model, keys=keys) as made:
+        with pytest.raises(ClientClosed):
+            asyncio.run(leave(made, secret))
+        assert keys.usage(secret).characters == len("The old house.")
+        made.scheduler.close()
+        with pytest.raises(SchedulerClosed):
+            asyncio.run(made.ask(Call(key=secret), TranslationRequest(["A tree."], EN_DE)))
+        assert keys.usage(secret).characters == len("The old house.")
+
+
+def test_the_second_part_of_a_request_finds_a_place_in_a_full_queue(tiny_model: Path) -> None:
+    async def scenario(made: House) -> None:
+        def ask(*texts: list[str]) -> asyncio.Task[Translated]:
+            parts = [Part(range(len(of_part)), of_part, EN_DE) for of_part in texts]
+            return asyncio.create_task(made.dispatcher.translate(Call(), parts))
+
+        def waiting() -> int:
+            return made.scheduler.load().waiting_sentences
+
+        with held_steps() as gate:
+            first = ask(["The old house."], ["A tree."])
+            await asyncio.to_thread(gate.reached)
+            other = ask(["The river."] * 3)
+            while waiting() < 3:
+                await asyncio.sleep(0)
+            while not made.scheduler.load().target_tokens:  # until the first part is done, and one of the others runs
+                gate.let_through()
+                await asyncio.to_thread(gate.reached)
+            while waiting() < 3 and not first.done():
+                await asyncio.sleep(0)
+            gate.open()
+            assert len((await first).translations) == 2
+            await other
+
+    with house(tiny_model, Limits(1, batch_rows=1, queue_tokens=1)) as made:
+        asyncio.run(scenario(made))
+
+
+def test_only_requests_that_pin_nothing_count_for_a_canary(tiny_model: Path) -> None:
+    with house(tiny_model) as made:
+        made.registry.change("tiny", lambda files, now: now.try_out(by_name(files, "half"), 50))
+        canary = made.registry.find("tiny").canary
+        assert canary is not None
+        request = TranslationRequest(["A tree."], EN_DE)
+        asyncio.run(made.ask(Call(pin="full"), request))
+        assert canary.report().active.requests + canary.report().canary.requests == 0
+        asyncio.run(made.ask(Call(), request))
+        assert canary.report().active.requests + canary.report().canary.requests == 1
+
+
+def test_a_file_outlives_its_upload_and_has_the_longest_time_out(shared: House) -> None:
+    async def left() -> None:
+        """Return at once: the client has gone."""
+
+    async def translate_file() -> bytes:
+        call = Call(timeout_ms=1, disconnected=left)  # a time-out that is meant for texts
+        job = await shared.files.submit(call, "a.txt", io.BytesIO(b"The old house."), EN_DE)
+        assert job.call.timeout_ms == 120_000
+        async for _ in shared.files.follow(job):
+            pass
+        assert job.result is not None
+        translation = os.pread(job.result.fileno(), 1000, 0)
+        await shared.files.close()
+        return translation
+
+    (translation,) = shared.registry.find("tiny").active.translate(["The old house."], EN_DE).translations
+    assert asyncio.run(translate_file()).decode() == translation.best.text
+
+
+def test_a_cancelled_request_is_not_one_whose_client_left(tiny_model: Path) -> None:
+    with house(tiny_model) as made:
+        with pytest.raises(asyncio.CancelledError):
+            asyncio.run(leave(made, is_cancelled=True))
+        assert made.failures() == []
 
 
 def test_the_deadline_is_the_call_s(tiny_model: Path) -> None:

@@ -32,7 +32,7 @@ TEXT = "  The old house. The big tree sees the river!\n\n- Hello world."
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """en-de, de-fr and fr-es; two steps from English to French, and from German to Spanish."""
+    """Serve en-de, de-fr and fr-es; two steps from English to French, and from German to Spanish."""
     folder = tmp_path_factory.mktemp("pivots")
     for seed, (source, target) in enumerate((("en", "de"), ("de", "fr"), ("fr", "es"))):
         write_tiny_model(folder / f"{source}-{target}", sources=(source,), targets=(target,), seed=seed)
@@ -59,7 +59,7 @@ def ask(client: httpx.Client, source: str, target: str, text: Any = TEXT, **fiel
 
 
 def by_hand(client: httpx.Client, sentences: list[str], **fields: Any) -> list[dict[str, Any]]:
-    """Sentences from English through German to French, by two requests."""
+    """Translate sentences from English through German to French, by two requests."""
     between = ask(client, "en", "de", sentences)["translations"]
     texts = [translation["text"] for translation in between]
     return list(ask(client, "de", "fr", texts, split_sentences="0", **fields)["translations"])
@@ -172,22 +172,6 @@ def test_a_stream_has_each_sentence_in_both_languages(client: httpx.Client) -> N
     (second,) = [event for _, event in made if event["text"] == 1]
     assert (second["source"], second["translation"]) == ("A tree.", done["translations"][1]["text"])
     assert second["score"] == pytest.approx(done["translations"][1]["score"], abs=2e-6)
-
-
-def test_sentences_that_a_later_step_must_cut_are_counted_and_scored(client: httpx.Client) -> None:
-    long = " ".join(["the old house sees a big tree near the river"] * 18)  # the first step makes it longer still
-    text = f"{long}. The sun."
-    between = ask(client, "en", "de", [f"{long}.", "The sun."])["translations"]
-    assert not any("cut_sentences" in half for half in between)
-    ends = ask(client, "de", "fr", [half["text"] for half in between], split_sentences="0")["translations"]
-    assert [end.get("cut_sentences") for end in ends] == [1, None]
-    (translation,) = ask(client, "en", "fr", text)["translations"]
-    assert translation["text"] == " ".join(end["text"] for end in ends)
-    assert translation["cut_sentences"] == 1
-    scores = [half["score"] + end["score"] for half, end in zip(between, ends, strict=True)]
-    assert translation["score"] == pytest.approx(sum(scores) / 2, abs=2e-6)
-    *made, _ = events(client, text=text, source="en", target="fr")
-    assert [event["score"] for _, event in made] == pytest.approx(scores, abs=2e-6)
 
 
 def test_three_steps_where_the_setting_allows_them(folder: Path, client: httpx.Client) -> None:
@@ -305,32 +289,46 @@ def test_texts_of_several_languages_are_one_request(folder: Path, tmp_path: Path
         assert_refused(client.post("/v1/translate", json={"text": "a", "source": "en", "target": "de"}), 429, "minute")
 
 
-def test_a_request_that_has_begun_finds_a_place_for_its_second_step(folder: Path) -> None:
-    """The queue is full when the first step ends."""
+def reply_with_a_full_queue(folder: Path, body: dict[str, Any]) -> httpx.Response:
+    """Return the reply to a request, the queue being full from its first step on."""
     settings_ = Settings(models_directory=folder, threads=1, max_queue_tokens=1, max_batch_rows=1)
     with serve(settings_) as server, httpx.Client(base_url=server.url, timeout=60) as client:
-        expected = ask(client, "en", "fr", "The old house.")["translations"]
         replies: list[httpx.Response] = []
-        body = {"text": "The old house.", "source": "en", "target": "fr"}
         with held_steps() as gate:
             first = threading.Thread(target=lambda: replies.append(client.post("/v1/translate", json=body)))
             first.start()
             gate.reached()
-            direct = {"text": "The river.", "source": "en", "target": "de"}
+            direct = {"text": "The river. " * 200, "source": "en", "target": "de"}
             other = threading.Thread(target=lambda: httpx.post(f"{server.url}/v1/translate", json=direct, timeout=60))
             other.start()
-            until_waiting(server)
+            with httpx.Client(base_url=server.url, timeout=60) as watcher:
+                until_metric(watcher, "sub3_queue_sentences 200.0")
             gate.open()
             first.join(60)
             other.join(60)
-        assert replies[0].status_code == 200
-        assert replies[0].json()["translations"] == expected
+        return replies[0]
 
 
-def until_waiting(server: Server) -> None:
-    """Until a sentence waits for a place."""
-    with httpx.Client(base_url=server.url, timeout=60) as client:
-        until_metric(client, "sub3_queue_sentences 1.0")
+def test_a_request_that_has_begun_finds_a_place_for_its_second_step(client: httpx.Client, folder: Path) -> None:
+    reply = reply_with_a_full_queue(folder, {"text": "The old house.", "source": "en", "target": "fr"})
+    assert reply.status_code == 200, reply.text
+    assert reply.json()["translations"] == ask(client, "en", "fr", "The old house.")["translations"]
+
+
+def test_a_request_that_has_begun_finds_a_place_for_its_other_texts(folder: Path) -> None:
+    texts = ["Das Wetter ist heute in London wirklich schön.", "The weather is really nice in London today."]
+    reply = reply_with_a_full_queue(folder, {"text": texts, "source": "auto", "target": "fr"})
+    assert reply.status_code == 200, reply.text
+
+
+def test_a_sentence_too_long_for_the_second_step_counts_once(client: httpx.Client) -> None:
+    text = "the old house sees a big tree near the river, " * 12
+    assert "cut_sentences" not in ask(client, "en", "de", text)["translations"][0]
+    (expected,) = ask(client, "en", "fr", text)["translations"]
+    assert expected["cut_sentences"] == 1
+    (_, event), _ = events(client, text=text, source="en", target="fr")
+    assert event["translation"] == expected["text"].strip()
+    assert event["score"] == pytest.approx(expected["score"], abs=2e-6)
 
 
 def test_a_canary_counts_what_goes_through_it(client: httpx.Client) -> None:

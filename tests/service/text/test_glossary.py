@@ -116,8 +116,8 @@ def translator(tiny_model: Path) -> Translator:
 
 
 def translated(translator: Translator, text: str, entries: dict[str, str], **options: int) -> list[str]:
-    wish = Options("en", "de", glossary=Glossary(entries, "en", "de"), **options)
-    translation = translator.translate([text], wish).translations[0]
+    asked = Options("en", "de", glossary=Glossary(entries, "en", "de"), **options)
+    translation = translator.translate([text], asked).translations[0]
     return [translation.best.text, *(candidate.text for candidate in translation.alternatives)]
 
 

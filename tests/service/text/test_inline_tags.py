@@ -24,7 +24,7 @@ TAG = re.compile(r"<[^>]*>")
 
 @st.composite
 def nested_pairs(draw, length, depth=3):
-    """Pairs of tags, numbered, whose spans are nested in [0, length)."""
+    """Draw numbered pairs of tags whose spans are nested in [0, length)."""
     pairs = []
 
     def fill(low, high, depth):
@@ -97,6 +97,12 @@ def links_of(source: str, target: str, words: dict[str, str]) -> list[Link]:
             "das rote Haus & mehr",
             {"das": "the", "rote": "red", "Haus": "house", "&": "&", "mehr": "more"},
             "das <a href='x'>rote <b>Haus</b></a> &amp; mehr",
+        ),
+        (
+            "<b>one two</b> three four five",
+            "drei vier eins zwei fünf",
+            {"drei": "three", "vier": "four", "eins": "one", "zwei": "two", "fünf": "five"},
+            "drei vier <b>eins zwei</b> fünf",
         ),
         (  # a word from elsewhere does not end a stretch with more of its own words
             "<b>he would have gone</b> too",
@@ -220,7 +226,7 @@ FORBIDDEN = {
 
 @st.composite
 def marked_up(draw, kind, depth=3, around=""):
-    """Balanced markup, with a number in each tag, and words between."""
+    """Draw balanced markup, with a number in each tag, and words between."""
     parts = []
     for _ in range(draw(st.integers(1, 5))):
         marks = [mark for mark in MARKS[kind] if not re.search(FORBIDDEN.get(mark, "$^"), around)]

@@ -38,7 +38,8 @@ KEPT_INLINE = Markup("xml", non_splitting_tags=frozenset("abcdefgx"), outline_de
 ATOMS = [
     *(  # noqa: SIM905
         "<!-- <![CDATA[ <a </a> <a/> <b>x</b> <br> <code> <script> <? & &amp; &# < > --> % %( %(a) %< %<a> %1$ %s %{ "
-        "%a% { {{ } ${ $( $A http:// www. mailto: a@ a. a@a.a :: -> () / // ~/ C:\\ a_ _ __ * ** ` `` ~~ [ ] [^ ]( ) "
+        "%a% { {{ } ${ $( $A "
+        "http:// www. mailto: a@ a. a@a.a :: -> () / // ~/ C:\\ a_ _ __ * ** ` `` ~~ [ ] [^ ]( ) ![ "
         "| \\ - -- --a= # #a @a . .. , ; : = ( ' \" 0 1, 1: a A \u00e9 \u00b2 x, \ue000"
     ).split(" "),
     *(" ", "  ", "\n", "\r\n", "\t", "\n ", "\u00a0", "0" * 9, "a" * 9, "\u2003"),
@@ -214,6 +215,7 @@ WORKS: dict[str, Callable[[str], object]] = {
 }
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("work", WORKS)
 @pytest.mark.parametrize("unit", ATOMS)
 def test_one_unit_again_and_again(work: str, unit: str) -> None:
@@ -224,6 +226,7 @@ def test_one_unit_again_and_again(work: str, unit: str) -> None:
     assert quick(run(10_000)) or is_linear(run, 10_000)
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("work", WORKS)
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.sampled_from(ATOMS), min_size=1, max_size=4), st.lists(st.sampled_from(ATOMS), max_size=3))

@@ -83,6 +83,17 @@ def test_html(source: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
+        ('<img alt="A house">', '<img alt="Das &quot;Haus&quot; i\'s">'),
+        ("<img alt='A house'>", "<img alt='Das \"Haus\" i&#39;s'>"),
+    ],
+)
+def test_a_translation_does_not_end_its_attribute(source: str, expected: str) -> None:
+    assert Document(source, HTML).render('Das "Haus" i\'s') == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
         ('Hi <x id="7"></x>, bye <x id="8"/>.', 'HI <x id="7"></x>, BYE <x id="8"/>.'),
         ("line one\n\n  line two\r\nline three", "LINE ONE\n\n  LINE TWO\r\nLINE THREE"),  # kept, unlike in HTML
         ("<code>a</code><br>b</br>", "<code>A</code><br>B</br>"),  # names mean nothing here
@@ -200,9 +211,9 @@ def test_time_is_linear_whatever_is_left_open(piece: str) -> None:
         source = (piece * length)[:length]
         times = []
         for _ in range(5):
-            begun = time.process_time()
+            started = time.process_time()
             Document(source, NOTES if piece == "<n>" else HTML)
-            times.append(time.process_time() - begun)
+            times.append(time.process_time() - started)
         return min(times)
 
     # ten times the text: linear is 10, quadratic is 100; small times are all overhead

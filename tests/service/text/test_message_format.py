@@ -21,7 +21,7 @@ def translated(source: str, translate: Callable[[str], str] = str.upper, target:
 
 
 def shown(source: str) -> list[str]:
-    """The texts of a message, its units as asterisks."""
+    """Return the texts of a message, its units as asterisks."""
     return [UNIT.sub("*", text) for text in Message(source).texts]
 
 
@@ -61,7 +61,7 @@ def test_a_message_comes_back_as_it_was(source: str) -> None:
 
 
 def formatted(source: str) -> str:
-    """What ICU makes of a message without choices, its arguments as asterisks: read letter by letter."""
+    """Format a message without choices by ICU's rules, its arguments as asterisks: read letter by letter."""
     out, position, quoted, level = "", 0, False, 0
     while position < len(source):
         letter, two = source[position], source[position : position + 2]

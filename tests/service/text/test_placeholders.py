@@ -117,6 +117,10 @@ def test_what_a_model_makes_up_goes(translation: str) -> None:
     assert same(without(translation), "")
 
 
+def test_what_comes_together_where_one_was_made_up_goes_too() -> None:
+    assert without("A <<b>i> tree.") == "A  tree."
+
+
 def test_percent_is_no_placeholder() -> None:
     assert find("50% of people, 100%!") == []
     assert restore("50%s der Leute", []) == "50% der Leute"

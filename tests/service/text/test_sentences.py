@@ -141,6 +141,14 @@ def test_no_sentence_ends_in_what_is_kept() -> None:
     assert kept_of(piece) == ["`Stop. Go. Now!`", "{A. B}"]
 
 
+def test_a_sentence_is_not_halved_in_what_is_kept() -> None:
+    text = "Run `one two, three four, five six` now"
+    (piece,) = split(text, "en")
+    halves = halve(piece)
+    assert "".join(half.text for half in halves) == text
+    assert [kept for half in halves for kept in kept_of(half)] == ["`one two, three four, five six`"]
+
+
 UNITS = r"a a@ /- a. a_ a_. { % {{ http:// www. ` #a \n ² a² %s: ( ; --a {a} <a></ &a a,"
 
 
@@ -150,11 +158,11 @@ def test_time_is_linear(unit: str) -> None:
         text = (unit * length)[:length]
         times = []
         for _ in range(3):
-            begun = time.process_time()
+            started = time.process_time()
             for piece in split(text, "en", "lines"):
                 halve(piece)
                 cut_at_kept(piece)
-            times.append(time.process_time() - begun)
+            times.append(time.process_time() - started)
         return min(times)
 
     # ten times the text: linear is 10, quadratic is 100; small times are all overhead

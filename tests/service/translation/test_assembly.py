@@ -9,7 +9,7 @@ from models.format.directory import open_model
 from service.live.configurations import by_name
 from service.text.placeholders import same
 from service.translation.assembly import Arrivals, Document, join
-from service.translation.results import Options, TranslatedSentence
+from service.translation.results import Candidate, Options, TranslatedSentence
 from service.translation.tokenizer import Tokenizer
 from service.translation.translator import Translator
 
@@ -27,14 +27,14 @@ def document(translator: Translator, text: str) -> Document:
 
 
 def hypothesis(translator: Translator, text: str, score: float = -1.0) -> Hypothesis:
-    """What the engine would have to find for the tokenizer to write the text."""
+    """Return what the engine would have to find for the tokenizer to write the text."""
     ids = translator._tokenizer.encode(text, "de")[:-1]
     assert translator._tokenizer.decode(ids) == text
     return Hypothesis(ids, score)
 
 
 def replaced(translator: Translator, text: str, *translations: str) -> str:
-    """The translation of a sentence of which the model lost a span, by those of what stands around its spans."""
+    """Translate a sentence of which the model lost a span, by the texts around its spans."""
     whole = document(translator, text)
     arrivals = Arrivals([whole], translator._tokenizer)
     arrivals.read(0, [hypothesis(translator, "house")])  # without the mask
@@ -45,6 +45,14 @@ def replaced(translator: Translator, text: str, *translations: str) -> str:
         arrived.read(index, [hypothesis(translator, translation)])
     arrivals.replace_failed(parts, arrived)
     return join(whole, arrivals.candidates()).best.text
+
+
+def test_the_last_hypothesis_of_a_sentence_stands_in_for_those_it_lacks(translator: Translator) -> None:
+    of = {"The old house.": ("a", "b", "c"), "A tree.": ("x", "y")}
+    found = [[Candidate(text, -float(rank)) for rank, text in enumerate(texts, 1)] for texts in of.values()]
+    best, alternatives, *_ = join(document(translator, " ".join(of)), iter(found))
+    assert [candidate.text for candidate in (best, *alternatives)] == ["a x", "b y", "c y"]
+    assert [candidate.score for candidate in (best, *alternatives)] == [-1.0, -2.0, -2.5]
 
 
 def test_a_sentence_that_lost_a_span_is_joined_from_its_parts(translator: Translator) -> None:
@@ -58,6 +66,15 @@ def test_parts_that_change_a_span_give_way_to_the_source(translator: Translator)
     made = replaced(translator, text, "A river", "house")  # beside the address it makes another one
     assert same(made, text)
     assert made == text
+
+
+def test_a_sentence_without_any_hypothesis_stays_as_it_is(translator: Translator) -> None:
+    whole = document(translator, "The house")
+    arrivals = Arrivals([whole], translator._tokenizer)
+    arrivals.read(0, [])
+    assert arrivals.failed == []
+    assert [sentence.best.text for sentence in arrivals.translated()] == ["The house"]
+    assert join(whole, arrivals.candidates()).best.text == "The house"
 
 
 def test_sentences_are_passed_on_in_the_order_of_their_text(translator: Translator) -> None:

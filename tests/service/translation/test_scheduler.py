@@ -4,7 +4,7 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,11 +43,11 @@ def running(limits: Limits) -> Iterator[Scheduler]:
 
 
 def nothing(index: int, result: SentenceResult) -> None:
-    """For those who only wait for the end."""
+    """Ignore a result, for those who only wait for the end."""
 
 
 def sentence(steps: int = 30, beam_size: int = 1) -> Sentence:
-    """One that takes exactly so many steps."""
+    """Make a sentence that takes exactly so many steps."""
     return Sentence([5, 9, 31, EOS], steps, beam_size=beam_size, min_length=steps)
 
 
@@ -82,6 +82,16 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def reached(gate: Gate) -> None:
     await asyncio.to_thread(gate.reached)
+
+
+async def held(
+    scenario: Callable[[Scheduler, Gate], Coroutine[None, None, None]], scheduler: Scheduler, gate: Gate
+) -> None:
+    """Play a scenario; where it fails, those whom the gate holds need not be waited for."""
+    try:
+        await scenario(scheduler, gate)
+    finally:
+        gate.open()
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
@@ -139,7 +149,7 @@ def test_a_short_request_joins_at_the_next_step_and_overtakes_the_document(engin
         await document
 
     with held_steps() as gate, running(Limits(1, batch_rows=8)) as scheduler:
-        asyncio.run(scenario(scheduler, gate))
+        asyncio.run(held(scenario, scheduler, gate))
 
 
 def test_the_request_with_the_fewest_running_sentences_is_next(engine: Engine) -> None:
@@ -158,8 +168,26 @@ def test_the_request_with_the_fewest_running_sentences_is_next(engine: Engine) -
 
     # one place at a time: the requests take turns, and nobody waits for all of another
     with held_steps() as gate, running(Limits(1, batch_rows=1)) as scheduler:
-        asyncio.run(scenario(scheduler, gate))
+        asyncio.run(held(scenario, scheduler, gate))
     assert "".join(order) == "abcabab" + "aaa"
+
+
+def test_of_two_requests_that_run_the_one_with_fewer_sentences_is_next(engine: Engine) -> None:
+    async def scenario(scheduler: Scheduler, gate: Gate) -> None:
+        sentences = [sentence(3), sentence(3), *[sentence()] * 8]
+        many = asyncio.create_task(scheduler.run(engine, sentences, nothing))
+        await reached(gate)  # four run: half of the rows
+        few = asyncio.create_task(scheduler.run(engine, [sentence()] * 2, nothing))
+        await until(lambda: scheduler.load().waiting_sentences == 8)
+        for _ in range(4):  # until the two short ones have ended
+            gate.let_through()
+            await reached(gate)
+        assert [len(job.seats) for job in scheduler._jobs] == [2, 2]  # not 3 and 1
+        gate.open()
+        await asyncio.gather(many, few)
+
+    with held_steps() as gate, running(Limits(1, batch_rows=8)) as scheduler:
+        asyncio.run(held(scenario, scheduler, gate))
 
 
 def test_a_request_is_spread_over_the_threads(engine: Engine) -> None:
@@ -172,7 +200,7 @@ def test_a_request_is_spread_over_the_threads(engine: Engine) -> None:
         await task
 
     with held_steps() as gate, running(Limits(3)) as scheduler:
-        asyncio.run(scenario(scheduler, gate))
+        asyncio.run(held(scenario, scheduler, gate))
 
 
 def test_engines_take_turns_in_one_thread(tiny_model: Path) -> None:
@@ -247,7 +275,7 @@ def test_a_full_queue_refuses_at_once_and_an_empty_one_takes_anything(engine: En
         assert scheduler.load().waiting_tokens == 0
 
     with held_steps() as gate, running(Limits(1, queue_tokens=100)) as scheduler:
-        asyncio.run(scenario(scheduler, gate))
+        asyncio.run(held(scenario, scheduler, gate))
 
 
 def test_retry_after_is_the_queue_at_the_measured_throughput(engine: Engine) -> None:
@@ -265,7 +293,7 @@ def test_retry_after_is_the_queue_at_the_measured_throughput(engine: Engine) -> 
 
 
 def throughput(*turns: tuple[float, int]) -> Scheduler:
-    """One that has measured turns of so many seconds and tokens, and whose queue is full from one token on."""
+    """Make a scheduler that measured turns of so many seconds and tokens; its queue is full from one token on."""
     scheduler = Scheduler(Limits(1, queue_tokens=1))
     for busy_s, tokens in turns:
         scheduler._measure(busy_s, tokens)
@@ -316,7 +344,7 @@ def test_who_leaves_frees_the_places_at_the_next_step(engine: Engine) -> None:
         assert delivered == []
 
     with held_steps() as gate, running(Limits(1, batch_rows=8)) as scheduler:
-        asyncio.run(scenario(scheduler, gate))
+        asyncio.run(held(scenario, scheduler, gate))
 
 
 def test_one_s_fault_is_not_the_others(engine: Engine) -> None:
@@ -333,7 +361,7 @@ def test_one_s_fault_is_not_the_others(engine: Engine) -> None:
         await blocker
 
     with held_steps() as gate, running(Limits(1)) as scheduler:
-        asyncio.run(scenario(scheduler, gate))
+        asyncio.run(held(scenario, scheduler, gate))
 
 
 def test_a_batch_that_fails_takes_only_those_in_it_along(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -348,6 +376,34 @@ def test_a_batch_that_fails_takes_only_those_in_it_along(engine: Engine, monkeyp
         assert await translated(scheduler, engine, [sentence()]) == [alone(engine, sentence())]
         assert scheduler.load().running_sentences == 0
 
+    with running(Limits(1)) as scheduler:
+        asyncio.run(scenario(scheduler))
+
+
+def test_an_engine_that_fails_leaves_the_others_running(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad, good = (engine_of(tiny_model, name) for name in ("full", "half"))
+    together, step, calls = threading.Semaphore(0), Batch.step, 0
+
+    def failing(batch: Batch, *arguments: object) -> object:
+        nonlocal calls
+        calls += batch._engine is bad
+        if batch._engine is bad and calls == 1:
+            assert together.acquire(timeout=60)  # until the other waits to join
+        if batch._engine is bad and calls == 2:
+            raise EngineError("Out of memory.")
+        return step(batch, *arguments)  # type: ignore[arg-type]
+
+    async def scenario(scheduler: Scheduler) -> None:
+        first = asyncio.create_task(translated(scheduler, bad, [sentence()]))
+        await until(lambda: scheduler.load().running_sentences == 1)
+        second = asyncio.create_task(translated(scheduler, good, [sentence()]))
+        await until(lambda: scheduler.load().waiting_sentences == 1)
+        together.release()
+        with pytest.raises(EngineError, match="Out of memory"):
+            await first
+        assert await second == [alone(good, sentence())]
+
+    monkeypatch.setattr(Batch, "step", failing)
     with running(Limits(1)) as scheduler:
         asyncio.run(scenario(scheduler))
 
@@ -383,7 +439,7 @@ def test_close_finishes_what_there_is_and_refuses_what_comes(engine: Engine) -> 
     with held_steps() as gate:
         scheduler = Scheduler(Limits(2, batch_rows=4))
         scheduler.start()
-        asyncio.run(scenario(scheduler, gate))
+        asyncio.run(held(scenario, scheduler, gate))
 
 
 def test_the_cost_of_a_request_is_what_its_sentences_cost(engine: Engine) -> None:

@@ -1,12 +1,14 @@
 """Text -> text over the real engine: structure kept, nothing dropped, alternatives joined by rank."""
 
+import string
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kernels.engine import BatchResult, CancelFlag, Cancelled, Engine
+from kernels.engine import MAX_CONSTRAINTS, BatchResult, CancelFlag, Cancelled, Engine
 from models.format.directory import open_model
 from service.live.configurations import by_name
 from service.text.glossary import Glossary
@@ -99,6 +101,23 @@ def test_an_over_long_sentence_is_cut_and_nothing_is_dropped(translator: Transla
     assert translation.best.text
 
 
+def test_no_sentence_is_longer_than_the_model_s_positions(tiny_model: Path) -> None:
+    directory = open_model(tiny_model)
+    architecture = replace(directory.config.architecture, max_positions=40)
+    directory = replace(directory, config=replace(directory.config, architecture=architecture))
+    short = Translator(directory, Tokenizer(directory), *by_name(directory, "full"), max_batch_tokens=4096)
+    (translation,) = short.translate(["the old house sees a big tree near the river, " * 9], EN_DE).translations
+    assert (translation.cut_sentences, translation.best.text == "") == (1, False)
+
+
+def test_a_sentence_has_as_many_terms_as_the_engine_takes(translator: Translator) -> None:
+    words = [*string.ascii_letters, *string.digits, "ab", "cd", "ef", "gh"]
+    options = replace(EN_DE, glossary=Glossary(dict.fromkeys(words, "house"), "en", "de"))
+    (sentence,) = translator._sentences(" ".join(words), options)
+    assert sentence.engine_input is not None
+    assert len(words) > len(sentence.engine_input.constraints) == MAX_CONSTRAINTS
+
+
 def test_only_what_is_cut_counts_as_cut(translator: Translator) -> None:
     long = "the old house sees a big tree near the river, " * 60
     translations = translator.translate(["The old house.", f"{long}\n{long}\nThe sun."], EN_DE).translations
@@ -112,6 +131,7 @@ def test_what_a_model_loses_is_copied_from_the_source(translator: Translator, be
     for text, translation in zip(texts, translator.translate(texts, beam).translations, strict=True):
         for candidate in (translation.best, *translation.alternatives):
             assert same(candidate.text, text)
+            assert (candidate.text == text) == (text == "{a}{b}")  # what is between is translated
 
 
 def test_alternatives_are_the_hypotheses_of_a_rank_joined(translator: Translator) -> None:
@@ -147,7 +167,7 @@ def test_a_set_flag_ends_the_work(translator: Translator) -> None:
         translator.translate(["The old house."], EN_DE, cancel)
 
 
-def test_the_facts_are_the_directory_s(tiny_model: Path, translator: Translator) -> None:
+def test_the_identity_is_the_directory_s(tiny_model: Path, translator: Translator) -> None:
     directory = open_model(tiny_model)
     configuration = directory.config.configurations["full"]
     assert translator.identity.version == directory.config.checksums["model.safetensors"][:12]

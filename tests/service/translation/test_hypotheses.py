@@ -1,0 +1,50 @@
+"""Sentences in their texts, from hypotheses written by hand."""
+
+from pathlib import Path
+
+from kernels.engine import Hypothesis, Sentence
+from models.format.directory import open_model
+from service.text.sentences import Piece
+from service.translation.assembly import Arrivals, Document, SourceSentence, join
+from service.translation.results import Candidate
+from service.translation.tokenizer import Tokenizer
+
+
+def translated(text: str, *kept: tuple[int, int]) -> SourceSentence:
+    return SourceSentence(Piece(text, True, kept), Sentence([2, 0], 10))
+
+
+def copied(text: str) -> SourceSentence:
+    return SourceSentence(Piece(text, False), None)
+
+
+def candidates(*texts: str) -> list[Candidate]:
+    return [Candidate(text, -float(rank)) for rank, text in enumerate(texts, 1)]
+
+
+def test_the_last_hypothesis_of_a_sentence_stands_in_for_those_it_lacks() -> None:
+    document = [translated("One."), copied(" "), translated("Two."), copied("\n")]
+    best, alternatives, *_ = join(document, iter([candidates("a", "b", "c"), candidates("x", "y")]))
+    assert [candidate.text for candidate in (best, *alternatives)] == ["a x\n", "b y\n", "c y\n"]
+    assert [candidate.score for candidate in (best, *alternatives)] == [-1.0, -2.0, -2.5]
+
+
+def test_a_sentence_whose_parts_lose_a_placeholder_too_is_copied(default_model_dir: Path) -> None:
+    tokenizer = Tokenizer(open_model(default_model_dir))
+
+    def arrives(arrivals: Arrivals, index: int, text: str) -> None:
+        (ids,) = tokenizer.phrases(text, follows_mark=False)
+        arrivals.read(index, [Hypothesis(ids, -1.0)])
+
+    source, kept = 'Set "value_x" now', (5, 12)
+    for part, expected in (('Setze "', 'Setze "value_x jetzt'), ("Setze $", source)):  # $value_x is a placeholder
+        arrivals = Arrivals([[translated(source, kept)]], tokenizer)
+        arrives(arrivals, 0, "Setze jetzt")  # without a stand-in
+        assert arrivals.failed == [0]
+        parts: Document = [translated('Set "'), copied("value_x"), copied(" "), translated('" now')]
+        arrived = Arrivals([parts], tokenizer)
+        arrives(arrived, 0, part)
+        arrives(arrived, 1, "jetzt")
+        arrivals.replace_failed([parts], arrived)
+        (found,) = arrivals.candidates()
+        assert [candidate.text for candidate in found] == [expected]
