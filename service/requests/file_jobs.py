@@ -97,7 +97,7 @@ class FileJobs:
         Args:
             call: who asks, and which model and configuration must answer.
             name: of the file; its ending tells the type.
-            file: is closed once it has been read.
+            file: one with a descriptor; is closed once the job has ended.
             options: `source` may be "auto".
 
         Raises:
@@ -188,6 +188,7 @@ class FileJobs:
 
     async def _translate(self, job: FileJob, file: IO[bytes]) -> None:
         settings = self._settings
+        file.flush()
         job.result = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as its job
         task = Task(
             ending_of(job.name),

@@ -95,4 +95,4 @@ async def open_in_process(task: Task) -> AsyncIterator[FileProcess]:
     finally:
         with suppress(ProcessLookupError):
             process.kill()
-        await process.wait()
+        await process.communicate(b"")  # closes the pipes, too

@@ -1,8 +1,8 @@
 """Requests without HTTP: a `Call` says all that the layers below the dialects know of a client."""
 
 import asyncio
-import io
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -223,7 +223,9 @@ def test_a_file_outlives_its_upload_and_has_the_longest_time_out(shared: House) 
 
     async def translate_file() -> bytes:
         call = Call(timeout_ms=1, disconnected=left)  # a time-out that is meant for texts
-        job = await shared.files.submit(call, "a.txt", io.BytesIO(b"The old house."), EN_DE)
+        file = tempfile.TemporaryFile()  # noqa: SIM115  the job closes it
+        file.write(b"The old house.")
+        job = await shared.files.submit(call, "a.txt", file, EN_DE)
         assert job.call.timeout_ms == 120_000
         async for _ in shared.files.follow(job):
             pass
