@@ -14,7 +14,7 @@ from service.files.slots import Slot, SlottedFile, value_slot, with_slots
 
 _SEPARATORS = ",;\t|"
 _HINT = re.compile(r"\ufeff?sep=(.)\r?\n")  # which Excel reads
-_WORDS = re.compile(r"[^\W\d_]{2,}[,.:;!?]?\s+[^\W\d_]")
+_WORDS = re.compile(r"[^\W\d_]{2}[,.:;!?]?\s+[^\W\d_]")
 _WORD = re.compile(r"[^\W\d_]+[.!?]?")
 _ADDRESS = re.compile(r"\w+:/*\S+|\S+@\S+|=.*", re.DOTALL)  # or a formula
 _NAME_CHARACTERS = 40  # longer cells are no names of columns
