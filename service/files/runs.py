@@ -12,7 +12,9 @@ from service.text.markup_tokens import Markup
 
 _MARKED = re.compile(r"(</?g\d+>)")
 # Of a run's properties, what nobody sees: editors cut words in pieces by these.
-_UNSEEN = re.compile(r"""\s(?:lang|altLang|dirty|err|smtClean|noProof|bmk)\s*=\s*(?:"[^"]*"|'[^']*')|(?<!\s)\s++(?=/?>)""")
+_UNSEEN = re.compile(
+    r"""\s(?:lang|altLang|dirty|err|smtClean|noProof|bmk)\s*=\s*(?:"[^"]*"|'[^']*')|(?<!\s)\s++(?=/?>)"""
+)
 
 
 class Run(NamedTuple):

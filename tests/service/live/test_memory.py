@@ -15,7 +15,7 @@ from service.live.configurations import Choice, by_name
 from service.live.desired import Desired
 from service.live.memory import InsufficientMemory, give_back, own_bytes, resident_weight_bytes
 from service.live.registry import Registry
-from service.process import process_rss_bytes
+from tests.service.live.settled import settled_rss_bytes
 
 # Threads that allocate at the same time; then glibc's own account of its heaps, one element each.
 HEAPS = """
@@ -145,13 +145,13 @@ def test_planes_that_are_there_already_need_no_memory(own_copy: Path) -> None:
     for tensor in directory.engine_inputs(wide.allocation)[0].values():
         bytes(tensor.data)
     spare = directory.model_bytes(narrow.allocation) // 2
-    registry.memory_limit_bytes = process_rss_bytes() + spare
+    registry.memory_limit_bytes = settled_rss_bytes() + spare
     change = registry.change(name, lambda _, now: now.load(narrow))
     assert set(change.after.choices) == {"all", "flat-4"}
     registry.change(name, lambda _, now: now.unload("flat-4"))
     # the same with all planes live but not resident: they can come back at any moment
     give_back(directory)
-    registry.memory_limit_bytes = process_rss_bytes() + spare
+    registry.memory_limit_bytes = settled_rss_bytes() + spare
     with pytest.raises(InsufficientMemory, match="Loading flat-4 takes up to"):
         registry.change(name, lambda _, now: now.load(narrow))
     registry.close()
@@ -184,10 +184,10 @@ def test_the_table_of_positions_needs_memory_as_well(far_positions: ModelDirecto
     registry.start()
     table = own_bytes(far_positions)
     assert table > 20 * far_positions.config.configurations["half"].bytes
-    registry.memory_limit_bytes = process_rss_bytes() + table // 2
+    registry.memory_limit_bytes = settled_rss_bytes() + table // 2
     with pytest.raises(InsufficientMemory, match="Loading half takes up to"):
         registry.change("tiny", lambda files, now: now.load(by_name(files, "half")))
-    registry.memory_limit_bytes = process_rss_bytes() + 8 * table
+    registry.memory_limit_bytes = settled_rss_bytes() + 8 * table
     assert "half" in registry.change("tiny", lambda files, now: now.load(by_name(files, "half"))).after.choices
     registry.close()
 

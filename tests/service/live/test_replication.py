@@ -17,7 +17,7 @@ from service.live.memory import InsufficientMemory
 from service.live.registry import Registry
 from service.live.replication import Replication
 from service.live.state import FileStore, Saved
-from service.process import process_rss_bytes
+from tests.service.live.settled import settled_rss_bytes
 
 
 class SharedFile(FileStore):
@@ -143,10 +143,10 @@ def test_a_replica_without_room_for_both_frees_the_old_one_first(tiny_model: Pat
     for planes in itertools.product((1, 2, 3, 4), (1, 2)):
         matrices = dict(zip(("embedding", "encoder.*"), planes, strict=True))
         registry.change("tiny", lambda files, now, matrices=matrices: now.load(by_planes(files, matrices)))
-    registry.memory_limit_bytes = process_rss_bytes()
+    registry.memory_limit_bytes = settled_rss_bytes()
     with pytest.raises(InsufficientMemory):
         registry.change("tiny", lambda files, _: Desired(by_name(files, "half")))
-    registry.memory_limit_bytes = process_rss_bytes()
+    registry.memory_limit_bytes = settled_rss_bytes()
     replica.other_stores(1, "half")
     replica.replication.follow()
     assert replica.results == ["ok"]
