@@ -194,7 +194,7 @@ def test_the_table_of_positions_needs_memory_as_well(far_positions: ModelDirecto
         return desired
 
     registry.memory_limit_bytes = settled_rss_bytes() + tables // 2
-    with pytest.raises(InsufficientMemory, match="Loading .* takes up to"):
+    with pytest.raises(InsufficientMemory, match=r"Loading .* takes up to"):
         registry.change("tiny", load_all)
     registry.memory_limit_bytes = settled_rss_bytes() + 4 * tables
     assert len(registry.change("tiny", load_all).after.choices) == 1 + len(widths)
