@@ -19,7 +19,8 @@ from service.files import FileRefused, Limits, OpenFile, UnknownFormat, ending_o
 from service.files.chunks import Collected, parts, sample
 from service.live.configurations import by_name
 from service.process import process_peak_rss_bytes, process_rss_bytes, usable_cores
-from service.text.detection import detect
+from service.text import languages
+from service.text.detection import UNKNOWN, detect
 from service.text.glossary import Glossary
 from service.text.glossary_files import read_entries
 from service.text.sentences import SplitSentences
@@ -132,14 +133,16 @@ def _translate(
 ) -> dict[str, Any]:
     """Translate one file, and report what it took."""
     started = time.perf_counter()
-    opened = open_file(wanted.name, wanted.read(), _LIMITS)
+    content = wanted.read()
+    opened = open_file(wanted.name, content, _LIMITS)
     if options.source == "auto":
         options = _detected(opened, options, directory)
     translations = Collected(opened.texts)
     options = replace(options, alignment=True)
     work: list[Translated] = []
     cut, done, total = 0, 0, sum(map(len, opened.texts))
-    pieces = list(parts(opened.texts))
+    is_translated = options.source != options.target
+    pieces = list(parts(opened.texts)) if is_translated else []
     results = pool.map(lambda part: translator.translate([text for _, text in part], options), pieces)
     for part, result in zip(pieces, results, strict=True):
         work.append(result)
@@ -148,7 +151,7 @@ def _translate(
             cut += translation.cut_sentences
             done += len(text)
         _show(wanted.name, done / total)
-    data = opened.render(translations.joined(), options.target)
+    data = opened.render(translations.joined(), options.target) if is_translated else content
     in_report = as_json and wanted.output is None
     if not in_report:
         wanted.write(data)
@@ -185,10 +188,21 @@ def _show(name: str, part: float) -> None:
 
 
 def _detected(opened: OpenFile, options: Options, directory: ModelDirectory) -> Options:
-    """Set the detected source language, or the model's first one where it does not translate that."""
-    known = directory.config.source_languages
-    language = detect(sample(opened.texts), known)[0].language
-    return replace(options, source=language if language in known else known[0])
+    """Set the detected source language, which may be the target.
+
+    Raises:
+        FileRefused: the model does not translate from that language.
+    """
+    sources = directory.config.source_languages
+    found = detect(sample(opened.texts), {*sources, *directory.config.target_languages})
+    if found == UNKNOWN:  # not a letter
+        return replace(options, source=sources[0])
+    if found.language not in (*sources, options.target):
+        raise FileRefused(
+            f"The text is in {languages.name(found.language)}, and the model translates from "
+            f"{', '.join(map(languages.name, sources))}; name its language with --source if that is wrong."
+        )
+    return replace(options, source=found.language)
 
 
 def _directory(given: argparse.Namespace) -> ModelDirectory:
@@ -211,7 +225,7 @@ def _translates(directory: ModelDirectory, given: argparse.Namespace) -> bool:
 def _options(given: argparse.Namespace, directory: ModelDirectory) -> Options:
     config = directory.config
     source, target = given.source or config.source_languages[0], given.target or config.target_languages[0]
-    if source not in (*config.source_languages, "auto") or target not in config.target_languages:
+    if source not in (*config.source_languages, target, "auto") or target not in config.target_languages:
         pairs = f"{'/'.join(config.source_languages)} -> {'/'.join(config.target_languages)}"
         raise ValueError(f"The model translates {pairs}, not {source} -> {target}.")
     glossary = _glossary(given.glossary, source, target) if given.glossary else None

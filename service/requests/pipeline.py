@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -10,11 +10,11 @@ from typing import NamedTuple
 from service.live.registry import Registry
 from service.requests.call import Call
 from service.requests.dispatch import Dispatcher, Part
-from service.text.detection import Detected, detect
+from service.text.detection import UNKNOWN, Detected, detect
 from service.text.markup import Document
 from service.text.markup_tokens import Markup
 from service.translation.cost import Cost
-from service.translation.results import Candidate, OnSentence, Options, TranslatedSentence, Translation
+from service.translation.results import Candidate, OnSentence, Options, TranslatedSentence, Translation, Unchanged
 
 AUTO = "auto"
 _CHARACTERS_ON_THE_LOOP = 5000  # larger requests are prepared in a thread: a millisecond at most holds up the others
@@ -37,23 +37,24 @@ class TranslationRequest(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The translations of a request, and of each text its source and its characters without tags, which are charged.
+    """The translations of a request, and of each text its source and its characters without tags.
 
-    `cost` is None where nothing was computed.
+    The characters of texts that were translated are charged. `cost` has no weights where there was none.
     """
 
     translations: list[Translation]
     detected: list[Detected]
     characters: list[int]
-    cost: Cost | None
+    cost: Cost
 
 
 class _Text(NamedTuple):
-    """A text of a request without its markup."""
+    """A text of a request without its markup, and why it is not translated; None if it is."""
 
     plain: str
-    detected: Detected
     document: Document | None
+    detected: Detected
+    unchanged: Unchanged | None
 
 
 async def translate(
@@ -63,7 +64,10 @@ async def translate(
     request: TranslationRequest,
     on_sentence: OnSentence | None = None,
 ) -> Outcome:
-    """Translate a request. A text that is empty, or markup without text, comes back as it is.
+    """Translate a request. What is not for translation comes back as it is.
+
+    That is a text that is empty, or is markup alone; a text in the target language; and a text in a language that no
+    model translates, where the source was to be detected.
 
     Args:
         dispatcher: checks and serves the request.
@@ -83,13 +87,16 @@ async def translate(
     """
     sources = registry.sources(request.options.target, call.model)
     if sum(map(len, request.texts)) > _CHARACTERS_ON_THE_LOOP:
-        texts = await asyncio.to_thread(_prepare, dispatcher, call, request, sources)
+        texts = await asyncio.to_thread(_prepare, dispatcher, call, request, sources, registry.languages)
     else:
-        texts = _prepare(dispatcher, call, request, sources)
+        texts = _prepare(dispatcher, call, request, sources, registry.languages)
+    if request.options.source == AUTO and not sources:
+        registry.way(AUTO, request.options.target, call.model)  # there is none, and this says which there are
     parts = _parts(request, texts, sources, on_sentence)
-    translations = [Translation(Candidate(text.plain, 0.0), ()) for text in texts]
-    cost: Cost | None = None
-    if parts:
+    translations = [Translation(Candidate(text.plain, 0.0), (), unchanged=text.unchanged) for text in texts]
+    if not parts:
+        cost = await dispatcher.admit(call)
+    else:
         translated = await dispatcher.translate(call, parts)
         cost = translated.cost
         indices = [index for part in parts for index in part.indices]
@@ -97,8 +104,8 @@ async def translate(
             translations[index] = translation
     return Outcome(
         [
-            translation if text.document is None else _rendered(text.document, translation)
-            for text, translation in zip(texts, translations, strict=True)
+            _rendered(given, text, translation)
+            for given, text, translation in zip(request.texts, texts, translations, strict=True)
         ],
         [text.detected for text in texts],
         [len(text.plain) for text in texts],
@@ -106,8 +113,18 @@ async def translate(
     )
 
 
-def _prepare(dispatcher: Dispatcher, call: Call, request: TranslationRequest, sources: Sequence[str]) -> list[_Text]:
-    """Take the markup out, check the limits, and detect the languages."""
+def _prepare(
+    dispatcher: Dispatcher, call: Call, request: TranslationRequest, sources: Sequence[str], known: Collection[str]
+) -> list[_Text]:
+    """Take the markup out, check the limits, and detect the languages.
+
+    Args:
+        dispatcher: Checks the limits.
+        call: Who asks.
+        request: The texts and the options.
+        sources: The languages from which there is a route to the target.
+        known: The languages of all models.
+    """
     markup = request.markup
     documents = [None if markup is None else Document(text, markup, is_aligned=True) for text in request.texts]
     plain = [
@@ -117,20 +134,23 @@ def _prepare(dispatcher: Dispatcher, call: Call, request: TranslationRequest, so
     if checked or not request.keeps_empty:
         dispatcher.check(call, checked, request.options)
     if request.options.source == AUTO:
-        detected = [detect(text, sources)[0] for text in plain]
+        detected = [detect(text, known) for text in plain]
     else:
         detected = [Detected(request.options.source, 1.0)] * len(plain)
-    return list(map(_Text, plain, detected, documents))
+    kept = [_unchanged(found, request.options, sources, known) for found in detected]
+    return list(map(_Text, plain, documents, detected, kept))
 
 
 def _parts(
     request: TranslationRequest, texts: Sequence[_Text], sources: Sequence[str], on_sentence: OnSentence | None
 ) -> list[Part]:
-    """Group the texts that are not empty by their language."""
+    """Group the texts that are to be translated by their language."""
     by_source: dict[str, list[int]] = defaultdict(list)
     for index, text in enumerate(texts):
-        if text.plain:
-            by_source[source_of(text.detected.language, request.options, sources)].append(index)
+        if text.plain and text.unchanged is None:
+            # without a letter there is nothing to translate, but much to count
+            is_untold = request.options.source == AUTO and text.detected == UNKNOWN
+            by_source[sources[0] if is_untold else text.detected.language].append(index)
     options = request.options
     if request.markup is not None:  # each run of text is a line
         options = replace(options, split_sentences="lines" if options.split_sentences == "0" else "1")
@@ -154,21 +174,34 @@ def _pass_on(on_sentence: OnSentence, indices: Sequence[int], sentence: Translat
     on_sentence(sentence._replace(text=indices[sentence.text]))
 
 
-def source_of(detected: str, options: Options, sources: Sequence[str]) -> str:
-    """Return the source to translate from: the detected one if there is a route from it, else the first that has one.
+def _unchanged(
+    detected: Detected, options: Options, sources: Sequence[str], known: Collection[str]
+) -> Unchanged | None:
+    """Return why a text is not translated; None if it is to be.
 
     Args:
-        detected: code of the detected language.
-        options: the source matters only if it is "auto".
-        sources: the languages from which there is a route to the target of the options.
+        detected: Its language: the detected one, or that of the options.
+        options: The source and the target.
+        sources: The languages from which there is a route to the target.
+        known: The languages of all models.
     """
-    return sources[0] if options.source == AUTO and sources and detected not in sources else detected
+    if detected == UNKNOWN:
+        return None
+    if detected.language == options.target and detected.language in known:
+        return "same_language"
+    if options.source == AUTO and detected.language not in sources:
+        return "unsupported_language"
+    return None
 
 
-def _rendered(document: Document, translation: Translation) -> Translation:
-    """Put the markup around a translation and its alternatives."""
+def _rendered(given: str, text: _Text, translation: Translation) -> Translation:
+    """Put the markup around a translation and its alternatives; what was not translated is what was given."""
+    if text.document is None:
+        return translation
+    if translation.unchanged is not None:
+        return translation._replace(best=Candidate(given, 0.0))
     best, *alternatives = [
-        candidate._replace(text=document.render(candidate.text, candidate.alignment), alignment=())
+        candidate._replace(text=text.document.render(candidate.text, candidate.alignment), alignment=())
         for candidate in (translation.best, *translation.alternatives)
     ]
-    return Translation(best, tuple(alternatives))
+    return translation._replace(best=best, alternatives=tuple(alternatives))
