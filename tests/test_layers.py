@@ -80,7 +80,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         },
         {
             "requests": "call file_process pivot turns / disconnect / dispatch / pipeline / file_jobs",
-            "stores": "redis sqlite / opening",
+            "stores": "records / redis sqlite / opening",
         },
         {
             "api": (
