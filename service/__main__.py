@@ -42,7 +42,10 @@ def main() -> int:
         return 2
     gc.freeze()
     gc.enable()
-    Server(app, settings).run()
+    server = Server(app, settings)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` has it
+        signal.signal(signal.SIGHUP, server.handle_exit)
+    server.run()
     return 0
 
 

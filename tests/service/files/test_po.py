@@ -221,7 +221,7 @@ def without_translations(text: str) -> list[str]:
 
 
 def test_time_is_linear() -> None:
-    assert time_growth("a.po", [file(), b'msgid "a"\nmsgstr ""\n\n', b""], 200) < 2.7
-    assert time_growth("a.po", [file() + b'msgid "', b"a ", b'"\nmsgstr ""\n'], 4000) < 2.7
-    assert time_growth("a.po", [b'msgid ""\nmsgstr ""\n"', b"Language:", b'"\n'], 4000) < 2.7
+    assert time_growth("a.po", [file(), b'msgid "a"\nmsgstr ""\n\n', b""], 50) < 2.7
+    assert time_growth("a.po", [file() + b'msgid "', b"a ", b'"\nmsgstr ""\n']) < 2.7
+    assert time_growth("a.po", [b'msgid ""\nmsgstr ""\n"', b"Language:", b'"\n']) < 2.7
     assert texts("a.po", file() + b'msgid "' + b"a " * 3 + b'"\nmsgstr ""\n') == ["a a a"]
