@@ -131,7 +131,10 @@ def _serve(parsed: argparse.Namespace) -> int:
         return 2
     gc.freeze()
     gc.enable()
-    Server(app, settings).run(sockets)
+    server = Server(app, settings)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` has it
+        signal.signal(signal.SIGHUP, server.handle_exit)
+    server.run(sockets)
     return 0
 
 

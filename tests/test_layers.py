@@ -83,12 +83,12 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         },
         {
             "requests": "call file_process pivot turns / disconnect / dispatch / pipeline / file_jobs",
-            "stores": "redis sqlite / opening",
+            "stores": "records / redis sqlite / opening",
         },
         {
             "api": (
                 "calls downloads json_reply json_route libretranslate_schemas native_key openapi page schemas / "
-                "admin_schemas deepl_schemas dialect fields kserve_schemas / body_limit errors uploads / "
+                "admin_schemas deepl_schemas dialect fields kserve_schemas / body_limit errors same_origin uploads / "
                 "admin_guard events native_glossaries / deepl kserve libretranslate native native_files / admin "
                 "deepl_glossaries"
             ),

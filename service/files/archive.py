@@ -1,6 +1,7 @@
 """OpenDocument text and EPUB, archives of XML; and the archive itself, read in memory and within bounds."""
 
 import io
+import stat
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -46,6 +47,8 @@ class Archive:
                 if len(archive.infolist()) > limits.max_members:
                     raise FileRefused(f"The file has more than {limits.max_members:,} parts.")
                 for info in archive.infolist():
+                    if not _is_plain(info):
+                        raise FileRefused("The file has a part that would be outside of it when unpacked.")
                     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                         raise FileRefused("The file is compressed in an unusual way; save it again.")
                     with archive.open(info) as member:
@@ -83,6 +86,13 @@ class Archive:
                 copy.external_attr = info.external_attr
                 archive.writestr(copy, replaced.get(info.filename, content))
         return buffer.getvalue()
+
+
+def _is_plain(info: zipfile.ZipInfo) -> bool:
+    """Tell whether a member is a file or a folder below the archive's root: the result, too, is unpacked somewhere."""
+    parts = info.filename.replace("\\", "/").split("/")
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    return ".." not in parts and parts[0] != "" and ":" not in parts[0] and kind in (0, stat.S_IFREG, stat.S_IFDIR)
 
 
 class ArchiveFile:

@@ -57,7 +57,7 @@ class Server(uvicorn.Server):
             os._exit(128 + sig)  # not the signal's default action: the first process of a container has none
         self._close_keep_alive_connections()
         self._registry.drain()
-        self._ends_at = time.monotonic() + (self._drain_s if sig == signal.SIGTERM else 0.0)
+        self._ends_at = time.monotonic() + (0.0 if sig == signal.SIGINT else self._drain_s)
 
     async def on_tick(self, counter: int) -> bool:
         """Return whether to stop serving; uvicorn calls this ten times a second."""
