@@ -123,5 +123,5 @@ def open_file(name: str, data: bytes, limits: Limits) -> OpenFile:
         FileRefused: the file cannot be read, or unpacks to more than the limits allow.
     """
     ending = ending_of(name)
-    reader: Callable[[bytes, str, Limits], OpenFile] = import_module(f"service.files.{_READERS[ending]}").read
+    reader: Callable[[bytes, str, Limits], OpenFile] = import_module(f"{__name__}.{_READERS[ending]}").read
     return reader(data, ending, limits)
