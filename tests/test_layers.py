@@ -64,9 +64,9 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         {
             "settings": "",
             "files": (
-                "charsets chunks language_marks plural_forms xml / html plain / archive child markdown slots subtitles "
-                "xliff xml_spans / android fluent json office po properties resx runs strings tables word yaml / "
-                "slides workbook"
+                "charsets chunks language_marks markdown_blocks plural_forms xml / html plain / "
+                "archive child markdown slots subtitles xliff xml_spans / android fluent json office po "
+                "properties resx runs strings tables word yaml / slides workbook"
             ),
             "accounts": "unavailable / glossaries keys",
             "translation": "batches cost tokenizer / results scheduler / assembly / translator",
