@@ -64,9 +64,9 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         {
             "settings": "",
             "files": (
-                "charsets chunks language_marks markdown_blocks plural_forms xml / html plain / "
+                "charsets chunks codes language_marks markdown_blocks plural_forms xml / html plain / "
                 "archive child markdown slots subtitles xml_spans / android fluent json office po "
-                "properties resx runs strings tables word xliff yaml / slides workbook"
+                "properties resx runs strings tables xliff yaml / slides word workbook"
             ),
             "accounts": "unavailable / glossaries keys",
             "translation": "batches cost tokenizer / results scheduler / assembly / translator",

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from service.files import Aligned, FileRefused, Limits
+from service.files.codes import CODE, WHOLE, Key, Role, partners, tag
 from service.files.html import MarkedUp
 from service.files.language_marks import language_mark
 from service.files.slots import Language, Slot, SlottedFile, SlottedText, value_slot, with_slots
@@ -24,7 +25,6 @@ _OPEN_STATES = frozenset({"new", "needs-translation", "initial"})
 _NO_ELEMENT = re.compile(r"(<!--.*?(?:-->|\Z)|<\?.*?(?:\?>|\Z)|<!\[CDATA\[.*?(?:\]\]>|\Z))", re.DOTALL)
 _CDATA, _CDATA_END = "<![CDATA[", "]]>"
 _SEGMENT_TAG = re.compile(r"""</?(?:[\w.-]+:)?mrk\b[^<>]*+>""")
-_CODE = re.compile(r"(</?[gx]\d+/?>)")
 _MARKUP = Markup("xml")
 
 
@@ -194,10 +194,9 @@ def _content_slot(text: str, element: Element) -> Slot:
 class _Event(NamedTuple):
     """A piece of a source: text, or a code by what it may do."""
 
-    kind: str  # text, open, close, single
-    key: tuple[str, str]  # of the code, which its partner has
     source: str
-    flows: list[tuple[int, int, Slot]]  # texts of their own within a code
+    role: Role | None = None  # of a code
+    flows: Sequence[tuple[int, int, Slot]] = ()  # texts of their own within a code
 
 
 class _Segment:
@@ -205,17 +204,15 @@ class _Segment:
 
     def __init__(self, text: str, element: Element) -> None:
         events = list(_events(text, element))
-        partners = _partners(events)
+        pairs = partners([event.role or Role("other") for event in events])
         self._codes: dict[str, SlottedText] = {}
         markup = []
         for number, event in enumerate(events):
-            if event.kind == "text":
+            if event.role is None:
                 markup.append(event.source)
                 continue
-            partner = partners.get(number)
-            tag = f"<x{number}/>" if partner is None else f"<g{number}>" if partner > number else f"</g{partner}>"
-            self._codes[tag] = SlottedText(with_slots(event.source, event.flows))
-            markup.append(tag)
+            markup.append(tag(number, pairs.get(number)))
+            self._codes[markup[-1]] = SlottedText(with_slots(event.source, event.flows))
         self._source, self._value = _content(text, element), "".join(markup)
         self._marked = MarkedUp(self._value, _MARKUP)
         flows = [text for code in self._codes.values() for text in code.texts]
@@ -225,10 +222,10 @@ class _Segment:
         position = len(self._marked.texts)
         rendered = UNWRITABLE.sub("", self._marked.render(translations[:position], target))
         codes = {}
-        for tag, code in self._codes.items():
-            codes[tag] = code.render(translations[position : position + len(code.texts)], target)
+        for name, code in self._codes.items():
+            codes[name] = code.render(translations[position : position + len(code.texts)], target)
             position += len(code.texts)
-        return "".join(codes.get(piece, piece) for piece in _CODE.split(rendered)).replace("]]>", "]]&gt;")
+        return "".join(codes.get(piece, piece) for piece in CODE.split(rendered)).replace("]]>", "]]&gt;")
 
 
 def _events(text: str, element: Element) -> Iterator[_Event]:
@@ -240,19 +237,22 @@ def _events(text: str, element: Element) -> Iterator[_Event]:
         name = child.local_name
         is_kept = child.attributes.get("translate") == "no" or child.attributes.get("mtype") == "protected"
         if name in _PAIRS and not is_kept and child.inner_end < child.end:
-            key = ("", str(child.begin))
-            yield _Event("open", key, text[child.begin : child.inner_begin], [])
+            key = Key(WHOLE, str(child.begin))
+            yield _Event(text[child.begin : child.inner_begin], Role("open", key))
             yield from _events(text, child)
-            yield _Event("close", key, text[child.inner_end : child.end], [])
-        else:
-            kind = "open" if name in _OPENING else "close" if name in _CLOSING else "single"
-            code = next((child.attributes[known] for known in _KEYS if known in child.attributes), "")
-            flows = [
-                (sub.inner_begin - child.begin, sub.inner_end - child.begin, _content_slot(text, sub))
-                for sub in child.children
-                if sub.local_name == "sub" and sub.inner_end < sub.end
-            ]
-            yield _Event(kind, (_FAMILIES.get(name, "pt"), code), text[child.begin : child.end], flows)
+            yield _Event(text[child.inner_end : child.end], Role("close", key))
+            continue
+        key = Key(
+            _FAMILIES.get(name, "pt"),
+            next((child.attributes[known] for known in _KEYS if known in child.attributes), ""),
+        )
+        role = Role("open", key) if name in _OPENING else Role("close", key) if name in _CLOSING else Role("other")
+        flows = [
+            (sub.inner_begin - child.begin, sub.inner_end - child.begin, _content_slot(text, sub))
+            for sub in child.children
+            if sub.local_name == "sub" and sub.inner_end < sub.end
+        ]
+        yield _Event(text[child.begin : child.end], role, flows)
     yield from _plain(text[position : element.inner_end])
 
 
@@ -260,27 +260,6 @@ def _plain(source: str) -> Iterator[_Event]:
     """Yield text without elements; a section of CDATA becomes text."""
     for number, piece in enumerate(_NO_ELEMENT.split(source)):
         if piece.startswith(_CDATA):
-            yield _Event("text", ("", ""), html.escape(piece[len(_CDATA) : -len(_CDATA_END)], quote=False), [])
+            yield _Event(html.escape(piece[len(_CDATA) : -len(_CDATA_END)], quote=False))
         elif piece:
-            yield _Event("single" if number % 2 else "text", ("", ""), piece, [])
-
-
-def _partners(events: Sequence[_Event]) -> dict[int, int]:
-    """Return the pairs among the codes, by the index of each; those that cross another pair have none."""
-    partners: dict[int, int] = {}
-    path: list[int] = []
-    places: dict[tuple[str, str], list[int]] = {}  # in the path
-    for number, event in enumerate(events):
-        if event.kind == "open":
-            places.setdefault(event.key, []).append(len(path))
-            path.append(number)
-        elif event.kind == "close" and places.get(event.key):
-            place = places[event.key].pop()
-            # what began since then and isn't closed ends elsewhere, but an element that is whole must not be cut
-            if any(events[other].key[0] == "" for other in path[place + 1 :]):
-                continue
-            for other in path[place + 1 :]:
-                places[events[other].key].pop()
-            partners |= {path[place]: number, number: path[place]}
-            del path[place:]
-    return partners
+            yield _Event(piece, Role("other") if number % 2 else None)
