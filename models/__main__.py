@@ -318,22 +318,41 @@ def _add_training(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--shared", type=Path, default=SHARED, metavar="DIR", help="has corpus/ and checkpoint/")
     verb.add_argument("--checkpoint", type=Path, metavar="DIR", help="begin with this one, not with the recipe's")
     verb.add_argument("--steps", type=_positive, metavar="N", help="stop after so many steps; a later call goes on")
+    verb.add_argument("--minutes", type=_minutes, metavar="N", help="stop, with a state, after so many minutes")
+    verb.add_argument("--device", choices=("cpu", "cuda"), help="that computes the steps (run.device)")
+    verb.add_argument(
+        "--set",
+        dest="changed",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="change a field of the recipe, as batches.multiple=8 or run.precision='bf16'; may be given several times",
+    )
+
+
+def _changed(arguments: argparse.Namespace) -> list[str]:
+    """Return the fields of the recipe that the command line changes."""
+    return [*arguments.changed, *([f"run.device = '{arguments.device}'"] if arguments.device else [])]
 
 
 def _train(arguments: argparse.Namespace) -> None:
     from models.train.full_precision import train_recipe
+    from models.train.loop import Until
     from models.train.recipe import TrainRecipe, read_recipe
 
-    recipe = read_recipe(TrainRecipe, arguments.recipe)
+    recipe = read_recipe(TrainRecipe, arguments.recipe, _changed(arguments))
     recipe = recipe.beginning_with(checkpoint=arguments.checkpoint, run=arguments.begin)
-    train_recipe(recipe, arguments.shared, arguments.out or ROOT / "runs" / recipe.name, steps=arguments.steps)
+    out = arguments.out or ROOT / "runs" / recipe.name
+    train_recipe(recipe, arguments.shared, out, until=Until(arguments.steps, arguments.minutes))
 
 
 def _retrain(arguments: argparse.Namespace) -> None:
+    from models.train.loop import Until
     from models.train.recipe import RetrainRecipe, read_recipe
     from models.train.retrain import retrain_recipe
 
-    recipe = read_recipe(RetrainRecipe, arguments.recipe).beginning_with(checkpoint=arguments.checkpoint)
+    recipe = read_recipe(RetrainRecipe, arguments.recipe, _changed(arguments))
+    recipe = recipe.beginning_with(checkpoint=arguments.checkpoint)
     codes = {
         "config": arguments.config,
         "begin": arguments.begin and str(arguments.begin.resolve()),
@@ -342,7 +361,8 @@ def _retrain(arguments: argparse.Namespace) -> None:
     recipe = replace(recipe, codes=replace(recipe.codes, **{k: value for k, value in codes.items() if value}))
     out = arguments.out or ROOT / "runs" / recipe.name
     notes = arguments.card.read_text() if arguments.card else ""
-    retrain_recipe(recipe, arguments.shared, out, notes=notes, steps=arguments.steps)
+    until = Until(arguments.steps, arguments.minutes)
+    retrain_recipe(recipe, arguments.shared, out, notes=notes, until=until)
 
 
 def _generate(arguments: argparse.Namespace) -> None:
@@ -472,6 +492,16 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, at least 1")
     return int(text)
+
+
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = 0.0
+    if not 0 < minutes < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number of minutes above 0")
+    return minutes
 
 
 def _count(text: str) -> tuple[str, int]:

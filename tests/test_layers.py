@@ -43,8 +43,8 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         {"quantize": "allocate assemble calibrate inspect / export"},
         {
             "train": (
-                "loss sampled_softmax schedule / recipe / dataset distillation state / log network validation "
-                "warm_start / allocation loop methods / full_precision / retrain"
+                "loss sampled_softmax schedule / recipe / dataset device distillation state / "
+                "feed log network validation warm_start / allocation loop methods / full_precision / retrain"
             ),
         },
         {"reports": "paper paper_page report"},

@@ -47,6 +47,13 @@ class Batch(NamedTuple):
     labels: Tensor
     tokens: int
 
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on a device; the copy to a GPU goes on beside what it computes."""
+        if device.type == "cpu":
+            return self
+        source, source_mask, target, labels = (each.pin_memory().to(device, non_blocking=True) for each in self[:4])
+        return Batch(source, source_mask, target, labels, self.tokens)
+
 
 class Side:
     """Sentences of one language, end to end: sentence n is ids[starts[n] : starts[n + 1]], ended by eos."""
@@ -125,6 +132,7 @@ class Corpus:
         for bucket, length in enumerate(self._shape.lengths):
             if len(mine := rows[buckets == bucket]):
                 size = max(BATCH_MULTIPLE, self._shape.tokens // length // BATCH_MULTIPLE * BATCH_MULTIPLE)
+                size *= self._shape.multiple
                 mine = mine[np.lexsort((self._target.lengths[mine], self._source.lengths[mine]))]
                 batches += list(np.resize(mine, (-(-len(mine) // size), size)))
         return [batches[n] for n in random.permutation(len(batches))]
