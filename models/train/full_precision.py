@@ -100,6 +100,19 @@ def reversed_checkpoint(checkpoint: Checkpoint) -> Checkpoint:
     )
 
 
+def first_checkpoint(recipe: TrainRecipe, shared: Path) -> Checkpoint:
+    """Return the weights that a recipe begins with.
+
+    Raises:
+        RecipeError: the checkpoint does not suit the recipe.
+    """
+    init = recipe.init
+    checkpoint = read_checkpoint(located(init.checkpoint, shared))
+    if init.reverse:
+        checkpoint = reversed_checkpoint(checkpoint)
+    return fresh(checkpoint, init.shape, recipe.run.seed) if init.fresh else checkpoint
+
+
 def train_recipe(recipe: TrainRecipe, shared: Path, out: Path, *, until: Until = TO_THE_END) -> Progress:
     """Train by a recipe.
 
@@ -113,12 +126,7 @@ def train_recipe(recipe: TrainRecipe, shared: Path, out: Path, *, until: Until =
         RecipeError: the checkpoint does not suit the recipe.
         TrainingError: as in `models.train.loop.train`.
     """
-    init = recipe.init
-    checkpoint = read_checkpoint(located(init.checkpoint, shared))
-    if init.reverse:
-        checkpoint = reversed_checkpoint(checkpoint)
-    if init.fresh:
-        checkpoint = fresh(checkpoint, init.shape, recipe.run.seed)
+    init, checkpoint = recipe.init, first_checkpoint(recipe, shared)
     corpus = corpus_of(recipe, checkpoint, shared)
     held_out = HeldOut(checkpoint, recipe.validation, recipe.batches.lengths, shared, Device(recipe.run))
     begin = located(init.run, shared) if init.run else None

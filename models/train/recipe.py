@@ -298,24 +298,20 @@ class RetrainRecipe(Recipe):
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def read_recipe(kind: type[ModelRecipe], name: str, changed: Sequence[str] = ()) -> ModelRecipe:
+def read_recipe(kind: type[ModelRecipe], name: str, changes: Sequence[str] = ()) -> ModelRecipe:
     """Read a recipe of models/configs/recipes by its name, or any TOML file by its path.
 
     Args:
         kind: of the recipe.
         name: its name, or a path that ends in .toml.
-        changed: lines of TOML, such as `run.threads = 1`, that replace its fields.
+        changes: lines of TOML, such as `run.threads = 1`, that replace its fields.
 
     Raises:
         RecipeError: it can't be read, or a field is wrong.
     """
     path = _path(name, RECIPES)
     values = _read_extended(path)
-    for line in changed:
-        try:
-            values = _merged(values, tomllib.loads(line))
-        except tomllib.TOMLDecodeError:
-            raise RecipeError(f"{line!r} is not TABLE.FIELD=VALUE; a string has quotes: run.device='cuda'.") from None
+    values = changed(values, changes)
     mixes = values.get("sources")
     if isinstance(mixes, str):
         mixes = [mixes]
@@ -326,6 +322,21 @@ def read_recipe(kind: type[ModelRecipe], name: str, changed: Sequence[str] = ())
     # Tables that may be left out because all of their fields may.
     values = {"optimizer": {}, "run": {}, **values, "name": path.stem}
     return recipe_of(kind, values, path)
+
+
+def changed(values: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """Return the fields of a recipe, some of them changed by lines of TOML.
+
+    Raises:
+        RecipeError: a line is not TOML.
+    """
+    result = dict(values)
+    for line in changes:
+        try:
+            result = _merged(result, tomllib.loads(line))
+        except tomllib.TOMLDecodeError:
+            raise RecipeError(f"{line!r} is not TABLE.FIELD=VALUE; a string has quotes: run.device='cuda'.") from None
+    return result
 
 
 def recipe_of(kind: type[ModelRecipe], values: Mapping[str, Any], path: Path) -> ModelRecipe:
