@@ -8,6 +8,7 @@ from typing import NamedTuple
 from kernels.engine import Hypothesis, Sentence, SentenceResult
 from service.text import placeholders
 from service.text.alignment import Link, links, moved
+from service.text.placeholders import Restored, Unit
 from service.text.sentences import Piece
 from service.translation.cost import milliseconds_since
 from service.translation.results import Candidate, OnSentence, TranslatedSentence, Translation
@@ -25,9 +26,9 @@ class SourceSentence(NamedTuple):
     is_cut: bool = False
 
     @property
-    def kept(self) -> list[str]:
-        """The protected spans, which the translation must have unchanged."""
-        return [self.piece.text[begin:end] for begin, end in self.piece.kept]
+    def units(self) -> list[Unit]:
+        """The kept units, each of which the translation must have once."""
+        return placeholders.units(self.piece.text, self.piece.kept)
 
 
 Document = list[SourceSentence]  # all of a text
@@ -76,9 +77,9 @@ class Arrivals:
         candidates = []
         for hypothesis in hypotheses:
             sentence, decoded = self.sentence(index), self._tokenizer.decode(hypothesis.ids)
-            if (text := placeholders.restore(decoded, sentence.kept)) is not None:
-                aligned = self._links(sentence, hypothesis, decoded, text)
-                candidates.append(Candidate(text, hypothesis.score, tuple(aligned)))
+            if (restored := placeholders.restore(decoded, sentence.units)) is not None:
+                aligned = self._links(sentence, hypothesis, decoded, restored)
+                candidates.append(Candidate(restored.text, hypothesis.score, tuple(aligned)))
         if hypotheses and not candidates:
             self.failed.append(index)
         else:
@@ -95,7 +96,7 @@ class Arrivals:
         candidates = arrived.candidates()
         for index, document in zip(self.failed, parts, strict=True):
             best, alternatives, *_ = join(document, candidates)
-            source, kept = self.sentence(index).piece.text, "\n".join(self.sentence(index).kept)
+            source, kept = self.sentence(index).piece.text, "\n".join(unit.text for unit in self.sentence(index).units)
             # a word and the mark beside it may form a placeholder that the source does not have
             self._take(
                 index,
@@ -121,20 +122,17 @@ class Arrivals:
             for place, candidates in zip(self._places, self._candidates, strict=True)
         ]
 
-    def _links(self, sentence: SourceSentence, hypothesis: Hypothesis, decoded: str, text: str) -> list[Link]:
+    def _links(self, sentence: SourceSentence, hypothesis: Hypothesis, decoded: str, restored: Restored) -> list[Link]:
         """Link the words of a sentence and its translation, which the tokenizer read and wrote with masks."""
-        if hypothesis.alignment is None or (not sentence.kept and text != decoded):
+        if hypothesis.alignment is None or (not sentence.piece.kept and restored.text != decoded):
             return []
-        source, moves = (
-            placeholders.hide(sentence.piece.text, sentence.piece.kept),
-            placeholders.hidden(sentence.piece.kept),
-        )
+        source = placeholders.hide(sentence.piece.text, sentence.piece.kept)
+        moves = placeholders.hidden(sentence.piece.text, sentence.piece.kept)
         spans = self._tokenizer.spans(source)
         # without eos, and without the language's token
         attention = [row[-1 - len(spans) : -1] for row in hypothesis.alignment[:-1]]
-        restored = placeholders.restored(decoded, sentence.kept)
         return [
-            Link(placeholders.followed(link.source, moves), placeholders.followed(link.target, restored))
+            Link(placeholders.followed(link.source, moves), placeholders.followed(link.target, restored.moves))
             for link in links(attention, source, spans, decoded, self._tokenizer.decoded_spans(hypothesis.ids))
         ]
 

@@ -21,7 +21,7 @@ from service.process import process_rss_bytes
 from service.text import placeholders
 from service.text.alignment import best_layer
 from service.text.glossary import Glossary, GlossaryRefused
-from service.text.sentences import Piece, cut_at_kept, halve, has_words, split
+from service.text.sentences import Piece, cut_at_kept, halve, split
 from service.translation.assembly import Arrivals, Document, SourceSentence, engine_sentences, join
 from service.translation.cost import NO_COST, Cost, Memory, ModelIdentity, StageTimings, milliseconds_since
 from service.translation.results import Candidate, Continuation, OnSentence, Options, Translated
@@ -210,7 +210,7 @@ class Translator:
         if self._tokenizer.unknown in ids:
             unknown = placeholders.words_with(piece.text, piece.kept, lambda word: not self._tokenizer.knows(word))
             piece = piece._replace(kept=tuple(placeholders.merge(piece.kept, unknown)))
-            if not has_words(piece.text, piece.kept):
+            if not placeholders.has_words(piece.text, piece.kept):
                 return SourceSentence(piece._replace(translate=False), None)
             ids = self._tokenizer.encode(placeholders.hide(piece.text, piece.kept), options.target)
         glossary = options.glossary
