@@ -1,7 +1,7 @@
 """Placement of inline tags in a translation: around the words that come from those they stood around."""
 
 import bisect
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import NamedTuple
 
 from service.text.alignment import Link, by_position
@@ -42,7 +42,8 @@ def insert(pairs: Sequence[Pair], source: str, translation: str, links: Sequence
         links: between the two, in the order of the translation; without them, words are joined by their places.
     """
     links = _joined_at_protected(links or by_position(source, translation), find(translation))
-    links = [_of_element(link, source, translation) for link in links]
+    places = {character: place for place, character in enumerate(source) if character >= _FIRST_PRIVATE}
+    links = [_of_element(link, places, translation) for link in links]
     beginnings = {link.target[0] for link in links if translation[link.target[0]] not in _CLOSING}
     elements = {link.target[0] for link in links if translation[link.target[0]] >= _FIRST_PRIVATE}
     placed: list[_Placed] = []
@@ -64,11 +65,10 @@ def insert(pairs: Sequence[Pair], source: str, translation: str, links: Sequence
     return _text(translation, (0, len(translation)), placed)
 
 
-def _of_element(link: Link, source: str, translation: str) -> Link:
+def _of_element(link: Link, places: Mapping[str, int], translation: str) -> Link:
     """Return the link; that of an element of markup, whose mark both sides have once, to where that stood."""
-    begin, _ = link.target
-    place = source.find(translation[begin]) if translation[begin] >= _FIRST_PRIVATE else -1
-    return link if place < 0 else Link((place, place + 1), link.target)
+    place = places.get(translation[link.target[0]])
+    return link if place is None else Link((place, place + 1), link.target)
 
 
 def _is_in(pair: Pair, path: Sequence[_Placed]) -> bool:

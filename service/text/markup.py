@@ -21,6 +21,7 @@ from service.text.references import REFERENCE, unescape
 
 # Spaces, and what ends the words before the tag: a model makes a sentence of ", and" and loses the comma.
 _HEAD = re.compile(r"[\s,.;:!?)\]}»”’–—-]*")
+_MAX_ATTACHED = 64  # elements that are placed beside their words in a run: each looks through its words
 _CLOSING = ".,;:!?…)]}»”’"  # what a note stands behind as it does behind a word
 _LINE_BREAK = re.compile(r"(?<!\s)[^\S\r\n]*+[\r\n]\s*+")
 _EMPHASIS = frozenset({"*", "**", "***", "_", "__", "___", "~~"})
@@ -203,11 +204,12 @@ def _ends(tokens: Sequence[Token], texts: Sequence[str]) -> dict[str, str]:
 
 def _attached(tokens: Sequence[Token], texts: Sequence[str], plain: str) -> set[str]:
     """Return the marks of what has nothing to read, or a sign, and touches a word: it goes where that goes."""
-    found = set()
+    found: set[str] = set()
+    places = {character: place for place, character in enumerate(plain) if character >= _FIRST_PRIVATE}
     for token, text in zip(tokens, texts, strict=True):
-        if not token.mark:
+        if not token.mark or text not in places or len(found) == _MAX_ATTACHED:
             continue
-        place = plain.find(text)
+        place = places[text]
         before, after = plain[max(place - 1, 0) : max(place, 0)], plain[place + 1 : place + 2]
         is_behind = before.isalnum() or (before != "" and before in _CLOSING)
         if is_behind != after.isalnum() and (is_behind or token.mark == "empty"):

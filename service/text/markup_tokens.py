@@ -383,7 +383,7 @@ def _with_formula(source: str, found: list[Token], unit: Token, following: Token
 
 
 def _is_formula(text: str, *, is_low: bool) -> bool:
-    """Return whether letters and digits that touch something raised are a formula, a number or a measure, not a word."""
+    """Return whether letters and digits that touch something raised are a formula, a number or a measure."""
     if len(text) == 1 or not text.isalpha() or text in _MEASURES or _VOWEL.search(text) is None:
         return True
     if is_low:

@@ -61,7 +61,8 @@ _CODE = rf"""
   | (?<![\w-])--[a-zA-Z][\w-]*(?:=[^\s,;)"']*[\w/])?                  # --option=value
   | (?<![\w/.+~-])~?/(?:[\w.+~-]++/)*+[\w.+~-]*\w                       # /usr/share/doc
   | (?<!\w)[A-Za-z]:\\[^\s"'<>|]*\w                                    # C:\Windows
-  | (?<![\w.@-])(?:[a-zA-Z0-9][\w-]*+\.(?=\w))++(?:(?:{_DOMAINS.replace(" ", "|")})(?![\w-]|\.\w)|[a-z]{{2,9}}(?=:\d|/\w))
+  | (?<![\w.@-])(?:[a-zA-Z0-9][\w-]*+\.(?=\w))++
+    (?:(?:{_DOMAINS.replace(" ", "|")})(?![\w-]|\.\w)|[a-z]{{2,9}}(?=:\d|/\w))
     (?::\d{{1,5}}(?!\d))?(?:/[^\s<>"'`{{}}|\\^]*[\w/])?                   # host.example.com:80/path
   | (?<![\w.@-])(?:localhost|\d{{1,3}}(?:\.\d{{1,3}}){{3}}(?![\w.]*\d))(?::\d{{1,5}}|/\d{{1,2}})?(?!\w)  # 10.0.0.5:80
   | (?<![\w.:/-])[a-z][a-z0-9-]*+:\d{{4,5}}(?![\w:])                     # db:5432
@@ -175,6 +176,20 @@ def hidden(text: str, spans: Sequence[Span]) -> list[Move]:
     return moves
 
 
+def outside(text: str, spans: Sequence[Span]) -> str:
+    """Return a text with a space in place of each span."""
+    parts, position = [], 0
+    for begin, end in spans:
+        parts.append(text[position:begin])
+        position = end
+    return " ".join([*parts, text[position:]])
+
+
+def unmasked(translation: str, count: int) -> str:
+    """Return a translation without the masks of so many units."""
+    return outside(translation, [span for span, _ in _masks(translation, count)]) if count else translation
+
+
 def masks(count: int) -> list[str]:
     """Return the masks of so many units."""
     return [_mask(number, count) for number in range(1, count + 1)]
@@ -203,6 +218,8 @@ def restore(translation: str, kept: Sequence[Unit]) -> Restored | None:
     for index, ((begin, end), number) in enumerate(found):
         unit = kept[number]
         following = found[index + 1][0][0] if index + 1 < len(found) else len(translation)
+        if index and unit.text.startswith("</") and not translation[position:begin].strip():
+            return None  # a pair of tags without its words
         before, gap = _spaced(translation[position:begin], unit)
         length += len(before)
         if gap:

@@ -92,14 +92,19 @@ def halve(piece: Piece) -> list[Piece]:
     return [Piece(sentence, False)]  # all of it is protected
 
 
-def cut_at_kept(piece: Piece) -> list[Piece]:
-    """Cut a sentence at its protected spans, which are copied; each part between is translated by itself."""
-    pieces: list[Piece] = []
+def cut_at_kept(piece: Piece) -> list[tuple[Piece, bool]]:
+    """Cut a sentence at its units, which are copied; each part between is translated by itself.
+
+    Returns:
+        the pieces, and whether each is a unit.
+    """
+    pieces: list[tuple[Piece, bool]] = []
     position = 0
     for begin, end in piece.kept:
-        pieces += [*_edges(piece.text, position, begin, ()), Piece(piece.text[begin:end], False)]
+        pieces += [(part, False) for part in _edges(piece.text, position, begin, ())]
+        pieces.append((Piece(piece.text[begin:end], False), True))
         position = end
-    return pieces + _edges(piece.text, position, len(piece.text), ())
+    return pieces + [(part, False) for part in _edges(piece.text, position, len(piece.text), ())]
 
 
 def _lines(text: str, sentences: SplitSentences) -> Iterator[str]:
