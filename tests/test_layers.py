@@ -46,8 +46,8 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         {"quantize": "allocate assemble calibrate / export"},
         {
             "train": (
-                "loss sampled_softmax schedule / recipe / dataset distillation state / log network validation "
-                "warm_start / allocation loop methods / full_precision / retrain"
+                "loss packed sampled_softmax schedule / recipe / dataset device distillation state / "
+                "feed log network validation warm_start / allocation loop methods / full_precision / carry retrain"
             ),
         },
         {"reports": "paper paper_page report"},
@@ -64,8 +64,9 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         {
             "settings": "",
             "files": (
-                "chunks html plain xml / archive child markdown po slots subtitles xliff xml_spans / android fluent "
-                "json office properties resx runs strings tables word yaml / slides workbook"
+                "charsets chunks codes language_marks markdown_blocks plural_forms xml / html plain / "
+                "archive child markdown slots subtitles xml_spans / android fluent json office po "
+                "properties resx runs strings tables xliff yaml / slides word workbook"
             ),
             "accounts": "unavailable / glossaries keys",
             "translation": "batches cost tokenizer / results scheduler / assembly / translator",

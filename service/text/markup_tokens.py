@@ -46,11 +46,18 @@ _TAG = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 _ATTRIBUTE = re.compile(r"""(?<![^\s/>="'])([^\s/>="']++)\s*+=\s*+(?:"([^"]*+)|'([^']*+)|([^\s"'>]++))""")
-# Code, automatic links, footnote marks and escapes stand in a paragraph of Markdown as words do.
+# Code, automatic links, footnote marks, formulas and escapes stand in a paragraph of Markdown as words do; so does a
+# file such as __init__.py, which is no emphasis. What stands between \( and \) is a formula unless it has words.
 _MARKDOWN = re.compile(
     r"""(?P<word>`[^`]+` | ``[^`]+`` | <(?:[a-zA-Z][a-zA-Z0-9+.-]*:|[^\s<>@]+@)[^\s<>]*> | \[\^[^\[\]\s]+\]
+          | \$\$(?:[^$\\]++|\\.)++\$\$ | (?<![\\$\w])\$(?![\s$])(?:[^$\\]++|\\.)++(?<!\s)\$(?!\w)
+          | \\\((?![^\\]*[^\W\d_]{2}\s+[^\W\d_]{2})(?:[^\\]++|\\(?![()])[\s\S])*+\\\)
+          | \\\[(?![^\\]*[^\W\d_]{2}\s+[^\W\d_]{2})(?:[^\\]++|\\(?![\[\]])[\s\S])*+\\\]
+          | (?<!\w)__[a-zA-Z0-9]\w*?__(?:\.\w++|\(\))
           | \\[!-/:-@\[-`{-~])
-      | ^\[[ xX]\](?=\s) | !?\[ | \](?:\([^()\s]*(?:\([^()\s]*\)[^()\s]*)?(?:\s+"[^"]*")?\)|\[[^\[\]]*\])?
+      | ^\[[ xX]\](?=\s) | !?\[
+      | \](?:\((?:<[^<>\n]*+>|[^()\s]*(?:\([^()\s]*\)[^()\s]*)?)
+          (?:\s++(?:"(?:[^"\\]++|\\.)*+"|'(?:[^'\\]++|\\.)*+'|\((?:[^()\\]++|\\.)*+\)))?\s*+\)|\[[^\[\]]*\])?
       | (?<![\s*])\*{1,3} | \*{1,3}(?![\s*]) | ~~ | (?<!\w)_{1,3}(?=[^\s_]) | (?<=[^\s_])_{1,3}(?!\w)
       | </?[a-zA-Z][^<>]*> | <!--.*?(?:-->|\Z) | \|""",
     re.DOTALL | re.VERBOSE,
