@@ -93,7 +93,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
                 "admin_guard events native_glossaries / deepl kserve libretranslate native native_files / admin "
                 "deepl_glossaries"
             ),
-            "cli": "arguments completion health / bench corpus keys models translate",
+            "cli": "arguments completion health / bench corpus doctor keys models translate",
         },
         {"app": ""},
         {"__main__": "", "ray_serve": ""},
