@@ -30,7 +30,14 @@ def numbers(text: str, language: str) -> list[frozenset[str]]:
 
 
 def arrive(source: str, source_language: str, target: str, target_language: str) -> bool:
-    """Tell whether each number of a sentence is in its translation, up to twelve maybe as a word."""
+    """Tell whether each number of a sentence is in its translation, up to twelve maybe as a word.
+
+    Args:
+        source: the sentence.
+        source_language: ISO 639-1 code.
+        target: its translation.
+        target_language: ISO 639-1 code.
+    """
     waiting: Counter[frozenset[str]] = Counter(numbers(target, target_language))
     words = Counter(re.findall(r"\w+", target.casefold()))
     for readings in numbers(source, source_language):
