@@ -38,16 +38,16 @@ HOUSE: dict[str, list[dict[str, str]]] = {
                 "atomic schema typed_json / files weights / layout vocabulary / faults / directory / "
                 "describe store write"
             ),
-            "text": "frames lines / pieces",
+            "text": "frames language lines numbers / pieces",
         },
         {"codes": "bcq bit_config / compensate straight_through"},
         {"marian": "checkpoint transformer / files rows / coded imported marian / read"},
-        {"evaluate": "quality / evaluate"},
+        {"evaluate": "fidelity quality / evaluate"},
         {"quantize": "allocate assemble calibrate / export"},
         {
             "train": (
-                "loss sampled_softmax schedule / recipe / dataset distillation state / log network validation "
-                "warm_start / allocation loop methods / full_precision / retrain"
+                "loss packed sampled_softmax schedule / recipe / back_translation dataset device distillation state / "
+                "feed log network validation warm_start / allocation loop methods / full_precision / carry retrain"
             ),
         },
         {"reports": "paper paper_page report"},
@@ -93,7 +93,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
                 "admin_guard events native_glossaries / deepl kserve libretranslate native native_files / admin "
                 "deepl_glossaries"
             ),
-            "cli": "arguments completion health / bench corpus keys models translate",
+            "cli": "arguments completion health / bench corpus doctor keys models translate",
         },
         {"app": ""},
         {"__main__": "", "ray_serve": ""},

@@ -27,7 +27,7 @@ from tests.bench.bench import ROOT
 
 OUT = ROOT / "docs" / "results" / "real-files.json"
 LIMITS = Limits(64 << 20)
-LARGEST = 2_000_000  # bytes of a file
+LARGEST = 300_000  # bytes of a file
 # Marks by which a file tells its own language, so that the copy has the same.
 LANGUAGE = re.compile(
     rb"""<html\b[^>]*?\slang\s*=\s*["']?([\w-]+)|\bw:lang\b[^<>]*?\bw:val="([\w-]+)|<a:rPr\b[^<>]*?\slang="([\w-]+)
