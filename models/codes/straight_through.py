@@ -42,7 +42,7 @@ class Levels(NamedTuple):
 
 def half_levels(alpha: Tensor) -> Levels:
     """Return the levels of the rows with these scales."""
-    patterns = sign_patterns(len(alpha))
+    patterns = sign_patterns(len(alpha)).to(alpha.device)
     patterns = patterns[:, patterns[0] > 0]
     sums = alpha.t() @ patterns
     levels, order = sums.abs().sort(dim=1)
@@ -88,7 +88,7 @@ class _Coded(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         w, middles, signs, limit = ctx.saved_tensors
-        grad_w, sums = torch.empty_like(w), torch.zeros(len(w), signs.shape[1])
+        grad_w, sums = torch.empty_like(w), w.new_zeros(len(w), signs.shape[1])
         for part in _chunks(w):
             size = w[part].abs()
             within = torch.le(size, limit[part], out=torch.empty_like(size))

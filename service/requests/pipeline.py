@@ -87,6 +87,7 @@ async def translate(
     """
     sources = registry.sources(request.options.target, call.model)
     if sum(map(len, request.texts)) > _CHARACTERS_ON_THE_LOOP:
+        await dispatcher.check_key(call)  # before the work, which is for those who have one
         texts = await asyncio.to_thread(_prepare, dispatcher, call, request, sources, registry.languages)
     else:
         texts = _prepare(dispatcher, call, request, sources, registry.languages)
@@ -126,6 +127,8 @@ def _prepare(
         known: The languages of all models.
     """
     markup = request.markup
+    if markup is not None:
+        dispatcher.check_markup(request.texts)
     documents = [None if markup is None else Document(text, markup, is_aligned=True) for text in request.texts]
     plain = [
         text if document is None else document.text for text, document in zip(request.texts, documents, strict=True)

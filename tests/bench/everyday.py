@@ -1,7 +1,7 @@
 """The language of short everyday texts, English and German known: `python -m tests.bench.everyday`.
 
-Counts what is found of the 500 texts of tests/service/text/everyday.tsv, and how many of the answers that are at least so
-sure are right; writes docs/results/everyday.json. It needs nothing but the repository.
+Counts what is found of the 500 texts of tests/service/text/everyday.tsv, and how many of the answers that are at least
+so sure are right; writes docs/results/everyday.json. It needs nothing but the repository.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ def test_a_file_in_a_language_that_no_model_reads(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("options", [("--source", "auto"), ("--source", "de", "--target", "de")])
 def test_the_command_line(tiny_model: Path, options: tuple[str, ...]) -> None:
-    command = [sys.executable, "-m", "service.cli", "translate", "--model", str(tiny_model), *options]
+    command = [sys.executable, "-m", "service", "translate", "--model", str(tiny_model), *options]
 
     def told(text: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, input=text, capture_output=True, text=True, cwd=ROOT)
