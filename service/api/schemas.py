@@ -221,6 +221,15 @@ class FileFields(TypedDict):
     target: str
     split_sentences: NotRequired[Literal["0", "1", "nonewlines"]]
     glossary: NotRequired[Annotated[str, Field(description="The id or name of a stored glossary.")]]
+    columns: NotRequired[
+        Annotated[
+            str,
+            Field(
+                description="Of a csv or tsv: the headers of the columns to translate, with commas between; "
+                "by default columns of text."
+            ),
+        ]
+    ]
 
 
 class FileReply(Body):
