@@ -26,6 +26,10 @@ class Error(Body):
     """The body of every 4xx and 5xx."""
 
     error: str = Field(description="What is wrong and what to do, in one sentence.")
+    code: str | None = Field(
+        default=None,
+        description="A stable name of the kind of error, such as `limit_exceeded`; absent where a dialect has none.",
+    )
 
 
 class Detected(Body):
