@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m models", description="Make and measure model directories.")
     parser.add_argument("--version", action="version", version=f"sub3 {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for add_room in (add_marian, add_quantize, add_evaluate, add_train, add_carry, add_reports):
+    for add_room in (add_marian, add_quantize, add_evaluate, add_train, add_back_translation, add_carry, add_reports):
         add_room(verbs)
     return parser
 
@@ -247,6 +247,7 @@ def add_evaluate(verbs: Verbs) -> None:
     verb.add_argument("--checkpoint", type=Path, metavar="DIR", help="also measure this fp32 checkpoint, run by torch")
     verb.add_argument("--limit", type=_positive, metavar="N", help="only the first N sentences")
     verb.add_argument("--beam", type=_positive, default=1, metavar="N", help="beam size (default: 1, greedy)")
+    verb.add_argument("--names", action="store_true", help="also translate 400 places and 100 people")
     verb.set_defaults(run=_evaluate)
 
 
@@ -265,6 +266,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         checkpoint=arguments.checkpoint,
         limit=arguments.limit,
         beam_size=arguments.beam,
+        with_names=arguments.names,
     )
     arguments.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     for name in ("engine", "fp32"):
@@ -344,6 +346,40 @@ def _add_training(verb: argparse.ArgumentParser) -> None:
         metavar="FIELD=VALUE",
         help="change a field of the recipe, as batches.multiple=8 or run.precision='bf16'; may be given several times",
     )
+
+
+def add_back_translation(verbs: Verbs) -> None:
+    """Add the verb that makes pairs of monolingual text."""
+    verb = verbs.add_parser("backtranslate", help="make pairs to train on of monolingual text")
+    actions = verb.add_subparsers(dest="action", required=True, metavar="ACTION")
+    action = actions.add_parser("shards", help="draw sentences for `sub3 corpus`")
+    action.add_argument("texts", nargs="+", type=Path, metavar="FILE", help="of a sentence a line, .xz or not")
+    action.add_argument("--out", type=Path, required=True, metavar="DIR", help="new directory of shards")
+    action.add_argument("--sentences", type=_positive, default=100_000, metavar="N", help="default: %(default)s")
+    action.add_argument("--seed", type=int, default=1, metavar="N", help="of the draw (default: %(default)s)")
+    action.set_defaults(run=_shards)
+
+    action = actions.add_parser("pairs", help="write translation TAB text, without translations that have a fault")
+    action.add_argument("translated", type=Path, metavar="DIR", help="what `sub3 corpus` made of the shards")
+    action.add_argument("out", type=Path, metavar="OUT", help=".tsv file to write")
+    action.add_argument("--source", required=True, metavar="LANGUAGE", help="of the translations, as en")
+    action.add_argument("--target", required=True, metavar="LANGUAGE", help="of the text, as de")
+    action.set_defaults(run=_pairs)
+
+
+def _shards(arguments: argparse.Namespace) -> None:
+    from models.train.back_translation import write_shards
+
+    count = write_shards(arguments.texts, arguments.out, sentences=arguments.sentences, seed=arguments.seed)
+    print(f"{arguments.out}: {count:,} sentences.")
+
+
+def _pairs(arguments: argparse.Namespace) -> None:
+    from models.train.back_translation import write_pairs
+
+    back = write_pairs(arguments.translated, arguments.out, source=arguments.source, target=arguments.target)
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in back.dropped.most_common()) or "none"
+    print(f"{arguments.out}: {back.kept:,} pairs; dropped: {reasons}.")
 
 
 def add_carry(verbs: Verbs) -> None:

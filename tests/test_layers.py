@@ -38,15 +38,15 @@ HOUSE: dict[str, list[dict[str, str]]] = {
                 "atomic schema typed_json / files weights / layout vocabulary / faults / directory / "
                 "describe store write"
             ),
-            "text": "frames lines / pieces",
+            "text": "frames language lines numbers / pieces",
         },
         {"codes": "bcq bit_config / compensate straight_through"},
         {"marian": "checkpoint transformer / files rows / coded imported marian / read"},
-        {"evaluate": "quality / evaluate"},
+        {"evaluate": "fidelity quality / evaluate"},
         {"quantize": "allocate assemble calibrate / export"},
         {
             "train": (
-                "loss packed sampled_softmax schedule / recipe / dataset device distillation state / "
+                "loss packed sampled_softmax schedule / recipe / back_translation dataset device distillation state / "
                 "feed log network validation warm_start / allocation loop methods / full_precision / carry retrain"
             ),
         },

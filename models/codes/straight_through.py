@@ -42,8 +42,8 @@ class Levels(NamedTuple):
 
 def half_levels(alpha: Tensor) -> Levels:
     """Return the levels of the rows with these scales."""
-    patterns = sign_patterns(len(alpha)).to(alpha.device)
-    patterns = patterns[:, patterns[0] > 0]
+    patterns = sign_patterns(len(alpha))
+    patterns = patterns[:, patterns[0] > 0].to(alpha.device)
     sums = alpha.t() @ patterns
     levels, order = sums.abs().sort(dim=1)
     # A sum below 0 stands for its opposite: the lowest bit says nothing of the sign of a weight once scales overlap.

@@ -24,7 +24,7 @@ _ADMONITION = re.compile(
         (?:"(?P<title>[^"]*+)")?+\s*+""",
     re.VERBOSE,
 )
-_FOOTNOTE = re.compile(r"(?P<prefix> {0,3})\[\^[^\[\]\s]++\]:[ \t]*+(?P<title>\S.*)")
+_FOOTNOTE = re.compile(r"(?P<prefix> {0,3})\[\^[^\[\]\s]++\]:[ \t]*+(?P<title>(?:\S.*)?)")
 _DEFINITION = re.compile(r"(?P<prefix> {0,3}):(?P<space>[ \t]++)(?P<title>\S.*)")
 _FORMULA = re.compile(rf"(?P<prefix>{_QUOTE})(?P<mark>\$\$|\\\[|\\begin\{{\w++\*?\}})\s*+")
 _FORMULA_ENDS = {"$$": "$$", "\\[": "\\]", "\\begin": "}"}
@@ -51,7 +51,8 @@ def commonmark(lines: Sequence[str]) -> list[Line]:
         elif (block := _ADMONITION.fullmatch(line)) is not None and indents[number] >= len(block["prefix"]) + 2:
             made.append(_titled(block, _ITEM))
         elif (block := _FOOTNOTE.fullmatch(line)) is not None:
-            made.append(Line(f"{block['prefix']}{_ITEM}{block['title']}", block.start("title"), is_changed=True))
+            text = block["title"] or _NOTHING
+            made.append(Line(f"{block['prefix']}{_ITEM}{text}", block.start("title"), is_changed=True))
         elif (block := _DEFINITION.fullmatch(line)) is not None:
             made.append(
                 Line(f"{block['prefix']}-{block['space']}{block['title']}", block.start("title"), is_changed=True)

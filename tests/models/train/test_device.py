@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from models.__main__ import main
+from models.codes.straight_through import coded
 from models.marian.checkpoint import Checkpoint
 from models.train import device as device_module
 from models.train.dataset import Batch, Corpus, Encoder, Part
@@ -16,9 +18,11 @@ from models.train.device import Device
 from models.train.feed import Feed
 from models.train.full_precision import train_recipe
 from models.train.loop import Until
+from models.train.loss import mean_loss
 from models.train.network import Network
 from models.train.recipe import Batches, RecipeError, RetrainRecipe, Run, TrainRecipe, read_recipe
 from models.train.retrain import retrain_recipe
+from models.train.sampled_softmax import Sample
 from models.train.state import TrainingError
 from tests.models.conftest import sentences
 from tests.models.train.test_training import RETRAIN, STABLE, TRAIN, log, shared, state, written
@@ -141,3 +145,33 @@ def test_a_device_that_is_not_there_is_refused(tmp_path: Path, shared: Path, cap
     assert "no CUDA device" in capsys.readouterr().err
     with pytest.raises(RecipeError, match="a string has quotes"):
         read_recipe(TrainRecipe, written(tmp_path, TRAIN), ["run.device=cuda"])
+
+
+class Elsewhere(Device):
+    """A device that is not the CPU: `meta`, whose tensors have shapes alone and refuse those of another device."""
+
+    def __init__(self) -> None:
+        super().__init__(Run(precision="fp32"))
+        self.torch = torch.device("meta")
+
+    def products(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+
+def test_all_that_a_step_makes_lies_on_its_device(tiny_checkpoint):
+    text = corpus(tiny_checkpoint, Batches(200, (64,)))
+    batch = text.batch(text.epoch(0)[0])
+    there = Batch(*(each.to("meta") for each in batch[:4]), batch.tokens)
+    network = Network(tiny_checkpoint, Elsewhere())
+    tensors = {name: t.to("meta").requires_grad_() for name, t in tiny_checkpoint.tensors.items()}
+    scales = torch.zeros(2, len(tensors["embedding"]), device="meta", requires_grad=True)
+    labels, places = (torch.zeros(batch.tokens, dtype=torch.long, device="meta") for _ in range(2))
+    sample = Sample(torch.zeros(20, dtype=torch.long, device="meta"), torch.zeros(20, device="meta"))
+    seen = {**tensors, "embedding": coded(tensors["embedding"], scales)}
+    # `loss` itself asks how many labels there are, which meta tensors don't know
+    student, teacher = (network._logits(each, there, places, sample) for each in (seen, tensors))
+    mean_loss(student, sample.places(labels), smoothing=0.1, teacher=teacher.detach(), share=0.5).backward()
+    assert {t.grad.device.type for name, t in tensors.items() if name != "output.bias"} == {"meta"}
+    assert scales.grad.device.type == "meta"
+    with pytest.raises(RuntimeError, match=r"meta|device"):
+        network._logits(tensors, batch, places, sample)

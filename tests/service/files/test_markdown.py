@@ -29,6 +29,7 @@ LINK = 'is good. [b](<c d> (a title)), [e](f "it\\"s") and ![g](h \'i\')'
         ("!!! Attention please", "!!! ATTENTION PLEASE"),
         ("[^1]: First note here.\n[^2]: Second note here.", "[^1]: FIRST NOTE HERE.\n[^2]: SECOND NOTE HERE."),
         ("[^a]: a\n\n    more", "[^a]: A\n\n    MORE"),
+        ("[^a]:\n    one", "[^a]:\n    ONE"),
         ("Apple\n:   A fruit\n:   Or not\n\n    more", "APPLE\n:   A FRUIT\n:   OR NOT\n\n    MORE"),
         ('+++\ntitle = "Hello"\n+++\none', '+++\ntitle = "Hello"\n+++\nONE'),
         ("---\ntitle: Hello\n---\none", "---\ntitle: Hello\n---\nONE"),
