@@ -105,6 +105,11 @@ mutants: $(VENV)/installed-extras  ## break the code in a hundred places, each o
 test-linear: $(VENV)/installed-extras  ## hostile texts take time that is linear in their length
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/service/text/test_linear.py -m campaign
 
+# Files of others, of every format; FILES names folders or bare repositories: FILES="jgm/pandoc=../pandoc.git ...".
+.PHONY: real-files
+real-files: $(VENV)/installed-extras  ## files of others come back to the byte; writes docs/results/real-files.json
+	$(BIN)/python -m tests.bench.real_files $(ARGS) $(FILES)
+
 # What runs on Ray, on a local one: corpora and replicas, with workers that are killed. A few minutes.
 .PHONY: test-ray
 test-ray: $(VENV)/installed-extras  ## corpora and replicas on a local Ray
