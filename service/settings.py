@@ -1,5 +1,6 @@
 """Settings of the service, read from the environment once at start. `python -m service --help` prints them."""
 
+import ipaddress
 import re
 import textwrap
 from pathlib import Path
@@ -10,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from service.process import usable_cores
 
 ADMIN_TOKEN_CHARACTERS = 16
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _INDENT = " " * 6  # in the text of --help
 
 
@@ -24,6 +26,7 @@ class Settings(BaseSettings):
     )
     _admin_names: dict[str, SecretStr] = PrivateAttr(default_factory=dict)
     _redis_password: str | None = PrivateAttr(default=None)
+    _trusted_networks: list[Network] = PrivateAttr(default_factory=list)
 
     models_directory: Path = Field(
         default=Path("models/store"),
@@ -163,6 +166,29 @@ class Settings(BaseSettings):
     max_connections: int = Field(
         default=512, ge=1, description="Maximum number of open connections; one more gets 503 and is closed."
     )
+    max_connections_per_address: int = Field(
+        default=256,
+        ge=1,
+        description="Maximum number of open connections of an address (an IPv6 client's /64); one more gets 429 and is "
+        "closed.",
+    )
+    max_held_bytes: int = Field(
+        default=64 << 20,
+        ge=1 << 20,
+        description="Maximum bytes of the bodies of all requests that are not answered yet; an address may hold half. "
+        "A body beyond that gets 503.",
+    )
+    write_seconds: float = Field(
+        default=30,
+        gt=0,
+        description="Seconds within which a client must read what waits for it, or 64 KiB of it; a slower one is cut "
+        "off.",
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="Comma-separated addresses or networks of proxies, such as 10.0.0.0/8: X-Forwarded-For is taken "
+        "from them only, and they may open any number of connections.",
+    )
     drain_seconds: float = Field(
         default=5,
         ge=0,
@@ -242,6 +268,11 @@ class Settings(BaseSettings):
         return [name.strip() for name in self.served_models.split(",") if name.strip()]
 
     @property
+    def trusted_networks(self) -> list[Network]:
+        """The networks in trusted_proxies."""
+        return self._trusted_networks
+
+    @property
     def redis_password(self) -> str | None:
         """The content of redis_password_file; None leaves the password in the address."""
         return self._redis_password
@@ -279,6 +310,15 @@ class Settings(BaseSettings):
                 if pair.strip():
                     name, _, token = pair.strip().partition(":")
                     self._add_token(name, token, variable)
+        return self
+
+    @model_validator(mode="after")
+    def _parse_networks(self) -> "Settings":
+        names = [name.strip() for name in self.trusted_proxies.split(",") if name.strip()]
+        try:
+            self._trusted_networks = [ipaddress.ip_network(name) for name in names]
+        except ValueError as error:
+            raise ValueError(f"SUB3_TRUSTED_PROXIES: {error}.") from None
         return self
 
     @model_validator(mode="after")

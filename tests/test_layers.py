@@ -76,7 +76,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
                 "canary configurations history memory routing state / desired / model / folder registry / "
                 "replication shadow / swaps"
             ),
-            "http": "paired_writes / protocol / server",
+            "http": "paired_writes shares / protocol / server",
         },
         {
             "requests": "call file_process pivot turns / disconnect / dispatch / pipeline / file_jobs",
