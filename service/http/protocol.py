@@ -11,6 +11,7 @@ are those of httptools. docs/decisions/0015-httptools.md tells why it is this on
 
 import asyncio
 import http
+import re
 import socket
 import sys
 from functools import partial
@@ -35,6 +36,9 @@ _PIECES, _PIECE_BYTES = (
 )  # of a body: so many pieces may be of any size, the others have so many bytes on average
 _FRAME_BYTES = 64 << 10  # of a body on the wire, beside as much again as the body has: sizes of chunks, trailers
 _READ_BYTES = 64 << 10  # that a client must have read in `write_seconds`
+# The parser drops the body of a request that offers another protocol, as those of Java's client do; no offer is taken.
+# One in a head that comes in parts is refused.
+_UPGRADE = re.compile(rb"(?<=\n)upgrade(?=:)", re.IGNORECASE)
 _PROBE = b"HTTP/1.1 102 Processing\r\n\r\n"
 _PROBED_S = (0.05, 0.5)  # after which a client that has closed, not only ended what it sends, must have said so
 
@@ -105,6 +109,8 @@ class LimitedConnection(HttpToolsProtocol):
             self._wire_bytes += len(data)
         else:
             self._before_bytes += len(data)
+            head, end, rest = data.partition(b"\r\n\r\n")
+            data = _UPGRADE.sub(b"X-Upgrade", head) + end + rest
         super().data_received(data)
         if self._sends != "body" and self._before_bytes > self.limits.max_header_bytes:
             self._refuse(self._large_head())
@@ -146,7 +152,7 @@ class LimitedConnection(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, or a field of the trailers, while they are not too large."""
         self._header_bytes += len(name) + len(value) + 4  # ": " and the line's end
-        if self._header_bytes > self.limits.max_header_bytes:
+        if self._header_bytes > 2 * self.limits.max_header_bytes:  # below, the app refuses in its dialect's form
             raise _Refused(self._large_head())
         super().on_header(name, value)
 
@@ -154,11 +160,11 @@ class LimitedConnection(HttpToolsProtocol):
         """Begin the request."""
         if self.parser.get_http_version() not in ("1.0", "1.1"):
             raise _Refused(_MALFORMED)
+        if self.parser.should_upgrade():
+            raise _Refused(Refusal(400, "This server speaks HTTP/1.1 only; send the request without Upgrade."))
         super().on_headers_complete()
         self._sends = "body"
         self._wire_bytes = self._body_bytes = self._pieces = 0
-        if self.parser.should_upgrade():
-            self.cycle.keep_alive = False  # the parser takes what follows for another protocol
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body, while the pieces are large enough and not too much is held."""

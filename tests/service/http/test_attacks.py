@@ -270,7 +270,7 @@ def test_what_could_be_read_in_two_ways_is_refused_and_the_connection_closed(lim
 @pytest.mark.parametrize(
     "sent",
     [
-        b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+        HEALTH.replace(b"Host", b"Connection: Upgrade, close\r\nUpgrade: h2c\r\nHost"),
         b"GET http://x/health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
         b"GET /health/live HTTP/1.0\r\n\r\n",
         b"\r\n\r\nGET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
@@ -281,6 +281,12 @@ def test_what_is_unusual_and_right_is_served(limited: Server, sent: bytes) -> No
     received = replied(limited, sent)
     assert set(re.findall(rb"HTTP/1.1 (\d+)", received)) == {b"200"}
     assert received.count(b'{"status":"live"}') == sent.count(b"GET ")
+
+
+def test_the_body_of_a_request_that_offers_another_protocol_is_read(limited: Server) -> None:
+    offer = b"Connection: Upgrade, close, HTTP2-Settings\r\nupgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\nHost"
+    sent = SIZED % len(BODY) + BODY
+    assert b'"translations"' in replied(limited, sent.replace(b"Host", offer))
 
 
 # Clients that end what they send
