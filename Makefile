@@ -105,6 +105,11 @@ mutants: $(VENV)/installed-extras  ## break the code in a hundred places, each o
 test-linear: $(VENV)/installed-extras  ## hostile texts take time that is linear in their length
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/service/text/test_linear.py -m campaign
 
+# Files of others, of every format; FILES names folders or bare repositories: FILES="jgm/pandoc=../pandoc.git ...".
+.PHONY: real-files
+real-files: $(VENV)/installed-extras  ## files of others come back to the byte; writes docs/results/real-files.json
+	$(BIN)/python -m tests.bench.real_files $(ARGS) $(FILES)
+
 # What runs on Ray, on a local one: corpora and replicas, with workers that are killed. A few minutes.
 .PHONY: test-ray
 test-ray: $(VENV)/installed-extras  ## corpora and replicas on a local Ray
@@ -115,6 +120,21 @@ test-ray: $(VENV)/installed-extras  ## corpora and replicas on a local Ray
 # model to compare with.
 report: $(VENV)/installed-extras  ## measure every configuration of en-de; needs ../shared
 	$(BIN)/python -m models report $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT))
+
+# Numbers, placeholders and names of the engine alone, 200 sentences of two sets and 500 names each; needs ../shared. CHECKPOINT is
+# the fp32 model to measure beside en-de.
+.PHONY: fidelity
+FIDELITY := docs/results/fidelity
+fidelity_of = $(BIN)/python -m models evaluate models/store/$(1)-$(2) --config $(3) --source $(SHARED)/corpus/test/$(4).$(1) \
+  --reference $(SHARED)/corpus/test/$(4).$(2) --limit 200 --json $(FIDELITY)/$(1)-$(2)-$(3)-$(4).json $(5)
+fidelity: $(VENV)/installed-extras  ## numbers, placeholders and names that arrive; needs ../shared
+	mkdir -p $(FIDELITY)
+	$(call fidelity_of,en,de,best-2,newstest2014,--names $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)))
+	$(call fidelity_of,en,de,best-2,software_po,$(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)))
+	$(call fidelity_of,en,de,best-1,newstest2014,--names)
+	$(call fidelity_of,en,de,best-1,software_po,)
+	$(call fidelity_of,de,en,best-2,newstest2014,--names)
+	$(call fidelity_of,de,en,best-2,software_po,)
 
 # The paper's tables beside ours, from what was recorded in docs/paper; paper-measure records them anew, which takes an hour
 # and needs ../shared. RETRAINED names what was retrained: "ste=runs/best-2/model ste=runs/best-1/model".
@@ -198,6 +218,20 @@ distilled: $(DISTILLED)/in  ## text to train on, translated by the fp32 model
 $(DISTILLED)/in: | $(VENV)/installed-extras
 	$(BIN)/python -m models sample $@ $(DRAWN) --shared $(SHARED)
 
+# Pairs of monolingual German and what the German-English model makes of it, for the mix `back-translated`. `sub3 corpus` goes
+# on where it was stopped.
+.PHONY: back-translated
+BACK := $(RUNS)/back-translated
+MONOLINGUAL := bundestag_speeches wikipedia_klexikon klexikon_simple german_laws
+back-translated: $(MONOLINGUAL:%=$(BACK)/%.tsv)  ## text to train on, back-translated; needs ../shared
+
+$(BACK)/%/in: | $(VENV)/installed-extras
+	$(BIN)/python -m models backtranslate shards $(SHARED)/corpus/mono/$*.de.xz --out $@
+
+$(BACK)/%.tsv: $(BACK)/%/in
+	$(BIN)/sub3 corpus --input '$</*.jsonl' --output $(BACK)/$*/out --model models/store/de-en
+	$(BIN)/python -m models backtranslate pairs $(BACK)/$*/out $@ --source en --target de
+
 # The German-English model, from `train base-de-en` and `retrain best-2-de-en`. `make report-de-en` measures it.
 .PHONY: model-de-en report-de-en
 model-de-en: $(RUNS)/best-2-de-en/model  ## make the German-English model from runs/
@@ -261,6 +295,24 @@ lock: $(VENV)/installed-extras  ## renew docker/requirements
 test-deploy: $(VENV)/installed-extras  ## images, compose and Swarm on a Docker engine
 	docker info > /dev/null 2>&1 || { echo "make test-deploy needs a Docker engine that answers"; exit 1; }
 	SUB3_TEST_DEPLOY=1 $(BIN)/python -m pytest tests/deploy -s $(ARGS)
+
+# The wheel, built here and installed into a fresh environment: the command and the server in an empty folder. Some minutes.
+.PHONY: wheel test-wheel
+wheel: $(VENV)/installed  ## dist/sub3-*.whl, with the engine and the models
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+
+test-wheel: $(VENV)/installed-extras  ## the wheel in a fresh environment
+	$(BIN)/python -m pytest tests/test_wheel.py -m wheel
+
+# libFuzzer over the C ABI under ASan and UBSan, with clang++: an hour of each target, MINUTES another time.
+MINUTES ?= 60
+FUZZ_CXX ?= clang++-14
+.PHONY: fuzz
+fuzz: $(VENV)/installed-extras  ## fuzz the engine's C ABI under sanitizers
+	CC=$(FUZZ_CXX:clang++%=clang%) CXX=$(FUZZ_CXX) $(BIN)/cmake -S . -B build/fuzz -DCMAKE_BUILD_TYPE=Release -DSUB3_FUZZ=ON \
+	  -DSUB3_SANITIZE=address,undefined,fuzzer-no-link
+	$(BIN)/cmake --build build/fuzz --parallel
+	$(BIN)/python -m tests.fuzz.run --minutes $(MINUTES) $(ARGS)
 
 clean:  ## remove build/ and .venv
 	rm -rf build $(VENV)

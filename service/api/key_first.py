@@ -20,7 +20,14 @@ class KeyFirst:
     """
 
     def __init__(self, app: ASGIApp, keys: Keys, native: re.Pattern[str], deepl: re.Pattern[str]) -> None:
-        """Guard the paths of two dialects."""
+        """Guard the paths of two dialects.
+
+        Args:
+            app: What is guarded.
+            keys: The API keys.
+            native: Matches the paths of the native API.
+            deepl: Matches those of DeepL's.
+        """
         self._app, self._keys = app, keys
         self._readers: list[tuple[re.Pattern[str], Callable[[Request], str | None]]] = [
             (native, native_key),

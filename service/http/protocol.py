@@ -286,8 +286,17 @@ class LimitedConnection(HttpToolsProtocol):
         self._set_timer(self.loop.call_later(_LINGER_S, self.transport.abort))
 
 
+_CODES = {
+    400: "malformed_request",
+    408: "too_slow",
+    429: "too_many_connections",
+    431: "headers_too_large",
+    503: "too_many_connections",
+}
+
+
 def _reply(refusal: Refusal, request_id: str) -> bytes:
-    body = orjson.dumps({"error": refusal.sentence})
+    body = orjson.dumps({"error": refusal.sentence, "code": _CODES[refusal.status]})
     head = [
         f"HTTP/1.1 {refusal.status} {http.HTTPStatus(refusal.status).phrase}",
         "Content-Type: application/json",

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import time
 from types import FrameType
 from typing import Any
@@ -44,6 +45,12 @@ class Server(uvicorn.Server):
         self._registry, self._history = app.state.registry, app.state.history
         self._drain_s = settings.drain_seconds
         self._ends_at: float | None = None  # time.monotonic() at which the drain delay ends
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start as uvicorn does, and say where, which it leaves out for sockets that it is given."""
+        await super().startup(sockets)
+        if sockets and self.started:
+            self._log_started_message(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin the shutdown on the first signal, for SIGINT without the delay; exit at once on the second."""

@@ -6,7 +6,7 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import IO, Literal
 
@@ -53,6 +53,7 @@ class FileJob:
     name: str
     options: Options
     call: Call
+    columns: Sequence[str] = ()  # of a table, the headers of what is translated
     id: str = field(default_factory=lambda: secrets.token_hex(16))
     secret: str = field(default_factory=lambda: secrets.token_hex(32))  # DeepL's clients hold one beside the id
     status: Status = "queued"
@@ -107,7 +108,9 @@ class FileJobs:
                 raise QuotaExceeded(use.characters_per_month, 0)
         self._surplus(key)
 
-    async def submit(self, call: Call, name: str, file: IO[bytes], options: Options) -> FileJob:
+    async def submit(
+        self, call: Call, name: str, file: IO[bytes], options: Options, columns: Sequence[str] = ()
+    ) -> FileJob:
         """Begin to translate a file, which goes on after its upload has ended, whether or not the client stays.
 
         Args:
@@ -115,6 +118,7 @@ class FileJobs:
             name: of the file; its ending tells the type.
             file: one with a descriptor; is closed once the job has ended.
             options: `source` may be "auto".
+            columns: of a table, the headers of what is translated; by default columns of text are.
 
         Raises:
             UnknownFormat: files of that ending are not translated.
@@ -130,7 +134,7 @@ class FileJobs:
         for ended in self._surplus(call.key):
             self._forget(ended)
         patient = replace(call, timeout_ms=self._settings.max_request_timeout_ms, disconnected=never)
-        job = FileJob(name, options, patient, stored_bytes=file.seek(0, os.SEEK_END))
+        job = FileJob(name, options, patient, columns, stored_bytes=file.seek(0, os.SEEK_END))
         self._jobs[job.id] = job
         job.task = asyncio.create_task(self._run(job, file))
         return job
@@ -215,6 +219,7 @@ class FileJobs:
             settings.file_cpu_seconds,
             settings.max_text_characters,
             settings.max_texts,
+            job.columns,
         )
         async with open_in_process(task) as opened:
             job.characters = opened.characters
