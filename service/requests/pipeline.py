@@ -13,6 +13,7 @@ from service.requests.dispatch import Dispatcher, Part
 from service.text.detection import Detected, detect
 from service.text.markup import Document
 from service.text.markup_tokens import Markup
+from service.text.message_format import Choices
 from service.translation.cost import Cost
 from service.translation.results import Candidate, OnSentence, Options, TranslatedSentence, Translation
 
@@ -49,11 +50,28 @@ class Outcome(NamedTuple):
 
 
 class _Text(NamedTuple):
-    """A text of a request without its markup."""
+    """A text of a request: what there is to translate of it, without markup, and with messages taken apart."""
 
     plain: str
     detected: Detected
     document: Document | None
+    choices: Choices | None
+
+    def rendered(self, translation: Translation) -> Translation:
+        """Put the markup and the messages around a translation and its alternatives."""
+        if self.document is None and self.choices is None:
+            return translation
+        best, *alternatives = [
+            candidate._replace(text=self._around(candidate), alignment=())
+            for candidate in (translation.best, *translation.alternatives)
+        ]
+        return Translation(best, tuple(alternatives), translation.cut_sentences, translation.via)
+
+    def _around(self, candidate: Candidate) -> str:
+        text, links = candidate.text, candidate.alignment
+        if self.choices is not None:  # the words of its branches have other places in the text
+            text, links = "\n".join(self.choices.render(text)), ()
+        return text if self.document is None else self.document.render(text, links)
 
 
 async def translate(
@@ -96,11 +114,13 @@ async def translate(
         indices = [index for part in parts for index in part.indices]
         for index, translation in zip(indices, translated.translations, strict=True):
             translations[index] = translation
+    rendered = [text.rendered(translation) for text, translation in zip(texts, translations, strict=True)]
+    if on_sentence is not None:  # a message is passed on whole
+        for index, text in enumerate(texts):
+            if text.choices is not None:
+                on_sentence(TranslatedSentence(index, 0, request.texts[index], rendered[index].best, 0, is_last=True))
     return Outcome(
-        [
-            translation if text.document is None else _rendered(text.document, translation)
-            for text, translation in zip(texts, translations, strict=True)
-        ],
+        rendered,
         [text.detected for text in texts],
         [len(text.plain) for text in texts],
         cost,
@@ -123,22 +143,33 @@ def _prepare(dispatcher: Dispatcher, call: Call, request: TranslationRequest, so
         detected = [detect(text, sources)[0] for text in plain]
     else:
         detected = [Detected(request.options.source, 1.0)] * len(plain)
-    return list(map(_Text, plain, detected, documents))
+    choices = [
+        _choices([text] if document is None else text.split("\n"), request.options.target)
+        for text, document in zip(plain, documents, strict=True)
+    ]
+    taken_apart = [text if found is None else found.text for text, found in zip(plain, choices, strict=True)]
+    return list(map(_Text, taken_apart, detected, documents, choices))
+
+
+def _choices(texts: Sequence[str], target: str) -> Choices | None:
+    choices = Choices(texts, target)
+    return choices if choices else None
 
 
 def _parts(
     request: TranslationRequest, texts: Sequence[_Text], sources: Sequence[str], on_sentence: OnSentence | None
 ) -> list[Part]:
     """Group the texts that are not empty by their language."""
-    by_source: dict[str, list[int]] = defaultdict(list)
+    by_source: dict[tuple[str, bool], list[int]] = defaultdict(list)
     for index, text in enumerate(texts):
         if text.plain:
-            by_source[source_of(text.detected.language, request.options, sources)].append(index)
-    options = request.options
-    if request.markup is not None:  # each run of text is a line
-        options = replace(options, split_sentences="lines" if options.split_sentences == "0" else "1")
+            source = source_of(text.detected.language, request.options, sources)
+            by_source[source, text.choices is not None].append(index)
     parts = []
-    for source, indices in by_source.items():
+    for (source, has_choices), indices in by_source.items():
+        options = request.options
+        if request.markup is not None or has_choices:  # each run of text, or of a message, is a line
+            options = replace(options, split_sentences="lines" if options.split_sentences == "0" else "1")
         documents = [texts[index].document for index in indices]
         needs_alignment = any(document is not None and document.needs_alignment for document in documents)
         parts.append(
@@ -146,7 +177,7 @@ def _parts(
                 indices,
                 [texts[index].plain for index in indices],
                 replace(options, source=source, alignment=options.alignment or needs_alignment),
-                None if on_sentence is None else partial(_pass_on, on_sentence, indices),
+                None if on_sentence is None or has_choices else partial(_pass_on, on_sentence, indices),
             )
         )
     return parts
@@ -166,12 +197,3 @@ def source_of(detected: str, options: Options, sources: Sequence[str]) -> str:
         sources: the languages from which there is a route to the target of the options.
     """
     return sources[0] if options.source == AUTO and sources and detected not in sources else detected
-
-
-def _rendered(document: Document, translation: Translation) -> Translation:
-    """Put the markup around a translation and its alternatives."""
-    best, *alternatives = [
-        candidate._replace(text=document.render(candidate.text, candidate.alignment), alignment=())
-        for candidate in (translation.best, *translation.alternatives)
-    ]
-    return Translation(best, tuple(alternatives))
