@@ -97,6 +97,7 @@ class Registry:
         self._max_batch_tokens, self._swap_wait_s, self._max_pivots = max_batch_tokens, swap_wait_s, max_pivots
         self.models: Mapping[str, Model] = {}
         self.ways: Mapping[Pair, Way] = {}
+        self.languages: frozenset[str] = frozenset()  # read or written by some model
         self._list(self._model(directory) for directory in directories)
         self._draining = False
         self._lock = threading.Lock()  # guards the list of models; held for a few instructions
@@ -383,6 +384,7 @@ class Registry:
         by_name = {model.name: model for model in models}
         self.models = {name: by_name[name] for name in sorted(by_name)}
         self.ways = ways({name: model.pairs for name, model in self.models.items()}, self._max_pivots)
+        self.languages = frozenset(code for pair in self.ways for code in pair)
 
     def _check_fits(self, model: Model, missing: Sequence[Choice], freed_first: Sequence[str], policy: Policy) -> None:
         limit = self.memory_limit_bytes

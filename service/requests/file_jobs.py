@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -21,7 +22,7 @@ from service.requests.file_process import FileProcess, open_in_process
 from service.requests.pipeline import AUTO, TranslationRequest
 from service.requests.turns import Turns
 from service.settings import Settings
-from service.text.detection import detect
+from service.text.detection import UNKNOWN, detect
 from service.translation.results import Options
 from service.translation.scheduler import QueueFull
 
@@ -128,7 +129,8 @@ class FileJobs:
             MissingKey, WrongKey, StoreUnavailable: the call has no valid key, or the keys' store does not answer.
         """
         ending_of(name)
-        if options.source != AUTO or not self._registry.sources(options.target, call.model):
+        is_same = options.source == options.target and options.target in self._registry.languages
+        if not is_same and (options.source != AUTO or not self._registry.sources(options.target, call.model)):
             self._registry.way(options.source, options.target, call.model)
         await self.admit(call.key)
         for ended in self._surplus(call.key):
@@ -223,14 +225,28 @@ class FileJobs:
         )
         async with open_in_process(task) as opened:
             job.characters = opened.characters
-            await self._translate_parts(job, opened)
+            source = job.source = await self._source(job, opened.sample)
+            if source == job.options.target:
+                file.seek(0)
+                await asyncio.to_thread(shutil.copyfileobj, file, job.result)
+                job.result.flush()
+                job.characters_done = job.characters
+            else:
+                self._registry.way(source, job.options.target, job.call.model)
+                await self._translate_parts(job, opened, source)
 
-    async def _translate_parts(self, job: FileJob, opened: FileProcess) -> None:
-        job.source = job.options.source
-        sources = self._registry.sources(job.options.target, job.call.model)
-        if job.source == AUTO:
-            job.source = (await asyncio.to_thread(detect, opened.sample, sources))[0].language
-        options = replace(job.options, source=pipeline.source_of(job.source, job.options, sources), alignment=True)
+    async def _source(self, job: FileJob, sample: str) -> str:
+        """Return the language of a file, which may be its target, or one that no model reads."""
+        source, target = job.options.source, job.options.target
+        if source != AUTO:
+            return source
+        found = await asyncio.to_thread(detect, sample, self._registry.languages)
+        if found == UNKNOWN:  # not a letter
+            return self._registry.sources(target, job.call.model)[0]
+        return found.language
+
+    async def _translate_parts(self, job: FileJob, opened: FileProcess, source: str) -> None:
+        options = replace(job.options, source=source, alignment=True)
         async for texts in opened.parts():
             outcome = await self._patiently(job.call, TranslationRequest(texts, options, keeps_empty=True))
             opened.translated([(found.best.text, found.best.alignment) for found in outcome.translations])

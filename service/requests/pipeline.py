@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -10,12 +10,12 @@ from typing import NamedTuple
 from service.live.registry import Registry
 from service.requests.call import Call
 from service.requests.dispatch import Dispatcher, Part
-from service.text.detection import Detected, detect
+from service.text.detection import UNKNOWN, Detected, detect
 from service.text.markup import Document
 from service.text.markup_tokens import Markup
 from service.text.message_format import Choices
 from service.translation.cost import Cost
-from service.translation.results import Candidate, OnSentence, Options, TranslatedSentence, Translation
+from service.translation.results import Candidate, OnSentence, Options, TranslatedSentence, Translation, Unchanged
 
 AUTO = "auto"
 _CHARACTERS_ON_THE_LOOP = 5000  # larger requests are prepared in a thread: a millisecond at most holds up the others
@@ -38,34 +38,41 @@ class TranslationRequest(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The translations of a request, and of each text its source and its characters without tags, which are charged.
+    """The translations of a request, and of each text its source and its characters without tags.
 
-    `cost` is None where nothing was computed.
+    The characters of texts that were translated are charged. `cost` has no weights where there was none.
     """
 
     translations: list[Translation]
     detected: list[Detected]
     characters: list[int]
-    cost: Cost | None
+    cost: Cost
 
 
 class _Text(NamedTuple):
-    """A text of a request: what there is to translate of it, without markup, and with messages taken apart."""
+    """A text of a request: what there is to translate of it, without markup, and with messages taken apart.
+
+    `unchanged` is why it is not translated; None if it is.
+    """
 
     plain: str
-    detected: Detected
     document: Document | None
+    detected: Detected
     choices: Choices | None
+    unchanged: Unchanged | None
+    given: str
 
     def rendered(self, translation: Translation) -> Translation:
         """Put the markup and the messages around a translation and its alternatives."""
+        if self.unchanged is not None:
+            return translation._replace(best=Candidate(self.given, 0.0))
         if self.document is None and self.choices is None:
             return translation
         best, *alternatives = [
             candidate._replace(text=self._around(candidate), alignment=())
             for candidate in (translation.best, *translation.alternatives)
         ]
-        return Translation(best, tuple(alternatives), translation.cut_sentences, translation.via)
+        return translation._replace(best=best, alternatives=tuple(alternatives))
 
     def _around(self, candidate: Candidate) -> str:
         text, links = candidate.text, candidate.alignment
@@ -81,7 +88,10 @@ async def translate(
     request: TranslationRequest,
     on_sentence: OnSentence | None = None,
 ) -> Outcome:
-    """Translate a request. A text that is empty, or markup without text, comes back as it is.
+    """Translate a request. What is not for translation comes back as it is.
+
+    That is a text that is empty, or is markup alone; a text in the target language; and a text in a language that no
+    model translates, where the source was to be detected.
 
     Args:
         dispatcher: checks and serves the request.
@@ -102,13 +112,16 @@ async def translate(
     sources = registry.sources(request.options.target, call.model)
     if sum(map(len, request.texts)) > _CHARACTERS_ON_THE_LOOP:
         await dispatcher.check_key(call)  # before the work, which is for those who have one
-        texts = await asyncio.to_thread(_prepare, dispatcher, call, request, sources)
+        texts = await asyncio.to_thread(_prepare, dispatcher, call, request, sources, registry.languages)
     else:
-        texts = _prepare(dispatcher, call, request, sources)
+        texts = _prepare(dispatcher, call, request, sources, registry.languages)
+    if request.options.source == AUTO and not sources:
+        registry.way(AUTO, request.options.target, call.model)  # there is none, and this says which there are
     parts = _parts(request, texts, sources, on_sentence)
-    translations = [Translation(Candidate(text.plain, 0.0), ()) for text in texts]
-    cost: Cost | None = None
-    if parts:
+    translations = [Translation(Candidate(text.plain, 0.0), (), unchanged=text.unchanged) for text in texts]
+    if not parts:
+        cost = await dispatcher.admit(call)
+    else:
         translated = await dispatcher.translate(call, parts)
         cost = translated.cost
         indices = [index for part in parts for index in part.indices]
@@ -127,8 +140,18 @@ async def translate(
     )
 
 
-def _prepare(dispatcher: Dispatcher, call: Call, request: TranslationRequest, sources: Sequence[str]) -> list[_Text]:
-    """Take the markup out, check the limits, and detect the languages."""
+def _prepare(
+    dispatcher: Dispatcher, call: Call, request: TranslationRequest, sources: Sequence[str], known: Collection[str]
+) -> list[_Text]:
+    """Take the markup out, check the limits, and detect the languages.
+
+    Args:
+        dispatcher: Checks the limits.
+        call: Who asks.
+        request: The texts and the options.
+        sources: The languages from which there is a route to the target.
+        known: The languages of all models.
+    """
     markup = request.markup
     if markup is not None:
         dispatcher.check_markup(request.texts)
@@ -140,7 +163,7 @@ def _prepare(dispatcher: Dispatcher, call: Call, request: TranslationRequest, so
     if checked or not request.keeps_empty:
         dispatcher.check(call, checked, request.options)
     if request.options.source == AUTO:
-        detected = [detect(text, sources)[0] for text in plain]
+        detected = [detect(text, known) for text in plain]
     else:
         detected = [Detected(request.options.source, 1.0)] * len(plain)
     choices = [
@@ -148,7 +171,8 @@ def _prepare(dispatcher: Dispatcher, call: Call, request: TranslationRequest, so
         for text, document in zip(plain, documents, strict=True)
     ]
     taken_apart = [text if found is None else found.text for text, found in zip(plain, choices, strict=True)]
-    return list(map(_Text, taken_apart, detected, documents, choices))
+    kept = [_unchanged(found, request.options, sources, known) for found in detected]
+    return list(map(_Text, taken_apart, documents, detected, choices, kept, request.texts))
 
 
 def _choices(texts: Sequence[str], target: str) -> Choices | None:
@@ -159,11 +183,13 @@ def _choices(texts: Sequence[str], target: str) -> Choices | None:
 def _parts(
     request: TranslationRequest, texts: Sequence[_Text], sources: Sequence[str], on_sentence: OnSentence | None
 ) -> list[Part]:
-    """Group the texts that are not empty by their language."""
+    """Group the texts that are to be translated by their language."""
     by_source: dict[tuple[str, bool], list[int]] = defaultdict(list)
     for index, text in enumerate(texts):
-        if text.plain:
-            source = source_of(text.detected.language, request.options, sources)
+        if text.plain and text.unchanged is None:
+            # without a letter there is nothing to translate, but much to count
+            is_untold = request.options.source == AUTO and text.detected == UNKNOWN
+            source = sources[0] if is_untold else text.detected.language
             by_source[source, text.choices is not None].append(index)
     parts = []
     for (source, has_choices), indices in by_source.items():
@@ -188,12 +214,21 @@ def _pass_on(on_sentence: OnSentence, indices: Sequence[int], sentence: Translat
     on_sentence(sentence._replace(text=indices[sentence.text]))
 
 
-def source_of(detected: str, options: Options, sources: Sequence[str]) -> str:
-    """Return the source to translate from: the detected one if there is a route from it, else the first that has one.
+def _unchanged(
+    detected: Detected, options: Options, sources: Sequence[str], known: Collection[str]
+) -> Unchanged | None:
+    """Return why a text is not translated; None if it is to be.
 
     Args:
-        detected: code of the detected language.
-        options: the source matters only if it is "auto".
-        sources: the languages from which there is a route to the target of the options.
+        detected: Its language: the detected one, or that of the options.
+        options: The source and the target.
+        sources: The languages from which there is a route to the target.
+        known: The languages of all models.
     """
-    return sources[0] if options.source == AUTO and sources and detected not in sources else detected
+    if detected == UNKNOWN:
+        return None
+    if detected.language == options.target and detected.language in known:
+        return "same_language"
+    if options.source == AUTO and detected.language not in sources:
+        return "unsupported_language"
+    return None
