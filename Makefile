@@ -304,5 +304,15 @@ wheel: $(VENV)/installed  ## dist/sub3-*.whl, with the engine and the models
 test-wheel: $(VENV)/installed-extras  ## the wheel in a fresh environment
 	$(BIN)/python -m pytest tests/test_wheel.py -m wheel
 
+# libFuzzer over the C ABI under ASan and UBSan, with clang++: an hour of each target, MINUTES another time.
+MINUTES ?= 60
+FUZZ_CXX ?= clang++-14
+.PHONY: fuzz
+fuzz: $(VENV)/installed-extras  ## fuzz the engine's C ABI under sanitizers
+	CC=$(FUZZ_CXX:clang++%=clang%) CXX=$(FUZZ_CXX) $(BIN)/cmake -S . -B build/fuzz -DCMAKE_BUILD_TYPE=Release -DSUB3_FUZZ=ON \
+	  -DSUB3_SANITIZE=address,undefined,fuzzer-no-link
+	$(BIN)/cmake --build build/fuzz --parallel
+	$(BIN)/python -m tests.fuzz.run --minutes $(MINUTES) $(ARGS)
+
 clean:  ## remove build/ and .venv
 	rm -rf build $(VENV)

@@ -81,7 +81,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
                 "canary configurations history memory routing state / desired / model / folder registry / "
                 "replication shadow / swaps"
             ),
-            "http": "listening paired_writes / protocol / server",
+            "http": "listening paired_writes shares / protocol / server",
         },
         {
             "requests": "call file_process pivot turns / disconnect / dispatch / pipeline / file_jobs",
@@ -90,7 +90,8 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         {
             "api": (
                 "calls downloads json_reply json_route libretranslate_schemas native_key openapi page schemas / "
-                "admin_schemas deepl_schemas dialect fields kserve_schemas / body_limit errors same_origin uploads / "
+                "admin_schemas deepl_schemas dialect fields kserve_schemas / "
+                "body_limit errors key_first same_origin uploads / "
                 "admin_guard events native_glossaries / deepl kserve libretranslate native native_files / admin "
                 "deepl_glossaries"
             ),

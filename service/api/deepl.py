@@ -179,6 +179,8 @@ def router(
         summary="Upload a document to translate",
     )
     async def document(request: Request) -> Response:
+        if (key := deepl_key(request, Fields({}, False))) is not None or not keys.required:
+            await files.admit(key)
         upload = await read_upload(request, "Parameter 'file' not specified")
         fields = upload.fields(*DocumentFields.__annotations__, "auth_key")
         use = await key_use(request, fields)

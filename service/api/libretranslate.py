@@ -164,7 +164,7 @@ def router(
     @routes.get("/health", response_model=LibreHealth, responses=documented(503), summary="Check readiness")
     async def health() -> Response:
         if not registry.ready:
-            raise NotReady
+            raise NotReady(registry.altered)
         return JsonReply({"status": "ok"})
 
     @routes.get("/frontend/settings", response_model=LibreSettings, summary="Get the settings of a front end")
@@ -194,6 +194,8 @@ def router(
         summary="Translate a file and return the address of the translation",
     )
     async def translate_file(request: Request) -> Response:
+        if not keys.required:  # where it is, the form has the key
+            await files.admit(None)
         upload = await read_upload(request, "Invalid request: missing file parameter")
         fields = upload.fields(*FileFields.__annotations__, "apiKey")
         source, target = _pair(fields, registry)

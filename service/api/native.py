@@ -117,7 +117,7 @@ def router(
     )
     async def ready() -> schemas.Health:
         if not registry.ready:
-            raise NotReady
+            raise NotReady(registry.altered)
         return schemas.Health(status="ready", complaints=complaints())
 
     @routes.get("/metrics", response_class=Response, summary="Get Prometheus metrics")

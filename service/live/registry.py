@@ -136,10 +136,16 @@ class Registry:
         self._draining = True
 
     @property
+    def altered(self) -> list[str]:
+        """The models whose files were written to in place: what they say now is nonsense, or the end of the process."""
+        return [name for name, model in self.models.items() if model.directory.altered_file() is not None]
+
+    @property
     def ready(self) -> bool:
-        """Whether every model has translated its warm-up sentence, and the server is not shutting down."""
+        """Whether every model has translated its warm-up sentence from files that are as they were, and no shutdown."""
         return (
             not self._draining
+            and not self.altered
             and bool(self.models)
             and all(model.answers is not None for model in self.models.values())
         )
