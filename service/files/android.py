@@ -11,7 +11,7 @@ from service.text.markup_tokens import Markup
 from service.text.plurals import plural_categories
 
 _CDATA = re.compile(r"(<!\[CDATA\[.*?(?:\]\]>|\Z))", re.DOTALL)
-_TAG = re.compile(r"""(<!--.*?(?:-->|\Z)|<(?:[^<>"']++|"[^"]*+"|'[^']*+')*+>)""", re.DOTALL)
+_TAG = re.compile(r"""(<!--.*?(?:-->|\Z)|<(?>(?:[^<>"']++|"[^"]*+"|'[^']*+')*)>)""", re.DOTALL)
 # Of a text outside of tags: escapes, quotation marks, white space, which is one space.
 _TOKEN = re.compile(r"""\\u([0-9a-fA-F]{4})|\\(.)|(")|(\s++)""", re.DOTALL)
 _NAMED = {"n": "\n", "t": "\t", "\n": " "}

@@ -18,12 +18,12 @@ from service.files.slots import SOFTWARE, Slot, SlottedFile, SlottedText, with_s
 _MAX_DEPTH = 16
 _LINE = re.compile(r"[^\n]*+(?:\n|\Z)")
 _HEAD = re.compile(r"(?P<term>-?)[a-zA-Z][\w-]*+ *+= *+", re.ASCII)
-_ATTRIBUTE = re.compile(r"(?: *+\r?\n)++ ++\.(?P<name>[a-zA-Z][\w-]*+) *+= *+", re.ASCII)
-_VARIANT = re.compile(r"(?:\s*+\n)?+\s*+\*?\[\s*+[\w.-]++\s*+\] *+")
+_ATTRIBUTE = re.compile(r"(?>(?: *+\r?\n)+) ++\.(?P<name>[a-zA-Z][\w-]*+) *+= *+", re.ASCII)
+_VARIANT = re.compile(r"(?>(?:\s*+\n)?)\s*+\*?\[\s*+[\w.-]++\s*+\] *+")
 _END = re.compile(r" *+(?:\r?\n|\Z)")
-_TEXT = re.compile(r"(?:[^{}\r\n]++|\r(?!\n))++")
-_BREAK = re.compile(r"(?P<breaks>(?: *+\r?\n)++)(?P<indent> *+)")
-_INSIDE = re.compile(r'"(?:[^"\\\n]++|\\.)*+"|[^{}"-]++|->|-')  # of a placeable
+_TEXT = re.compile(r"(?>(?:[^{}\r\n]++|\r(?!\n))+)")
+_BREAK = re.compile(r"(?P<breaks>(?>(?: *+\r?\n)+))(?P<indent> *+)")
+_INSIDE = re.compile(r'"(?>(?:[^"\\\n]++|\\.)*)"|[^{}"-]++|->|-')  # of a placeable
 _SPACE = re.compile(r"\s*+")
 _SYNTAX = re.compile(r"[{}]")
 _QUOTED = r'{"\g<0>"}'

@@ -15,7 +15,7 @@ from service.files.charsets import decoded
 from service.files.slots import Language, Slot, SlottedFile, value_slot
 from service.text.plurals import plural_categories
 
-_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[{}\[\],:]')
+_TOKEN = re.compile(r'"(?>(?:[^"\\]++|\\.)*)"|[{}\[\],:]')
 # A letter or mark that its writer has escaped, who writes ASCII then; what nobody can see is escaped by hand.
 _VISIBLE = re.compile(r"\\u(?!00(?:[01]|2[26f]|3[ce]|5c|7f|[89]|a0|ad)|20[0-2]|2060|feff)", re.IGNORECASE)
 _ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|/)")

@@ -12,16 +12,16 @@ from typing import NamedTuple
 _NOTHING = "<!---->"
 _ITEM = "-   "  # what belongs to it is indented by four, as is the content of footnotes and admonitions
 _CODE = "~" * 20
-_QUOTE = r"[ \t]*+(?:>[ \t]*+)*+"
-_ALERT = re.compile(r"(?P<prefix>[ \t]*+(?:>[ \t]*+)++)\[!\w++\][+-]?[ \t]*+(?P<title>.*)")
+_QUOTE = r"[ \t]*+(?>(?:>[ \t]*+)*)"
+_ALERT = re.compile(r"(?P<prefix>[ \t]*+(?>(?:>[ \t]*+)+))\[!\w++\][+-]?[ \t]*+(?P<title>.*)")
 _CONTAINER = re.compile(
-    rf"""(?P<prefix>{_QUOTE}):::++[ \t]*+(?:\{{[^{{}}]*+\}}|[\w-]*+)(?:\{{[^{{}}]*+\}}|\[|[ \t])*+
+    rf"""(?P<prefix>{_QUOTE}):::++[ \t]*+(?:\{{[^{{}}]*+\}}|[\w-]*+)(?>(?:\{{[^{{}}]*+\}}|\[|[ \t])*)
          (?P<title>[^\[\]{{}}]*+)\]?(?:\{{[^{{}}]*+\}})?[ \t]*+""",
     re.VERBOSE,
 )
 _ADMONITION = re.compile(
-    r"""(?P<prefix>[ \t]*+)(?:(?:!!!|\?\?\?\+?)[ \t]++(?:[\w-]++[ \t]*+)++|===[+!]*[ \t]++(?="))
-        (?:"(?P<title>[^"]*+)")?+\s*+""",
+    r"""(?P<prefix>[ \t]*+)(?:(?:!!!|\?\?\?\+?)[ \t]++(?>(?:[\w-]++[ \t]*+)+)|===[+!]*[ \t]++(?="))
+        (?>(?:"(?P<title>[^"]*+)")?)\s*+""",
     re.VERBOSE,
 )
 _FOOTNOTE = re.compile(r"(?P<prefix> {0,3})\[\^[^\[\]\s]++\]:[ \t]*+(?P<title>(?:\S.*)?)")

@@ -15,9 +15,9 @@ from service.files.plural_forms import PluralForms, forms_of, parsed
 from service.files.slots import SOFTWARE, Slot, SlottedText, with_slots
 
 _LINE = re.compile(
-    r"""[ \t]*+(?:(?P<comment>\#[^\n]*+)
-        | (?:(?P<keyword>msgctxt|msgid_plural|msgid|msgstr|domain)(?:\[(?P<form>\d)\])?+[ \t]*+)?+
-          (?P<string>"(?:[^"\\\r\n]++|\\[^\r\n])*+")[ \t]*+)?+\r?(?:\n|\Z)""",
+    r"""[ \t]*+(?>(?:(?P<comment>\#[^\n]*+)
+        | (?>(?:(?P<keyword>msgctxt|msgid_plural|msgid|msgstr|domain)(?>(?:\[(?P<form>\d)\])?)[ \t]*+)?)
+          (?P<string>"(?>(?:[^"\\\r\n]++|\\[^\r\n])*)")[ \t]*+)?)\r?(?:\n|\Z)""",
     re.VERBOSE,
 )
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{1,2})|([0-7]{1,3})|(.))", re.DOTALL)
@@ -25,7 +25,7 @@ _NAMED = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v":
 _SPELT = {ord("\\"): r"\\", ord('"'): r"\"", **{ord(mark): f"\\{name}" for name, mark in _NAMED.items()}}
 _FUZZY = re.compile(r"#,(?:[^,]*+,)*?[ \t]*+fuzzy[ \t]*+(?:,|\Z)")
 _CHARSET = re.compile(r'"Content-Type:[^"\\]*?charset=([^\s"\\;]*)')
-_BROKEN = r'(?:[^"\\]++|"\s*+")*+'  # a field may go on on the next line
+_BROKEN = r'(?>(?:[^"\\]++|"\s*+")*)'  # a field may go on on the next line
 _LANGUAGE = re.compile(rf'(?<=["n])Language:({_BROKEN})\\n')
 _PLURAL_FORMS = re.compile(rf'(?<=["n])Plural-Forms:({_BROKEN})\\n')
 _JOINT = re.compile(r'"\s*+"')

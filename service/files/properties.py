@@ -8,21 +8,21 @@ from service.files.charsets import Decoded, decoded
 from service.files.slots import Slot, SlottedFile, value_slot, whole_characters
 
 _BREAK = r"\\(?:\r\n|\r|\n)"
-_BLANK = rf"(?:[ \t\f]|{_BREAK})*+"
+_BLANK = rf"(?>(?:[ \t\f]|{_BREAK})*)"
 _LINE = re.compile(
     rf"""[ \t\f]*+(?:(?P<comment>[#!][^\r\n]*+)
-      | (?P<key>(?:[^\\=:\ \t\f\r\n]++|\\(?:\r\n|[\s\S]))*+){_BLANK}[=:]?+{_BLANK}
-        (?P<value>(?:[^\\\r\n]++|\\(?:\r\n|[\s\S]|\Z))*+))(?:\r\n|\r|\n|\Z)""",
+      | (?P<key>(?>(?:[^\\=:\ \t\f\r\n]++|\\(?:\r\n|[\s\S]))*)){_BLANK}[=:]?+{_BLANK}
+        (?P<value>(?>(?:[^\\\r\n]++|\\(?:\r\n|[\s\S]|\Z))*)))(?:\r\n|\r|\n|\Z)""",
     re.VERBOSE,
 )
 _CONTINUATION = re.compile(rf"{_BREAK}[ \t\f]*+")
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(?!u)([\s\S]))")
-_MALFORMED = re.compile(r"(?<!\\)(?:\\\\)*+\\(?:u(?![0-9a-fA-F]{4})|\Z)")
+_MALFORMED = re.compile(r"(?<!\\)(?>(?:\\\\)*)\\(?:u(?![0-9a-fA-F]{4})|\Z)")
 _NAMED = {"n": "\n", "t": "\t", "r": "\r", "f": "\f"}
 _SPELT = str.maketrans({"\\": r"\\", **{character: f"\\{name}" for name, character in _NAMED.items()}})
 _STORED = re.compile(r"\\[:=#!]")  # so writes java.util.Properties
 _MESSAGE = re.compile(r"\{\d")  # an argument of java.text.MessageFormat
-_WORD = re.compile(r"\\n|(?:[^\s\\]|\\(?!n).)*+[ ]*+(?=\S|\Z)")
+_WORD = re.compile(r"\\n|(?>(?:[^\s\\]|\\(?!n).)*)[ ]*+(?=\S|\Z)")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 
 

@@ -8,8 +8,8 @@ from service.files.charsets import decoded
 from service.files.slots import Slot, SlottedFile, value_slot, whole_characters
 
 _TOKEN = re.compile(
-    r"""(?P<space>[\s\ufeff]++|//[^\r\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/)
-      | (?P<string>"(?:[^"\\]++|\\.)*+"|'(?:[^'\\]++|\\.)*+'|[\w.$:-]++)
+    r"""(?P<space>[\s\ufeff]++|//[^\r\n]*+|/\*(?>(?:[^*]++|\*(?!/))*)\*/)
+      | (?P<string>"(?>(?:[^"\\]++|\\.)*)"|'(?>(?:[^'\\]++|\\.)*)'|[\w.$:-]++)
       | (?P<mark>[=;])""",
     re.VERBOSE | re.DOTALL,
 )

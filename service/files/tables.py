@@ -63,13 +63,13 @@ def read(data: bytes, ending: str, limits: Limits, columns: Collection[str] | No
 
 def _separator(text: str) -> str:
     """Find what is most often in the first line outside of quotations."""
-    line = re.sub(r'"(?:[^"]++|"")*+"', "", text[:100_000]).partition("\n")[0]
+    line = re.sub(r'"(?>(?:[^"]++|"")*)"', "", text[:100_000]).partition("\n")[0]
     return max(_SEPARATORS, key=line.count)
 
 
 def _rows(text: str, position: int, separator: str) -> Iterator[list[_Cell]]:
     mark = re.escape(separator)
-    token = re.compile(rf'(?:"((?:[^"]++|"")*+)"(?=[{mark}\r\n]|\Z)|([^{mark}\r\n]*+))([{mark}]|\r\n|\r|\n|\Z)')
+    token = re.compile(rf'(?:"((?>(?:[^"]++|"")*))"(?=[{mark}\r\n]|\Z)|([^{mark}\r\n]*+))([{mark}]|\r\n|\r|\n|\Z)')
     row: list[_Cell] = []
     while position <= len(text):
         cell = token.match(text, position)

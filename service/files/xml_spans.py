@@ -12,7 +12,7 @@ from service.files.xml import parse
 # Of a well-formed document each alternative ends.
 _TOKEN = re.compile(
     r"""<!--.*?(?:-->|\Z) | <!\[CDATA\[.*?(?:\]\]>|\Z) | <\?.*?(?:\?>|\Z)
-      | <(?P<end>/?)(?P<name>[^\s/<>!?]++)(?P<attributes>(?:[^"'<>]++|"[^"]*+"|'[^']*+')*+)>""",
+      | <(?P<end>/?)(?P<name>[^\s/<>!?]++)(?P<attributes>(?>(?:[^"'<>]++|"[^"]*+"|'[^']*+')*))>""",
     re.DOTALL | re.VERBOSE,
 )
 _ATTRIBUTE = re.compile(r"""(?<![^\s=/])([^\s=/]++)\s*+=\s*+(?:"([^"]*+)"|'([^']*+)')""")

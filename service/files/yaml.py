@@ -21,24 +21,24 @@ _MARKER = re.compile(r"(?:---|\.\.\.)(?=\s|\Z)")
 _INDENT = re.compile(r" *+")
 _SPACES = re.compile(r"[ \t]*+")
 _DASH = re.compile(r"-(?:[ \t]++|(?=\r?\n|\Z))")
-_QUOTED = re.compile(r'"(?:[^"\\]++|\\.)*+"|\'(?:[^\']++|\'\')*+\'', re.DOTALL)
+_QUOTED = re.compile(r'"(?>(?:[^"\\]++|\\.)*)"|\'(?>(?:[^\']++|\'\')*)\'', re.DOTALL)
 _FIRST = r"(?![,\[\]{}\#&*!|>'\"%@`])(?![-?:](?:\s|\Z))"  # a plain scalar begins otherwise
-_PLAIN = re.compile(rf"{_FIRST}(?:[^\s:#]++|:(?=\S)|(?<=\S)\#|[ \t]++(?=[^\s\#:]|:\S))++")
+_PLAIN = re.compile(rf"{_FIRST}(?>(?:[^\s:#]++|:(?=\S)|(?<=\S)\#|[ \t]++(?=[^\s\#:]|:\S))+)")
 _GOING_ON = re.compile(_PLAIN.pattern.removeprefix(_FIRST))
 _FLOW_FIRST = _FIRST.replace(r"(?:\s|\Z)", r"(?:[\s,\[\]{}]|\Z)")
 _FLOW_PLAIN = re.compile(
-    rf"{_FLOW_FIRST}(?:[^\s:\#,\[\]{{}}]++|:(?=[^\s,\[\]{{}}])|(?<=\S)\#"
-    r"|[ \t]++(?=[^\s\#:,\[\]{}]|:[^\s,\[\]{}]))++"
+    rf"{_FLOW_FIRST}(?>(?:[^\s:\#,\[\]{{}}]++|:(?=[^\s,\[\]{{}}])|(?<=\S)\#"
+    r"|[ \t]++(?=[^\s\#:,\[\]{}]|:[^\s,\[\]{}]))+)"
 )
 _COLON = re.compile(r"[ \t]*+:(?:[ \t]++|(?=\r?\n|\Z))")
 _FLOW_COLON = re.compile(r"\s*+:")
-_FLOW_GAP = re.compile(r"(?:\s++|(?<=\s)\#[^\n]*+)*+")
+_FLOW_GAP = re.compile(r"(?>(?:\s++|(?<=\s)\#[^\n]*+)*)")
 _PROPERTY = re.compile(r"[&!][^\s]*+(?:[ \t]++|(?=\r?\n|\Z))")
 _ALIAS = re.compile(r"\*[^\s,\[\]{}]++")
 _BLOCK = re.compile(r"(?P<style>[|>])(?:(?P<digit>[1-9])?[+-]?|[+-][1-9])(?:[ \t]++\#[^\n]*+)?[ \t]*+(?:\r?\n|\Z)")
 _LINE = re.compile(r"[^\n]*+(?:\n|\Z)")
 _LONGEST_CODE = len("zh-Hant-TW")
-_FOLD = re.compile(r"(?<![ \t])[ \t]*+\r?\n((?:[ \t]*+\r?\n)*+)[ \t]*+")
+_FOLD = re.compile(r"(?<![ \t])[ \t]*+\r?\n((?>(?:[ \t]*+\r?\n)*))[ \t]*+")
 # Plain scalars that are no strings in YAML 1.1, which Ruby and Python read; and symbols of Ruby.
 _NO_STRING = re.compile(
     r"""~ | null | true | false | yes | no | on | off | y | n | <<? | = | :.* | [-+]?\.(?:inf|nan)

@@ -17,13 +17,15 @@ _MAX_DEPTH = 16  # messages within messages; people write up to three
 _S = r"[\t-\r \x85\u200e\u200f\u2028\u2029]"  # Pattern_White_Space
 _SPACE = re.compile(rf"{_S}*+")
 # Up to the next brace; in a plural a `#` is a token too. A single apostrophe quotes where syntax follows it.
-_TEXT = re.compile(r"(?P<unit>'(?=[{}])(?:[^']++|'')*+(?:'|\Z))|(?P<text>(?:[^{}']++|''|'(?![{}']))++)")
+_TEXT = re.compile(r"(?P<unit>'(?=[{}])(?>(?:[^']++|'')*)(?:'|\Z))|(?P<text>(?>(?:[^{}']++|''|'(?![{}']))+))")
 _TEXT_OF_PLURAL = re.compile(
-    r"(?P<unit>\#|'(?=[{}\#])(?:[^']++|'')*+(?:'|\Z))|(?P<text>(?:[^{}\#']++|''|'(?![{}\#']))++)"
+    r"(?P<unit>\#|'(?=[{}\#])(?>(?:[^']++|'')*)(?:'|\Z))|(?P<text>(?>(?:[^{}\#']++|''|'(?![{}\#']))+))"
 )
 _ARGUMENT = re.compile(rf"\{{{_S}*+[\w.-]++{_S}*+(?P<end>\}}|,{_S}*+(?P<type>\w++){_S}*+(?P<style>[,}}]))")
 _OFFSET = re.compile(rf"{_S}*+offset:{_S}*+[+-]?\d++")
-_SELECTOR = re.compile(rf"(?P<space>{_S}*+)(?P<key>=[+-]?\d++(?:\.\d++)?+|[^\W\d][\w-]*+|\d[\w-]*+)(?P<open>{_S}*+\{{)")
+_SELECTOR = re.compile(
+    rf"(?P<space>{_S}*+)(?P<key>=[+-]?\d++(?>(?:\.\d++)?)|[^\W\d][\w-]*+|\d[\w-]*+)(?P<open>{_S}*+\{{)"
+)
 _STYLE = re.compile(r"[^{}']++|'[^']*+'")
 # What must be quoted, with the apostrophes after it: in no other way does one follow a quotation.
 _QUOTED = re.compile(r"(\{[^{}]*+\}[{}']*+|[{}][{}']*+)")

@@ -43,9 +43,9 @@ _ROUND_WORDS = {
 _LETTERS = re.compile(r"[^\W\d_]+")
 _OTHER_DIGITS = frozenset("ar bn fa hi ja ko mr ne ta te th ur zh zt".split())  # noqa: SIM905
 # A stretch that stands for one number in a sentence: with its letters, signs, and what follows an hour.
-_PHONE = re.compile(r"(?<![\w+])(?:\+\d|\(\d|0\d)\d*+(?:[-/ ().]{1,2}\d++)++")
+_PHONE = re.compile(r"(?<![\w+])(?:\+\d|\(\d|0\d)\d*+(?>(?:[-/ ().]{1,2}\d++)+)")
 _STRETCH = re.compile(
-    r"(?<!\w)[$€£¥]?[^\W\d_]*+\d[^\W_]*+(?:[.,:'’/\u00a0\u202f–-]\d[^\W_]*+)*+(?: ?[%€](?!\w)|(?: ?[ap]\.?m\b\.?))?",
+    r"(?<!\w)[$€£¥]?[^\W\d_]*+\d[^\W_]*+(?>(?:[.,:'’/\u00a0\u202f–-]\d[^\W_]*+)*)(?: ?[%€](?!\w)|(?: ?[ap]\.?m\b\.?))?",
     re.IGNORECASE,
 )
 _ORDINAL = re.compile(r"(\d+)(?:st|nd|rd|th)", re.IGNORECASE)

@@ -18,8 +18,8 @@ _FORMULA = r"""
     \$\$[^$]+\$\$                                                        # TeX: $$x$$
   | \$(?![\s\d$])[^\s$%]++\$(?![\w$])                                    # $x$, but not $HOME:$PATH
   | \$(?!\s)(?=[^$%\n\\^_=+*{<>]*+[\\^_=+*{<>])[^$%\n]*(?<!\s)\$(?![\w$]) # $a + b$ $2x + 1$, but neither $5 nor $6
-  | \\\[(?:[^\\]|\\(?![\[\]]))*+\\\] | \\\((?:[^\\]|\\(?![()]))*+\\\)     # \[x\] \(x\)
-  | \\[a-zA-Z]++\*?(?:\[[^\[\]{}\n]{0,80}\])?(?:\{[^{}\n]{0,80}\})++       # \cite[1]{x}
+  | \\\[(?>(?:[^\\]|\\(?![\[\]]))*)\\\] | \\\((?>(?:[^\\]|\\(?![()]))*)\\\)     # \[x\] \(x\)
+  | \\[a-zA-Z]++\*?(?:\[[^\[\]{}\n]{0,80}\])?(?>(?:\{[^{}\n]{0,80}\})+)       # \cite[1]{x}
 """
 # Each is taken for what it is wherever it stands, in a source and in a translation.
 _STRICT = r"""
@@ -32,10 +32,10 @@ _STRICT = r"""
   | \{\{\{?[^{}\n]{0,80}\}\}\}? | [$\#]?\{[^{}\n]{0,80}\}               # {{name}} {name} ${name} #{name}
   | \$\([A-Za-z_]\w*\) | \$t\([^()\n]{0,80}\)                           # $(name) $t(key)
   | \[\[[^\[\]\n]{1,80}\]\] | \[%[^%\[\]\n]{0,80}%\]                    # [[name]] [% name %]
-  | @(?:\.\w++)?+:(?:\([\w.]++\)|\w++(?:[.-]\w++)*+)(?:\([\w.]++\))?    # Vue's @:link(name)
-  | %(?:\(\w+\)|<\w+>)[-+\#0]*+\d*+(?:\.\d++)?+[sdiufxXcgGeEaro]       # %(name)s %(name).2f Ruby's %<name>d
-  | %\{\w+\} | %[A-Za-z]\w+% | %%[A-Za-z]\w*+%% | (?:%%)++             # %{name} %NAME% %%NAME%% %%
-  | (?<![\d%])%(?:\d++\$)?+[-+\#0']*+(?:\d++|\*)?+(?:\.(?:\d++|\*))?+(?:hh?|ll?|[jztLq])?
+  | @(?>(?:\.\w++)?):(?:\([\w.]++\)|\w++(?>(?:[.-]\w++)*))(?:\([\w.]++\))?    # Vue's @:link(name)
+  | %(?:\(\w+\)|<\w+>)[-+\#0]*+\d*+(?>(?:\.\d++)?)[sdiufxXcgGeEaro]       # %(name)s %(name).2f Ruby's %<name>d
+  | %\{\w+\} | %[A-Za-z]\w+% | %%[A-Za-z]\w*+%% | (?>(?:%%)+)             # %{name} %NAME% %%NAME%% %%
+  | (?<![\d%])%(?>(?:\d++\$)?)[-+\#0']*+(?>(?:\d++|\*)?)(?>(?:\.(?:\d++|\*))?)(?:hh?|ll?|[jztLq])?
     [sdiufxXpcgGeEaAonrbBhHtyYmMSjIZTFDR@](?![A-Za-z]{2})
   | (?<![\d%])%L?\d{1,2}(?!\d)                                         # %1$s %d %-5.2f %Y; Qt's %1
   | \$[A-Za-z_]\w* | @[A-Z_]{2,}@ | @@\w++@@                           # $VAR @VAR@ @@VAR@@
@@ -59,18 +59,18 @@ _ENDINGS = (  # of files
 _CODE = rf"""
     ``[^`\n]+`` | `[^`\n]+`
   | (?<![\w-])--[a-zA-Z][\w-]*(?:=[^\s,;)"']*[\w/])?                  # --option=value
-  | (?<![\w/.+~-])~?/(?:[\w.+~-]++/)*+[\w.+~-]*\w                       # /usr/share/doc
+  | (?<![\w/.+~-])~?/(?>(?:[\w.+~-]++/)*)[\w.+~-]*\w                       # /usr/share/doc
   | (?<!\w)[A-Za-z]:\\[^\s"'<>|]*\w                                    # C:\Windows
-  | (?<![\w.@-])(?:[a-zA-Z0-9][\w-]*+\.(?=\w))++
+  | (?<![\w.@-])(?>(?:[a-zA-Z0-9][\w-]*+\.(?=\w))+)
     (?:(?:{_DOMAINS.replace(" ", "|")})(?![\w-]|\.\w)|[a-z]{{2,9}}(?=:\d|/\w))
     (?::\d{{1,5}}(?!\d))?(?:/[^\s<>"'`{{}}|\\^]*[\w/])?                   # host.example.com:80/path
   | (?<![\w.@-])(?:localhost|\d{{1,3}}(?:\.\d{{1,3}}){{3}}(?![\w.]*\d))(?::\d{{1,5}}|/\d{{1,2}})?(?!\w)  # 10.0.0.5:80
   | (?<![\w.:/-])[a-z][a-z0-9-]*+:\d{{4,5}}(?![\w:])                     # db:5432
   | (?<![\w:])(?=[\d:]{{0,40}}(?:[a-fA-F]|::))(?:[0-9a-fA-F]{{0,4}}:){{2,7}}[0-9a-fA-F]{{1,4}}(?![\w:])  # fe80::1
-  | (?<![\w.@-])(?:[\w-]++\.(?=\w))++(?:{_ENDINGS.replace(" ", "|")})(?![\w-]|\.\w)   # report.pdf
+  | (?<![\w.@-])(?>(?:[\w-]++\.(?=\w))+)(?:{_ENDINGS.replace(" ", "|")})(?![\w-]|\.\w)   # report.pdf
   | (?<![\w.*])\*?\.[a-z][a-z0-9]{{1,9}}(?![\w-]|\.\w)                   # *.txt .env
   | (?<!\w)(?:[a-zA-Z0-9]++_)+[a-zA-Z0-9]\w*(?:\(\))? | (?<!\w)__\w++    # snake_case __name__
-  | (?<![\w.:>])[a-zA-Z_]\w*+(?:(?:\.|::|->)[a-zA-Z_]\w*+)*+\(\)         # call()
+  | (?<![\w.:>])[a-zA-Z_]\w*+(?>(?:(?:\.|::|->)[a-zA-Z_]\w*+)*)\(\)         # call()
   | (?<![^\s("'\[]):[a-z_]\w++(?![:\w-])                               # Laravel's :name
   | \[/[a-z]\w*+\] | \[[a-z]\w*+(?:=|\s\w++=)[^\[\]\n]*\] | \[(?:b|i|u|s|url|img|code|quote)\]  # [b] [/b] [url=a.b]
   | [\ue000-\uf8ff\U000f0000-\U0010ffff]                               # private characters: marks of markup
@@ -81,12 +81,12 @@ _STRICT_PATTERN = re.compile(_STRICT, re.VERBOSE)
 _PATTERN = re.compile(f"{_FORMULA} | {_STRICT} | {_CODE}", re.VERBOSE)
 # The model's normalisation spells these out (m2 for m², 1/2 for ½), and it writes them so.
 _SPELT_OUT = re.compile(r"[\u00b2\u00b3\u00b9\u2070-\u209c\u00bc-\u00be\u2150-\u215e\u2460-\u24ff\u2122\u2120]")
-_WORD = re.compile(r"(?<!\.)(?:\.*+[^\s,;:!?\"().]++)++")  # full stops only before more of the word
+_WORD = re.compile(r"(?<!\.)(?>(?:\.*+[^\s,;:!?\"().]++)+)")  # full stops only before more of the word
 _LIKE_A_MASK = re.compile(r"%[s\d]")
 _NUMBERED = re.compile(r"%(\d{1,4})(?!\d)")
 _ONE = re.compile(r"%s")
 _MADE_UP_SIGN = re.compile(r"(?<=\d)%s(?!\w)|%%++")  # models trained on software write these for 50%
-_DIGITS = re.compile(r"(?:[.,]?\d)*+%?")
+_DIGITS = re.compile(r"(?>(?:[.,]?\d)*)%?")
 _FIRST_PRIVATE = "\ue000"
 _JOINTS = frozenset("./:@=+~|\\-")  # between two units that are one: %d/%d
 _TAG = re.compile(r"<(/?)([\w:-]++)[^<>]*?(/?)>")

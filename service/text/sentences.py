@@ -17,11 +17,11 @@ SplitSentences = Literal["0", "1", "nonewlines", "lines"]
 
 _CLAUSE_END = re.compile(r"[,;:.!?)\]–—…、，；：。！？](?=\s)|[、，；：。！？]|\s[–—-](?=\s)")
 _SPACE = re.compile(r"\s+")
-_FORMULA = re.compile(r"(\$\$[^$]+\$\$|\\\[(?:[^\\]|\\(?![\[\]]))*+\\\])")  # of TeX, and it may have several lines
+_FORMULA = re.compile(r"(\$\$[^$]+\$\$|\\\[(?>(?:[^\\]|\\(?![\[\]]))*)\\\])")  # of TeX, and it may have several lines
 # A break as strings of software write it, a backslash and a letter; in code and in paths it is none.
 _WRITTEN_BREAK = re.compile(
     r"``[^`\n]+``|`[^`\n]+`|(?<!\w)[A-Za-z]:\\\S*|(?<!\S)\\\\\S+"
-    r"|(?P<is_break>(?:\\r\\n|\\[nr](?![a-z]))++|(?<=[.!?:;,])(?:\\[nr])++)"
+    r"|(?P<is_break>(?>(?:\\r\\n|\\[nr](?![a-z]))+)|(?<=[.!?:;,])(?>(?:\\[nr])+))"
 )
 _PARAGRAPH_BREAK = re.compile(r"((?>\r\n|[\r\n])(?:[^\S\r\n]*+(?>\r\n|[\r\n]))+)")
 _COLUMN_BREAK = re.compile(r"(\t+ *| {3,})")  # cells of a table
