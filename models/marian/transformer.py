@@ -56,7 +56,11 @@ class Attention(nn.Module):
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-        """Attend from each position of `x` to the keys; return [batch, length, width].
+        """Attend from each position of `x` to the keys; as `context`, then the output layer."""
+        return self.output(self.context(x, keys, values, bias))
+
+    def context(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        """Return the means of the values, by the attention from each position of `x`: [batch, length, width].
 
         Args:
             x: [batch, length, width].
@@ -67,8 +71,7 @@ class Attention(nn.Module):
         # Plain products: at the lengths of sentences the backward pass of the fused attention takes half the step.
         queries = self.split(self.query(x)) / math.sqrt(keys.shape[3])
         scores = queries @ keys.transpose(2, 3)
-        y = (scores + bias.to(scores.dtype)).softmax(3) @ values
-        return self.output(y.transpose(1, 2).flatten(2))
+        return ((scores + bias.to(scores.dtype)).softmax(3) @ values).transpose(1, 2).flatten(2)
 
 
 class FeedForward(nn.Module):
