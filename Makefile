@@ -262,5 +262,13 @@ test-deploy: $(VENV)/installed-extras  ## images, compose and Swarm on a Docker 
 	docker info > /dev/null 2>&1 || { echo "make test-deploy needs a Docker engine that answers"; exit 1; }
 	SUB3_TEST_DEPLOY=1 $(BIN)/python -m pytest tests/deploy -s $(ARGS)
 
+# The wheel, built here and installed into a fresh environment: the command and the server in an empty folder. Some minutes.
+.PHONY: wheel test-wheel
+wheel: $(VENV)/installed  ## dist/sub3-*.whl, with the engine and the models
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+
+test-wheel: $(VENV)/installed-extras  ## the wheel in a fresh environment
+	$(BIN)/python -m pytest tests/test_wheel.py -m wheel
+
 clean:  ## remove build/ and .venv
 	rm -rf build $(VENV)

@@ -8,6 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from models import __version__
+from models.format.files import sentence
+
 ROOT = Path(__file__).resolve().parents[1]
 COUNTED = ("tatoeba", "software_po", "libreoffice_help")  # where the pieces of our model are counted
 SHARED = Path(os.environ.get("SUB3_SHARED", ROOT.parent / "shared"))
@@ -16,18 +19,27 @@ Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb. An error of the user or of the files is a sentence and exit code 2."""
+    """Run a verb. An error of the user or of the files is a sentence and exit code 2; Ctrl-C ends it with 130."""
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # a file or a pipe is no place for progress bars
     parsed = _parser().parse_args(arguments)
     try:
         parsed.run(parsed)
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        print(f"{parsed.verb}: {sentence(error)}", file=sys.stderr)
+        return 2
+    except ValueError as error:
         print(f"{parsed.verb}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"{parsed.verb}: interrupted.", file=sys.stderr)
+        return 130
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m models", description="Make and measure model directories.")
+    parser.add_argument("--version", action="version", version=f"sub3 {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for add_room in (add_marian, add_quantize, add_evaluate, add_train, add_reports):
         add_room(verbs)
@@ -168,12 +180,16 @@ def _assemble(arguments: argparse.Namespace) -> None:
 
 def _inspect(arguments: argparse.Namespace) -> None:
     from models.codes.bit_config import shipped_configs
+    from models.format.describe import describe
     from models.format.directory import open_model
-    from models.quantize.inspect import describe
 
     model = open_model(arguments.directory)
     name = arguments.config or model.config.default_configuration
-    print(describe(model, name, shipped_configs().get(name)))
+    shipped, architecture = shipped_configs().get(name), model.config.architecture
+    rules = {}
+    if shipped is not None and shipped.allocation(architecture) == dict(model.allocation(name)):
+        rules = {matrix: str(rule) for matrix, rule in shipped.winners(architecture).items()}
+    print(describe(model, name, rules))
 
 
 def _allocate(arguments: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ from service.api import native_files as files_api
 from service.api import native_glossaries as glossaries_api
 from service.api.body_limit import BodyLimit
 from service.api.dialect import Dialect
+from service.api.same_origin import SameOrigin
 from service.live.configurations import by_name
 from service.live.folder import open_models
 from service.live.history import History
@@ -72,7 +73,8 @@ def create_app(settings: Settings) -> FastAPI:
         stores = ((keys.down, "API keys"), (swaps.down, "the desired state"))
         return [
             *(f"The store of {what} does not answer; what was known last holds." for down, what in stores if down),
-            *(f"The model {name} is not served: {fault}" for name, fault in sorted(folder.faults.items())),
+            # anybody may ask: the reason, which names paths, is for administrators
+            *(f"The model {name} is not served; /admin/models and the log say why." for name in sorted(folder.faults)),
         ]
 
     @asynccontextmanager
@@ -132,6 +134,7 @@ def create_app(settings: Settings) -> FastAPI:
         max_file_bytes=settings.max_file_bytes,
         max_header_bytes=settings.max_header_bytes,
     )
+    app.add_middleware(SameOrigin, dialects=dialects, open_paths=libretranslate.DIALECT.paths)
     app.add_middleware(libretranslate.cross_origin)
     app.add_middleware(AccessLog, metrics=metrics, tracing=tracing)  # outermost: it sees the refusals of the others
     return app

@@ -1,12 +1,13 @@
-"""Settings of the service, read from the environment once at start. `python -m service --help` prints them."""
+"""Settings of the service, read from the environment once at start. `sub3 serve --help` prints them."""
 
 import re
 import textwrap
 from pathlib import Path
 
-from pydantic import AliasChoices, Field, PrivateAttr, SecretStr, field_validator, model_validator
+from pydantic import AliasChoices, Field, PrivateAttr, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from models.format.store import SHIPPED
 from service.process import usable_cores
 
 ADMIN_TOKEN_CHARACTERS = 16
@@ -26,9 +27,9 @@ class Settings(BaseSettings):
     _redis_password: str | None = PrivateAttr(default=None)
 
     models_directory: Path = Field(
-        default=Path("models/store"),
+        default=SHIPPED,
         description="Folder of model directories, in the format of docs/design.md. A model is named after its "
-        "directory.",
+        "directory. The default has the models that come with sub3.",
     )
     served_models: str = Field(
         default="",
@@ -180,7 +181,7 @@ class Settings(BaseSettings):
 
     api_keys: bool = Field(
         default=False,
-        description="Require an API key for every translation; `python -m service keys add NAME` creates one.",
+        description="Require an API key for every translation; `sub3 keys add NAME` creates one.",
     )
     keys_file: Path = Field(
         default=Path("keys.sqlite3"),
@@ -314,13 +315,24 @@ def _read(path: Path) -> str:
 
 
 def describe() -> str:
-    """List the settings for --help: variable, default and description, a paragraph each."""
+    """List the settings for --help: variable, option, default and description, a paragraph each."""
     lines = []
     for name, field in Settings.model_fields.items():
-        default = field.get_default(call_default_factory=True)
+        default = field.default_factory() if field.default_factory else field.default  # type: ignore[call-arg]
         shown = "unset" if default is None else "empty" if default == "" else default
-        lines.append(f"  SUB3_{name.upper()} (default {shown})")
+        option = f", --{name.replace('_', '-')}" if name in options() else ""
+        lines.append(f"  SUB3_{name.upper()} (default {shown}){option}")
         lines += textwrap.wrap(
             field.description or "", 100, initial_indent=_INDENT, subsequent_indent=_INDENT, break_on_hyphens=False
         )
     return "\n".join(lines)
+
+
+def options() -> list[str]:
+    """List the settings that `sub3 serve` takes as options: all but secrets, which other users would see in `ps`."""
+    return [name for name, field in Settings.model_fields.items() if "SecretStr" not in str(field.annotation)]
+
+
+def problems(error: ValidationError) -> str:
+    """Say what is wrong with settings, a line each."""
+    return "\n".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from kernels.engine import Engine, MatrixSegment
+from kernels.engine import Engine, InvalidModel, MatrixSegment
 from kernels.tensor import Tensor
 from models.format.faults import allocation_fault, config_fault
 from models.format.files import read_json, require_file, sha256
@@ -152,12 +152,15 @@ class ModelDirectory:
 
         Raises:
             UnavailableConfiguration: this directory can't serve the allocation.
-            InvalidModel: the engine refuses what the directory holds.
+            ModelError: the engine refuses what the directory holds.
         """
         if allocation is None:
             allocation = self.allocation(self.config.default_configuration)
         tensors, segments = self.engine_inputs(allocation)
-        return Engine(asdict(self.config.architecture), asdict(self.config.ids), tensors, segments)
+        try:
+            return Engine(asdict(self.config.architecture), asdict(self.config.ids), tensors, segments)
+        except InvalidModel as error:
+            raise ModelError(f"{self.path}: the engine refuses it: {error}") from None
 
     def engine_inputs(self, allocation: Allocation) -> tuple[dict[str, Tensor], list[MatrixSegment]]:
         """Return the tensors that an allocation uses, and the segments of its matrices.

@@ -1,5 +1,6 @@
 """Faults of a configuration: each function returns a sentence without its full stop, None if there is nothing wrong."""
 
+import ctypes
 import math
 import re
 from dataclasses import asdict
@@ -7,7 +8,9 @@ from dataclasses import asdict
 from models.format.layout import bits_per_weight, matrix_shapes
 from models.format.schema import (
     MAX_LAYERS,
+    MAX_LENGTH_PENALTY,
     MAX_PLANES,
+    MAX_POSITIONS,
     MAX_VOCABULARY,
     MAX_WIDTH,
     WEIGHTS_FILE,
@@ -28,6 +31,7 @@ def config_fault(config: ModelConfig) -> str | None:
         architecture_fault(config.architecture)
         or _names_fault(config)
         or _ids_fault(config)
+        or _search_fault(config)
         or _codes_fault(config)
         or next(filter(None, (_configuration_fault(config, name) for name in config.configurations)), None)
     )
@@ -40,6 +44,7 @@ def architecture_fault(architecture: Architecture) -> str | None:
         "target_vocab_size": MAX_VOCABULARY,
         "encoder_layers": MAX_LAYERS,
         "decoder_layers": MAX_LAYERS,
+        "max_positions": MAX_POSITIONS,
     }
     for name, value in asdict(architecture).items():
         limit = limits.get(name, MAX_WIDTH)
@@ -50,8 +55,8 @@ def architecture_fault(architecture: Architecture) -> str | None:
             return f"architecture.d_model is {architecture.d_model}, which {heads} must divide"
     if architecture.d_model % 2:
         return "architecture.d_model must be even, half sines and half cosines of the positions"
-    if not 0 < architecture.norm_epsilon < 1:
-        return "architecture.norm_epsilon must lie between 0 and 1"
+    if not 0 < ctypes.c_float(architecture.norm_epsilon).value < 1:
+        return "architecture.norm_epsilon must lie between 0 and 1, in single precision too"
     if architecture.shared_vocabulary and architecture.source_vocab_size != architecture.target_vocab_size:
         return "a shared vocabulary has one size, but source_vocab_size and target_vocab_size differ"
     return None
@@ -82,6 +87,12 @@ def _ids_fault(config: ModelConfig) -> str | None:
     return None
 
 
+def _search_fault(config: ModelConfig) -> str | None:
+    if not 0 <= config.length_penalty <= MAX_LENGTH_PENALTY:
+        return f"length_penalty is {config.length_penalty}, outside 0 to {MAX_LENGTH_PENALTY}"
+    return None
+
+
 def _codes_fault(config: ModelConfig) -> str | None:
     if config.default_configuration not in config.configurations:
         return f"default_configuration is {config.default_configuration!r}, which configurations does not have"
@@ -107,8 +118,9 @@ def _weights_fault(architecture: Architecture, weights: Weights, where: str) -> 
     codes = weights.codes
     if not 1 <= codes.depth <= MAX_PLANES:
         return f"{where}codes.depth is {codes.depth}, outside 1 to {MAX_PLANES}"
-    if codes.group_size is not None and (codes.group_size < 1 or codes.group_size % WORD_COLUMNS):
-        return f"{where}codes.group_size is {codes.group_size}, not a multiple of {WORD_COLUMNS}"
+    group_size = WORD_COLUMNS if codes.group_size is None else codes.group_size
+    if not 1 <= group_size <= MAX_WIDTH or group_size % WORD_COLUMNS:
+        return f"{where}codes.group_size is {codes.group_size}, not a multiple of {WORD_COLUMNS} up to {MAX_WIDTH}"
     shapes = matrix_shapes(architecture)
     if unexpected := sorted(shapes.keys() ^ weights.matrices.keys()):
         state = "missing" if unexpected[0] in shapes else "unknown"

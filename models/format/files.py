@@ -8,6 +8,12 @@ from models.format.schema import ModelError
 from models.format.typed_json import MAX_JSON_BYTES, parse_json
 
 
+def sentence(error: OSError) -> str:
+    """Say what the system refused, without its number."""
+    what = f"{error.strerror or error}."
+    return what if error.filename is None else f"{error.filename}: {what[0].lower()}{what[1:]}"
+
+
 def require_file(path: Path) -> None:
     if not path.exists():
         raise ModelError(f"{path}: the file is missing.")

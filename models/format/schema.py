@@ -16,10 +16,12 @@ SENTENCEPIECE_FILES = ("source.spm", "target.spm")
 # README.md, the model card, has the table of measured quality between these.
 RESULTS_BEGIN, RESULTS_END = "<!-- results -->", "<!-- /results -->"
 
-# A hostile config.json must not make us list a billion tensors.
+# A hostile config.json must not make us list a billion tensors, and what passes is what the engine takes.
 MAX_LAYERS = 128
-MAX_WIDTH = 1 << 20
+MAX_WIDTH = 1 << 17
+MAX_POSITIONS = 1 << 16
 MAX_VOCABULARY = 1 << 24
+MAX_LENGTH_PENALTY = 10
 
 
 class ModelError(ValueError):

@@ -21,6 +21,8 @@ from service.accounts.unavailable import StoreUnavailable
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # no dot: it ends the name
 _MINUTE_S = 60.0
+_DAY_S = 86_400.0
+MAX_LIMIT = 1 << 53  # whole numbers of JSON, to every reader of it
 _log = logging.getLogger("sub3.keys")
 
 
@@ -67,7 +69,11 @@ class NameTaken(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A stored key. Both counts are of `month`, "YYYY-MM" in UTC; `paid_until` is a Unix time, see `charge`."""
+    """A stored key. Both counts are of `month`, "YYYY-MM" in UTC; `paid_until` is a Unix time, see `charge`.
+
+    Raises:
+        ValueError: a limit is not from 1 to MAX_LIMIT.
+    """
 
     name: str
     digest: str
@@ -78,6 +84,12 @@ class Record:
     requests: int = 0
     characters: int = 0
     paid_until: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the limits."""
+        for limit in (self.requests_per_minute, self.characters_per_month):
+            if limit is not None and not 1 <= limit <= MAX_LIMIT:
+                raise ValueError(f"A limit of a key is a whole number from 1 to {MAX_LIMIT:,}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +190,8 @@ class Keys:
         digest = _digest(secret)
 
         def checked(record: Record) -> Record:
-            if not hmac.compare_digest(record.digest, digest) or record.revoked:
+            stored = record.digest.encode(errors="surrogatepass")  # of text beyond ASCII none is compared
+            if not hmac.compare_digest(stored, digest.encode()) or record.revoked:
                 raise WrongKey
             return change(record)
 
@@ -245,7 +258,7 @@ def new_key(name: str, requests_per_minute: int | None, characters_per_month: in
         characters_per_month: of source text; None is unlimited.
 
     Raises:
-        ValueError: the name is not valid.
+        ValueError: the name or a limit is not valid.
     """
     if not _NAME.fullmatch(name):
         raise ValueError("A key's name is up to 64 letters, digits, - and _, and begins with a letter or digit.")
@@ -279,8 +292,19 @@ def charge(record: Record, characters: int, now: float) -> Record:
 
 
 def _this_month(record: Record, now: float) -> Record:
-    month = time.strftime("%Y-%m", time.gmtime(now))
-    return record if record.month == month else replace(record, month=month, requests=0, characters=0)
+    """Begin the record's month if it is over.
+
+    Another replica's clock may be ahead, by up to a day: a month that it has begun goes on, for else each of the two
+    would give the key a new quota at every request. What is further ahead was written by a clock that was wrong.
+    """
+    month = _month(now)
+    if month <= record.month <= _month(now + _DAY_S):
+        return record
+    return replace(record, month=month, requests=0, characters=0)
+
+
+def _month(now: float) -> str:
+    return time.strftime("%Y-%m", time.gmtime(now))
 
 
 def _counted(record: Record, requests: int, characters: int) -> Record:

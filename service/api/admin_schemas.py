@@ -4,13 +4,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from models.format.schema import MAX_PLANES
 from service.api.schemas import Body, ConfigurationInfo, PairInfo, Quality
 from service.live.canary import Report
 from service.live.configurations import ConfigurationChoice
 from service.live.history import Event
 from service.translation.cost import ModelIdentity
 
-Planes = Annotated[int, Field(ge=1, le=8)]
+Planes = Annotated[int, Field(ge=1, le=MAX_PLANES)]
 Glob = Annotated[str, Field(min_length=1, max_length=200)]
 MAX_GLOBS = 1000
 

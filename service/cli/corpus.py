@@ -4,14 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from service.cli.arguments import positive
+from models.format.files import sentence
+from service.cli.arguments import model_path, positive
 
 HELP = "translate a corpus: shards of JSON lines in, shards of JSON lines out"
 DESCRIPTION = (
     "Translates each shard once: a run that was stopped resumes where it was. Each line of a shard is an object with a "
     "text; the output has the same line with a translation and a score."
 )
-_DEFAULT = Path(__file__).parents[2] / "models" / "store" / "en-de"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", type=Path, required=True, metavar="DIR", help="gets a file of the name of each input"
     )
     parser.add_argument(
-        "--model", type=Path, default=_DEFAULT, metavar="DIR", help="model directory (default: %(default)s)"
+        "--model", default="en-de", metavar="NAME", help="name of a model, or a model directory (default: %(default)s)"
     )
     parser.add_argument("--config", metavar="NAME", help="configuration (default: the model's default)")
     parser.add_argument("--source", metavar="CODE", help="language of the texts (default: the model's first)")
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         job = corpus.plan(
             arguments.input,
             arguments.output,
-            arguments.model,
+            model_path(arguments.model),
             config=arguments.config,
             source=arguments.source,
             target=arguments.target,
@@ -62,7 +62,10 @@ def run(arguments: argparse.Namespace) -> int:
         corpus.translate(
             job, arguments.output, engine=arguments.engine, workers=arguments.workers, overwrite=arguments.overwrite
         )
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        print(f"corpus: {sentence(error)}", file=sys.stderr)
+        return 2
+    except ValueError as error:
         print(f"corpus: {error}", file=sys.stderr)
         return 2
     return 0

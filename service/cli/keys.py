@@ -1,19 +1,25 @@
-"""`python -m service keys`: make, list and revoke API keys in the store of the settings."""
+"""`sub3 keys`: make, list and revoke API keys in the store of the settings."""
 
 import argparse
 import sys
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from service.accounts.keys import NameTaken, Record, new_key
-from service.accounts.unavailable import StoreUnavailable
 from service.cli.arguments import positive
-from service.settings import Settings
-from service.stores.opening import open_keys
+
+if TYPE_CHECKING:
+    from service.accounts.keys import Record
+
+HELP = "add, list or revoke API keys"
+DESCRIPTION = (
+    "Keys are in the SQLite file of SUB3_KEYS_FILE, or in the Redis of SUB3_REDIS_URL; only their hashes are. The "
+    "server asks for them where SUB3_API_KEYS=true is set."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verbs and their options."""
-    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     add = verbs.add_parser("add", help="create a key and print it; it is not shown again")
     add.add_argument("name", help="shown in replies, logs and this list; up to 64 letters, digits, - and _")
     add.add_argument("--requests-per-minute", type=positive, metavar="N", help="rate limit; unlimited by default")
@@ -25,9 +31,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     revoke.add_argument("name")
 
 
-def run(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Run the verb of the arguments; return 1 with a sentence on stderr if it fails."""
+def run(arguments: argparse.Namespace) -> int:
+    """Run the verb; return 1 with a sentence on stderr if it fails, 2 if the settings are refused."""
+    from pydantic import ValidationError  # these make the start of the other verbs slow
+
+    from service.accounts.keys import NameTaken, new_key
+    from service.accounts.unavailable import StoreUnavailable
+    from service.settings import Settings, problems
+    from service.stores.opening import open_keys
+
     try:
+        settings = Settings()
         store = open_keys(settings)
         if arguments.verb == "add":
             key, record = new_key(arguments.name, arguments.requests_per_minute, arguments.characters)
@@ -39,14 +53,17 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
             for record in store.all():
                 print(_line(record))
         elif store.update(arguments.name, lambda record: replace(record, revoked=True)) is None:
-            raise ValueError("There is no key of that name; `keys list` shows all.")
+            raise ValueError("There is no key of that name; `sub3 keys list` shows all.")
+    except ValidationError as error:
+        print(problems(error), file=sys.stderr)
+        return 2
     except (NameTaken, ValueError, StoreUnavailable) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def _line(record: Record) -> str:
+def _line(record: "Record") -> str:
     pace = "any pace" if record.requests_per_minute is None else f"{record.requests_per_minute} requests/minute"
     quota = "no limit" if record.characters_per_month is None else f"of {record.characters_per_month}"
     used = f"{record.month or 'unused'}: {record.requests} requests, {record.characters} characters ({quota})"

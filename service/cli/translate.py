@@ -1,25 +1,28 @@
 """`sub3 translate`: translate files or standard input by the engine itself, without a server."""
 
 import argparse
-import contextlib
 import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from kernels.engine import EngineError, set_threads
+from models.format import store
 from models.format.directory import ModelDirectory, open_model
+from models.format.files import sentence
 from models.format.schema import ModelError, UnavailableConfiguration
-from service.files import FileRefused, Limits, OpenFile, UnknownFormat, ending_of, open_file, translated_name
+from service.cli.arguments import model_path
+from service.files import FileRefused, Limits, UnknownFormat, ending_of, open_file, translated_name
 from service.files.chunks import Collected, parts, sample
 from service.live.configurations import by_name
 from service.process import process_peak_rss_bytes, process_rss_bytes, usable_cores
-from service.text.detection import detect
+from service.text import languages
+from service.text.detection import UNKNOWN, detect
 from service.text.glossary import Glossary
 from service.text.glossary_files import read_entries
 from service.text.sentences import SplitSentences
@@ -27,15 +30,28 @@ from service.translation.results import Options, Translated
 from service.translation.tokenizer import Tokenizer
 from service.translation.translator import Translator
 
+AUTO = "auto"
+HELP = "translate files, or standard input to standard output"
+DESCRIPTION = """\
+Translates files; notes.txt becomes notes.de.txt beside it. Without files, or for the file -, standard input goes to
+standard output as plain text, line by line as it comes."""
+EPILOG = """\
+examples:
+  sub3 translate letter.docx notes.md           letter.de.docx and notes.de.md, beside them
+  sub3 translate --output translated *.po       into a folder that exists
+  fortune | sub3 translate --target de          standard input to standard output
+  sub3 translate --json --config best-1 a.txt   what it took, as a line of JSON
+
+exit status:
+  0 everything was translated; 1 a file was refused; 2 the model or an option was refused; 130 interrupted
+
+environment:
+  SUB3_MODELS_DIRECTORY, SUB3_MODEL_DIRECTORY   the models, as for sub3 serve; `sub3 models list` shows them"""
 _LIMITS = Limits(1 << 30)  # one's own files
 _BATCH_TOKENS = 4096
-_DEFAULT = Path(os.environ.get("SUB3_MODEL_DIRECTORY") or Path(__file__).parents[2] / "models" / "store" / "en-de")
+_READ_BYTES = 1 << 16  # of a pipe at a time
 _BAR = 30  # characters
-HELP = "translate files, or standard input to standard output"
-DESCRIPTION = (
-    "Translates files; notes.txt becomes notes.de.txt beside it. Without files, or for the file -, standard input goes "
-    "to standard output as plain text."
-)
+_SURE = 0.9  # confidence of a language from which a text is refused that no model translates
 
 
 class _Input(NamedTuple):
@@ -48,8 +64,12 @@ class _Input(NamedTuple):
     def name(self) -> str:
         return "standard input.txt" if self.path is None else self.path.name
 
-    def read(self) -> bytes:
-        return sys.stdin.buffer.read() if self.path is None else self.path.read_bytes()
+    def chunks(self, split_sentences: SplitSentences) -> Iterator[bytes]:
+        """Yield the file, or what has come of standard input, cut where a sentence ends."""
+        if self.path is not None:
+            yield self.path.read_bytes()
+        else:
+            yield from _available(sys.stdin.fileno(), (b"\n",) if split_sentences == "1" else (b"\n\n", b"\n\r\n"))
 
     def write(self, data: bytes) -> None:
         if self.output is not None:
@@ -59,17 +79,56 @@ class _Input(NamedTuple):
             sys.stdout.buffer.flush()
 
 
+class _Direction(NamedTuple):
+    """A model and the languages that it is to translate."""
+
+    directory: ModelDirectory
+    source: str
+    target: str
+
+
+class _Translators:
+    """The translators of the models that are needed, each opened once."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        """Take the options; a model is loaded when the first input needs it."""
+        self._given = given
+        self._loaded: dict[Path, Translator] = {}
+        self.load_ms = 0.0
+
+    def of(self, directory: ModelDirectory) -> Translator:
+        """Load a model in its configuration, if it is not.
+
+        Raises:
+            ModelError, EngineError: the directory is bad.
+            UnavailableConfiguration: it does not have the configuration.
+        """
+        if directory.path not in self._loaded:
+            started = time.perf_counter()
+            whole = open_model(directory.path)
+            choice = by_name(whole, self._given.config or whole.config.default_configuration)
+            translator = Translator(whole, Tokenizer(whole), *choice, max_batch_tokens=_BATCH_TOKENS)
+            self._loaded[directory.path] = translator
+            self.load_ms += 1e3 * (time.perf_counter() - started)
+        return self._loaded[directory.path]
+
+    def close(self) -> None:
+        """Free the models."""
+        for translator in self._loaded.values():
+            translator.close()
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("files", nargs="*", type=_file, metavar="FILE", help="txt, html, md, po, xliff, docx, odt, ...")
     parser.add_argument(
-        "--model",
-        type=Path,
-        help=f"model directory (default: {_DEFAULT}, or the first beside it that has the languages)",
+        "--model", metavar="NAME", help="name of a model, or a model directory (default: the first with the languages)"
     )
-    parser.add_argument("--config", help="configuration, such as flat-4 (default: the model's default)")
-    parser.add_argument("--source", help="language, or auto to detect it (default: the model's first)")
-    parser.add_argument("--target", help="language (default: the model's first)")
+    parser.add_argument("--config", metavar="NAME", help="configuration, such as flat-4 (default: the model's default)")
+    parser.add_argument(
+        "--source", metavar="CODE", help=f"language, or {AUTO} to detect it (default: {AUTO}, if models have several)"
+    )
+    parser.add_argument("--target", metavar="CODE", help="language (default: that of the source's model)")
     parser.add_argument("--beam-size", type=int, choices=range(1, 9), default=1, help="hypotheses kept (default: 1)")
     ways = [way for way in get_args(SplitSentences) if way != "lines"]
     parser.add_argument(
@@ -94,74 +153,104 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Translate the files; return 1 if one was refused, 2 if the model or an option was."""
-    started = time.perf_counter()
+    translators = _Translators(given)
     try:
-        directory = _directory(given)
-        name = given.config or directory.config.default_configuration
-        allocation = by_name(directory, name)
-        translator = Translator(directory, Tokenizer(directory), *allocation, max_batch_tokens=_BATCH_TOKENS)
-        options = _options(given, directory)
-    except (OSError, ModelError, UnavailableConfiguration, EngineError, ValueError) as error:
+        directions = _directions(given)
+        if len(directions) == 1:
+            translators.of(directions[0].directory)
+        entries = _entries(given.glossary) if given.glossary else None
+        for direction in directions:
+            _glossary(entries, direction)
+    except OSError as error:
+        print(sentence(error), file=sys.stderr)
+        return 2
+    except (ModelError, UnavailableConfiguration, EngineError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
-    load_ms = round(1e3 * (time.perf_counter() - started), 3)
     failures = 0
     set_threads(given.threads)
-    with ThreadPoolExecutor(given.threads) as pool:
-        for wanted in _inputs(given, options.target):
+    pool = ThreadPoolExecutor(given.threads)
+    try:
+        for path in given.files or [Path("-")]:
             try:
-                report = _translate(wanted, translator, options, pool, directory, given.json)
-            except (OSError, FileRefused, UnknownFormat, EngineError) as error:
-                print(f"{wanted.path or 'standard input'}: {error}", file=sys.stderr)
+                report = _translate(path, given, directions, translators, pool, entries)
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                print(sentence(error), file=sys.stderr)
                 failures += 1
-                continue
-            if given.json:
-                report["latency_ms"] = {"load": load_ms, **report["latency_ms"]}
-                print(json.dumps(report, ensure_ascii=False), flush=True)
-    translator.close()
+            except (UnavailableConfiguration, ModelError) as error:
+                print(error, file=sys.stderr)
+                return 2
+            except (ValueError, EngineError) as error:  # FileRefused, UnknownFormat, GlossaryRefused
+                print(f"{path if path != Path('-') else 'standard input'}: {error}", file=sys.stderr)
+                failures += 1
+            else:
+                if given.json:
+                    print(json.dumps(report, ensure_ascii=False), flush=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        translators.close()
     return 1 if failures else 0
 
 
 def _translate(
-    wanted: _Input,
-    translator: Translator,
-    options: Options,
+    path: Path,
+    given: argparse.Namespace,
+    directions: list[_Direction],
+    translators: _Translators,
     pool: ThreadPoolExecutor,
-    directory: ModelDirectory,
-    as_json: bool,
+    entries: Mapping[str, str] | None,
 ) -> dict[str, Any]:
-    """Translate one file, and report what it took."""
+    """Translate one input, and report what it took."""
     started = time.perf_counter()
-    opened = open_file(wanted.name, wanted.read(), _LIMITS)
-    if options.source == "auto":
-        options = _detected(opened, options, directory)
-    translations = Collected(opened.texts)
-    options = replace(options, alignment=True)
+    direction: _Direction | None = None
     work: list[Translated] = []
-    cut, done, total = 0, 0, sum(map(len, opened.texts))
-    pieces = list(parts(opened.texts))
-    results = pool.map(lambda part: translator.translate([text for _, text in part], options), pieces)
-    for part, result in zip(pieces, results, strict=True):
-        work.append(result)
-        for (index, text), translation in zip(part, result.translations, strict=True):
-            translations.add(index, text, translation.best.text, translation.best.alignment)
-            cut += translation.cut_sentences
-            done += len(text)
-        _show(wanted.name, done / total)
-    data = opened.render(translations.joined(), options.target)
-    in_report = as_json and wanted.output is None
-    if not in_report:
-        wanted.write(data)
+    cut, characters, shown = 0, 0, []
+    wanted = _wanted(path, given, directions[0].target)
+    in_report = given.json and wanted.output is None
+    for chunk in wanted.chunks(given.split_sentences):
+        opened = open_file(wanted.name, chunk, _LIMITS)
+        if direction is None:
+            direction = _direction(sample(opened.texts), directions)
+            wanted = _wanted(path, given, direction.target)
+        translator = translators.of(direction.directory)
+        options = Options(direction.source, direction.target, given.beam_size, 0, given.split_sentences, alignment=True)
+        options = replace(options, glossary=_glossary(entries, direction))
+        translations = Collected(opened.texts)
+        done, total = 0, sum(map(len, opened.texts))
+        pieces = list(parts(opened.texts))
+        results = pool.map(
+            lambda part, translator=translator, options=options: translator.translate([t for _, t in part], options),
+            pieces,
+        )
+        for part, result in zip(pieces, results, strict=True):
+            work.append(result)
+            for (index, text), translation in zip(part, result.translations, strict=True):
+                translations.add(index, text, translation.best.text, translation.best.alignment)
+                cut += translation.cut_sentences
+                done += len(text)
+            if wanted.path is not None:
+                _show(wanted.name, done / total)
+        data = opened.render(translations.joined(), options.target)
+        characters += total
+        if in_report:
+            shown.append(data.decode(errors="replace"))
+        else:
+            wanted.write(data)
+    direction = direction or directions[0]
+    translator = translators.of(direction.directory)
     return {
         "input": None if wanted.path is None else str(wanted.path),
         "output": None if wanted.output is None else str(wanted.output),
-        **({"text": data.decode(errors="replace")} if in_report else {}),
-        "source": options.source,
-        "target": options.target,
-        "characters": total,
+        **({"text": "".join(shown)} if in_report else {}),
+        "source": direction.source,
+        "target": direction.target,
+        "characters": characters,
         "cut_sentences": cut,
         "model": asdict(translator.identity),
-        "latency_ms": {
+        "latency_ms": {"load": round(translators.load_ms, 3)}
+        | {
             stage: round(sum(getattr(result.cost.latency_ms, stage) for result in work), 3)
             for stage in ("tokenize", "encode", "decode", "detokenize")
         }
@@ -176,6 +265,30 @@ def _translate(
     }
 
 
+def _available(descriptor: int, ends: tuple[bytes, ...]) -> Iterator[bytes]:
+    """Yield what can be read, as soon as it can be: up to the last of `ends` that has come, and the rest at the end.
+
+    A file that begins with a byte order mark of UTF-16 comes in one piece: there a line ends otherwise.
+    """
+    held: list[bytes] = []
+    overlap = max(map(len, ends)) - 1
+    first = True
+    wide = False
+    while data := os.read(descriptor, _READ_BYTES):
+        wide = wide or (first and data[:2] in (b"\xff\xfe", b"\xfe\xff"))
+        first = False
+        before = held[-1][-overlap:] if held and overlap else b""
+        seen = before + data
+        cut = max((seen.rfind(end) + len(end) for end in ends if end in seen), default=0) - len(before)
+        if wide or cut <= 0:
+            held.append(data)
+            continue
+        yield b"".join([*held, data[:cut]])
+        held = [data[cut:]] if data[cut:] else []
+    if held:
+        yield b"".join(held)
+
+
 def _show(name: str, part: float) -> None:
     """Draw a progress bar, if stderr is a terminal."""
     if sys.stderr.isatty():
@@ -184,55 +297,73 @@ def _show(name: str, part: float) -> None:
         print(f"\r{name} [{'#' * filled}{'.' * (_BAR - filled)}] {part:4.0%}", end=end, file=sys.stderr, flush=True)
 
 
-def _detected(opened: OpenFile, options: Options, directory: ModelDirectory) -> Options:
-    """Set the detected source language, or the model's first one where it does not translate that."""
-    known = directory.config.source_languages
-    language = detect(sample(opened.texts), known)[0].language
-    return replace(options, source=language if language in known else known[0])
+def _directions(given: argparse.Namespace) -> list[_Direction]:
+    """List what the models could do with the options: one direction, or several of which the text chooses."""
+    paths = [model_path(given.model)] if given.model else list(store.found().values())
+    directories = []
+    faults = []
+    for path in paths:
+        try:
+            directories.append(open_model(path, verify=False))
+        except ModelError as error:
+            faults.append(str(error))
+    if not directories:
+        raise ModelError(" ".join(faults))
+    every = [
+        _Direction(directory, source, target)
+        for directory in directories
+        for source in directory.config.source_languages
+        for target in directory.config.target_languages
+        if source != target
+    ]
+    wanted = [
+        direction
+        for direction in every
+        if given.source in (None, AUTO, direction.source) and given.target in (None, direction.target)
+    ]
+    if not wanted:
+        pairs = ", ".join(f"{source} -> {target}" for _, source, target in every)
+        raise ValueError(f"No model translates {given.source or AUTO} -> {given.target}; there are {pairs}.")
+    firsts = {direction.source: direction for direction in reversed(wanted)}  # of each source the first one
+    return sorted(firsts.values(), key=wanted.index)
 
 
-def _directory(given: argparse.Namespace) -> ModelDirectory:
-    """Open the given model, or the default one; if that lacks the languages, the first beside it that has them."""
-    directory = open_model(given.model or _DEFAULT)
-    if given.model is None and not _translates(directory, given):
-        for path in sorted(directory.path.parent.iterdir()):
-            with contextlib.suppress(ModelError):
-                other = open_model(path)
-                if _translates(other, given):
-                    return other
-    return directory
+def _direction(text: str, directions: list[_Direction]) -> _Direction:
+    """Choose a direction by the language of a text.
+
+    Raises:
+        FileRefused: it is in a language that no model translates.
+    """
+    by_source = {direction.source: direction for direction in directions}
+    if len(by_source) == 1:
+        return directions[0]
+    guesses = detect(text, by_source)
+    for guess in guesses:
+        if guess.language in by_source:
+            return by_source[guess.language]
+    if guesses[0].confidence >= _SURE:
+        raise FileRefused(
+            f"This seems to be {languages.name(guesses[0].language)}; the models translate from "
+            f"{', '.join(map(languages.name, by_source))}. Name one by --source to have it translated nevertheless."
+        )
+    return by_source.get(UNKNOWN.language, directions[0])
 
 
-def _translates(directory: ModelDirectory, given: argparse.Namespace) -> bool:
-    sources, targets = directory.config.source_languages, directory.config.target_languages
-    return given.source in (None, "auto", *sources) and given.target in (None, *targets)
-
-
-def _options(given: argparse.Namespace, directory: ModelDirectory) -> Options:
-    config = directory.config
-    source, target = given.source or config.source_languages[0], given.target or config.target_languages[0]
-    if source not in (*config.source_languages, "auto") or target not in config.target_languages:
-        pairs = f"{'/'.join(config.source_languages)} -> {'/'.join(config.target_languages)}"
-        raise ValueError(f"The model translates {pairs}, not {source} -> {target}.")
-    glossary = _glossary(given.glossary, source, target) if given.glossary else None
-    return Options(source, target, given.beam_size, 0, given.split_sentences, glossary=glossary)
-
-
-def _glossary(path: Path, source: str, target: str) -> Glossary:
+def _entries(path: Path) -> Mapping[str, str]:
     form = "csv" if path.suffix.lower() == ".csv" else "tsv"
-    return Glossary(read_entries(path.read_text(encoding="utf-8-sig"), form), source, target)
+    return read_entries(path.read_text(encoding="utf-8-sig"), form)
 
 
-def _inputs(given: argparse.Namespace, target: str) -> Iterator[_Input]:
-    if not given.files:
-        yield _Input(None, None)
-    for path in given.files:
-        if str(path) == "-":
-            yield _Input(None, None)
-        elif given.output == Path("-"):
-            yield _Input(path, None)
-        else:
-            yield _Input(path, (given.output or path.parent) / translated_name(path.name, target))
+def _glossary(entries: Mapping[str, str] | None, direction: _Direction) -> Glossary | None:
+    return None if entries is None else Glossary(entries, direction.source, direction.target)
+
+
+def _wanted(path: Path, given: argparse.Namespace, target: str) -> _Input:
+    if str(path) == "-":
+        return _Input(None, None)
+    if given.output == Path("-"):
+        return _Input(path, None)
+    return _Input(path, (given.output or path.parent) / translated_name(path.name, target))
 
 
 def _file(name: str) -> Path:

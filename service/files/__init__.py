@@ -123,26 +123,5 @@ def open_file(name: str, data: bytes, limits: Limits) -> OpenFile:
         FileRefused: the file cannot be read, or unpacks to more than the limits allow.
     """
     ending = ending_of(name)
-    reader: Callable[[bytes, str, Limits], OpenFile] = import_module(f"service.files.{_READERS[ending]}").read
+    reader: Callable[[bytes, str, Limits], OpenFile] = import_module(f"{__name__}.{_READERS[ending]}").read
     return reader(data, ending, limits)
-
-
-def decode(data: bytes) -> str:
-    """Decode UTF-8, or UTF-16 with a byte order mark.
-
-    Raises:
-        FileRefused: the data is neither.
-    """
-    try:
-        return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8")
-    except UnicodeDecodeError:
-        raise FileRefused("The file is not text in UTF-8; convert it first.") from None
-
-
-def encode(text: str, like: bytes) -> bytes:
-    """Encode text as the file was that it came from."""
-    if like[:2] == b"\xff\xfe":
-        return b"\xff\xfe" + text.encode("utf-16-le")
-    if like[:2] == b"\xfe\xff":
-        return b"\xfe\xff" + text.encode("utf-16-be")
-    return text.encode()

@@ -1,12 +1,16 @@
 """OpenDocument text and EPUB, archives of XML; and the archive itself, read in memory and within bounds."""
 
 import io
+import re
+import stat
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from service.files import Aligned, Cursor, FileRefused, Limits, decode
-from service.files.html import MarkedUp, without_entities
+from service.files import Aligned, Cursor, FileRefused, Limits, OpenFile
+from service.files.charsets import decoded
+from service.files.html import MarkedUp, WebPage, without_entities
+from service.files.language_marks import DocumentLanguage
 from service.text.markup_tokens import Markup
 
 # Elements of an OpenDocument that people do not read, or whose text is computed.
@@ -28,6 +32,13 @@ _ODT = Markup(
     frozenset(_ODT_SPLITTING.split()),
     nested_tags=frozenset(_ODT_NESTED.split()),
 )
+_NCX = Markup("xml", frozenset({"doctitle", "docauthor"}))
+# Parts that name the language of the document; in an .odt its default style does, and others.
+_WITH_MARKS = (".opf", "styles.xml", "content.xml", "meta.xml", ".ncx")
+_ODT_MARK = re.compile(
+    rb"""(<style:text-properties\b[^<>]*?\bfo:language="|<dc:language>)([a-zA-Z][\w-]*)((?:"\s+fo:country=")?)([\w-]*)"""
+)
+_EPUB_MARK = re.compile(rb"""(<dc:language\b[^<>]*>\s*|<(?:package|ncx)\b[^<>]*?\bxml:lang=["'])([a-zA-Z][\w-]*)""")
 
 
 class Archive:
@@ -46,6 +57,8 @@ class Archive:
                 if len(archive.infolist()) > limits.max_members:
                     raise FileRefused(f"The file has more than {limits.max_members:,} parts.")
                 for info in archive.infolist():
+                    if not _is_plain(info):
+                        raise FileRefused("The file has a part that would be outside of it when unpacked.")
                     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                         raise FileRefused("The file is compressed in an unusual way; save it again.")
                     with archive.open(info) as member:
@@ -85,21 +98,43 @@ class Archive:
         return buffer.getvalue()
 
 
-class ArchiveFile:
-    """An archive of which some members hold text."""
+def _is_plain(info: zipfile.ZipInfo) -> bool:
+    """Tell whether a member is a file or a folder below the archive's root: the result, too, is unpacked somewhere."""
+    parts = info.filename.replace("\\", "/").split("/")
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    return ".." not in parts and parts[0] != "" and ":" not in parts[0] and kind in (0, stat.S_IFREG, stat.S_IFDIR)
 
-    def __init__(self, archive: Archive, members: Mapping[str, MarkedUp]) -> None:
-        """Take the members that hold text, by their names."""
-        self._archive, self._members = archive, members
-        self.texts: Sequence[str] = [text for member in members.values() for text in member.texts]
+
+class ArchiveFile:
+    """An archive of which some members hold text, and some marks of the language."""
+
+    def __init__(self, archive: Archive, parts: Mapping[str, OpenFile], mark: re.Pattern[bytes]) -> None:
+        """Take the members that hold text, by their names, and what finds a mark."""
+        self._archive, self._parts = archive, parts
+        self.texts: Sequence[str] = [text for part in parts.values() for text in part.texts]
+        self._marked = {name: content for name, content in archive.members.items() if name.endswith(_WITH_MARKS)}
+        self._language = DocumentLanguage(mark, self._marked.values())
 
     def render(self, translations: Sequence[Aligned], target: str) -> bytes:
         """Write the archive with the texts translated."""
         cursor = Cursor(translations)
-        replaced = {
-            name: member.render(cursor.take(member.texts), target).encode() for name, member in self._members.items()
-        }
-        return self._archive.write(replaced)
+        written = {name: part.render(cursor.take(part.texts), target) for name, part in self._parts.items()}
+        for name, content in self._marked.items():
+            written[name] = self._language.set(written.get(name, content), target)
+        return self._archive.write(written)
+
+
+class _XmlPart:
+    """A member whose text is XML."""
+
+    def __init__(self, content: bytes, markup: Markup) -> None:
+        without_entities(content)
+        self._source = decoded(content)
+        self._marked = MarkedUp(self._source.text, markup)
+        self.texts = self._marked.texts
+
+    def render(self, translations: Sequence[Aligned], target: str) -> bytes:
+        return self._source.encode(self._marked.render(translations, target))
 
 
 def read(data: bytes, ending: str, limits: Limits) -> ArchiveFile:
@@ -111,34 +146,28 @@ def read(data: bytes, ending: str, limits: Limits) -> ArchiveFile:
     archive = Archive(data, limits)
     members = archive.members
     kind = members.get("mimetype", b"").strip()
-    is_part: Callable[[str], Markup | None]
-    if ending == ".odt":
-        expected, is_part = b"application/vnd.oasis.opendocument.text", _odt_part
-    else:
-        expected, is_part = b"application/epub+zip", _epub_part
+    expected = b"application/vnd.oasis.opendocument.text" if ending == ".odt" else b"application/epub+zip"
     if kind != expected:
         raise FileRefused(f"The file is no {ending[1:].upper()}: its type is {kind[:50].decode('ascii', 'replace')!r}.")
-    if (
-        "META-INF/encryption.xml" in members
-        and ending == ".epub"
-        and b"xmlenc#aes" in members["META-INF/encryption.xml"]
-    ):
+    if b"xmlenc#aes" in members.get("META-INF/encryption.xml", b""):
         raise FileRefused("The file is encrypted.")
-    parts = {}
+    part_of = _odt_part if ending == ".odt" else _epub_part
+    parts: dict[str, OpenFile] = {}
     for name, content in members.items():
-        markup = is_part(name)
-        if markup is not None:
-            parts[name] = MarkedUp(without_entities(decode(content)), markup)
+        part = part_of(name, content)
+        if part is not None:
+            parts[name] = part
     if not parts:
         raise FileRefused("The file has no part that holds text.")
-    return ArchiveFile(archive, parts)
+    return ArchiveFile(archive, parts, _ODT_MARK if ending == ".odt" else _EPUB_MARK)
 
 
-def _odt_part(name: str) -> Markup | None:
-    return _ODT if name in ("content.xml", "styles.xml") else None
+def _odt_part(name: str, content: bytes) -> OpenFile | None:
+    return _XmlPart(content, _ODT) if name in ("content.xml", "styles.xml") else None
 
 
-def _epub_part(name: str) -> Markup | None:
+def _epub_part(name: str, content: bytes) -> OpenFile | None:
     if name.lower().endswith((".xhtml", ".html", ".htm")):
-        return Markup("html")
-    return Markup("xml", frozenset({"doctitle", "docauthor"})) if name.lower().endswith(".ncx") else None
+        without_entities(content)
+        return WebPage(content)
+    return _XmlPart(content, _NCX) if name.lower().endswith(".ncx") else None

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from service.files import Aligned, FileRefused, Limits, decode, encode
+from service.files import Aligned, FileRefused, Limits
+from service.files.charsets import decoded
 from service.files.html import MarkedUp
 from service.files.slots import SOFTWARE, Slot, SlottedFile, SlottedText, with_slots
 
@@ -52,11 +53,12 @@ class _Parsed(NamedTuple):
 
 def read(data: bytes, ending: str, limits: Limits) -> SlottedFile:
     """Open it."""
-    text = decode(data)
+    source = decoded(data)
+    text = source.text
     slots = list(_slots(text))
     if not slots and text.strip("\ufeff \r\n") and not any(line.startswith("#") for line in text.splitlines()):
         raise FileRefused("The file is not a list of Fluent messages: no line begins one.")
-    return SlottedFile(with_slots(text, slots), lambda rendered: encode(rendered, data))
+    return SlottedFile(with_slots(text, slots), source.encode)
 
 
 def _slots(text: str) -> Iterator[tuple[int, int, Slot]]:

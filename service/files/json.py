@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import orjson
 
-from service.files import FileRefused, Limits, decode, encode
+from service.files import FileRefused, Limits
+from service.files.charsets import decoded
 from service.files.slots import Language, Slot, SlottedFile, value_slot
 
 _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[{}\[\],:]')
@@ -31,14 +32,15 @@ class _String(NamedTuple):
 
 def read(data: bytes, ending: str, limits: Limits) -> SlottedFile:
     """Open it; all strings are translated, of Chrome's messages.json only the messages."""
-    text = decode(data)
+    source = decoded(data)
+    text = source.text
     try:
         known = orjson.loads(text.removeprefix("\ufeff").encode())
     except ValueError as error:
         raise FileRefused(f"The file is no JSON: {str(error)[:100]}.") from None
     is_ascii = text.isascii() and _VISIBLE.search(text) is not None
     chrome = _is_chrome(known)
-    return SlottedFile(_parts(text, is_ascii, chrome), lambda rendered: encode(rendered, data))
+    return SlottedFile(_parts(text, is_ascii, chrome), source.encode)
 
 
 def _parts(text: str, is_ascii: bool, chrome: bool) -> Iterator[str | Slot]:

@@ -9,7 +9,8 @@ from typing import Any
 from markdown_it import MarkdownIt
 from markdown_it.common.utils import normalizeReference
 
-from service.files import Aligned, Cursor, Limits, decode, encode
+from service.files import Aligned, Cursor, Limits
+from service.files.charsets import decoded
 from service.files.html import MarkedUp
 from service.text.markup_tokens import Markup
 
@@ -28,7 +29,8 @@ class MarkdownFile:
 
     def __init__(self, data: bytes) -> None:
         """Parse a file."""
-        self._data, source = data, decode(data)
+        self._source = decoded(data)
+        source = self._source.text
         head = _FRONT_MATTER.match(source)
         self._head = head[0] if head else ""
         body = source[len(self._head) :]
@@ -60,7 +62,7 @@ class MarkdownFile:
             rendered += self._lines[line : paragraph.begin]
             rendered.append(paragraph.render(cursor.take(paragraph.texts), target))
             line = paragraph.end
-        return encode("".join([*rendered, *self._lines[line:]]), self._data)
+        return self._source.encode("".join([*rendered, *self._lines[line:]]))
 
 
 class _Paragraph:

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from service.files import Aligned, Limits, decode, encode
+from service.files import Aligned, Limits
+from service.files.charsets import decoded_or_western, encoded_or_unicode
 
 
 class PlainText:
@@ -10,12 +11,12 @@ class PlainText:
 
     def __init__(self, data: bytes) -> None:
         """Cut a file between blank lines."""
-        self._data = data
-        self.texts: Sequence[str] = _paragraphs(decode(data))
+        self._source = decoded_or_western(data)
+        self.texts: Sequence[str] = _paragraphs(self._source.text)
 
     def render(self, translations: Sequence[Aligned], target: str) -> bytes:
         """Join the paragraphs."""
-        return encode("".join(translation.text for translation in translations), self._data)
+        return encoded_or_unicode("".join(translation.text for translation in translations), self._source)
 
 
 def read(data: bytes, ending: str, limits: Limits) -> PlainText:

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Callable, Iterator
 
-from service.files import FileRefused, Limits, decode, encode
+from service.files import FileRefused, Limits
+from service.files.charsets import Decoded, decoded
 from service.files.slots import Slot, SlottedFile, value_slot, whole_characters
 
 _BREAK = r"\\(?:\r\n|\r|\n)"
@@ -27,20 +28,13 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 
 def read(data: bytes, ending: str, limits: Limits) -> SlottedFile:
     """Open it: UTF-8 or, as up to Java 8, Latin-1; what the encoding of the file lacks is escaped."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        text, codec = decode(data), "utf-8"
-    else:
-        codec = "ascii" if data.isascii() else "utf-8"
-        try:
-            text = data.decode(codec)
-        except UnicodeDecodeError:
-            text, codec = data.decode("latin-1"), "latin-1"
-    if _CONTROL.search(text):
+    try:
+        source = Decoded(data.decode("ascii"), "ascii") if data.isascii() else decoded(data)
+    except FileRefused:
+        source = Decoded(data.decode("latin-1"), "latin-1")
+    if _CONTROL.search(source.text):
         raise FileRefused("The file is not text: it has control characters.")
-    to_bytes: Callable[[str], bytes] = (
-        (lambda rendered: rendered.encode(codec)) if codec != "utf-8" else (lambda rendered: encode(rendered, data))
-    )
-    return SlottedFile(_parts(text, codec), to_bytes)
+    return SlottedFile(_parts(*source), source.encode)
 
 
 def _parts(text: str, codec: str) -> Iterator[str | Slot]:
@@ -85,7 +79,7 @@ def _speller(source: str, codec: str) -> Callable[[str], str]:
 
 
 def _fits(character: str, codec: str) -> bool:
-    return character.isascii() or codec == "utf-8" or (codec == "latin-1" and character <= "\xff")
+    return character.isascii() or codec.startswith("utf") or (codec == "latin-1" and character <= "\xff")
 
 
 def _unicode_escape(character: str) -> str:

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Callable, Iterator
 
-from service.files import FileRefused, Limits, decode, encode
+from service.files import FileRefused, Limits
+from service.files.charsets import decoded
 from service.files.slots import Slot, SlottedFile, value_slot, whole_characters
 
 _TOKEN = re.compile(
@@ -20,7 +21,8 @@ _BREAKS = {ord("\n"): r"\n", ord("\r"): r"\r", ord("\t"): r"\t"}
 
 def read(data: bytes, ending: str, limits: Limits) -> SlottedFile:
     """Open it."""
-    return SlottedFile(_parts(decode(data)), lambda rendered: encode(rendered, data))
+    source = decoded(data)
+    return SlottedFile(_parts(source.text), source.encode)
 
 
 def _parts(text: str) -> Iterator[str | Slot]:

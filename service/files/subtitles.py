@@ -1,49 +1,50 @@
-"""Subtitles, SubRip and WebVTT: one text per cue.
+"""Subtitles, SubRip and WebVTT: one text per cue, or per part of one between empty lines.
 
-The file is scanned for lines with `-->`, so that numbers, times, settings, notes and styles come back to the letter.
+The file is scanned for lines of times, so that numbers, settings, notes and styles come back to the letter.
 The libraries for these formats would rewrite them.
 """
 
 import bisect
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
-from service.files import Aligned, Cursor, Limits, decode, encode
+from service.files import Aligned, Cursor, Limits
+from service.files.charsets import decoded, decoded_or_western, encoded_or_unicode
 from service.files.html import MarkedUp
 from service.text.markup_tokens import Markup
 
-_SRT, _VTT = Markup("xml", has_references=False), Markup("xml")  # &amp; means & in the latter only
+# &amp; means & in WebVTT only, where a reading stands beside the word that it is of.
+_SRT, _VTT = Markup("xml", has_references=False), Markup("xml", nested_tags=frozenset({"rt"}))
 
 _TAG = re.compile(r"<[^<>]*>")
 # The time at which a word is spoken: a translation has other words, and times must rise within a cue.
 _WORD_TIME = re.compile(r"<(?:\d+:)?\d\d:\d\d\.\d{3}>")
+_TIMES = re.compile(r"\s*[\d:.,]+\s*-->\s*[\d:.,]+")
+_NUMBER = re.compile(r"\ufeff?\s*\d+\s*")
+_BLOCK = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s|\Z)")  # of WebVTT, which is no cue
+# Codes of Advanced SubStation, which players know in other subtitles, too: where a cue stands, and a break in it.
+_CODE = re.compile(r"\s*+(?:\{\\[^{}]*+\}|\\[Nn])\s*+")
+_CODED_BREAK = re.compile(r"\s*(\\[Nn])\s*")
+_CODED_SPACE, _NO_BREAK_SPACE = "\\h", "\u00a0"
 _PRIVATE = range(0x100000, 0x10FFFE)
 
 
 class Subtitles:
     """Lines, of which some are the text of cues."""
 
-    def __init__(self, data: bytes, markup: Markup) -> None:
+    def __init__(self, data: bytes, *, is_vtt: bool) -> None:
         """Find the cues."""
-        self._data = data
+        self._source = decoded(data) if is_vtt else decoded_or_western(data)
+        lines = self._source.text.splitlines(keepends=True)
         self._parts: list[str | _Cue] = []
-        self.texts: list[str] = []
-        lines = decode(data).splitlines(keepends=True)
         position = 0
-        while position < len(lines):
-            self._parts.append(lines[position])
-            position += 1
-            if "-->" not in lines[position - 1]:
-                continue
-            end = position
-            while end < len(lines) and lines[end].strip() and "-->" not in lines[end]:
-                end += 1
-            if end > position:
-                cue = _Cue(lines[position:end], markup)
-                self._parts.append(cue)
-                self.texts += cue.texts
+        for begin, end in _blocks(lines, is_vtt=is_vtt):
+            self._parts += [*lines[position:begin], _Cue(lines[begin:end], _VTT if is_vtt else _SRT)]
             position = end
+        self._parts += lines[position:]
+        self.texts = [text for part in self._parts if isinstance(part, _Cue) for text in part.texts]
 
     def render(self, translations: Sequence[Aligned], target: str) -> bytes:
         """Write the lines with the cues translated."""
@@ -53,29 +54,75 @@ class Subtitles:
                 rendered.append(part.render(cursor.take(part.texts), target))
             else:
                 rendered.append(part)
-        return encode("".join(rendered), self._data)
+        return encoded_or_unicode("".join(rendered), self._source)
+
+
+def _blocks(lines: Sequence[str], *, is_vtt: bool) -> Iterator[tuple[int, int]]:
+    """Yield the lines [begin, end) that are text: what stands behind a line of times, up to the number of the next."""
+    is_times: Callable[[str], object] = (lambda line: "-->" in line) if is_vtt else _TIMES.match
+    times = [number for number, line in enumerate(lines) if is_times(line)]
+    for first, next_times in pairwise([*times, len(lines)]):
+        end = next_times
+        if end < len(lines) and end - 1 > first:
+            has_name = is_vtt and lines[end - 1].strip() and not lines[end - 2].strip()
+            end -= 1 if has_name or _NUMBER.fullmatch(lines[end - 1]) else 0
+        begin = first + 1
+        while begin < end:
+            block_end = begin
+            while block_end < end and lines[block_end].strip():
+                block_end += 1
+            if block_end > begin and not (is_vtt and begin > first + 1 and _BLOCK.match(lines[begin])):
+                yield begin, block_end
+            begin = block_end + 1
 
 
 class _Cue:
     """The lines of a cue: one text, unless each is another speaker's (- Hello. - Hi.)."""
 
     def __init__(self, lines: list[str], markup: Markup) -> None:
-        self._break = lines[0][len(lines[0].rstrip("\r\n")) :] or "\n"
-        self._end = lines[-1][len(lines[-1].rstrip("\r\n")) :]
-        plain = [line.rstrip("\r\n") for line in lines]
-        self._is_dialogue = any(line.lstrip().startswith(("-", "–")) for line in plain)
-        self._lines, self._count = lines, len(plain)
-        self._text = _WORD_TIME.sub("", (self._break if self._is_dialogue else " ").join(plain))
+        self._source = "".join(lines)
+        text = self._source.rstrip("\r\n")
+        self._end = self._source[len(text) :]
+        begin, end = _without_codes(text)
+        self._before, text, self._behind = text[:begin], text[begin:end], text[end:]
+        self._has_coded_spaces = _CODED_SPACE in text and _NO_BREAK_SPACE not in text
+        if self._has_coded_spaces:
+            text = text.replace(_CODED_SPACE, _NO_BREAK_SPACE)
+        rows, self._breaks = [], []
+        for line in text.splitlines(keepends=True):
+            row = line.rstrip("\r\n")
+            pieces = _CODED_BREAK.split(row)
+            rows += pieces[::2]
+            self._breaks += [*pieces[1::2], line[len(row) :]]
+        self._count = len(rows)
+        self._is_dialogue = any(_TAG.sub("", row).lstrip().startswith(("-", "–")) for row in rows)
+        self._text = _WORD_TIME.sub("", ("\n" if self._is_dialogue else " ").join(rows))
         self._cue = MarkedUp(self._text, markup)
         self.texts = self._cue.texts
 
     def render(self, translations: Sequence[Aligned], target: str) -> str:
         text = self._cue.render(translations, target)
         if text == self._text:
-            return "".join(self._lines)
+            return self._source
+        rows = text.split("\n") if self._is_dialogue else [text]
         if not self._is_dialogue and self._count > 1:
-            text = self._break.join(_lines_of_like_length(text, self._count))
-        return text + self._end
+            rows = _lines_of_like_length(text, self._count)
+        breaks = [*self._breaks[: len(rows) - 1], ""]
+        text = "".join(row + between for row, between in zip(rows, breaks, strict=True))
+        if self._has_coded_spaces:
+            text = text.replace(_NO_BREAK_SPACE, _CODED_SPACE)
+        return self._before + text + self._behind + self._end
+
+
+def _without_codes(text: str) -> tuple[int, int]:
+    """Return where a text begins and ends between the codes at its ends."""
+    codes = [code.span() for code in _CODE.finditer(text)]
+    begin, end = 0, len(text)
+    for code in codes:
+        begin = code[1] if code[0] == begin else begin
+    for code in reversed(codes):
+        end = code[0] if code[1] == end > begin else end
+    return begin, end
 
 
 def _lines_of_like_length(text: str, count: int) -> list[str]:
@@ -98,4 +145,4 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 def read(data: bytes, ending: str, limits: Limits) -> Subtitles:
     """Open a subtitle file."""
-    return Subtitles(data, _VTT if ending == ".vtt" else _SRT)
+    return Subtitles(data, is_vtt=ending == ".vtt")

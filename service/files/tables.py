@@ -9,12 +9,13 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
-from service.files import FileRefused, Limits, decode, encode
+from service.files import FileRefused, Limits
+from service.files.charsets import decoded_or_western, encoded_or_unicode
 from service.files.slots import Slot, SlottedFile, value_slot, with_slots
 
 _SEPARATORS = ",;\t|"
 _HINT = re.compile(r"\ufeff?sep=(.)\r?\n")  # which Excel reads
-_WORDS = re.compile(r"[^\W\d_]{2}[,.:;!?]?\s+[^\W\d_]")
+_WORDS = re.compile(r"[^\W\d_]{2}[^\w\s]{0,3}\s++[^\w\s]{0,3}[^\W\d_]")
 _WORD = re.compile(r"[^\W\d_]+[.!?]?")
 _ADDRESS = re.compile(r"\w+:/*\S+|\S+@\S+|=.*", re.DOTALL)  # or a formula
 _NAME_CHARACTERS = 40  # longer cells are no names of columns
@@ -40,7 +41,8 @@ def read(data: bytes, ending: str, limits: Limits, columns: Collection[str] | No
     Raises:
         FileRefused: it is not text, a quotation has no end, or a column is not there.
     """
-    text = decode(data)
+    source = decoded_or_western(data)
+    text = source.text
     if "\0" in text:
         raise FileRefused("The file is no table: it has control characters.")
     hint = _HINT.match(text)
@@ -56,7 +58,7 @@ def read(data: bytes, ending: str, limits: Limits, columns: Collection[str] | No
         for number, cell in enumerate(row)
         if number in chosen and not _ADDRESS.fullmatch(cell.value)
     )
-    return SlottedFile(with_slots(text, slots), lambda rendered: encode(rendered, data))
+    return SlottedFile(with_slots(text, slots), lambda rendered: encoded_or_unicode(rendered, source))
 
 
 def _separator(text: str) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
 
-from service.files import FileRefused, Limits, decode, encode
+from service.files import FileRefused, Limits
+from service.files.charsets import decoded
 from service.files.slots import Language, Slot, SlottedFile, value_slot, whole_characters, with_slots
 from service.text import languages
 
@@ -53,8 +54,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 
 def read(data: bytes, ending: str, limits: Limits) -> SlottedFile:
     """Open it; where one key holds all and is a language, as in files of Rails, it becomes the target's."""
-    scanner = _Scanner(decode(data))
-    return SlottedFile(with_slots(scanner.text, scanner.slots()), lambda rendered: encode(rendered, data))
+    source = decoded(data)
+    return SlottedFile(with_slots(source.text, _Scanner(source.text).slots()), source.encode)
 
 
 class _Root(NamedTuple):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import time
 from types import FrameType
 from typing import Any
@@ -44,13 +45,19 @@ class Server(uvicorn.Server):
         self._drain_s = settings.drain_seconds
         self._ends_at: float | None = None  # time.monotonic() at which the drain delay ends
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start as uvicorn does, and say where, which it leaves out for sockets that it is given."""
+        await super().startup(sockets)
+        if sockets and self.started:
+            self._log_started_message(sockets)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin the shutdown on the first signal, for SIGINT without the delay; exit at once on the second."""
         if self._ends_at is not None:
             os._exit(128 + sig)  # not the signal's default action: the first process of a container has none
         self._close_keep_alive_connections()
         self._registry.drain()
-        self._ends_at = time.monotonic() + (self._drain_s if sig == signal.SIGTERM else 0.0)
+        self._ends_at = time.monotonic() + (0.0 if sig == signal.SIGINT else self._drain_s)
 
     async def on_tick(self, counter: int) -> bool:
         """Return whether to stop serving; uvicorn calls this ten times a second."""

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.format.directory import ModelDirectory, open_model
-from models.format.faults import NAME
 from models.format.schema import ModelError
+from models.format.store import ADVICE, installed
 from service.live.model import UnknownModel
 from service.settings import Settings
 
@@ -71,7 +71,7 @@ def open_models(settings: Settings) -> tuple[ModelFolder, list[ModelDirectory]]:
         directory = open_model(settings.model_directory)
         paths = {directory.config.name: directory.path}
         return ModelFolder(lambda: paths), [directory]
-    folder = ModelFolder(lambda: _installed(settings.models_directory))
+    folder = ModelFolder(lambda: installed(settings.models_directory))
     directories = []
     for name in settings.served_names or folder.names():
         try:
@@ -79,14 +79,6 @@ def open_models(settings: Settings) -> tuple[ModelFolder, list[ModelDirectory]]:
         except (ModelError, UnknownModel) as error:
             folder.fault(name, str(error))
     if not directories:
-        reasons = " ".join(folder.faults.values()) or "there is no model directory in it."
+        reasons = " ".join(folder.faults.values()) or f"there is no model directory in it; {ADVICE}."
         raise ModelError(f"{settings.models_directory}: no model can be served: {reasons}")
     return folder, directories
-
-
-def _installed(folder: Path) -> dict[str, Path]:
-    # a name that begins with a dot is not valid: copies and new models are made under such names, then renamed
-    try:
-        return {path.name: path for path in folder.iterdir() if NAME.fullmatch(path.name) and path.is_dir()}
-    except OSError as error:
-        raise ModelError(f"{folder}: the models can't be listed: {error.strerror}.") from None

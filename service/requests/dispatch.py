@@ -20,6 +20,9 @@ from service.translation.cost import Cost, milliseconds_since
 from service.translation.results import OnSentence, Options, Translated, Translation
 from service.translation.scheduler import Scheduler
 
+_MARKED_UP = 8  # characters with markup, for one without
+_TAGS = 4  # in a request, for a character of the longest text: a second of processor time
+
 
 class LimitExceeded(ValueError):
     """A request asks for more than the settings allow; the sentence names the limit."""
@@ -84,6 +87,34 @@ class Dispatcher:
         context.texts, context.characters = len(texts), sum(map(len, texts))
         with self._failures_counted():
             _check_limits(call, texts, options, self._settings)
+
+    def check_markup(self, texts: Sequence[str]) -> None:
+        """Refuse texts with too much markup, before it is taken out.
+
+        Raises:
+            LimitExceeded: a text is too long with its markup, or all have too many tags.
+        """
+        most = self._settings.max_text_characters
+        with self._failures_counted():
+            for number, text in enumerate(texts, 1):
+                if len(text) > _MARKED_UP * most:
+                    raise LimitExceeded(
+                        f"Text {number} has {len(text):,} characters with its markup; the limit is "
+                        f"{_MARKED_UP * most:,}."
+                    )
+            tags = sum(text.count("<") for text in texts)
+            if tags > _TAGS * most:
+                raise LimitExceeded(f"The texts have {tags:,} tags; the limit of a request is {_TAGS * most:,}.")
+
+    async def check_key(self, call: Call) -> None:
+        """Refuse a client without a valid key; `translate` charges it.
+
+        Raises:
+            MissingKey, WrongKey, StoreUnavailable: the key does not admit the call.
+        """
+        if self._keys.required:
+            with self._failures_counted():
+                await asyncio.to_thread(self._keys.usage, call.key)
 
     async def translate(self, call: Call, parts: Sequence[Part]) -> Translated:
         """Translate a request that has passed `check`, part by part, together with the sentences of other requests.

@@ -81,7 +81,7 @@ async def open_in_process(task: Task) -> AsyncIterator[FileProcess]:
         FileRefused: the file cannot be read, or passes a limit.
     """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "service.files.child", str(task)),
+        *(sys.executable, "-P", "-m", Task.__module__, str(task)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=_LONGEST_LINE,

@@ -83,6 +83,7 @@ async def translate(
     """
     sources = registry.sources(request.options.target, call.model)
     if sum(map(len, request.texts)) > _CHARACTERS_ON_THE_LOOP:
+        await dispatcher.check_key(call)  # before the work, which is for those who have one
         texts = await asyncio.to_thread(_prepare, dispatcher, call, request, sources)
     else:
         texts = _prepare(dispatcher, call, request, sources)
@@ -109,6 +110,8 @@ async def translate(
 def _prepare(dispatcher: Dispatcher, call: Call, request: TranslationRequest, sources: Sequence[str]) -> list[_Text]:
     """Take the markup out, check the limits, and detect the languages."""
     markup = request.markup
+    if markup is not None:
+        dispatcher.check_markup(request.texts)
     documents = [None if markup is None else Document(text, markup, is_aligned=True) for text in request.texts]
     plain = [
         text if document is None else document.text for text, document in zip(request.texts, documents, strict=True)

@@ -6,7 +6,6 @@ The redis package is an extra. It is imported by the first store that is opened.
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -15,6 +14,7 @@ from service.accounts.glossaries import Head
 from service.accounts.keys import NameTaken, Record
 from service.accounts.unavailable import StoreUnavailable
 from service.live.state import BadState, Saved, dump, parse
+from service.stores.records import read_record, read_records, write_record
 
 TIMEOUT_S = 0.5  # of one reply; a replica in the same network needs a thousandth
 _KEY = "sub3:key:"
@@ -80,26 +80,26 @@ class RedisKeys(_Client):
     def add(self, record: Record) -> None:
         """See KeyStore."""
         with self._failures():
-            if not self._redis.set(_KEY + record.name, json.dumps(asdict(record)), nx=True):
+            if not self._redis.set(_KEY + record.name, write_record(record), nx=True):
                 raise NameTaken(record.name)
 
     def all(self) -> list[Record]:
         """See KeyStore."""
         with self._failures():
             names = sorted(self._redis.scan_iter(f"{_KEY}*", count=1000))
-            texts: list[Any] = self._redis.mget(names) if names else []
-            return [Record(**json.loads(text)) for text in texts if text is not None]
+            # what was deleted a moment ago, or is not a string, is None
+            return read_records(Record, self._redis.mget(names) if names else [])
 
     def update(self, name: str, change: Callable[[Record], Record]) -> Record | None:
         """See KeyStore."""
 
         def write(pipe: Any) -> Any:
-            text = pipe.get(_KEY + name)
-            if text is None:
+            (text,) = pipe.mget([_KEY + name])  # GET fails where the key is not a string, as if Redis were down
+            if text is None or (record := read_record(Record, text)) is None:
                 return None
-            record = change(Record(**json.loads(text)))
+            record = change(record)
             pipe.multi()
-            pipe.set(_KEY + name, json.dumps(asdict(record)))
+            pipe.set(_KEY + name, write_record(record, text))
             return record
 
         with self._failures():
@@ -124,7 +124,7 @@ class RedisGlossaries(_Client):
             if pipe.hlen(_HEADS + owner) >= most:
                 return False
             pipe.multi()
-            pipe.hset(_HEADS + owner, head.id, json.dumps(asdict(head)))
+            pipe.hset(_HEADS + owner, head.id, write_record(head))
             pipe.hset(_ENTRIES + owner, head.id, json.dumps(entries))
             return True
 
@@ -134,7 +134,7 @@ class RedisGlossaries(_Client):
     def heads(self, owner: str) -> list[Head]:
         """See GlossaryStore."""
         with self._failures():
-            heads = [Head(**json.loads(text)) for text in self._redis.hvals(_HEADS + owner)]
+            heads = read_records(Head, self._redis.hvals(_HEADS + owner))
         return sorted(heads, key=lambda head: (head.created, head.id))
 
     def entries(self, owner: str, glossary_id: str) -> dict[str, str] | None:

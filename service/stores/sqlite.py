@@ -7,12 +7,12 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 from service.accounts.glossaries import Head
 from service.accounts.keys import NameTaken, Record
 from service.accounts.unavailable import StoreUnavailable
+from service.stores.records import read_record, read_records, write_record
 
 _BUSY_S = 0.5  # how long a statement waits for another process's transaction
 
@@ -70,7 +70,7 @@ class SqliteKeys(_File):
         """See KeyStore."""
         with self._failures():
             try:
-                self._database.execute("INSERT INTO keys VALUES (?, ?)", (record.name, json.dumps(asdict(record))))
+                self._database.execute("INSERT INTO keys VALUES (?, ?)", (record.name, write_record(record)))
             except sqlite3.IntegrityError:
                 raise NameTaken(record.name) from None
 
@@ -78,7 +78,7 @@ class SqliteKeys(_File):
         """See KeyStore."""
         with self._failures():
             rows = self._database.execute("SELECT record FROM keys ORDER BY name")
-            return [Record(**json.loads(row[0])) for row in rows]
+            return read_records(Record, (row[0] for row in rows))
 
     def update(self, name: str, change: Callable[[Record], Record]) -> Record | None:
         """See KeyStore."""
@@ -86,10 +86,10 @@ class SqliteKeys(_File):
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 row = self._database.execute("SELECT record FROM keys WHERE name = ?", (name,)).fetchone()
-                if row is None:
+                if row is None or (record := read_record(Record, row[0])) is None:
                     return None
-                record = change(Record(**json.loads(row[0])))
-                changed = json.dumps(asdict(record))
+                record = change(record)
+                changed = write_record(record, row[0])
                 self._database.execute("UPDATE keys SET record = ? WHERE name = ?", (changed, name))
                 self._database.execute("COMMIT")
                 return record
@@ -124,7 +124,7 @@ class SqliteGlossaries(_File):
             added = self._database.execute(
                 "INSERT INTO glossaries (owner, id, head, entries) "
                 "SELECT ?1, ?2, ?3, ?4 WHERE (SELECT count(*) FROM glossaries WHERE owner = ?1) < ?5",
-                (owner, head.id, json.dumps(asdict(head)), json.dumps(entries), most),
+                (owner, head.id, write_record(head), json.dumps(entries), most),
             )
             return added.rowcount == 1
 
@@ -132,7 +132,7 @@ class SqliteGlossaries(_File):
         """See GlossaryStore."""
         with self._failures():
             rows = self._database.execute("SELECT head FROM glossaries WHERE owner = ? ORDER BY number", (owner,))
-            return [Head(**json.loads(row[0])) for row in rows]
+            return read_records(Head, (row[0] for row in rows))
 
     def entries(self, owner: str, glossary_id: str) -> dict[str, str] | None:
         """See GlossaryStore."""

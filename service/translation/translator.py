@@ -60,7 +60,7 @@ class Translator:
 
         Raises:
             UnavailableConfiguration: the directory cannot serve the allocation.
-            InvalidModel: the engine refuses what the directory holds.
+            ModelError: the engine refuses what the directory holds.
         """
         config = directory.config
         self._engine = directory.engine(allocation)  # first, since it refuses an allocation that cannot be served

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.__main__ import main
+from service.__main__ import main
 from tests.conftest import ROOT
 from tests.load.sentences import OURS
 
@@ -28,7 +28,7 @@ def folder(tmp_path):
 
 
 def on_ray(folder):
-    command = [sys.executable, "-m", "service.cli", "corpus", "--engine", "ray", "--workers", "2"]
+    command = [sys.executable, "-m", "service", "corpus", "--engine", "ray", "--workers", "2"]
     command += ["--input", f"{folder}/part-*.jsonl", "--output", str(folder / "out")]
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 

@@ -1,5 +1,6 @@
 """The model directory: round trip, the official reader, and each way that a directory can be bad."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -361,6 +362,12 @@ def _delete(*keys):
         (_set("codes", "kind", "other"), "codes.kind must be one of"),
         (_set("codes", "depth", 9), "codes.depth is 9"),
         (_set("codes", "group_size", 33), "not a multiple of 32"),
+        (_set("codes", "group_size", 1 << 40), "not a multiple of 32 up to 131072"),
+        (_set("architecture", "norm_epsilon", 1e-300), "in single precision too"),
+        (_set("architecture", "norm_epsilon", 1 - 1e-12), "in single precision too"),
+        (_set("architecture", "max_positions", 1 << 20), "max_positions is 1048576, outside 1 to 65536"),
+        (_set("length_penalty", 1e30), "length_penalty is 1e+30, outside 0 to 10"),
+        (_set("length_penalty", -1), "length_penalty is -1.0, outside 0 to 10"),
         (_delete("matrices", "embedding"), "the field matrices.embedding is missing"),
         (_set("matrices", "x", {"rows": 1, "columns": 1, "error": []}), "the field matrices.x is unknown"),
         (_set("matrices", "embedding", "error", [1.0]), "has 1 entries instead of 8"),
@@ -383,6 +390,41 @@ def test_a_bad_config_is_refused_with_a_sentence(model_dir, edit, sentence):
     assert sentence in str(caught.value)
     assert str(caught.value).startswith(str(model_dir))
     assert str(caught.value).endswith(".")
+
+
+_NUMBERS = [
+    *(("architecture", name) for name in ("max_positions", "norm_epsilon", "encoder_heads", "decoder_heads")),
+    *(("ids", name) for name in ("eos", "pad", "unk_source", "unk_target", "decoder_start")),
+    ("codes", "group_size"),
+    ("codes", "depth"),
+    ("length_penalty",),
+]
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(_NUMBERS),
+        st.integers(-2, 70)
+        | st.integers(0, 70).map(lambda bits: 1 << bits)
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.none(),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_what_the_reader_takes_the_engine_takes(made, tmp_path_factory, numbers):
+    folder = tmp_path_factory.getbasetemp() / "numbers"
+    shutil.copytree(made / "progressive", folder, dirs_exist_ok=True)
+    for keys, number in numbers.items():
+        _edit_config(folder, _set(*keys, number))
+    try:
+        model = open_model(folder)
+    except ModelError:
+        return
+    with contextlib.closing(model.engine()) as engine:
+        engine.translate(
+            [[model.config.ids.eos]], max_lengths=[1], beam_size=2, length_penalty=model.config.length_penalty
+        )
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """API keys: the rule against a plain token bucket, both stores by the same tests, and the server that asks for keys."""
 
+import contextlib
 import dataclasses
 import functools
+import json
 import os
 import sqlite3
 import subprocess
@@ -15,11 +17,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
 import service
 from service.accounts.keys import (
+    MAX_LIMIT,
     Keys,
     KeyUse,
     MissingKey,
@@ -49,6 +53,7 @@ from tests.service.running import (
 ROOT = Path(service.__file__).parent.parent
 NOVEMBER = 1_795_000_000.0  # 2026-11-18
 DECEMBER = NOVEMBER + 20 * 86_400
+DECEMBER_BEGINS = 1_796_083_200.0
 
 
 @dataclass
@@ -60,6 +65,7 @@ class Shelf:
     fail: Callable[[], None]
     mend: Callable[[], None]
     raw: Callable[[], bytes]
+    plant: Callable[[str, str], None]  # name of a key, and what stands for its record
 
 
 @pytest.fixture(params=["sqlite", "redis"])
@@ -84,11 +90,24 @@ def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shelf]:
         def unlock() -> None:
             blocker.pop().close()
 
-        yield Shelf(lambda: keep(SqliteKeys(path)), {"SUB3_KEYS_FILE": str(path)}, lock, unlock, raw)
+        def plant(name: str, text: str) -> None:
+            with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+                database.execute("INSERT OR REPLACE INTO keys VALUES (?, ?)", (name, text))
+
+        yield Shelf(lambda: keep(SqliteKeys(path)), {"SUB3_KEYS_FILE": str(path)}, lock, unlock, raw, plant)
     else:
         server = RedisServer(tmp_path)
         server.start()
-        yield Shelf(lambda: keep(RedisKeys(server.url)), {"REDIS_URL": server.url}, server.stop, server.start, raw)
+        client = redis.Redis.from_url(server.url)
+
+        def plant(name: str, text: str) -> None:
+            client.set(f"sub3:key:{name}", text)
+
+        client.hset("sub3:key:hash", "a", "b")  # not a string at all
+        client.close()
+        yield Shelf(
+            lambda: keep(RedisKeys(server.url)), {"REDIS_URL": server.url}, server.stop, server.start, raw, plant
+        )
         server.stop()
     for store in opened:
         store.close()
@@ -154,6 +173,40 @@ def test_characters_are_counted_by_the_month() -> None:
     assert (record.month, record.requests, record.characters) == ("2026-12", 1, 70)
 
 
+def test_a_clock_that_is_behind_gives_no_quota_anew() -> None:
+    begun = charge(Record("a", "", characters_per_month=100), 60, DECEMBER_BEGINS)
+    late = charge(begun, 40, DECEMBER_BEGINS - 60)  # another replica, whose clock is a minute behind
+    assert (late.month, late.characters) == ("2026-12", 100)
+    with pytest.raises(QuotaExceeded):
+        charge(late, 1, DECEMBER_BEGINS - 60)
+    with pytest.raises(QuotaExceeded):
+        charge(late, 1, DECEMBER_BEGINS)
+
+
+def test_a_month_of_a_clock_that_was_wrong_ends() -> None:
+    wrong = charge(Record("a", "", characters_per_month=100), 60, NOVEMBER + 86_400 * 365 * 50)
+    mended = charge(wrong, 100, NOVEMBER)
+    assert (mended.month, mended.characters) == ("2026-11", 100)
+
+
+@given(st.lists(st.tuples(st.integers(-43_000, 43_000), st.integers(1, 30)), max_size=40))
+def test_replicas_whose_clocks_differ_by_hours_pass_the_quota_of_each_month_once(uses: list[tuple[int, int]]) -> None:
+    record, passed = Record("a", "", characters_per_month=100), 0
+    for offset, characters in uses:
+        with contextlib.suppress(QuotaExceeded):
+            record = charge(record, characters, DECEMBER_BEGINS + offset)
+            passed += characters
+    assert passed <= 2 * 100  # of the old month and of the new one
+
+
+@pytest.mark.parametrize("limit", [0, -1, MAX_LIMIT + 1, 1 << 63, 10**400])
+def test_a_limit_that_no_reader_of_json_would_take(limit: int) -> None:
+    for limits in ((limit, None), (None, limit)):
+        with pytest.raises(ValueError, match="whole number from 1 to 9,007,199,254,740,992"):
+            new_key("a", *limits)
+    assert new_key("a", MAX_LIMIT, MAX_LIMIT)[1].characters_per_month == MAX_LIMIT
+
+
 @pytest.mark.parametrize("name", ["", "a b", "a.b", "-a", "a" * 65, "ä", "a\n"])
 def test_what_is_no_name(name: str) -> None:
     with pytest.raises(ValueError, match="begins with a letter or digit"):
@@ -215,6 +268,54 @@ def test_the_secret_is_not_stored(shelf: Shelf) -> None:
     Keys(shelf.open()).authorise(key, 10)
     assert b'"name": "a"' in shelf.raw()
     assert key.partition(".")[2].encode() not in shelf.raw()
+
+
+NO_RECORDS = [
+    "",
+    "null",
+    "{}",
+    "[]",
+    '"a"',
+    "{",
+    '{"name": "b"}',
+    '{"name": "b", "digest": 1}',
+    '{"name": "b", "digest": "", "requests_per_minute": 0}',
+    '{"name": "b", "digest": "", "characters_per_month": 1e999}',
+    '{"name": "b", "digest": "", "characters_per_month": 9223372036854775808}',
+    '{"name": "b", "digest": "", "paid_until": NaN}',
+    '{"name": "b", "digest": "", "month": 3}',
+    "[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("text", NO_RECORDS, ids=range(len(NO_RECORDS)))
+def test_what_is_no_record_shuts_nobody_else_out(shelf: Shelf, text: str, caplog: pytest.LogCaptureFixture) -> None:
+    key = add(shelf, "a")
+    shelf.plant("b", text)
+    keys = Keys(shelf.open())
+    assert keys.authorise(key, 10).characters == 10
+    for wrong in ("b.secret", "b.", "hash.secret"):
+        with pytest.raises(WrongKey):
+            keys.authorise(wrong, 1)
+    assert not keys.down
+    assert [record.name for record in shelf.open().all()] == ["a"]
+    assert "is not a Record and is skipped" in caplog.text
+
+
+def test_what_a_newer_version_has_written_is_read_and_stays(shelf: Shelf) -> None:
+    key, record = new_key("a", None, 100)
+    newer = {**dataclasses.asdict(record), "team": {"name": "blue"}, "labels": ["x"]}
+    shelf.open()
+    shelf.plant("a", json.dumps(newer))
+    assert Keys(shelf.open()).authorise(key, 10).characters == 10
+    assert b'"team": {"name": "blue"}' in shelf.raw()
+
+
+def test_a_record_without_the_fields_that_came_later_is_read(shelf: Shelf) -> None:
+    key, record = new_key("a", None, None)
+    shelf.open()
+    shelf.plant("a", json.dumps({"name": "a", "digest": record.digest}))
+    assert Keys(shelf.open()).authorise(key, 10).characters == 10
 
 
 # The keys

@@ -79,3 +79,31 @@ def test_deepl(keyed: tuple[httpx.Client, str, str]) -> None:
     spent = client.post("/v2/translate", json={**DEEPL, "text": ["x " * 450] * 2}, headers=header)
     assert spent.status_code == 456
     assert spent.json()["message"].startswith("Quota exceeded: ")
+
+
+def test_who_has_no_key_has_no_work_done(keyed: tuple[httpx.Client, str, str]) -> None:
+    """The texts would be refused for their markup if they were looked at."""
+    client, key, _ = keyed
+    tags = {"q": ["<b>" * 3000] * 20, **PAIR, "format": "html"}
+    assert client.post("/translate", json=tags).json() == {
+        "error": "Please contact the server operator to get an API key"
+    }
+    assert client.post("/translate", json={**tags, "api_key": key + "x"}).status_code == 403
+    refused = client.post("/translate", json={**tags, "api_key": key})
+    assert (refused.status_code, "60,000 tags; the limit of a request is 40,000" in refused.text) == (400, True)
+    assert (
+        client.post("/v2/translate", json={**DEEPL, "text": "<b>" * 99_999, "tag_handling": "xml"}).status_code == 403
+    )
+
+
+def test_markup_is_bounded(keyed: tuple[httpx.Client, str, str]) -> None:
+    client, key, _ = keyed
+    header = {"Authorization": f"DeepL-Auth-Key {key}"}
+    for text, sentence in (
+        (f"<b {'x' * 80_000}>a</b>", "80,009 characters with its markup; the limit is 80,000"),
+        ("<b>" * 26_000, None),
+        (["<b>" * 26_000] * 2, "52,000 tags"),
+    ):
+        response = client.post("/v2/translate", json={**DEEPL, "text": text, "tag_handling": "xml"}, headers=header)
+        assert response.status_code == (413 if sentence else 200)
+        assert sentence is None or sentence in response.json()["message"]

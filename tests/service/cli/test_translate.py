@@ -22,7 +22,7 @@ TEXT = "The old house.\n\n  - A big tree sees the river.\n"
 
 def sub3(model: Path, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "service.cli", "translate", "--model", str(model), *arguments],
+        [sys.executable, "-m", "service", "translate", "--model", str(model), *arguments],
         input=given,
         capture_output=True,
         text=True,
@@ -113,30 +113,30 @@ def test_refusals(tiny_model: Path, tmp_path: Path, arguments: list[str], status
 
 def test_it_loads_no_server(tiny_model: Path) -> None:
     code = (
-        "import sys, service.cli.__main__; "
-        f"service.cli.__main__.main(['translate', '--model', {str(tiny_model)!r}]); "
+        "import sys, service.__main__; "
+        f"service.__main__.main(['translate', '--model', {str(tiny_model)!r}]); "
         "print([m for m in ('fastapi', 'starlette', 'pydantic', 'uvicorn', 'torch', 'lxml') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], input="", capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
 
 
-def test_the_languages_choose_among_the_models_beside_the_default_one(tmp_path: Path) -> None:
+def test_the_languages_choose_among_the_models(tmp_path: Path) -> None:
     for seed, (source, target) in enumerate((("en", "de"), ("de", "fr"))):
         write_tiny_model(tmp_path / f"{source}-{target}", sources=(source,), targets=(target,), seed=seed)
 
     def translated(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "service.cli", "translate", *arguments],
+            [sys.executable, "-m", "service", "translate", *arguments],
             input=TEXT,
             capture_output=True,
             text=True,
             cwd=ROOT,
-            env={**os.environ, "SUB3_MODEL_DIRECTORY": str(tmp_path / "en-de")},
+            env={**os.environ, "SUB3_MODELS_DIRECTORY": str(tmp_path)},
         )
 
     for arguments, name in (((), "en-de"), (("--source", "de"), "de-fr"), (("--target", "fr"), "de-fr")):
         same = sub3(tmp_path / name, given=TEXT)
         assert translated(*arguments).stdout == same.stdout != ""
     refused = translated("--target", "es")
-    assert (refused.returncode, "translates en -> de" in refused.stderr) == (2, True)
+    assert (refused.returncode, "en -> de" in refused.stderr) == (2, True)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.format.directory import open_model
-from service.cli.__main__ import main
+from service.__main__ import main
 from service.corpora import corpus
 from service.corpora.shard_translator import with_translation
 from service.corpora.shards import CorpusError, sole_writer
@@ -95,7 +95,7 @@ def test_a_run_that_was_killed_goes_on(shards):
         entries = [{"n": n, "text": OURS[n % len(OURS)]} for n in range(300)]
         (shards / f"part-{number}.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     assert run(DEFAULT_MODEL, shards, output="reference") == 0
-    command = [sys.executable, "-m", "service.cli", "corpus", "--input", f"{shards}/part-*.jsonl"]
+    command = [sys.executable, "-m", "service", "corpus", "--input", f"{shards}/part-*.jsonl"]
     with subprocess.Popen([*command, "--output", str(shards / "out")], cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 120
         while len(outputs(shards)) < 2:

@@ -29,7 +29,7 @@ def copied(name: str, data: bytes, target: str = "ja") -> bytes:
     return translated(name, data, str, target)
 
 
-def time_growth(name: str, pieces: Sequence[bytes], size: int = 2000) -> float:
+def time_growth(name: str, pieces: Sequence[bytes], size: int = 200) -> float:
     """Return what opening and rendering a file takes of twice the size: a beginning, `size` middles and an end."""
     begin, middle, end = pieces
 

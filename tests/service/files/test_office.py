@@ -191,4 +191,4 @@ def test_time_is_linear(middle: str) -> None:
         data = workbook(f"<sst><si>{middle * n}</si></sst>")
         return lambda: translated("a.xlsx", data)
 
-    assert growth(work, 500) <= 2.5
+    assert growth(work, 100) <= 2.5

@@ -289,4 +289,4 @@ def test_files_are_refused_in_linear_time(piece: bytes) -> None:
 
         return run
 
-    assert growth(work, 2000) <= 2.5
+    assert growth(work, 200) <= 2.5

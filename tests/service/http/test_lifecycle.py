@@ -165,6 +165,18 @@ def test_connections_too_many(tiny_model: Path) -> None:
 # The process
 
 
+def test_nohup_holds(tiny_model: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a child inherits it
+    try:
+        with started(tiny_model, SUB3_DRAIN_SECONDS="0") as (process, url), httpx.Client(base_url=url) as client:
+            process.send_signal(signal.SIGHUP)
+            assert client.get("/health/ready").status_code == 200
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 @contextmanager
 def started(tiny_model: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run `python -m service` on a free port; yield the process and its address."""
@@ -235,10 +247,11 @@ def test_what_is_in_flight_when_accepting_ends_is_finished(tiny_model: Path) -> 
         assert process.wait(60) == 0
 
 
-def test_replies_of_the_drain_close_their_connections(tiny_model: Path) -> None:
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGHUP])
+def test_replies_of_the_drain_close_their_connections(tiny_model: Path, end: signal.Signals) -> None:
     with started(tiny_model, SUB3_DRAIN_SECONDS="60") as (process, url), httpx.Client(base_url=url) as client:
         assert "connection" not in client.get("/health/live").headers
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(end)
         while client.get("/health/ready").status_code == 200:
             pass
         assert client.get("/health/live").headers["connection"] == "close"  # from the moment at which it isn't ready

@@ -37,8 +37,8 @@ CONNECTION_METHODS = {
     "on_response_complete",
     "send_400_response",
 }
-SERVER = {"server_state.default_headers"}
-SERVER_METHODS = {"handle_exit", "on_tick"}
+SERVER = {"_log_started_message", "server_state.default_headers", "started"}
+SERVER_METHODS = {"handle_exit", "on_tick", "startup"}
 
 
 def missing(thing: Any, names: set[str]) -> list[str]:

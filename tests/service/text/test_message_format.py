@@ -228,4 +228,4 @@ def test_time_is_linear(kind: str) -> None:
 
         return run
 
-    assert growth(work, 1000) <= 2.5
+    assert growth(work, 100) <= 2.5

@@ -1,7 +1,7 @@
 """Numbers of a source and its translation, compared in a normal form."""
 
 import re
-import time
+from collections.abc import Callable
 from itertools import islice
 
 import pytest
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from models.text.frames import generate
 from service.text.numbers import agree, find
+from tests.linear import growth
 
 
 @pytest.mark.parametrize(
@@ -86,13 +87,8 @@ def test_a_text_agrees_with_itself_and_its_spans_are_its_numbers(text):
 )
 @pytest.mark.parametrize("language", ["en", "de", "fr"])
 def test_time_is_linear(unit, language):
-    def seconds(count: int) -> float:
+    def work(count: int) -> Callable[[], object]:
         text = unit * count
-        best = float("inf")
-        for _ in range(3):
-            started = time.process_time()
-            agree(text, language, text, language)
-            best = min(best, time.process_time() - started)
-        return best
+        return lambda: agree(text, language, text, language)
 
-    assert seconds(8000) < 2.5 * 2 * seconds(4000) + 0.01
+    assert growth(work, 100) <= 2.5

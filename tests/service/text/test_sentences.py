@@ -1,6 +1,6 @@
 """Splitting: exact, whatever the text."""
 
-import time
+from collections.abc import Callable
 from typing import get_args
 
 import pytest
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from service.text.placeholders import find
 from service.text.sentences import Piece, SplitSentences, cut_at_kept, halve, split
+from tests.linear import growth
 
 CHARACTERS = st.one_of(
     st.characters(exclude_categories=["Cs"]),
@@ -154,16 +155,14 @@ UNITS = r"a a@ /- a. a_ a_. { % {{ http:// www. ` #a \n ² a² %s: ( ; --a {a} <
 
 @pytest.mark.parametrize("unit", [*UNITS.split(), " ", "<a ", "\n ", "\r\n", "- ", "1. ", "a) ", ": %s "])
 def test_time_is_linear(unit: str) -> None:
-    def best(length: int) -> float:
-        text = (unit * length)[:length]
-        times = []
-        for _ in range(3):
-            started = time.process_time()
+    def work(length: int) -> Callable[[], object]:
+        text = unit * (length // len(unit))
+
+        def run() -> None:
             for piece in split(text, "en", "lines"):
                 halve(piece)
                 cut_at_kept(piece)
-            times.append(time.process_time() - started)
-        return min(times)
 
-    # ten times the text: linear is 10, quadratic is 100; small times are all overhead
-    assert best(50_000) < 40 * max(best(5_000), 0.002)
+        return run
+
+    assert growth(work, 1_000) <= 2.5

@@ -1,6 +1,7 @@
 """Contents of a model directory, as a table for people."""
 
-from models.codes.bit_config import BitConfig
+from collections.abc import Mapping
+
 from models.format.directory import ModelDirectory
 from models.format.layout import matrix_bytes
 from models.format.schema import Allocation
@@ -24,16 +25,17 @@ def _error(model: ModelDirectory, allocation: Allocation, name: str) -> str:
     return f"{'' if len(segments) == 1 else '~'}{mean:.5f}"
 
 
-def describe(model: ModelDirectory, configuration: str, rules: BitConfig | None) -> str:
-    """Return a table of all matrices: shape, planes, bytes, error and the rule that won, where its rules are known."""
+def describe(model: ModelDirectory, configuration: str, rules: Mapping[str, str] | None = None) -> str:
+    """Return a table of all matrices: shape, planes, bytes and error, and the rule of each where rules are given.
+
+    Raises:
+        UnavailableConfiguration: the model has no such configuration.
+    """
     config, allocation = model.config, model.allocation(configuration)
-    winners = {}
-    if rules is not None and rules.allocation(config.architecture) == dict(allocation):
-        winners = rules.winners(config.architecture)
     codes = model.mapped(allocation).weights.codes
-    rows = [("matrix", "shape", "planes", "bytes", "error", "rule")]
+    rows = [("matrix", "shape", "planes", "bytes", "error", "" if rules is None else "rule")]
     for name, matrix in config.matrices.items():
-        rule = str(winners[name]) if name in winners else "-"
+        rule = "" if rules is None else rules.get(name, "-")
         cost = f"{matrix_bytes(allocation[name], matrix.columns, codes.group_size):,}"
         shape = f"{matrix.rows}x{matrix.columns}"
         rows.append((name, shape, _planes(allocation, name), cost, _error(model, allocation, name), rule))

@@ -1,0 +1,120 @@
+"""Run the fuzz targets side by side, keep what they found, and record the figures in docs/results/fuzz.json.
+
+`make fuzz` builds the native targets and calls this: an hour of each target, with MINUTES another time.
+"""
+
+import argparse
+import base64
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+NATIVE = ("create_fuzz", "batch_fuzz")
+PYTHON = ("model", "files", "text", "bodies")  # of tests/fuzz/python_fuzz.py
+MOST_SEEDS, LONGEST_SEED = 400, 4096  # of a target, the smallest first
+
+
+def main() -> int:
+    """Return 1 if a target found something; what it found is an input beside the seeds."""
+    arguments = _arguments()
+    started = {target: _start(target, arguments) for target in arguments.targets}
+    figures = {target: _end(target, process, arguments.work) for target, process in started.items()}
+    for target in arguments.targets:
+        _keep_seeds(target, arguments)
+    report = {
+        "command": f"make fuzz MINUTES={arguments.minutes:g}",
+        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+        "minutes": arguments.minutes,
+        "at_once": len(arguments.targets),
+        "targets": figures,
+    }
+    arguments.out.write_text(json.dumps(report, indent=1) + "\n")
+    print(json.dumps(report, indent=1))
+    return 1 if any(found["findings"] for found in figures.values()) else 0
+
+
+def _start(target: str, arguments: argparse.Namespace) -> subprocess.Popen[bytes]:
+    corpus = arguments.work / target
+    corpus.mkdir(parents=True, exist_ok=True)
+    for number, line in enumerate(_seeds(target)):
+        (corpus / f"seed-{number:04}").write_bytes(base64.b64decode(line))
+    options = [
+        f"-max_total_time={round(60 * arguments.minutes)}",
+        "-rss_limit_mb=2000",
+        "-timeout=60",
+        "-print_final_stats=1",
+        f"-max_len={1024 if target in NATIVE else LONGEST_SEED}",
+        f"-artifact_prefix={corpus}-",
+        str(corpus),
+    ]
+    with (arguments.work / f"{target}.log").open("wb") as log:
+        return subprocess.Popen(
+            ["nice", "-n", "19", *_command(target, arguments), *options],
+            stdout=log,
+            stderr=log,
+            cwd=ROOT,
+            env={**os.environ, "ASAN_OPTIONS": "allocator_may_return_null=1"},
+        )
+
+
+def _command(target: str, arguments: argparse.Namespace) -> list[str]:
+    if target in NATIVE:
+        return [str(arguments.build / target)]
+    return [sys.executable, "-m", "tests.fuzz.python_fuzz", target]
+
+
+def _end(target: str, process: subprocess.Popen[bytes], work: Path) -> dict[str, Any]:
+    began = time.monotonic()
+    status = process.wait()
+    log = (work / f"{target}.log").read_text(errors="replace")
+    figures = dict(re.findall(r"stat::(\w+): +(\d+)", log))
+    covered = re.findall(r"cov: (\d+)", log)
+    return {
+        "executions": int(figures.get("number_of_executed_units", 0)),
+        "seconds_waited": round(time.monotonic() - began, 1),
+        "edges_covered": int(covered[-1]) if covered else 0,
+        "peak_rss_mb": int(figures.get("peak_rss_mb", 0)),
+        "exit_status": status,
+        "findings": sorted(path.name for path in work.glob(f"{target}-*") if path.is_file()),
+    }
+
+
+def _seeds(target: str) -> list[str]:
+    file = HERE / "seeds" / f"{target}.txt"
+    return file.read_text(encoding="ascii").split() if file.exists() else []
+
+
+def _keep_seeds(target: str, arguments: argparse.Namespace) -> None:
+    """Keep inputs that reach what no smaller one does, as lines of base64."""
+    merged = arguments.work / f"merged-{target}"
+    merged.mkdir(exist_ok=True)
+    corpus = arguments.work / target
+    subprocess.run(
+        [*_command(target, arguments), "-merge=1", str(merged), str(corpus)], cwd=ROOT, capture_output=True, check=False
+    )
+    inputs = sorted((path.read_bytes() for path in merged.iterdir()), key=lambda kept: (len(kept), kept))
+    kept = [base64.b64encode(each).decode() for each in inputs[:MOST_SEEDS] if 0 < len(each) <= LONGEST_SEED]
+    (HERE / "seeds").mkdir(exist_ok=True)
+    (HERE / "seeds" / f"{target}.txt").write_text("\n".join(kept) + "\n", encoding="ascii")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--build", type=Path, default=ROOT / "build/fuzz")
+    parser.add_argument("--work", type=Path, default=ROOT / "build/fuzzing")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/results/fuzz.json")
+    parser.add_argument("--targets", nargs="+", default=[*NATIVE, *PYTHON], choices=[*NATIVE, *PYTHON])
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
