@@ -41,16 +41,16 @@ HOUSE: dict[str, list[dict[str, str]]] = {
             "text": "frames lines / pieces",
         },
         {"codes": "bcq bit_config / compensate straight_through"},
-        {"marian": "checkpoint transformer / files rows / coded imported marian / read"},
-        {"evaluate": "quality / evaluate"},
-        {"quantize": "allocate assemble calibrate / export"},
+        {"marian": "checkpoint transformer / batches files rows / coded imported marian / read"},
+        {"evaluate": "divergence quality / evaluate"},
+        {"quantize": "allocate assemble calibrate / apportion export fisher"},
         {
             "train": (
                 "loss sampled_softmax schedule / recipe / dataset distillation state / log network validation "
                 "warm_start / allocation loop methods / full_precision / retrain"
             ),
         },
-        {"reports": "paper paper_page report"},
+        {"compress": "card text / road", "reports": "paper paper_page report"},
         {"__main__": ""},
     ],
     "service": [

@@ -1,12 +1,14 @@
 """Sentence pairs as ids of a checkpoint, in padded batches."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from models.format.schema import Ids
+from models.marian.checkpoint import Checkpoint
+from models.text.lines import Line
 
 Pair = tuple[Sequence[int], Sequence[int]]
 
@@ -32,6 +34,16 @@ class Batch(NamedTuple):
     def target_mask(self) -> Tensor:
         """True where there is a token of the target."""
         return self.labels >= 0
+
+
+def encode(checkpoint: Checkpoint, lines: Iterable[Line]) -> list[Pair]:
+    """Return the ids of sentence pairs, each side ended by eos; pairs that are longer than the model are left out."""
+    eos, limit = checkpoint.ids.eos, checkpoint.architecture.max_positions
+    source, target, tokens = checkpoint.source_tokenizer(), checkpoint.target_tokenizer(), checkpoint.marks
+    pairs = [
+        ([*source.encode_marked(line.source, tokens), eos], [*target.encode(line.target or ""), eos]) for line in lines
+    ]
+    return [pair for pair in pairs if max(map(len, pair)) <= limit]
 
 
 def in_order(pairs: Sequence[Pair], ids: Ids, tokens: int) -> list[Batch]:

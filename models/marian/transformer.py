@@ -127,20 +127,20 @@ class Transformer(nn.Module):
 
     @classmethod
     def from_tensors(cls, architecture: Architecture, tensors: Mapping[str, Tensor]) -> "Transformer":
-        """Make a model of float32 tensors by the names of the model directory: matrix `M`, vector `M.bias`."""
+        """Make a model that shares float32 tensors by the names of the model directory: matrix `M`, vector `M.bias`."""
         with torch.device("meta"):
-            names = cls(architecture).state_dict().keys()
+            model = cls(architecture)
         tied = "embedding" if architecture.shared_vocabulary else "target_embedding"
         state = {
             name: tensors[name.removesuffix(".weight")]
-            for name in names
+            for name in model.state_dict()
             if name != "output.weight"
             if name != "output.bias"
         }
         state["output.weight"] = tensors[tied if architecture.tied_output else "output"]
         state["output.bias"] = tensors.get("output.bias", torch.zeros(architecture.target_vocab_size))
-        model = cls(architecture)
-        model.load_state_dict(state)
+        model.load_state_dict(state, assign=True)
+        model.positions = positions(architecture.max_positions, architecture.d_model)
         return model.eval()
 
     def embed(self, side: str, ids: Tensor, begin: int = 0) -> Tensor:

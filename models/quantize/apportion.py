@@ -1,64 +1,113 @@
-"""Planes for a budget: each plane goes where it saves most of the predicted divergence.
+"""Planes for a budget: each goes where it lowers the predicted divergence most.
 
-With the prices of `models.quantize.fisher` the divergence of an allocation is a sum over rows: price times squared error,
-which falls with each plane by a factor that a sample of the matrix's rows tells. For a price of a bit, every matrix takes
-the planes that cost least in all; the price of a bit follows from the budget by bisection. Rows of a vocabulary, sorted by
-frequency, take planes of their own, block by block, that never rise.
+With the prices of `models.quantize.fisher` the divergence of an allocation is a sum over rows of price times squared
+error, and each further plane divides the error by a factor that a sample of the matrix's rows tells. Given a price of
+a bit, every matrix takes the planes that cost least in all; bisection finds the price that keeps to the budget
+(Lagrange). Rows of a vocabulary are sorted by frequency and take planes block by block, which never rise.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from models.codes import bcq
-from models.format.layout import matrix_shapes
+from models.format.layout import is_vocabulary, matrix_shapes
 from models.format.schema import BLOCK_ROWS, MAX_PLANES, Allocation, Segment
 from models.marian.checkpoint import Checkpoint
+from models.quantize.allocate import AllocationError
 
+Floats = npt.NDArray[np.float64]
 SAMPLED_ROWS = 64
+STEEPEST, STEPS = 60.0, 50  # of the bisection: largest logarithm of the price of a bit, halvings
 
 
-class _Curve(NamedTuple):
-    """The predicted divergence of a matrix: [planes, blocks of rows], and the weights of each block [blocks]."""
+@dataclass(frozen=True)
+class Curve:
+    """The predicted divergence of a matrix by planes.
 
-    loss: np.ndarray
-    weights: np.ndarray
+    Attributes:
+        divergence: [planes, blocks], nats a target token with 1, 2, ... planes.
+        columns: weights of a row.
+        rows: of the matrix.
+        block: rows of a block; the last may have fewer.
+    """
+
+    divergence: Floats
+    columns: int
     rows: int
+    block: int
+
+    def segments(self, price: float) -> tuple[Segment, ...]:
+        """Return the planes of least cost, given the price of a bit."""
+        planes = np.arange(1, MAX_PLANES + 1)[:, None]
+        best = (self.divergence + price * planes * self.block * self.columns).argmin(0) + 1
+        edges = [0, *(np.flatnonzero(np.diff(best)) + 1).tolist(), len(best)]
+        return tuple(
+            Segment(begin * self.block, min(end * self.block, self.rows), int(best[begin]))
+            for begin, end in pairwise(edges)
+        )
+
+    def of(self, segments: tuple[Segment, ...]) -> float:
+        """Return the divergence of an allocation whose segments begin with blocks."""
+        return float(
+            sum(self.divergence[s.planes - 1, s.begin // self.block : -(-s.end // self.block)].sum() for s in segments)
+        )
 
 
-def curves(checkpoint: Checkpoint, rows: Mapping[str, Tensor]) -> dict[str, _Curve]:
+def curves(checkpoint: Checkpoint, prices: Mapping[str, Tensor]) -> dict[str, Curve]:
+    """Predict the divergence of every matrix by its planes.
+
+    Args:
+        checkpoint: its rows sorted by frequency.
+        prices: matrix -> [rows], as `models.quantize.fisher` has them.
+    """
     result = {}
     generator = torch.Generator().manual_seed(0)
-    for name, (count, columns) in matrix_shapes(checkpoint.architecture).items():
-        W = checkpoint.tensors[name]
-        sample = W[torch.randperm(count, generator=generator)[:SAMPLED_ROWS]]
-        factors = [_relative_error(sample, planes) for planes in range(1, MAX_PLANES + 1)]
-        energy = rows[name] * W.square().sum(1)
-        size = BLOCK_ROWS if _is_vocabulary(name) else count
-        blocks = -(-count // size)
-        padded = torch.zeros(blocks * size, dtype=torch.float64)
-        padded[:count] = energy
-        sums = padded.view(blocks, size).sum(1).numpy()
-        if _is_vocabulary(name):
-            sums = _falling(sums)
-        weights = np.full(blocks, float(size * columns))
-        weights[-1] = (count - (blocks - 1) * size) * columns
-        result[name] = _Curve(np.outer(factors, sums), weights, count)
+    for name, (rows, columns) in matrix_shapes(checkpoint.architecture).items():
+        weights = checkpoint.tensors[name]
+        sample = weights[torch.randperm(rows, generator=generator)[:SAMPLED_ROWS]]
+        errors = [
+            bcq.specialised(sample, planes, solver="refined").error(sample, planes)
+            for planes in range(1, MAX_PLANES + 1)
+        ]
+        block = BLOCK_ROWS if is_vocabulary(name) else rows
+        costs = np.zeros(-(-rows // block) * block)
+        costs[:rows] = (prices[name] * weights.square().sum(1)).numpy()
+        result[name] = Curve(np.outer(errors, _falling(costs.reshape(-1, block).sum(1))), columns, rows, block)
     return result
 
 
-def _is_vocabulary(name: str) -> bool:
-    return name == "output" or name.endswith("embedding")
+def apportion(curves: Mapping[str, Curve], fits: Callable[[Allocation], bool]) -> dict[str, tuple[Segment, ...]]:
+    """Return the allocation of least predicted divergence that fits.
+
+    Raises:
+        AllocationError: not even one plane everywhere fits.
+    """
+    low, high = -STEEPEST, STEEPEST
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if fits(_at(curves, middle)) else (middle, high)
+    found = _at(curves, high)
+    if not fits(found):
+        raise AllocationError("The budget is below that of one plane for every weight.")
+    return found
 
 
-def _relative_error(sample: Tensor, planes: int) -> float:
-    return bcq.specialised(sample, planes, solver="refined").error(sample, planes)
+def predicted(curves: Mapping[str, Curve], allocation: Allocation) -> float:
+    """Return the predicted divergence of an allocation that `apportion` made, in nats a target token."""
+    return sum(curve.of(allocation[name]) for name, curve in curves.items())
 
 
-def _falling(values: np.ndarray) -> np.ndarray:
+def _at(curves: Mapping[str, Curve], log_price: float) -> dict[str, tuple[Segment, ...]]:
+    return {name: curve.segments(float(np.exp(log_price))) for name, curve in curves.items()}
+
+
+def _falling(values: Floats) -> Floats:
     """Return the falling sequence with the least squared difference (pool adjacent violators)."""
     pools: list[tuple[float, int]] = []
     for value in values.tolist():
@@ -68,41 +117,3 @@ def _falling(values: np.ndarray) -> np.ndarray:
             total, count = total + last, count + number
         pools.append((total, count))
     return np.concatenate([np.full(count, total / count) for total, count in pools])
-
-
-def apportion(curves: Mapping[str, _Curve], fits: Callable[[Allocation], bool]) -> dict[str, tuple[Segment, ...]]:
-    """Return the allocation of least predicted divergence that fits."""
-    low, high = -60.0, 20.0  # logarithm of the price of a bit
-    while high - low > 1e-3:
-        middle = (low + high) / 2
-        if fits(_at(curves, np.exp(middle))):
-            high = middle
-        else:
-            low = middle
-    return _at(curves, np.exp(high))
-
-
-def predicted(curves: Mapping[str, _Curve], allocation: Allocation) -> float:
-    total = 0.0
-    for name, curve in curves.items():
-        size = -(-curve.rows // len(curve.weights))
-        for s in allocation[name]:
-            first, last = s.begin // (BLOCK_ROWS if len(curve.weights) > 1 else size), -(-s.end // (BLOCK_ROWS if len(curve.weights) > 1 else size))
-            total += curve.loss[s.planes - 1, first:last].sum()
-    return total
-
-
-def _at(curves: Mapping[str, _Curve], price: float) -> dict[str, tuple[Segment, ...]]:
-    return {name: _segments(curve, price) for name, curve in curves.items()}
-
-
-def _segments(curve: _Curve, price: float) -> tuple[Segment, ...]:
-    planes = np.arange(1, MAX_PLANES + 1)[:, None]
-    best = (curve.loss + price * planes * curve.weights).argmin(0) + 1
-    # Falling prices make falling planes; the weights of a block are the same but for the last.
-    best = np.minimum.accumulate(best)
-    edges = [0, *(np.flatnonzero(np.diff(best)) + 1).tolist(), len(best)]
-    size = BLOCK_ROWS if len(best) > 1 else curve.rows
-    return tuple(
-        Segment(begin * size, min(end * size, curve.rows), int(best[begin])) for begin, end in zip(edges, edges[1:], strict=False)
-    )

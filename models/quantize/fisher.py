@@ -1,155 +1,145 @@
-"""The price of an error: what the rounding of each row costs, by the Fisher information of the fp32 model.
+"""Prices of errors: what the rounding of each row costs, by the Fisher information of the fp32 model.
 
-To the second order a change of the weights moves the predictions by KL = 1/2 sum_r G_r e_r H e_r^T, with e_r the error of
-a row, H the moment of the matrix's inputs and G_r the mean square of the gradient at the row's output, for labels that
-the model itself draws: then the gradients' moment is the Hessian of the divergence. Rows of a vocabulary have two prices,
-as words that are read and as words that are predicted.
+To the second order a change of the weights moves the predictions by KL = 1/2 sum_r G_r e_r H e_r^T, with e_r the error
+of a row, H the moment of its matrix's inputs, and G_r the mean square of the gradient at the row's output for labels
+that the model itself draws: the moment of these gradients is the Hessian of the divergence. Codes whose columns make up
+for one another leave an e_r H e_r^T of about |e_r|^2 times the geometric mean of H's eigenvalues. A row of a vocabulary
+has two prices, as a word that is read and as a word that is predicted.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from models.format.layout import matrix_shapes
+from models.format.layout import is_vocabulary
 from models.marian.batches import Batch
 from models.marian.checkpoint import Checkpoint
 from models.marian.transformer import Transformer
 from models.quantize.calibrate import DAMPING
 
+PREDICTED_ROWS = 512  # positions whose predictions are held at a time
+
 
 @dataclass(frozen=True)
 class Prices:
-    """What errors cost.
+    """Prices of errors.
 
     Attributes:
-        rows: matrix -> float32 [rows]: KL in nats a target token for each unit of squared error of a row, once columns
-            are compensated for one another.
-        states: moment [d_model, d_model] of the inputs of the output layer.
+        rows: matrix -> float32 [rows], nats a target token for a squared error of 1 of the row.
+        states: moment of the inputs of the output layer, [d_model, d_model].
     """
 
     rows: Mapping[str, Tensor]
     states: Tensor
 
 
-def prices(checkpoint: Checkpoint, batches: Sequence[Batch], seed: int = 0) -> Prices:
+def prices(checkpoint: Checkpoint, batches: Iterable[Batch], *, seed: int = 0) -> Prices:
     """Run the fp32 model forth and back over text.
 
     Args:
         checkpoint: the model.
-        batches: some thousand tokens.
+        batches: text, some thousand tokens.
         seed: of the labels that are drawn.
     """
-    model = Transformer.from_tensors(checkpoint.architecture, checkpoint.tensors)
-    model.requires_grad_(False)
-    for name in ("embedding", "source_embedding", "target_embedding"):
-        if hasattr(model, name):
-            getattr(model, name).weight.requires_grad_(True)  # so that gradients flow; theirs are freed by the hooks
-    watched = _Watched(model, checkpoint)
+    gathered = _Gathered(checkpoint)
     generator = torch.Generator().manual_seed(seed)
-    tokens = 0
     for batch in batches:
-        watched.batch = batch
-        memory = model.encode(batch.source, batch.source_mask)
-        states = model.decode(batch.target, memory, batch.source_mask, {})[batch.target_mask]
-        watched.predict(states, generator)
-        model.zero_grad()
-        tokens += batch.tokens
-    return watched.prices(tokens)
+        gathered.add(batch, generator)
+    return gathered.prices()
 
 
-class _Watched:
-    """Hooks that gather moments of inputs and squares of gradients."""
+class _Gathered:
+    """Sums of squared gradients of every output, and moments of inputs, over the batches so far."""
 
-    def __init__(self, model: Transformer, checkpoint: Checkpoint) -> None:
-        self.batch: Any = None
-        self._model, self._checkpoint = model, checkpoint
-        self._gradients: dict[str, Tensor] = {}
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._model = Transformer.from_tensors(checkpoint.architecture, checkpoint.tensors).requires_grad_(False)
+        self._squares = {name: torch.zeros(len(t)) for name, t in checkpoint.tensors.items() if t.dim() == 2}
         self._moments: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        self._tokens = 0
         architecture = checkpoint.architecture
-        self._output = "output"
-        if architecture.tied_output:
-            self._output = "embedding" if architecture.shared_vocabulary else "target_embedding"
-        for name, module in model.named_modules():
+        tied = "embedding" if architecture.shared_vocabulary else "target_embedding"
+        self._output = tied if architecture.tied_output else "output"
+        self._predicted = torch.zeros(architecture.target_vocab_size)
+        self._masks: dict[str, Tensor] = {}
+        for name, module in self._model.named_modules():
             if isinstance(module, nn.Linear) and name != "output":
-                module.register_forward_hook(self._linear(name))
+                module.register_forward_hook(self._of_linear(name))
             elif isinstance(module, nn.Embedding):
-                module.register_forward_hook(self._embedding(name))
+                module.weight.requires_grad_(True)  # or there would be no gradients at all
+                module.register_forward_hook(self._of_embedding(name))
 
-    def _linear(self, name: str) -> Any:
-        source = name.startswith("encoder.") or name.endswith(("encoder_attention.key", "encoder_attention.value"))
-        # What reads the same inputs as the query has the same moment.
-        shared = name.replace(".value", ".key") if source and "encoder_attention" in name else name
-        if "self_attention" in name:
-            shared = name.replace(".value", ".query").replace(".key", ".query")
+    def add(self, batch: Batch, generator: torch.Generator) -> None:
+        """Run a batch; each position's label is drawn from its prediction."""
+        self._masks = {"source": batch.source_mask, "target": batch.target_mask}
+        memory = self._model.encode(batch.source, batch.source_mask)
+        states = self._model.decode(batch.target, memory, batch.source_mask, {})[batch.target_mask]
+        inputs, gradient = states.detach(), torch.empty_like(states)
+        weight, bias = self._model.output.weight.detach(), self._model.output.bias
+        for begin in range(0, len(states), PREDICTED_ROWS):
+            part = slice(begin, begin + PREDICTED_ROWS)
+            chances = (inputs[part] @ weight.T + bias).softmax(1)
+            self._predicted += (chances * (1 - chances)).sum(0)  # the mean over the labels, without a draw
+            labels = torch.multinomial(chances, 1, generator=generator)
+            gradient[part] = chances.scatter_add_(1, labels, -torch.ones(len(chances), 1)) @ weight
+        states.backward(gradient)
+        self._model.zero_grad()
+        self._moments["output"] = self._moments.get("output", 0) + inputs.T @ inputs
+        self._tokens += len(inputs)
+
+    def prices(self) -> Prices:
+        """Return the prices by all batches."""
+        means = {name: _geometric_mean(moment / self._tokens) for name, moment in self._moments.items()}
+        rows = {}
+        for name, squares in self._squares.items():
+            price = squares * (1.0 if is_vocabulary(name) else means[_reading(name)])
+            if name == self._output:
+                price = price + self._predicted * means["output"]
+            rows[name] = price / (2 * self._tokens)
+        return Prices(rows, self._moments["output"].double() / self._tokens)
+
+    def _of_linear(self, name: str) -> Callable[[nn.Module, tuple[Tensor], Tensor], None]:
+        of_source = name.startswith("encoder.") or name.endswith(("encoder_attention.key", "encoder_attention.value"))
 
         def hook(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-            if shared == name:
-                x = inputs[0].detach()[self.batch.source_mask if source else self.batch.target_mask]
-                self._add(self._moments, name, x.T @ x)
-                self._counts[name] = self._counts.get(name, 0) + len(x)
-            output.register_hook(lambda g: self._add(self._gradients, name, g.square().sum((0, 1))))
+            mask = self._masks["source" if of_source else "target"]
+            if _reading(name) == name:
+                x = inputs[0].detach()[mask]
+                # As many inputs as predictions, so that one count serves all.
+                share = self._masks["target"].sum() / len(x)
+                self._moments[name] = self._moments.get(name, 0) + share * (x.T @ x)
 
-        self._shared = getattr(self, "_shared", {}) | {name: shared}
+            def add(gradient: Tensor) -> None:
+                self._squares[name] += gradient.square().sum((0, 1))
+
+            output.register_hook(add)
+
         return hook
 
-    def _embedding(self, name: str) -> Any:
-        rows, columns = self._model.get_submodule(name).weight.shape
-
+    def _of_embedding(self, name: str) -> Callable[[nn.Module, tuple[Tensor], Tensor], None]:
         def hook(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
             ids = inputs[0].flatten()
-            output.register_hook(
-                lambda g: self._add(
-                    self._gradients,
-                    name,
-                    torch.zeros(rows).index_add_(0, ids, g.square().sum(2).flatten() / columns),
-                )
-            )
+
+            def add(gradient: Tensor) -> None:
+                self._squares[name].index_add_(0, ids, gradient.square().mean(2).flatten())
+
+            output.register_hook(add)
 
         return hook
 
-    def _add(self, sums: dict[str, Tensor], name: str, value: Tensor) -> None:
-        sums[name] = sums[name].add_(value) if name in sums else value
 
-    def predict(self, states: Tensor, generator: torch.Generator) -> None:
-        """Go back from labels that the model draws; of the output layer the prices are known without."""
-        weight, bias = self._model.output.weight.detach(), self._model.output.bias
-        gradient = torch.empty_like(states)
-        spread = torch.zeros(len(weight))
-        for begin in range(0, len(states), 512):
-            part = states.detach()[begin : begin + 512]
-            p = (part @ weight.T + bias).softmax(1)
-            spread += (p * (1 - p)).sum(0)
-            labels = torch.multinomial(p, 1, generator=generator)
-            p.scatter_add_(1, labels, torch.full_like(labels, -1.0, dtype=p.dtype))
-            gradient[begin : begin + 512] = p @ weight
-        states.backward(gradient)
-        self._add(self._gradients, "output", spread)
-        x = states.detach()
-        self._add(self._moments, "output", x.T @ x)
-        self._counts["output"] = self._counts.get("output", 0) + len(x)
-
-    def prices(self, tokens: int) -> Prices:
-        """Return the prices after all batches."""
-        states = self._moments["output"].double() / self._counts["output"]
-        mean = {name: _geometric_mean(m.double() / self._counts[name]) for name, m in self._moments.items()}
-        result = {}
-        for name in matrix_shapes(self._checkpoint.architecture):
-            gradient = torch.zeros(len(self._checkpoint.tensors[name]))
-            if name in self._gradients and name != "output":
-                scale = 1.0 if name.endswith("embedding") else mean[self._shared[name]]
-                gradient += self._gradients[name] * scale
-            if name == self._output:
-                gradient += self._gradients["output"] * mean["output"]
-            result[name] = gradient / (2 * tokens)
-        return Prices(result, states)
+def _reading(name: str) -> str:
+    """Return the matrix that stands for all those with the same inputs."""
+    if name.endswith((".key", ".value")):
+        block = name.rpartition(".")[0]
+        return f"{block}.key" if block.endswith("encoder_attention") else f"{block}.query"
+    return name
 
 
 def _geometric_mean(moment: Tensor) -> float:
-    """Return the geometric mean of the eigenvalues: what a squared error costs that later columns compensate for."""
-    damped = moment + DAMPING * moment.diagonal().mean() * torch.eye(len(moment), dtype=torch.float64)
+    """Return the geometric mean of the eigenvalues of a damped moment."""
+    damped = moment.double()
+    damped.diagonal().add_(DAMPING * damped.diagonal().mean().clamp_min(1e-12))
     return math.exp(2 * torch.linalg.cholesky(damped).diagonal().log().mean().item())

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from models.format.faults import architecture_fault
 from models.format.layout import matrix_shapes, vector_sizes
 from models.format.schema import Architecture
+from models.marian.batches import Batch
 from models.marian.checkpoint import Checkpoint
 from models.marian.marian import write_marian
 from models.marian.read import read_checkpoint
-from models.train.dataset import Batch, corpus_of
+from models.train.dataset import corpus_of
 from models.train.loop import train
 from models.train.network import Network
 from models.train.recipe import RecipeError, TrainRecipe, located
