@@ -56,7 +56,14 @@ class Attention(nn.Module):
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-        """Attend from each position of `x` to the keys; as `context`, then the output layer."""
+        """Return the output layer's values of the context.
+
+        Args:
+            x: as of `context`.
+            keys: as of `context`.
+            values: as of `context`.
+            bias: as of `context`.
+        """
         return self.output(self.context(x, keys, values, bias))
 
     def context(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
@@ -140,6 +147,8 @@ class Transformer(nn.Module):
         state["output.weight"] = tensors[tied if architecture.tied_output else "output"]
         state["output.bias"] = tensors.get("output.bias", torch.zeros(architecture.target_vocab_size))
         model.load_state_dict(state, assign=True)
+        if architecture.tied_output:
+            model.output.weight = getattr(model, tied).weight
         model.positions = positions(architecture.max_positions, architecture.d_model)
         return model.eval()
 
