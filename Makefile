@@ -116,6 +116,21 @@ test-ray: $(VENV)/installed-extras  ## corpora and replicas on a local Ray
 report: $(VENV)/installed-extras  ## measure every configuration of en-de; needs ../shared
 	$(BIN)/python -m models report $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT))
 
+# Numbers, placeholders and names of the engine alone, 200 sentences of two sets and 500 names each; needs ../shared. CHECKPOINT is
+# the fp32 model to measure beside en-de.
+.PHONY: fidelity
+FIDELITY := docs/results/fidelity
+fidelity_of = $(BIN)/python -m models evaluate models/store/$(1)-$(2) --config $(3) --source $(SHARED)/corpus/test/$(4).$(1) \
+  --reference $(SHARED)/corpus/test/$(4).$(2) --limit 200 --json $(FIDELITY)/$(1)-$(2)-$(3)-$(4).json $(5)
+fidelity: $(VENV)/installed-extras  ## numbers, placeholders and names that arrive; needs ../shared
+	mkdir -p $(FIDELITY)
+	$(call fidelity_of,en,de,best-2,newstest2014,--names $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)))
+	$(call fidelity_of,en,de,best-2,software_po,$(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)))
+	$(call fidelity_of,en,de,best-1,newstest2014,--names)
+	$(call fidelity_of,en,de,best-1,software_po,)
+	$(call fidelity_of,de,en,best-2,newstest2014,--names)
+	$(call fidelity_of,de,en,best-2,software_po,)
+
 # The paper's tables beside ours, from what was recorded in docs/paper; paper-measure records them anew, which takes an hour
 # and needs ../shared. RETRAINED names what was retrained: "ste=runs/best-2/model ste=runs/best-1/model".
 .PHONY: paper paper-measure
@@ -197,6 +212,20 @@ distilled: $(DISTILLED)/in  ## text to train on, translated by the fp32 model
 
 $(DISTILLED)/in: | $(VENV)/installed-extras
 	$(BIN)/python -m models sample $@ $(DRAWN) --shared $(SHARED)
+
+# Pairs of monolingual German and what the German-English model makes of it, for the mix `back-translated`. `sub3 corpus` goes
+# on where it was stopped.
+.PHONY: back-translated
+BACK := $(RUNS)/back-translated
+MONOLINGUAL := bundestag_speeches wikipedia_klexikon klexikon_simple german_laws
+back-translated: $(MONOLINGUAL:%=$(BACK)/%.tsv)  ## text to train on, back-translated; needs ../shared
+
+$(BACK)/%/in: | $(VENV)/installed-extras
+	$(BIN)/python -m models backtranslate shards $(SHARED)/corpus/mono/$*.de.xz --out $@
+
+$(BACK)/%.tsv: $(BACK)/%/in
+	$(BIN)/sub3 corpus --input '$</*.jsonl' --output $(BACK)/$*/out --model models/store/de-en
+	$(BIN)/python -m models backtranslate pairs $(BACK)/$*/out $@ --source en --target de
 
 # The German-English model, from `train base-de-en` and `retrain best-2-de-en`. `make report-de-en` measures it.
 .PHONY: model-de-en report-de-en

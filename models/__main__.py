@@ -43,7 +43,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m models", description="Make and measure model directories.")
     parser.add_argument("--version", action="version", version=f"sub3 {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for add_room in (add_marian, add_quantize, add_evaluate, add_train, add_compress, add_reports):
+    for add_room in (
+        add_marian,
+        add_quantize,
+        add_evaluate,
+        add_train,
+        add_back_translation,
+        add_carry,
+        add_compress,
+        add_reports,
+    ):
         add_room(verbs)
     return parser
 
@@ -249,6 +258,7 @@ def add_evaluate(verbs: Verbs) -> None:
     verb.add_argument("--checkpoint", type=Path, metavar="DIR", help="also measure this fp32 checkpoint, run by torch")
     verb.add_argument("--limit", type=_positive, metavar="N", help="only the first N sentences")
     verb.add_argument("--beam", type=_positive, default=1, metavar="N", help="beam size (default: 1, greedy)")
+    verb.add_argument("--names", action="store_true", help="also translate 400 places and 100 people")
     verb.set_defaults(run=_evaluate)
 
 
@@ -267,6 +277,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         checkpoint=arguments.checkpoint,
         limit=arguments.limit,
         beam_size=arguments.beam,
+        with_names=arguments.names,
     )
     arguments.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     for name in ("engine", "fp32"):
@@ -336,22 +347,139 @@ def _add_training(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--shared", type=Path, default=SHARED, metavar="DIR", help="has corpus/ and checkpoint/")
     verb.add_argument("--checkpoint", type=Path, metavar="DIR", help="begin with this one, not with the recipe's")
     verb.add_argument("--steps", type=_positive, metavar="N", help="stop after so many steps; a later call goes on")
+    verb.add_argument("--minutes", type=_minutes, metavar="N", help="stop, with a state, after so many minutes")
+    verb.add_argument("--device", choices=("cpu", "cuda"), help="that computes the steps (run.device)")
+    verb.add_argument(
+        "--set",
+        dest="changed",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="change a field of the recipe, as batches.multiple=8 or run.precision='bf16'; may be given several times",
+    )
+
+
+def add_back_translation(verbs: Verbs) -> None:
+    """Add the verb that makes pairs of monolingual text."""
+    verb = verbs.add_parser("backtranslate", help="make pairs to train on of monolingual text")
+    actions = verb.add_subparsers(dest="action", required=True, metavar="ACTION")
+    action = actions.add_parser("shards", help="draw sentences for `sub3 corpus`")
+    action.add_argument("texts", nargs="+", type=Path, metavar="FILE", help="of a sentence a line, .xz or not")
+    action.add_argument("--out", type=Path, required=True, metavar="DIR", help="new directory of shards")
+    action.add_argument("--sentences", type=_positive, default=100_000, metavar="N", help="default: %(default)s")
+    action.add_argument("--seed", type=int, default=1, metavar="N", help="of the draw (default: %(default)s)")
+    action.set_defaults(run=_shards)
+
+    action = actions.add_parser("pairs", help="write translation TAB text, without translations that have a fault")
+    action.add_argument("translated", type=Path, metavar="DIR", help="what `sub3 corpus` made of the shards")
+    action.add_argument("out", type=Path, metavar="OUT", help=".tsv file to write")
+    action.add_argument("--source", required=True, metavar="LANGUAGE", help="of the translations, as en")
+    action.add_argument("--target", required=True, metavar="LANGUAGE", help="of the text, as de")
+    action.set_defaults(run=_pairs)
+
+
+def _shards(arguments: argparse.Namespace) -> None:
+    from models.train.back_translation import write_shards
+
+    count = write_shards(arguments.texts, arguments.out, sentences=arguments.sentences, seed=arguments.seed)
+    print(f"{arguments.out}: {count:,} sentences.")
+
+
+def _pairs(arguments: argparse.Namespace) -> None:
+    from models.train.back_translation import write_pairs
+
+    back = write_pairs(arguments.translated, arguments.out, source=arguments.source, target=arguments.target)
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in back.dropped.most_common()) or "none"
+    print(f"{arguments.out}: {back.kept:,} pairs; dropped: {reasons}.")
+
+
+def add_carry(verbs: Verbs) -> None:
+    """Add the verb that carries a training to another machine."""
+    verb = verbs.add_parser("carry", help="train on another machine, through transfers of little size")
+    actions = verb.add_subparsers(dest="action", required=True, metavar="ACTION")
+    action = actions.add_parser("pack", help="write code, recipe, weights and text into one small directory")
+    action.add_argument("recipe", metavar="RECIPE", help="of `train`")
+    action.add_argument("pack", type=Path, metavar="PACK", help="directory to write")
+    action.add_argument("--limit", type=_positive, default=64, metavar="MIB", help="of all (default: %(default)s)")
+    action.add_argument("--shared", type=Path, default=SHARED, metavar="DIR", help="has corpus/ and checkpoint/")
+    action.add_argument("--checkpoint", type=Path, metavar="DIR", help="begin with this one, not with the recipe's")
+    action.set_defaults(run=_pack)
+
+    action = actions.add_parser("run", help="train for some minutes, from the newest state")
+    action.add_argument("pack", type=Path, metavar="PACK", help="what `carry pack` wrote")
+    action.add_argument("run_directory", type=Path, metavar="RUN", help="directory of the run")
+    action.add_argument("--minutes", type=_minutes, default=8.0, metavar="N", help="of steps (default: %(default)s)")
+    action.add_argument("--device", choices=("cpu", "cuda"), help="that computes the steps (run.device)")
+    action.add_argument(
+        "--set", dest="changed", action="append", default=[], metavar="FIELD=VALUE", help="as that of `train`"
+    )
+    action.set_defaults(run=_run_carried)
+
+    action = actions.add_parser("split", help="cut the weights of a run's newest state into parts")
+    action.add_argument("pack", type=Path, metavar="PACK", help="what `carry pack` wrote")
+    action.add_argument("run_directory", type=Path, metavar="RUN", help="directory of the run")
+    action.add_argument("parts", type=Path, metavar="PARTS", help="directory to write")
+    action.add_argument("--most", type=_positive, default=16, metavar="MIB", help="of a part (default: %(default)s)")
+    action.set_defaults(run=_split)
+
+    action = actions.add_parser("join", help="put parts together to a checkpoint")
+    action.add_argument("parts", type=Path, metavar="PARTS", help="what `carry split` wrote")
+    action.add_argument("out", type=Path, metavar="OUT", help="directory to write")
+    action.set_defaults(run=_join)
+
+
+def _pack(arguments: argparse.Namespace) -> None:
+    from models.train import carry
+    from models.train.recipe import TrainRecipe, read_recipe
+
+    recipe = read_recipe(TrainRecipe, arguments.recipe).beginning_with(checkpoint=arguments.checkpoint)
+    counts = carry.pack(recipe, arguments.shared, arguments.pack, limit=arguments.limit)
+    print(f"{arguments.pack}: {sum(counts.values()):,} pairs of {len(counts)} sources.")
+
+
+def _run_carried(arguments: argparse.Namespace) -> None:
+    from models.train import carry
+    from models.train.loop import Until
+
+    carry.run(arguments.pack, arguments.run_directory, Until(minutes=arguments.minutes), _changed(arguments))
+
+
+def _split(arguments: argparse.Namespace) -> None:
+    from models.train import carry
+
+    count = carry.split(arguments.pack, arguments.run_directory, arguments.parts, most=arguments.most)
+    print(f"{arguments.parts}: {count} parts.")
+
+
+def _join(arguments: argparse.Namespace) -> None:
+    from models.train import carry
+
+    carry.join(arguments.parts, arguments.out)
+
+
+def _changed(arguments: argparse.Namespace) -> list[str]:
+    """Return the fields of the recipe that the command line changes."""
+    return [*arguments.changed, *([f"run.device = '{arguments.device}'"] if arguments.device else [])]
 
 
 def _train(arguments: argparse.Namespace) -> None:
     from models.train.full_precision import train_recipe
+    from models.train.loop import Until
     from models.train.recipe import TrainRecipe, read_recipe
 
-    recipe = read_recipe(TrainRecipe, arguments.recipe)
+    recipe = read_recipe(TrainRecipe, arguments.recipe, _changed(arguments))
     recipe = recipe.beginning_with(checkpoint=arguments.checkpoint, run=arguments.begin)
-    train_recipe(recipe, arguments.shared, arguments.out or ROOT / "runs" / recipe.name, steps=arguments.steps)
+    out = arguments.out or ROOT / "runs" / recipe.name
+    train_recipe(recipe, arguments.shared, out, until=Until(arguments.steps, arguments.minutes))
 
 
 def _retrain(arguments: argparse.Namespace) -> None:
+    from models.train.loop import Until
     from models.train.recipe import RetrainRecipe, read_recipe
     from models.train.retrain import retrain_recipe
 
-    recipe = read_recipe(RetrainRecipe, arguments.recipe).beginning_with(checkpoint=arguments.checkpoint)
+    recipe = read_recipe(RetrainRecipe, arguments.recipe, _changed(arguments))
+    recipe = recipe.beginning_with(checkpoint=arguments.checkpoint)
     codes = {
         "config": arguments.config,
         "begin": arguments.begin and str(arguments.begin.resolve()),
@@ -360,7 +488,8 @@ def _retrain(arguments: argparse.Namespace) -> None:
     recipe = replace(recipe, codes=replace(recipe.codes, **{k: value for k, value in codes.items() if value}))
     out = arguments.out or ROOT / "runs" / recipe.name
     notes = arguments.card.read_text() if arguments.card else ""
-    retrain_recipe(recipe, arguments.shared, out, notes=notes, steps=arguments.steps)
+    until = Until(arguments.steps, arguments.minutes)
+    retrain_recipe(recipe, arguments.shared, out, notes=notes, until=until)
 
 
 def _generate(arguments: argparse.Namespace) -> None:
@@ -599,6 +728,16 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, at least 1")
     return int(text)
+
+
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = 0.0
+    if not 0 < minutes < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number of minutes above 0")
+    return minutes
 
 
 def _count(text: str) -> tuple[str, int]:

@@ -16,7 +16,7 @@ from importlib import import_module
 from models import __version__
 
 SERVE, COMPLETION = "serve", "completion"
-VERBS = ("translate", "corpus", "models", "keys", "bench", COMPLETION)  # modules of service/cli
+VERBS = ("translate", "corpus", "models", "keys", "bench", "doctor", COMPLETION)  # modules of service/cli
 SERVE_HELP = "serve translations over HTTP"
 _EPILOG = """\
 `sub3 VERB --help` explains a verb. `python -m models` makes and measures models.

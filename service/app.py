@@ -61,6 +61,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     keys, tracing = Keys(open_keys(settings) if settings.api_keys else None), from_environment()
     metrics = Metrics(registry.live_configurations, scheduler.load)
+    if registry.memory_limit_bytes is not None:
+        metrics.gauge("sub3_memory_limit_bytes", "Memory limit.", lambda: registry.memory_limit_bytes or 0)
     metrics.gauge("sub3_key_store_up", "1 while the store of API keys answers.", lambda: not keys.down)
     dispatcher = Dispatcher(settings, registry, scheduler, metrics, keys)
     files = FileJobs(settings, dispatcher, registry, keys)

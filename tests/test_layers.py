@@ -38,16 +38,16 @@ HOUSE: dict[str, list[dict[str, str]]] = {
                 "atomic schema typed_json / files weights / layout vocabulary / faults / directory / "
                 "describe store write"
             ),
-            "text": "frames lines / pieces",
+            "text": "frames language lines numbers / pieces",
         },
         {"codes": "bcq bit_config / compensate straight_through"},
         {"marian": "checkpoint transformer / batches files rows / coded imported marian / read"},
-        {"evaluate": "divergence quality / evaluate"},
+        {"evaluate": "divergence fidelity quality / evaluate"},
         {"quantize": "allocate assemble calibrate / apportion export fisher"},
         {
             "train": (
-                "loss sampled_softmax schedule / recipe / dataset distillation state / log network validation "
-                "warm_start / allocation loop methods / full_precision / retrain"
+                "loss packed sampled_softmax schedule / recipe / back_translation dataset device distillation state / "
+                "feed log network validation warm_start / allocation loop methods / full_precision / carry retrain"
             ),
         },
         {"compress": "card text / road", "reports": "paper paper_page report"},
@@ -64,9 +64,9 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         {
             "settings": "",
             "files": (
-                "charsets chunks language_marks plural_forms xml / html plain / archive child markdown slots subtitles "
-                "xliff xml_spans / android fluent json office po properties resx runs strings tables word yaml / "
-                "slides workbook"
+                "charsets chunks codes language_marks markdown_blocks plural_forms xml / html plain / "
+                "archive child markdown slots subtitles xml_spans / android fluent json office po "
+                "properties resx runs strings tables xliff yaml / slides word workbook"
             ),
             "accounts": "unavailable / glossaries keys",
             "translation": "batches cost tokenizer / results scheduler / assembly / translator",
@@ -93,7 +93,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
                 "admin_guard events native_glossaries / deepl kserve libretranslate native native_files / admin "
                 "deepl_glossaries"
             ),
-            "cli": "arguments completion health / bench corpus keys models translate",
+            "cli": "arguments completion health / bench corpus doctor keys models translate",
         },
         {"app": ""},
         {"__main__": "", "ray_serve": ""},

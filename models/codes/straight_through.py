@@ -43,7 +43,7 @@ class Levels(NamedTuple):
 def half_levels(alpha: Tensor) -> Levels:
     """Return the levels of the rows with these scales."""
     patterns = sign_patterns(len(alpha))
-    patterns = patterns[:, patterns[0] > 0]
+    patterns = patterns[:, patterns[0] > 0].to(alpha.device)
     sums = alpha.t() @ patterns
     levels, order = sums.abs().sort(dim=1)
     # A sum below 0 stands for its opposite: the lowest bit says nothing of the sign of a weight once scales overlap.
@@ -88,7 +88,7 @@ class _Coded(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         w, middles, signs, limit = ctx.saved_tensors
-        grad_w, sums = torch.empty_like(w), torch.zeros(len(w), signs.shape[1])
+        grad_w, sums = torch.empty_like(w), w.new_zeros(len(w), signs.shape[1])
         for part in _chunks(w):
             size = w[part].abs()
             within = torch.le(size, limit[part], out=torch.empty_like(size))

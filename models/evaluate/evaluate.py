@@ -8,13 +8,14 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from kernels.engine import isa
+from models.evaluate.fidelity import Named, named, names_right, numbers_all_arrive
 from models.evaluate.quality import faults, scores
 from models.format.directory import ModelDirectory
 from models.format.schema import SENTENCEPIECE_FILES
@@ -179,6 +180,7 @@ def evaluate(
     checkpoint: Path | None = None,
     limit: int | None = None,
     beam_size: int = 1,
+    with_names: bool = False,
 ) -> Mapping[str, Any]:
     """Measure one configuration on one test set, and the checkpoint beside it where given.
 
@@ -190,6 +192,7 @@ def evaluate(
         checkpoint: the fp32 checkpoint to measure too.
         limit: sentences to take; None = all.
         beam_size: hypotheses that the engine's search keeps.
+        with_names: translate the 500 names of `fidelity.py` too.
 
     Returns:
         Figures and translations, as JSON.
@@ -198,6 +201,7 @@ def evaluate(
         DataError: the files can't be read or have different lengths.
     """
     sources, references = read_test_set(source, reference, limit)
+    sentences = named(*_languages(model)) if with_names else []
     return {
         "model": model.config.name,
         "configuration": configuration,
@@ -205,9 +209,24 @@ def evaluate(
         "sentences": len(sources),
         "conditions": conditions(),
         # the engine first: torch would add its own memory to the process
-        "engine": _judged(evaluate_engine(model, configuration, sources, beam_size), model, sources, references),
-        "fp32": _judged(evaluate_fp32(checkpoint, sources), model, sources, references) if checkpoint else None,
+        "engine": _judged(evaluate_engine(model, configuration, sources, beam_size), model, sources, references)
+        | _names(sentences, lambda texts: evaluate_engine(model, configuration, texts, beam_size)),
+        "fp32": _judged(evaluate_fp32(checkpoint, sources), model, sources, references)
+        | _names(sentences, lambda texts: evaluate_fp32(checkpoint, texts))
+        if checkpoint
+        else None,
     }
+
+
+def _names(sentences: Sequence[Named], translate: Callable[[Sequence[str]], Mapping[str, Any]]) -> dict[str, Any]:
+    """Return how many names are right; nothing without sentences."""
+    if not sentences:
+        return {}
+    return names_right(sentences, translate([each.sentence for each in sentences])["translations"])
+
+
+def _languages(model: ModelDirectory) -> tuple[str, str]:
+    return model.config.source_languages[0], model.config.target_languages[0]
 
 
 def _judged(
@@ -217,7 +236,8 @@ def _judged(
     (_, writer), rare = _tokenizers(model), len(model.vocabulary.target_pieces) * 3 // 4
     translations = figures["translations"]
     found = faults(sources, translations, references, lambda text: writer.beyond(rare, text))
-    return {**scores(translations, references), **found, **figures}
+    arrived = numbers_all_arrive(sources, translations, references, _languages(model))
+    return {**scores(translations, references), **found, **arrived, **figures}
 
 
 def _tokenizers(model: ModelDirectory) -> tuple[PieceTokenizer, PieceTokenizer]:

@@ -30,6 +30,13 @@ class Batch(NamedTuple):
     labels: Tensor
     tokens: int
 
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on a device; the copy to a GPU goes on beside what it computes."""
+        if device.type == "cpu":
+            return self
+        source, source_mask, target, labels = (each.pin_memory().to(device, non_blocking=True) for each in self[:4])
+        return Batch(source, source_mask, target, labels, self.tokens)
+
     @property
     def target_mask(self) -> Tensor:
         """True where there is a token of the target."""

@@ -29,7 +29,7 @@ def positions(length: int, d_model: int) -> Tensor:
 
 def visible(mask: Tensor) -> Tensor:
     """Return what attention adds to its scores: 0 where the mask is true, -inf where nothing may be seen."""
-    return torch.zeros(mask.shape).masked_fill(~mask, -math.inf)
+    return torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, -math.inf)
 
 
 class Norm(nn.Module):
@@ -190,7 +190,7 @@ class Transformer(nn.Module):
         """
         x = self.embed("target", target, begin)
         length, seen = target.shape[1], begin + target.shape[1]
-        causal = visible(torch.ones(length, seen, dtype=torch.bool).tril(begin))
+        causal = visible(torch.ones(length, seen, dtype=torch.bool, device=target.device).tril(begin))
         source_bias = visible(source_mask[:, None, None])
         for n in range(self.architecture.decoder_layers):
             layer: Any = self.decoder[str(n)]
@@ -233,12 +233,13 @@ class Transformer(nn.Module):
     def greedy(self, sources: Sequence[Sequence[int]], ids: Ids, max_lengths: Sequence[int]) -> list[list[int]]:
         """Translate one batch by greedy search; results are without eos. A sentence that ended leaves the batch."""
         source_length = max(map(len, sources))
-        source = torch.tensor([[*s, *[ids.pad] * (source_length - len(s))] for s in sources])
-        mask = torch.tensor([[True] * len(s) + [False] * (source_length - len(s)) for s in sources])
+        device = self.positions.device
+        source = torch.tensor([[*s, *[ids.pad] * (source_length - len(s))] for s in sources], device=device)
+        mask = torch.tensor([[True] * len(s) + [False] * (source_length - len(s)) for s in sources], device=device)
         memory = self.encode(source, mask)
         cache: Cache = {}
         results: list[list[int]] = [[] for _ in sources]
-        active, last = list(range(len(sources))), torch.full((len(sources), 1), ids.decoder_start)
+        active, last = list(range(len(sources))), torch.full((len(sources), 1), ids.decoder_start, device=device)
         for step in range(max(max_lengths)):
             logits = self.output(self.decode(last, memory, mask, cache, step))[:, -1]
             logits[:, list(ids.suppressed)] = -math.inf

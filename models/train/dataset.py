@@ -22,6 +22,7 @@ from models.format.schema import Ids
 from models.marian.batches import Batch
 from models.marian.checkpoint import Checkpoint
 from models.text.lines import DataError, read_lines
+from models.train.packed import ENDING, read_packed, vocabulary_hash
 from models.train.recipe import Batches, Recipe, Source
 
 Ints = npt.NDArray[np.int32]
@@ -107,6 +108,7 @@ class Corpus:
         for bucket, length in enumerate(self._shape.lengths):
             if len(mine := rows[buckets == bucket]):
                 size = max(BATCH_MULTIPLE, self._shape.tokens // length // BATCH_MULTIPLE * BATCH_MULTIPLE)
+                size *= self._shape.multiple
                 mine = mine[np.lexsort((self._target.lengths[mine], self._source.lengths[mine]))]
                 batches += list(np.resize(mine, (-(-len(mine) // size), size)))
         return [batches[n] for n in random.permutation(len(batches))]
@@ -156,15 +158,37 @@ def read_corpus(
     if batches.lengths[-1] > checkpoint.architecture.max_positions:
         raise DataError(f"The model has {checkpoint.architecture.max_positions} positions, fewer than a batch is long.")
     encode = Encoder(checkpoint)
-    parts = []
-    for source in tqdm(sources, desc="reading text", unit="source", leave=False):
-        lines = list(read_lines(source.path(corpus)))
-        if any(line.target is None for line in lines):
-            raise DataError(f"{source.path(corpus)}: text to train on must be source TAB target.")
-        texts = [line.source for line in lines], [line.target or "" for line in lines]
-        sides = encode(*(texts[::-1] if reverse else texts))
-        parts.append(Part(*sides, source.cap, source.repeat))
+    parts = [
+        _read_part(checkpoint, encode, source, corpus, reverse=reverse)
+        for source in tqdm(sources, desc="reading text", unit="source", leave=False)
+    ]
     return Corpus(checkpoint.ids, batches, seed, parts)
+
+
+def _read_part(checkpoint: Checkpoint, encode: "Encoder", source: Source, corpus: Path, *, reverse: bool) -> Part:
+    """Read one source: the pieces that were carried here, which have the sides of the recipe, or text."""
+    carried = corpus / f"train/{Path(source.name).name.partition('.')[0]}{ENDING}"
+    if carried.exists():
+        fields = read_packed(carried, vocabulary_hash(checkpoint))
+        source_side, target_side = (
+            Side(fields[f"{side}.ids"].astype(np.int32), fields[f"{side}.lengths"].astype(np.int64))
+            for side in ("source", "target")
+        )
+        return Part(source_side, target_side, source.cap, source.repeat)
+    lines = list(read_lines(source.path(corpus)))
+    if any(line.target is None for line in lines):
+        raise DataError(f"{source.path(corpus)}: text to train on must be source TAB target.")
+    texts = [line.source for line in lines], [line.target or "" for line in lines]
+    return Part(*encode(*(texts[::-1] if reverse else texts)), source.cap, source.repeat)
+
+
+def read_parts(checkpoint: Checkpoint, recipe: Recipe, shared: Path) -> list[Part]:
+    """Read the text of a recipe, source by source; `shared` holds corpus/."""
+    encode = Encoder(checkpoint)
+    return [
+        _read_part(checkpoint, encode, source, shared / "corpus", reverse=recipe.reverse_pairs)
+        for source in recipe.sources
+    ]
 
 
 def corpus_of(recipe: Recipe, checkpoint: Checkpoint, shared: Path) -> Corpus:

@@ -17,7 +17,8 @@ from models.marian.checkpoint import Checkpoint
 from models.marian.marian import write_marian
 from models.marian.read import read_checkpoint
 from models.train.dataset import corpus_of
-from models.train.loop import train
+from models.train.device import Device
+from models.train.loop import TO_THE_END, Until, train
 from models.train.network import Network
 from models.train.recipe import RecipeError, TrainRecipe, located
 from models.train.state import Progress
@@ -34,7 +35,8 @@ class Plain:
 
     def __init__(self, recipe: TrainRecipe, checkpoint: Checkpoint) -> None:
         self.parameters, self.schedules = trained(checkpoint), [recipe.schedule]
-        self._checkpoint, self._network, self._smoothing = checkpoint, Network(checkpoint), recipe.label_smoothing
+        self._checkpoint, self._smoothing = checkpoint, recipe.label_smoothing
+        self._network = Network(checkpoint, Device(recipe.run))
 
     def enter(self, phase: int, *, resumed: bool) -> list[str]:
         """Prepare nothing: there is one phase."""
@@ -99,26 +101,34 @@ def reversed_checkpoint(checkpoint: Checkpoint) -> Checkpoint:
     )
 
 
-def train_recipe(recipe: TrainRecipe, shared: Path, out: Path, *, steps: int | None = None) -> Progress:
+def first_checkpoint(recipe: TrainRecipe, shared: Path) -> Checkpoint:
+    """Return the weights that a recipe begins with.
+
+    Raises:
+        RecipeError: the checkpoint does not suit the recipe.
+    """
+    init = recipe.init
+    checkpoint = read_checkpoint(located(init.checkpoint, shared))
+    if init.reverse:
+        checkpoint = reversed_checkpoint(checkpoint)
+    return fresh(checkpoint, init.shape, recipe.run.seed) if init.fresh else checkpoint
+
+
+def train_recipe(recipe: TrainRecipe, shared: Path, out: Path, *, until: Until = TO_THE_END) -> Progress:
     """Train by a recipe.
 
     Args:
         recipe: of the run.
         shared: the folder of corpus/ and checkpoint/.
         out: the directory of the run; OUT/model is a Marian directory.
-        steps: as in `models.train.loop.train`.
+        until: as in `models.train.loop.train`.
 
     Raises:
         RecipeError: the checkpoint does not suit the recipe.
         TrainingError: as in `models.train.loop.train`.
     """
-    init = recipe.init
-    checkpoint = read_checkpoint(located(init.checkpoint, shared))
-    if init.reverse:
-        checkpoint = reversed_checkpoint(checkpoint)
-    if init.fresh:
-        checkpoint = fresh(checkpoint, init.shape, recipe.run.seed)
+    init, checkpoint = recipe.init, first_checkpoint(recipe, shared)
     corpus = corpus_of(recipe, checkpoint, shared)
-    held_out = HeldOut(checkpoint, recipe.validation, recipe.batches.lengths, shared)
+    held_out = HeldOut(checkpoint, recipe.validation, recipe.batches.lengths, shared, Device(recipe.run))
     begin = located(init.run, shared) if init.run else None
-    return train(recipe, Plain(recipe, checkpoint), corpus, held_out, out, begin=begin, steps=steps)
+    return train(recipe, Plain(recipe, checkpoint), corpus, held_out, out, begin=begin, until=until)

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -25,12 +25,29 @@ from tqdm import tqdm
 
 from models.marian.batches import Batch
 from models.train.dataset import Corpus
+from models.train.device import Device
+from models.train.feed import Feed
 from models.train.log import LOG, PLOT, Log, Meter
 from models.train.recipe import Recipe
 from models.train.schedule import Schedule
 from models.train.state import Progress, TrainingError, TrainingState, newest_state
 
 MODEL = "model"
+
+
+class Until(NamedTuple):
+    """What ends a call, with a state to go on from; None for the end of the run.
+
+    Attributes:
+        steps: that this call takes.
+        minutes: from the first step on; the step, validation and state that are under way then are finished.
+    """
+
+    steps: int | None = None
+    minutes: float | None = None
+
+
+TO_THE_END = Until()
 
 
 class Objective(Protocol):
@@ -92,6 +109,9 @@ class Training:
         out.mkdir(parents=True, exist_ok=True)
         self._recipe, self._objective, self._held_out, self._out = recipe, objective, held_out, out
         self._ends = list(accumulate(schedule.tokens for schedule in objective.schedules))
+        self._device = Device(recipe.run).torch
+        for parameter in objective.parameters.values():
+            parameter.data = parameter.data.to(self._device)
         self.state = TrainingState(recipe, objective.parameters)
         newest = newest_state(out)
         if newest:
@@ -114,34 +134,37 @@ class Training:
         """Return the target tokens of all phases."""
         return self._ends[-1]
 
-    def run(self, corpus: Corpus, steps: int | None, stop: Sequence[int], bar: "tqdm[object]") -> Progress:
+    def run(self, corpus: Corpus, until: Until, stop: Sequence[int], bar: "tqdm[object]") -> Progress:
         """Step to the end of the last phase, or until asked to stop, with a state then.
 
         Args:
             corpus: text to train on.
-            steps: of this call, at most; None for all.
+            until: ends this call.
             stop: not empty once the run shall stop.
             bar: counts tokens.
         """
-        first = self.state.progress.step
-        plan = corpus.epoch(self.state.progress.epoch)
-        while self.state.progress.tokens < self.total:
-            if self.state.progress.tokens >= self._phase_end:
-                self._enter(self.state.progress.phase + 1)
-                self.validate()
-            before = self.state.progress
-            batch = corpus.batch(plan[before.batch])
-            rate = self._step(batch)
-            bar.update(batch.tokens)
-            if before.batch + 1 == len(plan):
-                plan = corpus.epoch(before.epoch + 1)
-                self.state.progress = replace(self.state.progress, epoch=before.epoch + 1, batch=0)
-            self._report(rate, bar)
-            self._validate_if_due(before.tokens)
-            asked = bool(stop) or (steps is not None and self.state.progress.step - first >= steps)
-            self._save_if_due(asked)
-            if asked:
-                break
+        first, begun = self.state.progress.step, time.monotonic()
+        with Feed(corpus, self._recipe.run.parts, self._device) as feed:
+            while self.state.progress.tokens < self.total:
+                if self.state.progress.tokens >= self._phase_end:
+                    self._enter(self.state.progress.phase + 1)
+                    self.validate()
+                before = self.state.progress
+                count = feed.batches(before.epoch)
+                rate = self._step(feed.take(before.batch))
+                bar.update(self.state.progress.tokens - before.tokens)
+                if before.batch + 1 == count:
+                    self.state.progress = replace(self.state.progress, epoch=before.epoch + 1, batch=0)
+                self._report(rate, bar)
+                self._validate_if_due(before.tokens)
+                asked = (
+                    bool(stop)
+                    or (until.steps is not None and self.state.progress.step - first >= until.steps)
+                    or (until.minutes is not None and time.monotonic() - begun >= 60 * until.minutes)
+                )
+                self._save_if_due(asked)
+                if asked:
+                    break
         return self.state.progress
 
     @property
@@ -153,13 +176,13 @@ class Training:
         self.state.restart_average(self._objective.enter(phase, resumed=False))
         self.state.progress = replace(self.state.progress, phase=phase, best=None)
 
-    def _step(self, batch: Batch) -> float:
-        """Take one step; return its learning rate."""
-        now = self.state.progress
+    def _step(self, parts: Sequence[Batch]) -> float:
+        """Take one step with the parts of a batch; return its learning rate."""
+        now, tokens = self.state.progress, sum(part.tokens for part in parts)
         schedule = self._objective.schedules[now.phase]
         rate = schedule.rate_after(now.tokens - (self._phase_end - schedule.tokens))
-        loss = self._objective.loss(batch, now.step)
-        self._meter.losses.append(self.state.step(loss, rate, batch.tokens))
+        losses = (self._objective.loss(part, now.step) * (part.tokens / tokens) for part in parts)
+        self._meter.losses.append(self.state.step(losses, rate, tokens))
         self._objective.after_step(self.state.progress.step)
         self.state.move_average()
         return rate
@@ -211,7 +234,7 @@ def train(
     out: Path,
     *,
     begin: Path | None = None,
-    steps: int | None = None,
+    until: Until = TO_THE_END,
 ) -> Progress:
     """Run to the end of the last phase, from the newest state in `out` if there is one.
 
@@ -222,7 +245,7 @@ def train(
         held_out: text to measure on.
         out: the directory of the run.
         begin: the directory of another run, from whose newest state this one begins.
-        steps: stop, with a state, after so many steps of this call.
+        until: ends this call.
 
     Raises:
         TrainingError: a state is one of another recipe or model, or a loss is not finite.
@@ -231,7 +254,7 @@ def train(
     training = Training(recipe, objective, held_out, out, begin)
     bar = tqdm(total=training.total, initial=training.state.progress.tokens, unit="token", unit_scale=True)
     with _signals() as stop, _flushed_denormals(), bar:
-        return training.run(corpus, steps, stop, bar)
+        return training.run(corpus, until, stop, bar)
 
 
 @contextmanager

@@ -99,7 +99,7 @@ class StraightThrough:
             scales = self._warm_start and self._warm_start.scales(name, segments)
             if not scales:
                 scales = {
-                    s.planes: bcq.specialised(weights[s.begin : s.end], s.planes).scales[s.planes][:, 0]
+                    s.planes: bcq.specialised(weights[s.begin : s.end].cpu(), s.planes).scales[s.planes][:, 0]
                     for s in segments
                 }
             for planes, alpha in scales.items():
@@ -160,7 +160,7 @@ class Nested:
         """Begin with the scales of progressive codes of the weights."""
         started = []
         for name in matrices:
-            for planes, alpha in bcq.progressive(parameters[name].detach(), self.depth).scales.items():
+            for planes, alpha in bcq.progressive(parameters[name].detach().cpu(), self.depth).scales.items():
                 self.scales[f"{name}.scales.{planes}"].copy_(alpha[:, 0])
                 started.append(f"{name}.scales.{planes}")
         return started
@@ -202,7 +202,9 @@ class Replacement:
     def begin(self, matrices: Sequence[str], parameters: Mapping[str, nn.Parameter]) -> list[str]:
         """Replace the weights by the values of their codes."""
         for name in matrices:
-            parameters[name].copy_(dequantized(self._solve(name, parameters[name].detach()), self._allocation[name]))
+            parameters[name].copy_(
+                dequantized(self._solve(name, parameters[name].detach().cpu()), self._allocation[name])
+            )
         return list(matrices)
 
     def seen(self, name: str, weights: Tensor, step: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The Transformer as a function of its tensors, and its loss on a batch: by bf16 products where the CPU has them."""
+"""The Transformer as a function of its tensors, and its loss on a batch."""
 
 from collections.abc import Mapping
 
@@ -11,12 +11,9 @@ from models.format.layout import matrix_shapes
 from models.marian.batches import Batch
 from models.marian.checkpoint import Checkpoint
 from models.marian.transformer import Transformer
+from models.train.device import CPU, Device
 from models.train.loss import mean_loss
 from models.train.sampled_softmax import Sample
-
-# A CPU without bf16 products emulates them: a step takes 20 times as long on a Zen 3 as in fp32.
-_CAPABILITIES = torch.cpu.get_capabilities()
-BF16_PRODUCTS = any(_CAPABILITIES.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # the last: Arm
 
 
 class _Decoded(nn.Module):
@@ -26,19 +23,21 @@ class _Decoded(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, batch: Batch, places: Tensor) -> Tensor:
-        memory = self.model.encode(batch.source, batch.source_mask)
-        states = self.model.decode(batch.target, memory, batch.source_mask, {})
+    def forward(self, source: Tensor, source_mask: Tensor, target: Tensor, places: Tensor) -> Tensor:
+        memory = self.model.encode(source, source_mask)
+        states = self.model.decode(target, memory, source_mask, {})
         return states.flatten(0, 1).index_select(0, places)
 
 
 class Network:
     """The Transformer as a function of its tensors."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, device: Device = CPU) -> None:
+        """Take the architecture of a checkpoint; tensors and batches that are given later lie on the device."""
         architecture = checkpoint.architecture
         model = Transformer.from_tensors(architecture, checkpoint.tensors).requires_grad_(False)
-        self._decoded = _Decoded(model)
+        self._decoded, self._device = _Decoded(model).to(device.torch), device
+        self._compute = device.compiled(self._computed)
         matrices = matrix_shapes(architecture)
         self._names = {
             name: f"model.{name}.weight" if name in matrices else f"model.{name}" for name in checkpoint.tensors
@@ -46,7 +45,7 @@ class Network:
         tied = "embedding" if architecture.shared_vocabulary else "target_embedding"
         self._output = tied if architecture.tied_output else "output"
         bias = checkpoint.tensors.get("output.bias")
-        self._bias = None if bias is None or not bias.any() else bias
+        self._bias = None if bias is None or not bias.any() else bias.to(device.torch)
 
     def loss(
         self,
@@ -85,6 +84,11 @@ class Network:
         if sample is not None:
             weight = weight[sample.ids]
             bias = sample.log_weights if bias is None else bias[sample.ids] + sample.log_weights
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=BF16_PRODUCTS):
-            states = functional_call(self._decoded, named, (batch, places))
+        return self._compute(named, (batch.source, batch.source_mask, batch.target, places), weight, bias)
+
+    def _computed(
+        self, named: Mapping[str, Tensor], inputs: tuple[Tensor, ...], weight: Tensor, bias: Tensor | None
+    ) -> Tensor:
+        with self._device.products():
+            states = functional_call(self._decoded, dict(named), inputs)
             return F.linear(states, weight, bias).float()

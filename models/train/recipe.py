@@ -7,7 +7,7 @@ values replace its values, tables add to its tables.
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -68,10 +68,12 @@ class Batches:
     Attributes:
         tokens: places of the target side in a batch, padding included.
         lengths: rising; a pair goes to the batches of the least of these that holds both of its sides.
+        multiple: so many times as many sentences in a batch. A step has the mean gradient of that many batches.
     """
 
     tokens: Positive
     lengths: tuple[int, ...]
+    multiple: Positive = 1
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -148,19 +150,27 @@ class Optimizer:
 
 @dataclass(frozen=True, config=STRICT)
 class Run:
-    """The settings of a run; only the seed changes its numbers.
+    """The settings of a run; beyond rounding, only the seed changes its numbers.
 
     Attributes:
         seed: of the order of the data and of all draws.
         threads: of torch.
         checkpoint_minutes: between two states on disk.
         log_steps: steps between two lines of the log.
+        device: that computes the steps.
+        precision: of the products; `auto` takes bf16 where the device has such products.
+        compiled: let torch.compile make the kernels of a step, once for all shapes; worth its minute on a GPU.
+        parts: a step is computed in so many parts, one after the other, for less memory: the same gradient.
     """
 
     seed: int = 1
     threads: Positive = 2
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 5.0
     log_steps: Positive = 50
+    device: Literal["cpu", "cuda"] = "cpu"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compiled: bool = False
+    parts: Positive = 1
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -200,7 +210,7 @@ class Recipe:
 
 @dataclass(frozen=True, config=STRICT)
 class TrainRecipe(Recipe):
-    """A training in fp32 (bf16 products where the CPU has them)."""
+    """A training in fp32 (bf16 products where the device has them)."""
 
     schedule: Schedule
 
@@ -288,14 +298,20 @@ class RetrainRecipe(Recipe):
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def read_recipe(kind: type[ModelRecipe], name: str) -> ModelRecipe:
+def read_recipe(kind: type[ModelRecipe], name: str, changes: Sequence[str] = ()) -> ModelRecipe:
     """Read a recipe of models/configs/recipes by its name, or any TOML file by its path.
+
+    Args:
+        kind: of the recipe.
+        name: its name, or a path that ends in .toml.
+        changes: lines of TOML, such as `run.threads = 1`, that replace its fields.
 
     Raises:
         RecipeError: it can't be read, or a field is wrong.
     """
     path = _path(name, RECIPES)
     values = _read_extended(path)
+    values = changed(values, changes)
     mixes = values.get("sources")
     if isinstance(mixes, str):
         mixes = [mixes]
@@ -305,6 +321,35 @@ def read_recipe(kind: type[ModelRecipe], name: str) -> ModelRecipe:
         raise RecipeError(f"{path}: the field name is unknown.")
     # Tables that may be left out because all of their fields may.
     values = {"optimizer": {}, "run": {}, **values, "name": path.stem}
+    return recipe_of(kind, values, path)
+
+
+def changed(values: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """Return the fields of a recipe, some of them changed by lines of TOML.
+
+    Raises:
+        RecipeError: a line is not TOML.
+    """
+    result = dict(values)
+    for line in changes:
+        try:
+            result = _merged(result, tomllib.loads(line))
+        except tomllib.TOMLDecodeError:
+            raise RecipeError(f"{line!r} is not TABLE.FIELD=VALUE; a string has quotes: run.device='cuda'.") from None
+    return result
+
+
+def recipe_of(kind: type[ModelRecipe], values: Mapping[str, Any], path: Path) -> ModelRecipe:
+    """Return the recipe of these fields; those that are missing have their defaults.
+
+    Args:
+        kind: of the recipe.
+        values: as JSON has them.
+        path: where they were read, for the sentence.
+
+    Raises:
+        RecipeError: a field is unknown or wrong.
+    """
     try:
         # As JSON, since strict validation takes lists for tuples and tables for dataclasses only there.
         return TypeAdapter(kind).validate_json(json.dumps(values, default=str))

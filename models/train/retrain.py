@@ -23,8 +23,9 @@ from models.marian.read import read_checkpoint
 from models.marian.rows import piece_counts, sort_rows
 from models.quantize.export import Request, write_coded
 from models.train.dataset import corpus_of
+from models.train.device import Device
 from models.train.full_precision import trained
-from models.train.loop import train
+from models.train.loop import TO_THE_END, Until, train
 from models.train.methods import method_of
 from models.train.network import Network
 from models.train.recipe import Phase, RecipeError, RetrainRecipe, Source, located
@@ -69,7 +70,9 @@ class Retraining:
         """
         self.schedules = [phase.schedule for phase in recipe.phases]
         self._recipe, self._checkpoint, self._target = recipe, checkpoint, target
-        self._network = Network(checkpoint)
+        device = Device(recipe.run)
+        self._network = Network(checkpoint, device)
+        self._teacher = {name: tensor.to(device.torch) for name, tensor in checkpoint.tensors.items()}
         self._allocation = target.base.allocation(checkpoint.architecture)
         self._phases = coded_from(recipe.phases, matrix_shapes(checkpoint.architecture))
         self.method = method_of(recipe.codes, self._allocation, recipe.run.seed, warm_start)
@@ -101,7 +104,7 @@ class Retraining:
             {**self._weights, **seen},
             batch,
             smoothing=self._recipe.label_smoothing,
-            teacher=self._checkpoint.tensors,
+            teacher=self._teacher,
             share=self._recipe.distillation,
             sample=self._sample(batch, step),
         )
@@ -198,7 +201,7 @@ def frozen_tensors(phase: Phase, parameters: Mapping[str, Tensor]) -> set[str]:
 
 
 def retrain_recipe(
-    recipe: RetrainRecipe, shared: Path, out: Path, *, notes: str = "", steps: int | None = None
+    recipe: RetrainRecipe, shared: Path, out: Path, *, notes: str = "", until: Until = TO_THE_END
 ) -> Progress:
     """Retrain by a recipe.
 
@@ -207,7 +210,7 @@ def retrain_recipe(
         shared: the folder of corpus/ and checkpoint/.
         out: the directory of the run; OUT/model is the model directory.
         notes: text of its card on data and licences; empty for a table of the recipe's sources.
-        steps: as in `models.train.loop.train`.
+        until: as in `models.train.loop.train`.
 
     Raises:
         RecipeError: checkpoint, codes and phases do not fit together.
@@ -228,8 +231,8 @@ def retrain_recipe(
     warm_start = read_warm_start(recipe.codes, base, checkpoint, vocabulary, shared)
     objective = Retraining(recipe, checkpoint, target, warm_start)
     corpus = corpus_of(recipe, checkpoint, shared)
-    held_out = HeldOut(checkpoint, recipe.validation, recipe.batches.lengths, shared)
-    return train(recipe, objective, corpus, held_out, out, steps=steps)
+    held_out = HeldOut(checkpoint, recipe.validation, recipe.batches.lengths, shared, Device(recipe.run))
+    return train(recipe, objective, corpus, held_out, out, until=until)
 
 
 def licences(sources: Sequence[Source]) -> str:

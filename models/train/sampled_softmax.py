@@ -33,12 +33,13 @@ def draw(labels: Tensor, vocabulary: int, frequent: int, drawn: int, seed: list[
     """Draw a sample of a vocabulary whose ids are sorted by frequency.
 
     Args:
-        labels: ids that the sample must have; negative ones are ignored.
+        labels: ids that the sample must have; negative ones are ignored. The sample is on their device.
         vocabulary: number of pieces.
         frequent: so many of the first pieces are always in the sample.
         drawn: how many of the other pieces are drawn, at most all of them.
         seed: of the draw.
     """
+    device, labels = labels.device, labels.cpu()
     held = torch.zeros(vocabulary, dtype=torch.bool)
     held[:frequent] = True
     held[labels[labels >= 0]] = True
@@ -50,4 +51,4 @@ def draw(labels: Tensor, vocabulary: int, frequent: int, drawn: int, seed: list[
         log_weights[chosen] = float(np.log(len(rest) / drawn))
     held[chosen] = True
     ids = held.nonzero()[:, 0]
-    return Sample(ids, log_weights[ids])
+    return Sample(ids.to(device), log_weights[ids].to(device))

@@ -5,10 +5,10 @@
 A run goes on from its newest state, to the same bits, with the recipe that it was started with. Some fields may change:
 
     always                                      name, description, run but for its seed
-    while the rate has not begun to decay       sources, schedule.tokens, .decay_tokens, .shape and .floor
+    while the rate has not begun to decay       sources, batches.multiple, schedule: tokens, decay_tokens, shape, floor
 
-under both the old schedule and the new one: until then the past would have been the same, but for the sources. Where
-these change, the epoch ends and the next begins with the new ones.
+under both the old schedule and the new one: until then the past would have been the same, but for the sources and the
+size of the batches. Where these change, the epoch ends and the next begins with the new ones.
 
 Another run may begin from a state too (`init.run`): it takes over the weights, the average and the moments, and counts
 steps and epochs on, so that the average stays as old as it is and no order of the text comes twice; its tokens, its
@@ -29,12 +29,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from models.format.atomic import replaced_directory
-from models.train.recipe import Optimizer, Recipe, TrainRecipe
+from models.train.recipe import Optimizer, Recipe, Run, TrainRecipe, recipe_of
 from models.train.schedule import Schedule
 
 STATE, TENSORS, NUMBERS = "state", "tensors.safetensors", "state.json"
-MAY_CHANGE = ("name", "description", "run.threads", "run.checkpoint_minutes", "run.log_steps")
-STABLE_MAY_CHANGE = ("sources", "schedule.tokens", "schedule.decay_tokens", "schedule.shape", "schedule.floor")
+MAY_CHANGE = {"name", "description", *(f"run.{field}" for field in Run.__dataclass_fields__ if field != "seed")}
+OTHER_BATCHES = {"sources", "batches.multiple"}
+STABLE_MAY_CHANGE = {*OTHER_BATCHES, *(f"schedule.{field}" for field in ("tokens", "decay_tokens", "shape", "floor"))}
 
 
 class TrainingError(ValueError):
@@ -79,11 +80,11 @@ class TrainingState:
             self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
         self.progress = Progress()
 
-    def step(self, loss: Tensor, rate: float, tokens: int) -> float:
+    def step(self, losses: Iterable[Tensor], rate: float, tokens: int) -> float:
         """Take one step of the optimizer and return the value of the loss.
 
         Args:
-            loss: of the parameters, a scalar.
+            losses: scalars whose sum is the loss of the parameters. Each is made after the one before is done with.
             rate: learning rate.
             tokens: labels that the loss is the mean of.
 
@@ -92,11 +93,14 @@ class TrainingState:
         """
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group["factor"]
-        value = loss.item()
+        parts = []
+        for loss in losses:
+            parts.append(loss.detach())
+            loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters.values(), self._recipe.optimizer.clip)
+        value = torch.stack(parts).sum().item()  # a GPU has computed the gradients by the time that this waits for it
         if not math.isfinite(value):
             raise TrainingError(f"The loss is {value} at step {self.progress.step}; a lower rate may help.")
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.parameters.values(), self._recipe.optimizer.clip)
         self._optimizer.step()
         self._optimizer.zero_grad()
         now = self.progress
@@ -119,8 +123,8 @@ class TrainingState:
                 self.average[name].copy_(self.parameters[name].detach())
 
     def values(self) -> Mapping[str, Tensor]:
-        """Return what is validated and written: the average, or the parameters where there is none."""
-        return self.average or {name: p.detach() for name, p in self.parameters.items()}
+        """Return what is validated and written, on the CPU: the average, or the parameters where there is none."""
+        return {name: value.detach().cpu() for name, value in (self.average or self.parameters).items()}
 
     # --- on disk ------------------------------------------------------------------------------------------------------
 
@@ -129,14 +133,14 @@ class TrainingState:
         target = out / f"{STATE}-{self.progress.step:09d}"
         if target.exists():  # resumed and stopped at once
             return
-        tensors = {f"parameters/{name}": p.detach() for name, p in self.parameters.items()}
-        tensors |= {f"average/{name}": value for name, value in self.average.items()}
+        tensors = {f"parameters/{name}": p.detach().cpu() for name, p in self.parameters.items()}
+        tensors |= {f"average/{name}": value.cpu() for name, value in self.average.items()}
         numbers: dict[str, Any] = {}
         for name, parameter in self.parameters.items():
             for key, value in self._optimizer.state.get(parameter, {}).items():
                 if isinstance(value, Tensor):
                     # bitsandbytes shares its tables of codes between tensors; a file may not
-                    tensors[f"optimizer/{name}/{key}"] = value.detach().clone()
+                    tensors[f"optimizer/{name}/{key}"] = value.detach().cpu().clone()
                 else:
                     numbers[f"{name}/{key}"] = value
         state = {"progress": asdict(self.progress), "recipe": _as_json(self._recipe), "optimizer": numbers}
@@ -157,15 +161,18 @@ class TrainingState:
         progress = Progress(**{name: state["progress"][name] for name in Progress.__dataclass_fields__})
         if (started_with := state.get("recipe")) is None:
             raise TrainingError(f"{path}: its recipe was not recorded; begin a new run from it with --continue.")
+        started_with = _as_json(
+            recipe_of(type(self._recipe), started_with, path / NUMBERS)
+        )  # fields of now, as defaults
         changed = set(_differences(started_with, _as_json(self._recipe)))
-        allowed = {*MAY_CHANGE, *(STABLE_MAY_CHANGE if _is_stable(self._recipe, started_with, progress) else ())}
-        if refused := sorted(changed - allowed):
+        stable = _is_stable(self._recipe, started_with, progress)
+        if refused := sorted(changed - MAY_CHANGE - (STABLE_MAY_CHANGE if stable else set())):
             raise TrainingError(
                 f"{path.parent}: this run was started with another recipe ({', '.join(refused)} changed); "
                 "give a new directory, and --continue with the old one."
             )
         self._load(path, state)
-        if "sources" in changed:
+        if OTHER_BATCHES & changed:
             progress = replace(progress, epoch=progress.epoch + 1, batch=0)
         self.progress = progress
 
@@ -195,7 +202,8 @@ class TrainingState:
                     self.average[name].copy_(averages.get(name, parameter))
         for full, value in {**_of_kind(tensors, "optimizer"), **state["optimizer"]}.items():
             name, _, key = full.rpartition("/")
-            self._optimizer.state[self.parameters[name]][key] = value
+            parameter = self.parameters[name]
+            self._optimizer.state[parameter][key] = value.to(parameter.device) if isinstance(value, Tensor) else value
 
 
 def _of_kind(tensors: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ class Dialect:
             stands for the exception's own sentence. Subclasses of an exception need an entry of their own.
         not_found: Sentence of a 404 for a path that no route serves.
         uploads: Paths whose bodies may be as large as a file.
+        has_codes: Whether its errors have a `code`, too: a stable name of the kind, for programs.
     """
 
     paths: re.Pattern[str]
@@ -27,13 +28,40 @@ class Dialect:
     refusals: Mapping[type[Exception], tuple[int, str]] = field(default_factory=dict)
     not_found: str = "There is nothing at this path; /docs lists what there is."
     uploads: frozenset[str] = frozenset()
+    has_codes: bool = False
 
-    def refusal(self, status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
-        """Return an error reply."""
-        return JsonReply({self.error_field: sentence}, status, headers)
+    def refusal(
+        self, status: int, sentence: str, headers: Mapping[str, str] | None = None, code: str | None = None
+    ) -> Response:
+        """Return an error reply.
+
+        Args:
+            status: of HTTP.
+            sentence: what is wrong and what to do.
+            headers: of the reply.
+            code: the kind of the error; by default that of the status.
+        """
+        codes = {"code": code or CODES.get(status, "refused")} if self.has_codes else {}
+        return JsonReply({self.error_field: sentence, **codes}, status, headers)
 
 
-_OTHERS = Dialect(re.compile(""))  # pages, health checks, /admin, and paths that nobody owns
+# Codes of errors that are no exception of ours.
+CODES = {
+    400: "bad_request",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    409: "conflict",
+    411: "length_required",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+    422: "invalid_request",
+    431: "headers_too_large",
+    500: "internal",
+    503: "unavailable",
+}
+_OTHERS = Dialect(re.compile(""), has_codes=True)  # pages, health checks, /admin, and paths that nobody owns
 
 
 def dialect_of(path: str, dialects: Iterable[Dialect]) -> Dialect:

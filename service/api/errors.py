@@ -4,6 +4,7 @@ A dialect states what it does differently in its `Dialect`.
 """
 
 import logging
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from models.format.schema import ModelError, UnavailableConfiguration
 from service.accounts.glossaries import UnknownGlossary
 from service.accounts.keys import MissingKey, QuotaExceeded, RateExceeded, WrongKey
 from service.accounts.unavailable import StoreUnavailable
-from service.api.dialect import Dialect, dialect_of
+from service.api.dialect import CODES, Dialect, dialect_of
 from service.api.schemas import Body, Error
 from service.files import FileRefused, UnknownFormat
 from service.live.desired import CanaryConflict
@@ -104,6 +105,14 @@ def status_of(error: Exception) -> int:
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
 
 
+def code_of(error: Exception) -> str:
+    """Return the stable name of an exception's kind: LimitExceeded is `limit_exceeded`."""
+    if isinstance(error, HTTPException | RequestValidationError):
+        return CODES.get(status_of(error), "refused")
+    kind = next((kind for kind in type(error).__mro__ if kind in STATUS), None)
+    return CODES[500] if kind is None else re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
+
+
 def sentence_of(error: Exception) -> str:
     """Return the sentence of an exception for a reply whose status has already been sent."""
     known = isinstance(error, HTTPException) or status_of(error) != 500
@@ -118,7 +127,7 @@ def install(app: FastAPI, dialects: Sequence[Dialect]) -> None:
     async def known(request: Request, error: Exception) -> Response:
         dialect = dialect_of(request.url.path, dialects)
         status, text = dialect.refusals.get(type(error), (status_of(error), "{}"))
-        return dialect.refusal(status, text.format(error), _headers(error))
+        return dialect.refusal(status, text.format(error), _headers(error), code_of(error))
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
 from service.api import schemas
-from service.api.errors import sentence_of
+from service.api.errors import code_of, sentence_of
 from service.translation.results import OnSentence, TranslatedSentence
 
 EVENT_STREAM: dict[str, Any] = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
@@ -95,7 +95,7 @@ class Events:
         try:
             return _encoded("done", self._work.result())
         except Exception as error:
-            return _encoded("error", schemas.Error(error=sentence_of(error)))
+            return _encoded("error", schemas.Error(error=sentence_of(error), code=code_of(error)))
 
     async def _cancel(self) -> None:
         """Cancel the translation unless it has ended, and wait until it has left the engine."""

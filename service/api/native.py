@@ -24,7 +24,7 @@ from service.requests import pipeline
 from service.requests.dispatch import Dispatcher
 from service.translation.results import OnSentence, Options
 
-DIALECT = Dialect(paths=re.compile("/v1/"), uploads=frozenset({"/v1/files"}))
+DIALECT = Dialect(paths=re.compile("/v1/"), uploads=frozenset({"/v1/files"}), has_codes=True)
 TIMEOUT_PARAMETER = {
     "name": TIMEOUT_HEADER,
     "in": "header",

@@ -46,7 +46,8 @@ def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
         )
         if (wanted := upload.field("glossary")) is not None:
             options = await glossaries_api.with_terms(options, wanted, glossaries, keys, native_key(request))
-        job = await jobs.submit(call_of(request, native_key(request)), upload.name, upload.file, options)
+        columns = [name for name in map(str.strip, (upload.field("columns") or "").split(",")) if name]
+        job = await jobs.submit(call_of(request, native_key(request)), upload.name, upload.file, options, columns)
         return Response(
             _reply(job).model_dump_json(exclude_none=True),
             202,

@@ -26,6 +26,10 @@ class Error(Body):
     """The body of every 4xx and 5xx."""
 
     error: str = Field(description="What is wrong and what to do, in one sentence.")
+    code: str | None = Field(
+        default=None,
+        description="A stable name of the kind of error, such as `limit_exceeded`; absent where a dialect has none.",
+    )
 
 
 class Detected(Body):
@@ -217,6 +221,15 @@ class FileFields(TypedDict):
     target: str
     split_sentences: NotRequired[Literal["0", "1", "nonewlines"]]
     glossary: NotRequired[Annotated[str, Field(description="The id or name of a stored glossary.")]]
+    columns: NotRequired[
+        Annotated[
+            str,
+            Field(
+                description="Of a csv or tsv: the headers of the columns to translate, with commas between; "
+                "by default columns of text."
+            ),
+        ]
+    ]
 
 
 class FileReply(Body):

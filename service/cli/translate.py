@@ -141,6 +141,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--glossary", type=Path, metavar="FILE", help="terms and their translations, in .csv, else separated by tabs"
     )
     parser.add_argument(
+        "--columns",
+        type=lambda names: [name.strip() for name in names.split(",")],
+        default=(),
+        metavar="NAME,...",
+        help="of a csv or tsv: headers of the columns to translate (default: columns of text)",
+    )
+    parser.add_argument(
         "--output", "-o", type=Path, metavar="DIR", help="directory of the translated files; - is standard output"
     )
     parser.add_argument(
@@ -210,7 +217,7 @@ def _translate(
     wanted = _wanted(path, given, directions[0].target)
     in_report = given.json and wanted.output is None
     for chunk in wanted.chunks(given.split_sentences):
-        opened = open_file(wanted.name, chunk, _LIMITS)
+        opened = open_file(wanted.name, chunk, _LIMITS, given.columns)
         if direction is None:
             direction = _direction(sample(opened.texts), directions)
             wanted = _wanted(path, given, direction.target)

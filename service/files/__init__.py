@@ -4,7 +4,7 @@ Opening a file never writes to the disk, expands an entity or fetches anything.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from importlib import import_module
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import NamedTuple, Protocol
@@ -115,13 +115,23 @@ def translated_name(name: str, target: str) -> str:
     return f"{plain or 'file'}.{target}{path.suffix.lower()}"
 
 
-def open_file(name: str, data: bytes, limits: Limits) -> OpenFile:
+def open_file(name: str, data: bytes, limits: Limits, columns: Collection[str] = ()) -> OpenFile:
     """Take a file apart; this blocks, for a second where the file is large.
+
+    Args:
+        name: of the file; its ending tells the format.
+        data: what is in it.
+        limits: of what it unpacks to.
+        columns: of a table, the headers of what is translated; by default columns of text are.
 
     Raises:
         UnknownFormat: files with this ending are not supported.
-        FileRefused: the file cannot be read, or unpacks to more than the limits allow.
+        FileRefused: the file cannot be read, has no such columns, or unpacks to more than the limits allow.
     """
     ending = ending_of(name)
+    if columns:
+        if _READERS[ending] != "tables":
+            raise FileRefused("Columns are chosen in .csv and .tsv files only; leave `columns` out for this one.")
+        return import_module(f"{__name__}.tables").read(data, ending, limits, columns)  # type: ignore[no-any-return]
     reader: Callable[[bytes, str, Limits], OpenFile] = import_module(f"{__name__}.{_READERS[ending]}").read
     return reader(data, ending, limits)

@@ -8,6 +8,7 @@ import json
 import os
 import resource
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ class Task:
         cpu_seconds: Of the process as a whole; then it is killed.
         longest: Characters of a text in a part.
         most: Texts in a part.
+        columns: Of a table, the headers of what is translated.
     """
 
     ending: str
@@ -42,6 +44,7 @@ class Task:
     cpu_seconds: int
     longest: int
     most: int
+    columns: Sequence[str] = ()
 
     def __str__(self) -> str:
         """Write it as the argument of the program."""
@@ -74,7 +77,7 @@ def _limit(task: Task) -> None:
 def _serve(task: Task) -> None:
     with os.fdopen(task.source_fd, "rb") as file:
         file.seek(0)
-        opened = open_file(f"file{task.ending}", file.read(), Limits(task.unpacked_bytes))
+        opened = open_file(f"file{task.ending}", file.read(), Limits(task.unpacked_bytes), task.columns)
     _say({"characters": sum(map(len, opened.texts)), "sample": sample(opened.texts)})
     collected = Collected(opened.texts)
     for part in parts(opened.texts, task.longest, task.most):

@@ -5,14 +5,15 @@ Keys, order, numbers, indentation and the escapes of other values are never pars
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import orjson
 
-from service.files import FileRefused, Limits
+from service.files import Aligned, FileRefused, Limits
 from service.files.charsets import decoded
 from service.files.slots import Language, Slot, SlottedFile, value_slot
+from service.text.plurals import plural_categories
 
 _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[{}\[\],:]')
 # A letter or mark that its writer has escaped, who writes ASCII then; what nobody can see is escaped by hand.
@@ -25,13 +26,18 @@ class _String(NamedTuple):
 
     begin: int
     end: int
+    key_begin: int  # where its key stands, if it has one
+    siblings: set[str]  # the keys of its object, complete where the object has been read
     depth: int  # 1 for a value of the outermost object
     key: str  # of the innermost object, if it is a value of one
     is_noted: bool  # below a key that begins with @
 
 
 def read(data: bytes, ending: str, limits: Limits) -> SlottedFile:
-    """Open it; all strings are translated, of Chrome's messages.json only the messages."""
+    """Open it; all strings are translated, of Chrome's messages.json only the messages.
+
+    Plurals of i18next get the forms that the target language has.
+    """
     source = decoded(data)
     text = source.text
     try:
@@ -45,19 +51,41 @@ def read(data: bytes, ending: str, limits: Limits) -> SlottedFile:
 
 def _parts(text: str, is_ascii: bool, chrome: bool) -> Iterator[str | Slot]:
     position = 0
-    for string in _strings(text):
+    for string in list(_strings(text)):
         source = text[string.begin : string.end]
         is_wanted = (string.depth, string.key) == (2, "message") if chrome else not string.is_noted
+        begin = string.begin
         slot: Slot | None = None
         if string.depth == 1 and string.key == "@@locale":
             slot = Language(lambda target: json.dumps(target))
         elif is_wanted and len(source) > 2:
             slot = _slot(source, is_ascii)
+            base = string.key.removesuffix("_other")
+            if base != string.key and f"{base}_one" in string.siblings and not base.endswith("_ordinal"):
+                line = text[max(string.key_begin - 200, 0) : string.key_begin]
+                begin = string.key_begin
+                space = line[len(line.rstrip()) :]
+                slot = _Other(slot, text[begin : string.begin], base, string.siblings, space)
         if slot is not None:
-            yield text[position : string.begin]
+            yield text[position:begin]
             yield slot
             position = string.end
     yield text[position:]
+
+
+class _Other:
+    """The plural form for all other numbers of i18next, before which those are made that the target language needs."""
+
+    def __init__(self, slot: Slot, key: str, base: str, keys: set[str], space: str) -> None:
+        self._slot, self._space = slot, space
+        self._key, _, self._colon = key.rpartition('_other"')
+        self._has = {name.removeprefix(f"{base}_") for name in keys if name.startswith(f"{base}_")}
+        self.texts = slot.texts
+
+    def render(self, translations: Sequence[Aligned], target: str) -> str:
+        value = self._slot.render(translations, target)
+        made = [category for category in plural_categories(target) if category not in self._has]
+        return f",{self._space}".join(f'{self._key}_{category}"{self._colon}{value}' for category in (*made, "other"))
 
 
 def _slot(source: str, is_ascii: bool) -> Slot:
@@ -76,18 +104,19 @@ def _slot(source: str, is_ascii: bool) -> Slot:
 def _strings(text: str) -> Iterator[_String]:
     """Find the string values of valid JSON."""
     keys: list[str | None] = []  # of each open object the last key, of each open array None
+    siblings: list[set[str]] = []  # all keys of each
     is_key = False
+    key_begin = 0
     noted = 0  # the depth of the outermost key that begins with @, if there is one
     for token in _TOKEN.finditer(text):
         mark = token[0]
-        if mark == "{":
-            keys.append("")
-            is_key = True
-        elif mark == "[":
-            keys.append(None)
-            is_key = False
+        if mark in "{[":
+            keys.append("" if mark == "{" else None)
+            siblings.append(set())
+            is_key = mark == "{"
         elif mark in "}]":
             keys.pop()
+            siblings.pop()
             is_key = False
             noted = noted if noted <= len(keys) else 0
         elif mark == ",":
@@ -95,11 +124,14 @@ def _strings(text: str) -> Iterator[_String]:
         elif mark == ":":
             is_key = False
         elif is_key:
-            keys[-1] = json.loads(mark)
+            key = keys[-1] = json.loads(mark)
+            siblings[-1].add(key)
+            key_begin = token.start()
             if not noted or noted == len(keys):
                 noted = len(keys) if mark.startswith('"@') else 0
         else:
-            yield _String(*token.span(), len(keys), (keys[-1] or "") if keys else "", bool(noted))
+            around = siblings[-1] if siblings else set()
+            yield _String(*token.span(), key_begin, around, len(keys), (keys[-1] or "") if keys else "", bool(noted))
 
 
 def _is_chrome(known: object) -> bool:

@@ -2,25 +2,28 @@
 
 import re
 import textwrap
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from markdown_it import MarkdownIt
 from markdown_it.common.utils import normalizeReference
+from markdown_it.token import Token
 
 from service.files import Aligned, Cursor, Limits
 from service.files.charsets import decoded
 from service.files.html import MarkedUp
+from service.files.markdown_blocks import Line, commonmark
 from service.text.markup_tokens import Markup
 
-_FRONT_MATTER = re.compile(r"\A---\r?\n.*?\r?\n---\r?\n", re.DOTALL)
+_FRONT_MATTER = re.compile(r"\A\ufeff?(---|\+\+\+)[ \t]*\r?\n.*?\r?\n\1[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _WRAPPED = 60  # characters: a paragraph with lines as long as this was wrapped by an editor
 # At the beginning of a line these begin a block of their own.
 _MARKER = re.compile(r"(?:[-+*]|#{1,6}|\d{1,9}[.)]|=+|-+)(?:\s|$)|[>|]|```|~~~|</?[a-zA-Z]")
 _MARK = re.compile(r"[^\w\s]")  # escaping the first one makes a marker plain text
 _SHORTCUT = re.compile(r"`[^`]*`|(?<!\])\[([^\[\]]+)\](?:\[\])?(?![\[(\]])")  # of a link, whose text is its label
-_HARD_BREAK = re.compile(r"(?:(?<! ) {2,}+|\\)$")
+_HARD_BREAK = re.compile(r"(?:(?<! ) {2,}+|(?<!\\)\\)$")
+_ROW_END = re.compile(r"[ \t]*+\n[ \t]*+")
 _MARKUP = Markup("markdown", has_references=False)
 
 
@@ -35,108 +38,163 @@ class MarkdownFile:
         self._head = head[0] if head else ""
         body = source[len(self._head) :]
         self._lines = body.splitlines(keepends=True)
-        self._paragraphs: list[_Paragraph] = []
         # only \n, \r\n and \r end a line to the parser
+        lines = commonmark([_plain(line) for line in self._lines])
         found: dict[str, Any] = {}
-        plain = "".join(_plain(line) + "\n" for line in self._lines)
-        parsed = MarkdownIt("commonmark").enable("table").parse(plain, found)
-        labels = found.get("references", {})
-        taken = 0
-        for before, token in pairwise(parsed):
-            if token.type == "inline" and token.map is not None and token.map[0] >= taken and token.content.strip():
-                begin, end = token.map
-                paragraph: _Paragraph | None
-                if before.type in ("th_open", "td_open"):
-                    paragraph = _Paragraph.of_row(self._lines, begin, labels)
-                else:
-                    paragraph = _Paragraph.of_content(self._lines, begin, end, token.content, labels)
-                if paragraph is not None:
-                    self._paragraphs.append(paragraph)
-                    taken = end
-        self.texts: Sequence[str] = [text for paragraph in self._paragraphs for text in paragraph.texts]
+        parsed = MarkdownIt("commonmark").enable("table").parse("".join(line.text + "\n" for line in lines), found)
+        self._blocks = list(_blocks(parsed, self._lines, lines, found.get("references", {})))
+        self.texts: Sequence[str] = [text for block in self._blocks for text in block.texts]
 
     def render(self, translations: Sequence[Aligned], target: str) -> bytes:
         """Write the lines with the prose translated."""
         rendered, cursor, line = [self._head], Cursor(translations), 0
-        for paragraph in self._paragraphs:
-            rendered += self._lines[line : paragraph.begin]
-            rendered.append(paragraph.render(cursor.take(paragraph.texts), target))
-            line = paragraph.end
+        for block in self._blocks:
+            rendered += self._lines[line : block.begin]
+            rendered.append(block.render(cursor.take(block.texts), target))
+            line = block.end
         return self._source.encode("".join([*rendered, *self._lines[line:]]))
 
 
+class _Html:
+    """A block of HTML on lines [begin, end), behind the marks of the list that it is in."""
+
+    def __init__(self, lines: Sequence[str], begin: int, end: int, prefix: str) -> None:
+        self.begin, self.end, self._prefix = begin, end, prefix
+        self._marked = MarkedUp("".join(lines[begin:end])[len(prefix) :], Markup("html"))
+        self.texts = self._marked.texts
+
+    def render(self, translations: Sequence[Aligned], target: str) -> str:
+        return self._prefix + self._marked.render(translations, target)
+
+
 class _Paragraph:
-    """Prose on lines [begin, end): a prefix and a core of each, and a tail behind the last."""
+    """Prose on lines from `begin` on: a prefix, a core and a line break of each."""
 
     def __init__(
-        self, begin: int, end: int, prefixes: list[str], cores: list[str], tail: str, labels: Container[str]
+        self, begin: int, prefixes: list[str], cores: list[str], breaks: list[str], labels: Container[str]
     ) -> None:
-        self.begin, self.end = begin, end
-        self._prefixes, self._cores, self._tail = prefixes, cores, tail
+        self.begin, self.end = begin, begin + len(cores)
+        self._prefixes, self._breaks = prefixes, breaks
+        self._longest = max(map(len, cores))
         # a line that ends with a hard break is a text of its own
-        self._parts: list[tuple[int, MarkedUp]] = []
+        self._parts: list[_Part] = []
         start = 0
         for number, core in enumerate(cores):
-            if number + 1 == len(cores) or _HARD_BREAK.search(core):
-                text = _with_labels("\n".join(cores[start : number + 1]), labels)
-                self._parts.append((start, MarkedUp(text, _MARKUP)))
+            hard = _HARD_BREAK.search(core) if number + 1 < len(cores) else None
+            if number + 1 == len(cores) or hard:
+                rows = cores[start : number + 1]
+                rows[-1] = rows[-1][: hard.start()] if hard else rows[-1]
+                source = _with_labels("\n".join(rows), labels)
+                self._parts.append(_Part(start, rows, hard[0] if hard else "", source, MarkedUp(source, _MARKUP)))
                 start = number + 1
-        self.texts = [text for _, part in self._parts for text in part.texts]
-
-    @classmethod
-    def of_content(
-        cls, lines: list[str], begin: int, end: int, content: str, labels: Container[str]
-    ) -> "_Paragraph | None":
-        """Find the content that the parser reports in its lines; None if it does not stand there to the letter.
-
-        Args:
-            lines: of the file.
-            begin: the first line of the content.
-            end: the line behind the last.
-            content: the prose, without the marks of lists and quotes.
-            labels: of the links that the file defines.
-        """
-        prefixes, cores = [], []
-        wanted = content.split("\n")
-        tail = ""
-        for number, core in enumerate(wanted):
-            if begin + number >= end:
-                return None
-            line = _plain(lines[begin + number])
-            position = line.find(core.rstrip())
-            if position < 0:
-                return None
-            rest = line[position:]
-            is_last = number + 1 == len(wanted)
-            core = core.rstrip() if is_last else rest
-            prefixes.append(line[:position])
-            cores.append(core)
-            tail = rest[len(core) :] + lines[begin + number][len(line) :]
-        return cls(begin, begin + len(wanted), prefixes, cores, tail, labels)
-
-    @classmethod
-    def of_row(cls, lines: list[str], number: int, labels: Container[str]) -> "_Paragraph":
-        """Take a row of a table, whose bars between the cells are tags to `service.text.markup`."""
-        line = _plain(lines[number])
-        return cls(number, number + 1, [""], [line], lines[number][len(line) :], labels)
+        self.texts = [text for part in self._parts for text in part.marked.texts]
 
     def render(self, translations: Sequence[Aligned], target: str) -> str:
         cursor, lines = Cursor(translations), []
-        longest = max(map(len, self._cores))
-        for start, part in self._parts:
-            text = part.render(cursor.take(part.texts), target)
-            if _MARKER.match(text) and not _MARKER.match(self._cores[start]):
-                text = _MARK.sub(r"\\\g<0>", text, count=1)
-            end = next((begin for begin, _ in self._parts if begin > start), len(self._cores))
-            wrapped = [text]
-            if end - start > 1 and longest >= _WRAPPED:
-                hard = _HARD_BREAK.search(text)
-                wrapped = textwrap.wrap(text, longest, break_long_words=False, break_on_hyphens=False)
-                wrapped = _without_markers(wrapped)
-                wrapped[-1] += hard[0] if hard and not wrapped[-1].endswith(hard[0]) else ""
-            continuation = self._prefixes[min(start + 1, len(self._prefixes) - 1)]
-            lines += [(self._prefixes[start] if n == 0 else continuation) + line for n, line in enumerate(wrapped)]
-        return "\n".join(lines) + self._tail
+        for part in self._parts:
+            text = part.marked.render(cursor.take(part.marked.texts), target)
+            end = part.start + len(part.rows)
+            if text == part.source:
+                rows, prefixes = part.rows, self._prefixes[part.start : end]
+                breaks = self._breaks[part.start : end]
+            else:
+                rows = self._rows(text, part)
+                continuation = self._prefixes[min(part.start + 1, len(self._prefixes) - 1)]
+                prefixes = [self._prefixes[part.start], *[continuation] * (len(rows) - 1)]
+                breaks = [*[self._breaks[0]] * (len(rows) - 1), self._breaks[end - 1]]
+            rows = [*rows[:-1], rows[-1] + part.hard_break]
+            lines += [prefix + row + end for prefix, row, end in zip(prefixes, rows, breaks, strict=True)]
+        return "".join(lines)
+
+    def _rows(self, text: str, part: "_Part") -> list[str]:
+        """Write a translation on lines as long as those of the paragraph, none of which begins a block of its own."""
+        text = _ROW_END.sub(" ", text)
+        if _MARKER.match(text) and not _MARKER.match(part.rows[0]):
+            text = _MARK.sub(r"\\\g<0>", text, count=1)
+        if len(part.rows) == 1 or self._longest < _WRAPPED:
+            return [text]
+        return _without_markers(textwrap.wrap(text, self._longest, break_long_words=False, break_on_hyphens=False))
+
+
+class _Part(NamedTuple):
+    """Rows of a paragraph up to a hard break."""
+
+    start: int
+    rows: list[str]
+    hard_break: str
+    source: str
+    marked: MarkedUp
+
+
+def _blocks(
+    parsed: Sequence[Token], lines: list[str], for_parser: Sequence[Line], labels: Container[str]
+) -> Iterator[_Paragraph | _Html]:
+    """Yield the blocks with text, in order."""
+    taken = 0
+    for before, token in pairwise([None, *parsed]):
+        if token is None or token.map is None or token.map[0] < taken or not token.content.strip():
+            continue
+        block: _Paragraph | _Html | None = None
+        if token.type == "inline" and before is not None and before.type in ("th_open", "td_open"):
+            block = _row(lines, token.map[0], labels)
+        elif token.type == "inline":
+            block = _paragraph(lines, for_parser, token, labels)
+        elif token.type == "html_block" and not for_parser[token.map[0]].is_changed:
+            block = _html(lines, token)
+        if block is not None:
+            yield block
+            taken = block.end
+
+
+def _paragraph(
+    lines: Sequence[str], for_parser: Sequence[Line], token: Token, labels: Container[str]
+) -> _Paragraph | None:
+    """Find the content that the parser reports in its lines; None if it does not stand there to the letter.
+
+    Args:
+        lines: of the file.
+        for_parser: what the parser read for each.
+        token: the prose, without the marks of lists and quotes.
+        labels: of the links that the file defines.
+    """
+    assert token.map is not None  # a block has lines
+    prefixes, cores, breaks = [], [], []
+    begin, end = token.map
+    wanted = token.content.split("\n")
+    for number, core in enumerate(wanted, begin):
+        if number >= end:
+            return None
+        line = _plain(lines[number])
+        position = line.find(core.rstrip(), for_parser[number].begin)
+        if position < 0:
+            return None
+        rest = line[position:]
+        core = core.rstrip() if number + 1 == begin + len(wanted) else rest
+        prefixes.append(line[:position])
+        cores.append(core)
+        breaks.append(rest[len(core) :] + lines[number][len(line) :])
+    return _Paragraph(begin, prefixes, cores, breaks, labels)
+
+
+def _row(lines: Sequence[str], number: int, labels: Container[str]) -> _Paragraph:
+    """Take a row of a table, whose bars between the cells are tags to `service.text.markup`."""
+    line = _plain(lines[number])
+    return _Paragraph(number, [""], [line], [lines[number][len(line) :]], labels)
+
+
+def _html(lines: Sequence[str], token: Token) -> _Html | None:
+    """Take a block of HTML; None where it is in a quotation, whose marks stand on each of its lines."""
+    assert token.map is not None  # a block has lines
+    first, *others = token.content.rstrip("\n").split("\n")
+    begin = token.map[0]
+    for number, other in enumerate(others, begin + 1):
+        line = _plain(lines[number])
+        if line[: len(line) - len(other)].strip():
+            return None
+    line = _plain(lines[begin])
+    return (
+        _Html(lines, begin, begin + 1 + len(others), line[: len(line) - len(first)]) if line.endswith(first) else None
+    )
 
 
 def read(data: bytes, ending: str, limits: Limits) -> MarkdownFile:

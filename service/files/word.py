@@ -1,228 +1,159 @@
-"""Word documents, .docx: paragraphs of runs, read and written as XML."""
+"""Word documents, .docx: paragraphs of the body, of headers, footers, notes and comments.
 
-import copy
-import html
+Links, insertions and controls are elements around runs, and so is a field that is a link; another field is computed and
+stands in the sentence as a word does, like the mark of a note or a picture.
+"""
+
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
 
-from lxml import etree
-
-from service.files import Aligned, Cursor, FileRefused, Limits
+from service.files import Limits
 from service.files.archive import Archive
-from service.files.html import MarkedUp
-from service.files.xml import parse
-from service.text.markup_tokens import Markup
+from service.files.codes import WHOLE, Key
+from service.files.office import OfficeFile, require
+from service.files.runs import Piece, Runs, run_of, stretches
+from service.files.slots import Slot, SlottedFile, with_slots
+from service.files.xml_spans import Element, read_xml
 
-_W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
-_SPACE = "{http://www.w3.org/XML/1998/namespace}space"
 _PART = re.compile(r"word/(?:document|header\d*|footer\d*|footnotes|endnotes|comments)\.xml")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # not allowed in XML
-# Properties of a run that are not visible: Word cuts words in pieces by these.
-_UNSEEN = frozenset({_W + "lang", _W + "noProof", _W + "rsid"})
-# Elements that may stand between two runs without cutting the text.
-_TRANSPARENT_NAMES = (
-    "r t rPr proofErr bookmarkStart bookmarkEnd commentRangeStart commentRangeEnd lastRenderedPageBreak pPr smartTag "
-    "hyperlink"
+_MARK = re.compile(rb'(<w:(?:lang|themeFontLang)\b[^<>]*?\bw:val=")([a-zA-Z][\w-]*)')
+_PARAGRAPH = re.compile(r"<(?:\w+:)?(?:p|txbxContent)[\s/>]")
+# Elements around runs. What a control offers for a choice is not a text.
+_AROUND = frozenset({"hyperlink", "ins", "moveTo", "smartTag", "customXml", "dir", "bdo"})
+_CHOSEN = re.compile(r"<w(?:14)?:(?:dropDownList|comboBox|date|checkbox)\b")
+_LINK = re.compile(r"\s*HYPERLINK\b", re.IGNORECASE)
+# What has a beginning and an end, in any order with others, and is not seen.
+_BEGINS, _ENDS = {"bookmarkStart": "b", "commentRangeStart": "c"}, {"bookmarkEnd": "b", "commentRangeEnd": "c"}
+_NOTHING = frozenset({"pPr", "rPr", "proofErr", "lastRenderedPageBreak"})
+_UNSEEN = frozenset({"del", "moveFrom", "commentReference", "annotationRef"})
+_IN_SENTENCE = frozenset(
+    {"footnoteReference", "endnoteReference", "sym", "drawing", "pict", "object", "AlternateContent"}
 )
-_TRANSPARENT = frozenset(_W + name for name in _TRANSPARENT_NAMES.split())
-# Elements that stand in a sentence as words do.
-_MARKS = frozenset(_W + name for name in ("footnoteReference", "endnoteReference", "commentReference"))
-_Properties = tuple[Any, ...]  # names, attributes and content of each
-_Look = tuple[Any, _Properties]
-_MARKUP = Markup("xml", joins_lines=True)
-_MARKED = re.compile(r"(<g\d+>|</g\d+>|<g\d+/>)")
 
 
-class WordDocument:
-    """A document whose texts are runs that follow each other in a paragraph, whatever their looks."""
+def read(data: bytes, ending: str, limits: Limits) -> OfficeFile:
+    """Open it.
 
-    def __init__(self, data: bytes, limits: Limits) -> None:
-        """Unpack and parse a document.
-
-        Raises:
-            FileRefused: it is not a Word document.
-        """
-        self._archive = Archive(data, limits)
-        self._trees = {name: parse(content) for name, content in self._archive.members.items() if _PART.fullmatch(name)}
-        if "word/document.xml" not in self._trees:
-            raise FileRefused("The file is not a Word document: it has no word/document.xml.")
-        self._stretches = [
-            _Stretch(groups)
-            for tree in self._trees.values()
-            for paragraph in tree.iter(_W + "p")
-            for whole in _stretches(paragraph)
-            for groups in ([whole] if _can_be_moved(whole) else [[group] for group in whole])
-            if any(group.mark is None for group in groups)
-        ]
-        self.texts: Sequence[str] = [text for stretch in self._stretches for text in stretch.texts]
-
-    def render(self, translations: Sequence[Aligned], target: str) -> bytes:
-        """Write the document."""
-        cursor = Cursor(translations)
-        for stretch in self._stretches:
-            stretch.put(cursor.take(stretch.texts), target)
-        replaced = {
-            name: etree.tostring(tree, xml_declaration=True, encoding="UTF-8", standalone=True)
-            for name, tree in self._trees.items()
-        }
-        return self._archive.write(replaced)
+    Raises:
+        FileRefused: it is not a Word document.
+    """
+    archive = Archive(data, limits)
+    require(archive.members, "word/document.xml", "Word document")
+    parts = {}
+    for name, content in archive.members.items():
+        if _PART.fullmatch(name):
+            text, root, encode = read_xml(content)
+            parts[name] = SlottedFile(with_slots(text, sorted(_slots(text, root), key=lambda slot: slot[:2])), encode)
+    return OfficeFile(archive, parts, _MARK, ["word/styles.xml", "word/settings.xml"])
 
 
-class _Group(NamedTuple):
-    """Text elements that follow each other and look the same; or instead of texts a mark, such as a footnote's."""
-
-    texts: list[Any]
-    look: _Look  # the parent of the run, and its properties
-    mark: Any = None
-
-    @property
-    def runs(self) -> list[Any]:
-        """The runs that hold it."""
-        return [element.getparent() for element in (self.texts if self.mark is None else [self.mark])]
-
-    @property
-    def is_link(self) -> bool:
-        return bool(self.look[0].tag == _W + "hyperlink")
-
-    @property
-    def text(self) -> str:
-        return "".join(text.text or "" for text in self.texts)
+def _slots(text: str, root: Element) -> Iterator[tuple[int, int, Slot]]:
+    for paragraph in root.walk():
+        if paragraph.local_name == "p":
+            for stretch in stretches(list(_pieces(text, paragraph.children))):
+                begin, end = stretch[0].begin, stretch[-1].end
+                yield begin, end, Runs(text, stretch, joins_lines=True, says_spaces=True)
 
 
-class _Stretch:
-    """Groups that are one text, in which those that look unlike most of it are between tags."""
-
-    def __init__(self, groups: Sequence[_Group]) -> None:
-        self._groups = groups
-        worded = [group for group in groups if group.mark is None]
-        lengths: Counter[_Look] = Counter()
-        for group in worded:
-            lengths[group.look] += len(group.text)
-        self._most = max(worded, key=lambda group: (not group.is_link, lengths[group.look]))
-        self._marked = MarkedUp("".join(map(self._tagged, range(len(groups)))), _MARKUP)
-        self.texts = self._marked.texts
-
-    def _tagged(self, number: int) -> str:
-        """Return the text of a group, between tags of its number if it needs them."""
-        group = self._groups[number]
-        if group.mark is not None:
-            return f"<g{number}/>"
-        text = html.escape(group.text, quote=False)
-        if len(self._groups) == 1 or (group.look == self._most.look and not group.is_link):
-            return text
-        return f"<g{number}>{text}</g{number}>"
-
-    def put(self, translations: Sequence[Aligned], target: str) -> None:
-        """Write the translation into the runs, and put these in its order."""
-        rendered = self._marked.render(translations, target)
-        if len(self._groups) == 1:
-            _put(self._groups[0].texts, html.unescape(rendered))
-            return
-        holders = list(self._holders(rendered))
-        removed = dict.fromkeys(_holder(run) for group in self._groups for run in group.runs)
-        first = next(iter(removed))
-        paragraph = first.getparent()
-        follower = next((sibling for sibling in first.itersiblings() if sibling not in removed), None)
-        for holder in removed:
-            paragraph.remove(holder)
-        for holder in holders:  # an index would be counted from the first child each time
-            paragraph.append(holder) if follower is None else follower.addprevious(holder)
-
-    def _holders(self, rendered: str) -> Iterator[Any]:
-        """Yield new children of the paragraph: copies of runs or links with the pieces of a translation, and marks."""
-        plain = holder = self._most.runs[0]
-        for piece in _MARKED.split(rendered):
-            if not piece:
-                continue
-            if not _MARKED.fullmatch(piece):
-                yield _copied(holder, html.unescape(piece))
-            elif piece.endswith("/>"):
-                yield self._groups[int(piece[2:-2])].runs[0]
-            else:
-                holder = plain if piece.startswith("</") else _holder(self._groups[int(piece[2:-1])].runs[0])
-
-
-def _copied(holder: Any, text: str) -> Any:
-    """Copy a run, or a link with its runs, with another text."""
-    holder = copy.deepcopy(holder)
-    _put(list(holder.iter(_W + "t")), text)
-    return holder
-
-
-def _put(elements: Sequence[Any], text: str) -> None:
-    """Replace the text of elements that together hold one text."""
-    first, *rest = elements
-    first.text = _CONTROL.sub("", text)
-    first.set(_SPACE, "preserve")
-    for element in rest:
-        element.text = ""
-
-
-def read(data: bytes, ending: str, limits: Limits) -> WordDocument:
-    """Open a Word document."""
-    return WordDocument(data, limits)
-
-
-def _stretches(paragraph: Any) -> Iterator[list[_Group]]:
-    """Yield the groups of a paragraph between which nothing stands, in order."""
-    groups: list[_Group] = []
-    looks: dict[Any, _Look] = {}  # by run
-    for element in _own(paragraph):
-        if element.tag == _W + "t":
-            run = element.getparent()
-            look = looks.get(run) or looks.setdefault(run, (run.getparent(), _properties(run)))
-            if not groups or groups[-1].look != look:
-                groups.append(_Group([], look))
-            groups[-1].texts.append(element)
-        elif element.tag in _MARKS:
-            groups.append(_Group([], (element, ()), element))
-        elif element.tag not in _TRANSPARENT and groups:
-            yield groups
-            groups = []
-    if groups:
-        yield groups
-
-
-def _can_be_moved(groups: Sequence[_Group]) -> bool:
-    """Return whether the runs hold nothing but these texts, in the paragraph itself or in links of one look."""
-    paragraph = _holder(groups[0].runs[0]).getparent()
-    looks: dict[Any, set[_Properties]] = {}  # of the runs in a link
-    for group in groups:
-        own = _W + "t" if group.mark is None else group.mark.tag
-        for run in dict.fromkeys(group.runs):
-            holder = _holder(run)
-            if holder not in looks:
-                inside = {child.tag for child in holder} if holder is not run else set()
-                if not inside <= {_W + "r", _W + "proofErr"} or holder.getparent() is not paragraph:
-                    return False
-                looks[holder] = {_properties(other) for other in holder.iterfind(_W + "r")}
-            others = {child.tag for child in run} - {own, _W + "rPr", _W + "lastRenderedPageBreak"}
-            if others or not looks[holder] <= {group.look[1]}:
-                return False
-    return True
-
-
-def _holder(run: Any) -> Any:
-    """Return the child of the paragraph that a run is or is in: itself, or a link."""
-    parent = run.getparent()
-    return parent if parent is not None and parent.tag == _W + "hyperlink" else run
-
-
-def _own(element: Any) -> Iterator[Any]:
-    """Yield the elements of a paragraph, but for properties and for paragraphs within it (of text boxes)."""
-    for child in element:
-        if child.tag == _W + "p" or child.tag in (_W + "pPr", _W + "rPr") or not isinstance(child.tag, str):
+def _pieces(text: str, elements: Sequence[Element]) -> Iterator[Piece]:
+    """Yield the pieces of a paragraph or of an element around runs."""
+    position = 0
+    while position < len(elements):
+        element = elements[position]
+        name = element.local_name
+        position += 1
+        if name in _NOTHING:
             continue
-        yield child
-        yield from _own(child)
+        if name == "r" and _field_mark(element) == "begin":
+            end = _field_end(elements, position - 1)
+            if end is not None:
+                yield from _field(text, elements[position - 1 : end])
+                position = end
+                continue
+        if name in _BEGINS or name in _ENDS:
+            key = Key((_BEGINS | _ENDS)[name], next((v for k, v in element.attributes.items() if k.endswith("id")), ""))
+            yield Piece("open" if name in _BEGINS else "close", element.begin, element.end, key, is_trimmed=True)
+        elif name == "r":
+            yield from _run(text, element)
+        elif _is_around(text, element):
+            yield from _around(text, element)
+        else:
+            is_break = name == "oMathPara" or _PARAGRAPH.search(text, element.begin, element.end) is not None
+            is_single = not is_break and name in ("fldSimple", "sdt", "oMath", *_UNSEEN)
+            yield Piece("single" if is_single else "break", element.begin, element.end, is_trimmed=name in _UNSEEN)
 
 
-def _properties(run: Any) -> _Properties:
-    properties = run.find(_W + "rPr")
-    return () if properties is None else tuple(_tree(child) for child in properties if child.tag not in _UNSEEN)
+def _is_around(text: str, element: Element) -> bool:
+    name = element.local_name
+    if name == "fldSimple":
+        return _LINK.match(element.attributes.get("w:instr", "")) is not None and element.inner_end < element.end
+    if name == "sdt":
+        return _CHOSEN.search(text, element.begin, element.end) is None and any(
+            child.local_name == "sdtContent" and child.inner_end < child.end for child in element.children
+        )
+    return name in _AROUND and element.inner_end < element.end
 
 
-def _tree(element: Any) -> tuple[Any, ...]:
-    return element.tag, *sorted(element.attrib.items()), *map(_tree, element)
+def _around(text: str, element: Element) -> Iterator[Piece]:
+    """Yield the two tags of an element and what it is around."""
+    inner = element
+    if element.local_name == "sdt":
+        inner = next(child for child in element.children if child.local_name == "sdtContent")
+    key = Key(WHOLE, str(element.begin))
+    yield Piece("open", element.begin, inner.inner_begin, key)
+    yield from _pieces(text, inner.children)
+    yield Piece("close", inner.inner_end, element.end, key)
+
+
+def _run(text: str, element: Element) -> Iterator[Piece]:
+    """Yield a run of text or of what stands in a sentence; of any other each text by itself."""
+    if (run := run_of(text, element)) is not None:
+        yield Piece("run", element.begin, element.end, run=run)
+        return
+    names = {child.local_name for child in element.children}
+    is_single = names <= _IN_SENTENCE | _UNSEEN | _NOTHING
+    if is_single and _PARAGRAPH.search(text, element.begin, element.end) is None:
+        yield Piece("single", element.begin, element.end, is_trimmed=names <= _UNSEEN | _NOTHING)
+        return
+    yield Piece("break", element.begin, element.begin)
+    for child in element.children:
+        if child.local_name == "t" and (run := run_of(text, child)) is not None:
+            yield Piece("run", child.begin, child.end, run=run)
+        yield Piece("break", child.end, child.end)
+
+
+def _field_mark(element: Element) -> str:
+    """Return what a run is to a field: begin, separate, end, or nothing."""
+    marks = [child.attributes.get("w:fldCharType", "") for child in element.children if child.local_name == "fldChar"]
+    return marks[0] if len(marks) == 1 and not any(child.local_name == "t" for child in element.children) else ""
+
+
+def _field_end(elements: Sequence[Element], begin: int) -> int | None:
+    """Return where a field ends that begins with an element; None if that is not in this paragraph."""
+    depth = 0
+    for number in range(begin, len(elements)):
+        mark = _field_mark(elements[number]) if elements[number].local_name == "r" else ""
+        depth += (mark == "begin") - (mark == "end")
+        if depth == 0:
+            return number + 1
+    return None
+
+
+def _field(text: str, elements: Sequence[Element]) -> Iterator[Piece]:
+    """Yield a field: a link as the two ends of what it is around, any other as one piece."""
+    begin, end = elements[0].begin, elements[-1].end
+    separate, depth = 0, 0
+    for number, element in enumerate(elements):
+        mark = _field_mark(element)
+        depth += (mark == "begin") - (mark == "end")
+        if mark == "separate" and depth == 1:
+            separate = number
+    head = [part for element in elements[:separate] for part in element.children if part.local_name == "instrText"]
+    if separate and _LINK.match("".join(text[part.inner_begin : part.inner_end] for part in head)):
+        key = Key(WHOLE, str(begin))
+        yield Piece("open", begin, elements[separate].end, key)
+        yield from _pieces(text, elements[separate + 1 : -1])
+        yield Piece("close", elements[-1].begin, end, key)
+    else:
+        has_paragraphs = _PARAGRAPH.search(text, begin, end) is not None
+        yield Piece("break" if has_paragraphs else "single", begin, end)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from service.files import Limits
 from service.files.archive import Archive
 from service.files.office import OfficeFile, require
-from service.files.runs import Runs, stretches
+from service.files.runs import Runs, pieces_of, stretches
 from service.files.slots import Slot, SlottedFile, with_slots
 from service.files.xml_spans import Element, read_xml
 
@@ -41,7 +41,7 @@ def _slots(text: str, root: Element, headers: Collection[str]) -> Iterator[tuple
     for holder in root.walk():
         if holder.local_name not in _HOLDERS:
             continue
-        for runs in stretches(text, holder):
-            whole = html.unescape("".join(text[run.text_begin : run.text_end] for run in runs))
+        for runs in stretches(list(pieces_of(text, holder))):
+            whole = html.unescape("".join(piece.run.text for piece in runs if piece.run is not None))
             if whole not in headers:
-                yield runs[0].begin, runs[-1].end, Runs(text, runs, keeps_spaces=True)
+                yield runs[0].begin, runs[-1].end, Runs(text, runs, joins_lines=False, says_spaces=True)

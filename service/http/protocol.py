@@ -126,8 +126,11 @@ class LimitedConnection(H11Protocol):
         self._timer = self.loop.call_later(_LINGER_S, self.transport.abort)
 
 
+_CODES = {400: "malformed_request", 408: "too_slow", 431: "headers_too_large", 503: "too_many_connections"}
+
+
 def _reply(status: int, sentence: str, request_id: str) -> bytes:
-    body = orjson.dumps({"error": sentence})
+    body = orjson.dumps({"error": sentence, "code": _CODES[status]})
     head = [
         f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}",
         "Content-Type: application/json",

@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from service.process import process_rss_bytes
-from service.translation.cost import LiveConfiguration, StageTimings
+from service.translation.cost import Cost, LiveConfiguration, StageTimings
 from service.translation.scheduler import BATCH_SIZES, Load
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -43,6 +43,12 @@ class Metrics:
         self._pivoted = Counter(
             "sub3_pivoted_texts", "Those of them that went through a third language.", registry=self._registry
         )
+        self._repaired = Counter(
+            "sub3_repaired_sentences",
+            "Sentences whose first hypothesis lost a placeholder, a number or a term, by what gave it back.",
+            ["rung"],
+            registry=self._registry,
+        )
         self._failures = Counter(
             "sub3_failures", "Translations refused or failed, by reason.", ["reason"], registry=self._registry
         )
@@ -66,13 +72,15 @@ class Metrics:
         """Count an HTTP request; `route` is its template, so that there are few labels."""
         self._requests.labels(route, str(status)).inc()
 
-    def translated(self, texts: int, timings: StageTimings, *, is_pivoted: bool) -> None:
-        """Count the texts and observe the stages of a finished request."""
+    def translated(self, texts: int, cost: Cost, *, is_pivoted: bool) -> None:
+        """Count the texts and their repaired sentences, and observe the stages of a finished request."""
         self._texts.inc(texts)
         if is_pivoted:
             self._pivoted.inc(texts)
         for name, histogram in self._stage.items():
-            histogram.observe(1e-3 * getattr(timings, name))
+            histogram.observe(1e-3 * getattr(cost.latency_ms, name))
+        for rung, sentences in cost.rungs._asdict().items():
+            self._repaired.labels(rung).inc(sentences)
 
     def failed(self, reason: str) -> None:
         """Count a translation that was refused or failed; `reason` is the name of its exception."""

@@ -1,15 +1,16 @@
 // Administration: what is live and what could be, swap, canary, the memory budget, and how the server bears it.
-import { ask, events, quality, read, refresh, token } from './api.js';
+import { ask, events, models, quality, read, refresh, token } from './api.js';
 import { Live, Points } from './charts.js';
 import { $, debounced, element, fill, megabytes, number, say, table } from './dom.js';
+import { t } from './texts.js';
 
 const SECOND = 1000;
 const swaps = []; // times of changes, for the live charts
 const charts = {
   bytes: new Points($('chart-bytes')), ms: new Points($('chart-ms')),
-  latency: new Live($('live-latency'), 'Latency in milliseconds', swaps),
-  queue: new Live($('live-queue'), 'Sentences waiting and running', swaps, true),
-  memory: new Live($('live-memory'), 'Resident megabytes', swaps),
+  latency: new Live($('live-latency'), t('Latency in milliseconds'), swaps),
+  queue: new Live($('live-queue'), t('Sentences waiting and running'), swaps, true),
+  memory: new Live($('live-memory'), t('Resident megabytes'), swaps),
 };
 let visit = new AbortController(); // ends when the view is left
 let state; // what the server said of the model last
@@ -30,11 +31,12 @@ export async function enter() {
   try {
     await refresh();
     ({ models: installed } = await ask('admin/models'));
-    fill($('model'), installed.map(({ name, state: word }) => [name, word === 'live' ? name : `${name} (${word})`]));
+    const [most] = [...models].sort((a, b) => b.configurations.length - a.configurations.length);
+    fill($('model'), installed.map(({ name, state: word }) => [name, word === 'live' ? name : `${name} (${word})`]), $('model').value || most?.name);
     chosen = installed.find(({ name }) => name === $('model').value);
     $('served').hidden = chosen.state !== 'live';
-    $('move').textContent = $('served').hidden ? 'Add it' : 'Remove it';
-    $('admin-status').textContent = `${chosen.name} is not served. ${chosen.reason ?? ''}`;
+    $('move').textContent = t($('served').hidden ? 'Add it' : 'Remove it');
+    $('admin-status').textContent = `${t('{name} is not served.', { name: chosen.name })} ${chosen.reason ?? ''}`;
     if (!$('served').hidden) await update();
   } catch (error) {
     refused(error);
@@ -73,18 +75,20 @@ function refused(error) {
     $('token').value = '';
     $('token').focus();
   }
-  say('admin-error', error.status === 401 ? 'The server does not know this token.'
-    : error.status === 404 ? 'Administration is off: start the server with SUB3_ADMIN_TOKEN.' : error.message);
+  say('admin-error', error.status === 401 ? t('The server does not know this token.')
+    : error.status === 404 ? t('Administration is off: start the server with SUB3_ADMIN_TOKEN.') : error.message);
 }
 
 /** Ask what the model serves, and show it. */
 async function update() {
   state = await ask(path());
   const sets = [...new Set(state.configurations.flatMap((configuration) => Object.keys(configuration.quality)))];
-  fill($('test-set'), [['', 'all test sets, mean'], ...sets.map((set) => [set, set])]);
-  $('admin-status').textContent = `${state.active.config} answers: ${state.active.bits_per_weight.toFixed(2)} bits per weight, `
-    + `${megabytes(state.model_bytes)}. The process has ${megabytes(state.memory.process_rss_bytes)}`
-    + `${state.memory.limit_bytes ? ` of ${megabytes(state.memory.limit_bytes)}` : ''}. ${state.saved ? '' : 'A restart would forget this.'}`;
+  fill($('test-set'), [['', t('all test sets, mean')], ...sets.map((set) => [set, set])]);
+  $('admin-status').textContent = [
+    t('{name} answers: {bits} bits per weight, {size}.', { name: state.active.config, bits: state.active.bits_per_weight.toFixed(2), size: megabytes(state.model_bytes) }),
+    state.memory.limit_bytes ? t('The process has {size} of {limit}.', { size: megabytes(state.memory.process_rss_bytes), limit: megabytes(state.memory.limit_bytes) })
+      : t('The process has {size}.', { size: megabytes(state.memory.process_rss_bytes) }),
+    state.saved ? '' : t('A restart would forget this.')].join(' ');
   budget();
   planes();
   canary();
@@ -115,23 +119,23 @@ function draw() {
   }));
   const points = (x) => figures.map((entry) => ({ x: x(entry), y: entry.bleu, name: entry.name, live: entry.role === 'active' }));
   if (!$('admin').hidden) { // a hidden box has no size to draw in
-    charts.bytes.show(points(({ bytes }) => bytes / 1e6), 'Megabytes and BLEU');
+    charts.bytes.show(points(({ bytes }) => bytes / 1e6), t('Megabytes and BLEU'));
     $('figure-ms').hidden = figures.every(({ ms }) => ms === undefined);
-    if (!$('figure-ms').hidden) charts.ms.show(points(({ ms }) => ms), 'Milliseconds and BLEU');
+    if (!$('figure-ms').hidden) charts.ms.show(points(({ ms }) => ms), t('Milliseconds and BLEU'));
   }
   const custom = state.live.filter(({ config }) => !state.configurations.some(({ name }) => name === config))
     .map(({ config, role, bits_per_weight: bits, model_bytes: bytes }) => ({ name: config, role, bits_per_weight: bits, bytes, available: true }));
-  table($('configurations'), ['Configuration', 'Role', 'Bits per weight', 'MB', 'BLEU', 'ms a sentence', ''],
+  table($('configurations'), [t('Configuration'), t('Role'), t('Bits per weight'), 'MB', 'BLEU', t('ms a sentence'), ''],
     [...figures, ...custom].sort((a, b) => a.bytes - b.bytes).map((entry) => ({
       className: entry.role ?? '',
-      cells: [entry.name, entry.role ?? (entry.available ? '' : entry.reason), entry.bits_per_weight.toFixed(2),
+      cells: [entry.name, entry.role ? t(entry.role) : entry.available ? '' : entry.reason, entry.bits_per_weight.toFixed(2),
         (entry.bytes / 1e6).toFixed(1), number(entry.bleu), number(entry.ms), buttons(entry)],
     })));
 }
 
 function buttons({ name, role, available }) {
   const config = `/configs/${encodeURIComponent(name)}`;
-  const button = (word, work) => element('button', { type: 'button', textContent: word, ariaLabel: `${word} ${name}`, onclick: work });
+  const button = (word, work) => element('button', { type: 'button', textContent: t(word), ariaLabel: `${t(word)} ${name}`, onclick: work });
   const policy = () => $('policy').value;
   const made = [];
   if (available && role !== 'active' && !name.startsWith('custom-')) {
@@ -150,11 +154,11 @@ function canary() {
   const report = state.canary;
   $('canary').hidden = !report;
   if (!report) return;
-  table($('canary-table'), ['', 'Requests', 'Mean ms', 'p95 ms', 'Weights', 'Most for a request'],
+  table($('canary-table'), ['', t('Requests'), t('Mean ms'), 'p95 ms', t('Weights'), t('Most for a request')],
     [report.active, report.canary].map((side) => ({ cells: [side.config, String(side.requests), number(side.mean_ms, 2), number(side.p95_ms, 2),
       megabytes(side.model_bytes), megabytes(side.peak_request_bytes)] })));
-  $('canary-agreement').textContent = `${report.canary.config} gets ${report.percent} % of the requests. `
-    + (report.texts_compared ? `Of ${report.texts_compared} texts compared, ${report.texts_equal} have the same words.` : 'No text was compared yet.');
+  $('canary-agreement').textContent = `${t('{name} gets {percent} % of the requests.', { name: report.canary.config, percent: report.percent })} `
+    + (report.texts_compared ? t('Of {n} texts compared, {same} have the same words.', { n: report.texts_compared, same: report.texts_equal }) : t('No text was compared yet.'));
 }
 
 /** The slider's ends and marks are the configurations' bytes. */
@@ -165,6 +169,8 @@ function budget() {
   Object.assign(slider, { min: Math.min(...bytes), max: Math.max(...bytes), step: 1024 });
   if (first) slider.value = state.model_bytes;
   slider.dataset.ready = 'true';
+  const [least, most] = [Number(slider.min), Number(slider.max)];
+  $('budget-scale').replaceChildren(...(least < most ? [0, 0.25, 0.5, 0.75, 1] : []).map((part) => element('span', { textContent: megabytes(least + part * (most - least)) })));
   $('budget-marks').replaceChildren(...bytes.map((value) => element('option', { value })));
   spell();
 }
@@ -185,8 +191,8 @@ async function foresee() {
     return;
   }
   const same = preview.config === state.active.config;
-  $('budget-choice').textContent = `${preview.config}: ${preview.bits_per_weight.toFixed(2)} bits per weight, ${megabytes(preview.bytes)}, `
-    + `BLEU ${number(quality(preview, 'bleu', $('test-set').value))}. ${same ? 'It answers already.' : preview.warning ?? ''}`;
+  $('budget-choice').textContent = t('{name}: {bits} bits per weight, {size}, BLEU {bleu}.', { name: preview.config, bits: preview.bits_per_weight.toFixed(2),
+    size: megabytes(preview.bytes), bleu: number(quality(preview, 'bleu', $('test-set').value)) }) + ` ${same ? t('It answers already.') : preview.warning ?? ''}`;
   $('budget-apply').disabled = same;
   planes();
 }
@@ -202,15 +208,15 @@ function planes() {
     made.style.setProperty('--planes', now.planes.length ? now.planes.reduce((sum, n) => sum + n) / now.planes.length : 0);
     if (old && old.planes.join() !== now.planes.join()) {
       made.className = 'changed';
-      made.title = `now ${old.planes.join(', ')}`;
+      made.title = t('now {planes}', { planes: old.planes.join(', ') });
     }
     return made;
   };
   const heading = (text) => element('th', { scope: 'col', textContent: text });
   $('planes').replaceChildren(
-    element('caption', { textContent: shown.config === state.active.config ? `${shown.config}, which answers`
-      : `${shown.config}, not served yet; outlined: other than in ${state.active.config}` }),
-    element('thead', {}, element('tr', {}, heading('Block'), ...Array.from({ length: layers }, (_, n) => heading(`layer ${n + 1}`)), heading('MB'))),
+    element('caption', { textContent: shown.config === state.active.config ? t('{name}, which answers', { name: shown.config })
+      : t('{name}, not served yet; outlined: other than in {other}', { name: shown.config, other: state.active.config }) }),
+    element('thead', {}, element('tr', {}, heading(t('Block')), ...Array.from({ length: layers }, (_, n) => heading(t('layer {n}', { n: n + 1 }))), heading('MB'))),
     element('tbody', {}, ...shown.blocks.map((block) => element('tr', {},
       element('th', { scope: 'row', textContent: block.block }),
       ...(block.layers.length ? block.layers.map((part, n) => cell(part, before[block.block]?.layers[n])) : [cell(block, before[block.block], layers)]),
@@ -220,7 +226,7 @@ function planes() {
 }
 
 function history() {
-  table($('history'), ['Time', 'Who', 'What', 'Result', 'Before', 'After', 'ms', 'Why'], state.history.toReversed().map((event) => ({
+  table($('history'), ['Time', 'Who', 'What', 'Result', 'Before', 'After', 'ms', 'Why'].map((title) => t(title)), state.history.toReversed().map((event) => ({
     cells: [new Date(event.time).toLocaleString(), event.who, event.what, event.result, event.before, event.after,
       event.milliseconds.toFixed(1), event.detail ?? ''],
   })));
@@ -271,8 +277,8 @@ function show(now, before) {
   charts.latency.add(time, latency);
   charts.queue.add(time, now.sub3_queue_sentences, now.sub3_running_sentences);
   charts.memory.add(time, memory);
-  $('live-now').textContent = `${requests} requests in the last second, ${latency === null ? 'no latency' : `${latency.toFixed(1)} ms`}, `
-    + `${now.sub3_queue_sentences} sentences wait, ${now.sub3_running_sentences} run, ${memory.toFixed(1)} MB resident.`;
+  $('live-now').textContent = t('{n} requests in the last second, {ms} ms; {waiting} sentences wait, {running} run; {mb} MB resident.', {
+    n: requests, ms: latency === null ? '–' : latency.toFixed(1), waiting: now.sub3_queue_sentences, running: now.sub3_running_sentences, mb: memory.toFixed(1) });
 }
 
 const pause = (signal) => new Promise((resolve) => {

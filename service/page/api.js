@@ -1,4 +1,5 @@
 // The server's API: JSON calls, server-sent events, the models; the key and the token, kept by this tab only.
+import { t } from './texts.js';
 
 /** What the server refused, in its own words. */
 export class Refused extends Error {
@@ -26,11 +27,11 @@ export async function fetched(path, { method = 'GET', body, signal, headers = {}
   if (path.startsWith('admin/')) all.Authorization = `Bearer ${token.value}`;
   else if (key.value) all['X-Api-Key'] = key.value;
   const response = await fetch(path, { method, signal, headers: all, body: plain ? body : JSON.stringify(body) }).catch((error) => {
-    throw error.name === 'AbortError' ? error : new Refused(0, 'The server does not answer; is it running?');
+    throw error.name === 'AbortError' ? error : new Refused(0, t('The server does not answer; is it running?'));
   });
   if (response.ok) return response;
   const reply = await response.json().catch(() => ({}));
-  throw new Refused(response.status, reply.error ?? `The server answered with the status ${response.status}.`);
+  throw new Refused(response.status, reply.error ?? t('The server answered with the status {status}.', { status: response.status }));
 }
 
 /** A call whose answer is JSON. */
@@ -69,6 +70,8 @@ export async function refresh() {
 /** How a pair of languages is served: {source, target, via, models}; with the source "auto" the first that has the target. */
 export const wayOf = (source, target) => pairs.find((pair) => pair.target === target && (source === 'auto' || pair.source === source));
 
+export const everyPair = () => pairs;
+
 /** The models that translate a pair, one after the other, and what may be pinned: what each of them has. */
 export function answering(source, target) {
   const chain = (wayOf(source, target)?.models ?? []).map((name) => models.find((model) => model.name === name));
@@ -81,7 +84,7 @@ export function answering(source, target) {
 }
 
 export const sources = () => [...new Set(pairs.map((pair) => pair.source))];
-export const targets = (source) => [...new Set(pairs.filter((pair) => source === 'auto' || pair.source === source).map((pair) => pair.target))];
+export const targets = (source) => [...new Set(pairs.filter((pair) => source === 'auto' || (pair.source === source && pair.target !== source)).map((pair) => pair.target))];
 
 /** A figure of a configuration's quality: of one test set, or the mean over all; undefined where none was measured. */
 export function quality(configuration, figure, set = '') {

@@ -1,4 +1,5 @@
 // Making and finding elements, and figures as people read them. Texts are set as text, never parsed as markup.
+import { locale } from './texts.js';
 
 /** The element of an id. */
 export const $ = (id) => document.getElementById(id);
@@ -48,9 +49,35 @@ let names;
 /** A language as people call it. */
 export function language(code) {
   try {
-    names ??= new Intl.DisplayNames(['en'], { type: 'language' });
+    names ??= new Intl.DisplayNames([locale], { type: 'language' });
     return names.of(code) ?? code;
   } catch {
     return code;
   }
 }
+
+/** Copy a text; where that takes a secure context, which this is not, from the element that shows it. */
+export async function copied(text, shown) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    getSelection().selectAllChildren(shown);
+    document.execCommand('copy');
+  }
+}
+
+/** What this browser remembers of a name; nothing where it may not. */
+export const kept = {
+  get(name) {
+    try {
+      return JSON.parse(localStorage.getItem(`sub3.${name}`));
+    } catch {
+      return null;
+    }
+  },
+  set(name, value) {
+    try {
+      localStorage.setItem(`sub3.${name}`, JSON.stringify(value));
+    } catch { /* it is full, or off */ }
+  },
+};

@@ -165,7 +165,7 @@ class Dispatcher:
             if call.pin is None:
                 self._shadow.answered(part.texts, part.options, own, [work.cost for work in works])
             translations += own
-        self._metrics.translated(texts, cost.latency_ms, is_pivoted=any(len(steps) > 1 for steps in routes))
+        self._metrics.translated(texts, cost, is_pivoted=any(len(steps) > 1 for steps in routes))
         return Translated(translations, cost)
 
     async def _serve(self, routes: Sequence[Sequence[Step]], parts: Sequence[Part]) -> list[list[Translated]]:

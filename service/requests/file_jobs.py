@@ -5,7 +5,7 @@ import contextlib
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import IO, Literal
 
@@ -52,6 +52,7 @@ class FileJob:
     name: str
     options: Options
     call: Call
+    columns: Sequence[str] = ()  # of a table, the headers of what is translated
     id: str = field(default_factory=lambda: secrets.token_hex(16))
     secret: str = field(default_factory=lambda: secrets.token_hex(32))  # DeepL's clients hold one beside the id
     status: Status = "queued"
@@ -91,7 +92,9 @@ class FileJobs:
         self._jobs: dict[str, FileJob] = {}
         self._turns = Turns(settings.file_processes)
 
-    async def submit(self, call: Call, name: str, file: IO[bytes], options: Options) -> FileJob:
+    async def submit(
+        self, call: Call, name: str, file: IO[bytes], options: Options, columns: Sequence[str] = ()
+    ) -> FileJob:
         """Begin to translate a file, which goes on after its upload has ended, whether or not the client stays.
 
         Args:
@@ -99,6 +102,7 @@ class FileJobs:
             name: of the file; its ending tells the type.
             file: one with a descriptor; is closed once the job has ended.
             options: `source` may be "auto".
+            columns: of a table, the headers of what is translated; by default columns of text are.
 
         Raises:
             UnknownFormat: files of that ending are not translated.
@@ -116,7 +120,7 @@ class FileJobs:
                 raise QuotaExceeded(use.characters_per_month, 0)
         self._make_room(call.key)
         patient = replace(call, timeout_ms=self._settings.max_request_timeout_ms, disconnected=never)
-        job = FileJob(name, options, patient)
+        job = FileJob(name, options, patient, columns)
         self._jobs[job.id] = job
         job.task = asyncio.create_task(self._run(job, file))
         return job
@@ -200,6 +204,7 @@ class FileJobs:
             settings.file_cpu_seconds,
             settings.max_text_characters,
             settings.max_texts,
+            job.columns,
         )
         async with open_in_process(task) as opened:
             job.characters = opened.characters

@@ -66,6 +66,12 @@ class _Client:
         """Close the connections."""
         self._redis.close()
 
+    def time(self) -> float:
+        """Return the server's time in seconds. Raises StoreUnavailable."""
+        with self._failures():
+            seconds, microseconds = self._redis.time()
+            return float(seconds) + 1e-6 * float(microseconds)
+
     @contextmanager
     def _failures(self) -> Iterator[None]:
         try:

@@ -18,6 +18,7 @@ MAX_TERM_CHARACTERS = 200
 MAX_TERM_WORDS = 20  # and marks: from each word of a sentence, terms of up to this length are looked up
 
 _WORD = re.compile(r"(?:\w[\u0300-\u036f]*)+|[^\w\s]")
+_SENTENCE_END = re.compile(r"[.!?…](?=\s+\S)")
 _IN_COMPOUND_BEFORE, _IN_COMPOUND_AFTER = re.compile(r"(?<=\w-)\w"), re.compile(r"(?<=\w)-\w")
 
 
@@ -30,6 +31,7 @@ class Term(NamedTuple):
 
     spellings: tuple[str, ...]  # of its translation, one of which must be in that of the sentence
     follows_mark: bool  # somewhere a quotation mark, a bracket or another mark stands before it
+    spans: tuple[Span, ...] = ()  # where it stands
 
 
 class Glossary:
@@ -69,14 +71,15 @@ class Glossary:
 
     def find(self, text: str, kept: Sequence[Span]) -> list[Term]:
         """Return the terms of a sentence, in order; protected spans, `kept`, do not hold any."""
-        found: dict[tuple[str, tuple[str, ...]], bool] = {}
+        found: dict[tuple[str, tuple[str, ...]], Term] = {}
         for begin, end in self._spans(text, kept):
             stands = _composed(text[begin:end])
             term, translation = self._entry(stands) or (stands, stands)
-            follows_mark = begin > 0 and not text[begin - 1].isspace()
-            key = (term, _spellings(term, translation, stands))
-            found[key] = found.get(key, False) or follows_mark
-        return [Term(spellings, follows_mark) for (_, spellings), follows_mark in found.items()]
+            spellings = _spellings(term, translation, stands)
+            known = found.get((term, spellings), Term(spellings, follows_mark=False))
+            follows_mark = known.follows_mark or (begin > 0 and not text[begin - 1].isspace())
+            found[term, spellings] = Term(spellings, follows_mark, (*known.spans, (begin, end)))
+        return list(found.values())
 
     def _spans(self, text: str, kept: Sequence[Span]) -> Iterator[Span]:
         """Yield where the terms stand in a sentence."""
@@ -101,6 +104,35 @@ class Glossary:
             if term in spellings:
                 return term, spellings[term]
         return None
+
+
+def are_obeyed(terms: Sequence[Term], text: str, translation: str) -> bool:
+    """Return whether each term's translation stands in that of the text as often as the term, and in its sentences.
+
+    A search that must say a word which it has no place for says it behind the end of the sentence.
+    """
+    words = [match.span() for match in _WORD.finditer(translation)]
+    begins, ends = {begin for begin, _ in words}, {end for _, end in words}
+    for term in terms:
+        places = {
+            match.span()
+            for spelling in dict.fromkeys(term.spellings)
+            for match in re.finditer(re.escape(spelling), translation)
+            if match.start() in begins and match.end() in ends and _is_whole(translation, match.span())
+        }
+        if len(places) != len(term.spans):
+            return False
+    return len(_SENTENCE_END.findall(translation)) <= len(_SENTENCE_END.findall(text))
+
+
+def spelt(term: Term, text: str, span: Span) -> str:
+    """Return the spelling of a term's translation where the term stands in a text."""
+    stands = text[slice(*span)]
+    if len(term.spellings) == 1:
+        return term.spellings[0]
+    if len(term.spellings) > 2 and stands.isupper():
+        return term.spellings[2]
+    return term.spellings[1 if stands[:1].isupper() and not text[: span[0]].strip() else 0]
 
 
 def _spellings(term: str, translation: str, stands: str) -> tuple[str, ...]:

@@ -1,21 +1,26 @@
 """Placement of inline tags in a translation: around the words that come from those they stood around."""
 
 import bisect
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import NamedTuple
 
 from service.text.alignment import Link, by_position
 from service.text.placeholders import Span, find
 
+_FIRST_PRIVATE = "\ue000"
 _CLOSING = frozenset(",.;:!?)]}»”’…")  # a stretch never begins with these
 
 
 class Pair(NamedTuple):
-    """A start tag and its end tag, or the marks that stand for them, around a span of the source."""
+    """A start tag and its end tag, or the marks that stand for them, around a span of the source.
+
+    Without an end it is one element that touches a word, and its span is empty; `level` counts the pairs around.
+    """
 
     start: str
     end: str
     span: Span
+    level: int = 0
 
 
 class _Placed(NamedTuple):
@@ -37,21 +42,56 @@ def insert(pairs: Sequence[Pair], source: str, translation: str, links: Sequence
         links: between the two, in the order of the translation; without them, words are joined by their places.
     """
     links = _joined_at_protected(links or by_position(source, translation), find(translation))
+    places = {character: place for place, character in enumerate(source) if character >= _FIRST_PRIVATE}
+    links = [_of_element(link, places, translation) for link in links]
     beginnings = {link.target[0] for link in links if translation[link.target[0]] not in _CLOSING}
+    elements = {link.target[0] for link in links if translation[link.target[0]] >= _FIRST_PRIVATE}
     placed: list[_Placed] = []
     path: list[_Placed] = []  # the pairs around
     for pair in pairs:
-        while path and not (path[-1].pair.span[0] <= pair.span[0] and pair.span[1] <= path[-1].pair.span[1]):
+        while path and not _is_in(pair, path):
             path.pop()
         siblings, within = (path[-1].inner, path[-1].span) if path else (placed, (0, len(translation)))
         free = _free(within, siblings)
-        span = _best_stretch(pair.span, free, links, beginnings)
+        if not pair.end:
+            siblings.append(_Placed(pair, _beside(pair.span[0], source, free, links), []))
+            continue
+        span = _best_stretch(pair.span, free, links, beginnings, elements)
         if span is None:
             expected = sum(pair.span) / 2 / max(len(source), 1) * len(translation)
-            span = _nearest_word(expected, free, links, beginnings)
+            span = _nearest_word(expected, free, links, beginnings - elements)
         siblings.append(_Placed(pair, span, []))
         path.append(siblings[-1])
     return _text(translation, (0, len(translation)), placed)
+
+
+def _of_element(link: Link, places: Mapping[str, int], translation: str) -> Link:
+    """Return the link; that of an element of markup, whose mark both sides have once, to where that stood."""
+    place = places.get(translation[link.target[0]])
+    return link if place is None else Link((place, place + 1), link.target)
+
+
+def _is_in(pair: Pair, path: Sequence[_Placed]) -> bool:
+    """Return whether a pair is in the last of those around it."""
+    if not pair.end:
+        return len(path) <= pair.level
+    outer = path[-1].pair.span
+    return outer[0] <= pair.span[0] and pair.span[1] <= outer[1]
+
+
+def _beside(place: int, source: str, free: Sequence[Span], links: Sequence[Link]) -> Span:
+    """Return the place in a gap beside the word that comes from the one that the place of the source touches."""
+    is_behind = place > 0 and not source[place - 1].isspace()
+    own = place - 1 if is_behind else place
+    there = [link for link in links if link.source[0] <= own < link.source[1]]
+    if not there:  # the word beside it, as near as may be
+        nearest = min((abs(link.source[0] - own) for link in links), default=0)
+        there = [link for link in links if abs(link.source[0] - own) == nearest]
+    wanted = 0
+    if there:
+        wanted = max(link.target[1] for link in there) if is_behind else min(link.target[0] for link in there)
+    place = min((min(max(wanted, low), high) for low, high in free), key=lambda edge: abs(edge - wanted))
+    return place, place
 
 
 def _joined_at_protected(links: Sequence[Link], kept: Sequence[Span]) -> list[Link]:
@@ -76,10 +116,20 @@ def _free(within: Span, siblings: Sequence[_Placed]) -> list[Span]:
     return [*gaps, (position, within[1])]
 
 
-def _best_stretch(span: Span, free: Sequence[Span], links: Sequence[Link], beginnings: Set[int]) -> Span | None:
+def _best_stretch(
+    span: Span, free: Sequence[Span], links: Sequence[Link], beginnings: Set[int], elements: Set[int]
+) -> Span | None:
     """Return the stretch of a gap with the highest score, the first of those; None if no word comes from the span.
 
-    A word that comes from the span counts 1, another -1: this is Kadane's search for the maximum subarray.
+    A word that comes from the span counts 1, another -1: this is Kadane's search for the maximum subarray. An element
+    from elsewhere ends a stretch: a link within a link is none.
+
+    Args:
+        span: of the source.
+        free: the gaps.
+        links: in the order of the translation.
+        beginnings: where a stretch may begin.
+        elements: those of them that stand for elements of markup.
     """
     best, best_score = None, 0
     for low, high in free:
@@ -90,6 +140,9 @@ def _best_stretch(span: Span, free: Sequence[Span], links: Sequence[Link], begin
                 if begin not in beginnings:
                     continue
             comes_from_span = link.source[0] < span[1] and span[0] < link.source[1]
+            if not comes_from_span and link.target[0] in elements:
+                score = 0
+                continue
             score = score + 1 if comes_from_span else max(score - 1, 0)
             if score > best_score:
                 best, best_score = (begin, link.target[1]), score

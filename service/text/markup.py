@@ -11,7 +11,7 @@ character, which translations keep (`placeholders.py`).
 import itertools
 import re
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import NamedTuple
 
 from service.text.alignment import Link, moved
@@ -21,6 +21,8 @@ from service.text.references import REFERENCE, unescape
 
 # Spaces, and what ends the words before the tag: a model makes a sentence of ", and" and loses the comma.
 _HEAD = re.compile(r"[\s,.;:!?)\]}»”’–—-]*")
+_MAX_ATTACHED = 64  # elements that are placed beside their words in a run: each looks through its words
+_CLOSING = ".,;:!?…)]}»”’"  # what a note stands behind as it does behind a word
 _LINE_BREAK = re.compile(r"(?<!\s)[^\S\r\n]*+[\r\n]\s*+")
 _EMPHASIS = frozenset({"*", "**", "***", "_", "__", "___", "~~"})
 _ESCAPES = {ord("&"): "&amp;", ord("<"): "&lt;"}
@@ -170,7 +172,7 @@ def _run(source: str, tokens: Sequence[Token], markup: Markup, is_aligned: bool)
     if not any(character.isalpha() for character in plain):
         return [part for text in texts for part in elements.get(text, [text])]
     lines = plain.split("\n") if markup.kind == "xml" and not markup.joins_lines else [_LINE_BREAK.sub(" ", plain)]
-    lines, pairs = _without_pairs(lines, _ends(tokens, texts))
+    lines, pairs = _without_pairs(lines, _ends(tokens, texts), _attached(tokens, texts, "".join(lines)))
     references = _references(core) if markup.has_references else {}
     return [_Run(whole, head[0], lines, whole[head.end() + len(core) :], references, elements, pairs)]
 
@@ -200,19 +202,43 @@ def _ends(tokens: Sequence[Token], texts: Sequence[str]) -> dict[str, str]:
     return ends
 
 
-def _without_pairs(lines: list[str], ends: dict[str, str]) -> tuple[list[str], list[Pair]]:
-    """Return the lines without the marks of pairs, and where those were."""
-    if not ends:
+def _attached(tokens: Sequence[Token], texts: Sequence[str], plain: str) -> set[str]:
+    """Return the marks of what has nothing to read, or a sign, and touches a word: it goes where that goes."""
+    found: set[str] = set()
+    places = {character: place for place, character in enumerate(plain) if character >= _FIRST_PRIVATE}
+    for token, text in zip(tokens, texts, strict=True):
+        if not token.mark or text not in places or len(found) == _MAX_ATTACHED:
+            continue
+        place = places[text]
+        before, after = plain[max(place - 1, 0) : max(place, 0)], plain[place + 1 : place + 2]
+        is_behind = before.isalnum() or (before != "" and before in _CLOSING)
+        if is_behind != after.isalnum() and (is_behind or token.mark == "empty"):
+            found.add(text)
+    return found
+
+
+def _without_pairs(lines: list[str], ends: dict[str, str], attached: Set[str]) -> tuple[list[str], list[Pair]]:
+    """Return the lines without the marks of pairs and those that are attached, and where these were."""
+    if not ends and not attached:
         return lines, []
-    marks = {*ends, *ends.values()}
+    closing = set(ends.values())
     text: list[str] = []
-    places: dict[str, int] = {}
+    places: dict[str, tuple[int, int]] = {}  # with the number of pairs around
+    level = 0
     for character in "\n".join(lines):
-        if character in marks:
-            places[character] = len(text)
+        if character in closing:
+            level -= 1
+            places[character] = len(text), level
+        elif character in ends or character in attached:
+            places[character] = len(text), level
+            level += character in ends
         else:
             text.append(character)
-    pairs = [Pair(mark, ends[mark], (place, places[ends[mark]])) for mark, place in places.items() if mark in ends]
+    pairs = [
+        Pair(mark, ends.get(mark, ""), (place, places[ends[mark]][0] if mark in ends else place), level)
+        for mark, (place, level) in places.items()
+        if mark not in closing
+    ]
     return "".join(text).split("\n"), pairs
 
 

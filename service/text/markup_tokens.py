@@ -12,13 +12,13 @@ import re
 from collections.abc import Iterator, Sequence, Set
 from typing import Literal, NamedTuple
 
-from service.text.placeholders import Span
+from service.text.placeholders import Span, find, has_words
 from service.text.references import unescape
 
 Kind = Literal["html", "xml", "markdown"]
 
 # Elements whose content is not prose, whatever their attributes.
-_OPAQUE = frozenset({"code", "pre", "script", "style"})
+_OPAQUE = frozenset({"code", "math", "pre", "script", "style", "svg", "var"})
 _RAW = frozenset({"script", "style"})  # up to their end tag nothing is markup
 _VOID = frozenset(  # have no end tag
     {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"}
@@ -26,10 +26,18 @@ _VOID = frozenset(  # have no end tag
 _IMPLIED_END = frozenset({"p", "li", "dt", "dd", "td", "th", "tr", "option"})  # ended by the next of their kind
 # Elements that may stand within a sentence of HTML; in XML all may.
 _INLINE_NAMES = (
-    "a abbr b bdi bdo button cite code data dfn em font g i img input kbd label mark "
-    "q s samp small span strong sub sup svg time tt u var x"
+    "a abbr b bdi bdo button cite code data dfn del em font g i img input ins kbd label mark math "
+    "q s samp small span strong sub sup svg time tt u var wbr x"
 )
 _INLINE = frozenset(_INLINE_NAMES.split())
+_RAISED = frozenset({"sub", "sup"})  # a letter in one is that of a formula or of a note
+_SLANTED = frozenset({"em", "i"})  # so is one in these
+_MEASURES = frozenset({"in", "mi", "mile", "min", "mol", "µm"})  # units with a vowel; those without are told by that
+_VOWEL = re.compile(r"[aeiouyàáâäãåæèéêëìíîïòóôöõøœùúûüý]", re.IGNORECASE)
+_CONSONANT = re.compile(r"[b-df-hj-np-tv-xz]", re.IGNORECASE)
+_CHEMICAL = re.compile(r"(?:[A-Z][a-z]?){1,6}")
+_CHARGE = re.compile(r"\d*[+\u2212-]")
+_LONGEST_UNIT = 2000  # characters of a pair that is read for whether it holds a word
 _TRANSLATED_ATTRIBUTES = frozenset({"alt", "title", "placeholder", "aria-label"})
 # Limits that keep the time linear: each end tag looks through the open elements, each pair through its sentence.
 _MAX_DEPTH = 256  # open elements that are remembered
@@ -46,11 +54,18 @@ _TAG = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 _ATTRIBUTE = re.compile(r"""(?<![^\s/>="'])([^\s/>="']++)\s*+=\s*+(?:"([^"]*+)|'([^']*+)|([^\s"'>]++))""")
-# Code, automatic links, footnote marks and escapes stand in a paragraph of Markdown as words do.
+# Code, automatic links, footnote marks, formulas and escapes stand in a paragraph of Markdown as words do; so does a
+# file such as __init__.py, which is no emphasis. What stands between \( and \) is a formula unless it has words.
 _MARKDOWN = re.compile(
     r"""(?P<word>`[^`]+` | ``[^`]+`` | <(?:[a-zA-Z][a-zA-Z0-9+.-]*:|[^\s<>@]+@)[^\s<>]*> | \[\^[^\[\]\s]+\]
+          | \$\$(?:[^$\\]++|\\.)++\$\$ | (?<![\\$\w])\$(?![\s$])(?:[^$\\]++|\\.)++(?<!\s)\$(?!\w)
+          | \\\((?![^\\]*[^\W\d_]{2}\s+[^\W\d_]{2})(?:[^\\]++|\\(?![()])[\s\S])*+\\\)
+          | \\\[(?![^\\]*[^\W\d_]{2}\s+[^\W\d_]{2})(?:[^\\]++|\\(?![\[\]])[\s\S])*+\\\]
+          | (?<!\w)__[a-zA-Z0-9]\w*?__(?:\.\w++|\(\))
           | \\[!-/:-@\[-`{-~])
-      | ^\[[ xX]\](?=\s) | !?\[ | \](?:\([^()\s]*(?:\([^()\s]*\)[^()\s]*)?(?:\s+"[^"]*")?\)|\[[^\[\]]*\])?
+      | ^\[[ xX]\](?=\s) | !?\[
+      | \](?:\((?:<[^<>\n]*+>|[^()\s]*(?:\([^()\s]*\)[^()\s]*)?)
+          (?:\s++(?:"(?:[^"\\]++|\\.)*+"|'(?:[^'\\]++|\\.)*+'|\((?:[^()\\]++|\\.)*+\)))?\s*+\)|\[[^\[\]]*\])?
       | (?<![\s*])\*{1,3} | \*{1,3}(?![\s*]) | ~~ | (?<!\w)_{1,3}(?=[^\s_]) | (?<=[^\s_])_{1,3}(?!\w)
       | </?[a-zA-Z][^<>]*> | <!--.*?(?:-->|\Z) | \|""",
     re.DOTALL | re.VERBOSE,
@@ -93,7 +108,8 @@ class Markup(NamedTuple):
 class Token(NamedTuple):
     """A piece of the source: text, an element that stands in a sentence as a word, a tag, or a comment.
 
-    A "tag" ends a sentence; a "start" and its "end" are a pair of tags within one.
+    A "tag" ends a sentence; a "start" and its "end" are a pair of tags within one. A word that is a mark has nothing to
+    read, or a sign such as that of a note: where it touches a word it belongs to that.
     """
 
     kind: Literal["text", "word", "tag", "start", "end"]
@@ -101,6 +117,7 @@ class Token(NamedTuple):
     end: int
     is_ignored: bool = False
     nested: Span | None = None  # what a word holds that has text of its own
+    mark: Literal["", "empty", "sign"] = ""
 
 
 def scan(source: str, markup: Markup, *, with_pairs: bool) -> list[Token]:
@@ -112,6 +129,7 @@ def scan(source: str, markup: Markup, *, with_pairs: bool) -> list[Token]:
         with_pairs: pairs of tags that have words beside them are "start" and "end", and do not end a sentence.
     """
     tokens = list(_markdown_tokens(source) if markup.kind == "markdown" else _tokens(source, markup))
+    tokens = _with_units(source, tokens, markup)
     if not with_pairs:
         return tokens
     kinds = _kinds_within_sentences(source, tokens, markup)
@@ -184,7 +202,7 @@ def _empty_element(source: str, tag: re.Match[str], markup: Markup) -> Token | N
     closing = _TAG.match(source, tag.end())
     if closing is None or (closing["name"] or "").lower() != tag["name"].lower() or _is_ignored(tag, markup):
         return None
-    return Token("word", tag.start(), closing.end())
+    return Token("word", tag.start(), closing.end(), mark="empty")
 
 
 def _tag(source: str, tag: re.Match[str], markup: Markup, elements: "_OpenElements") -> Token:
@@ -196,7 +214,9 @@ def _tag(source: str, tag: re.Match[str], markup: Markup, elements: "_OpenElemen
     if elements.is_ignored:
         return _ignored_element(source, tag.start(), end, is_inline, elements)
     is_word = is_inline and not tag["end"] and _is_void(tag, markup)
-    return Token("word" if is_word else "tag", tag.start(), end, _is_ignored(tag, markup))
+    return Token(
+        "word" if is_word else "tag", tag.start(), end, _is_ignored(tag, markup), mark="empty" if is_word else ""
+    )
 
 
 def _ignored_element(source: str, begin: int, end: int, is_inline: bool, elements: "_OpenElements") -> Token:
@@ -267,6 +287,108 @@ def _is_ignored(tag: re.Match[str], markup: Markup) -> bool:
     if any(attributes.get(attribute) == value for attribute, value in markup.protected):
         return True
     return attributes.get("translate", "").lower() == "no" or "notranslate" in attributes.get("class", "").split()
+
+
+def _with_units(source: str, tokens: list[Token], markup: Markup) -> list[Token]:
+    """Return the tokens with each pair of tags without a word to translate as a word, a unit of its sentence.
+
+    A number, an address, a hashtag or a sign is not to be translated, nor is a letter that is raised. What is raised
+    within a formula or behind a measure takes these with it: H<sub>2</sub>O, 5 m<sup>2</sup>.
+    """
+    ends = _pairs(source, tokens, markup).ends
+    if not ends:
+        return tokens
+    found: list[Token] = []
+    index = begin = 0
+    while index < len(tokens):
+        token = tokens[index]._replace(begin=max(tokens[index].begin, begin))
+        end = ends.get(index)
+        mark = None if end is None else _mark(source, tokens[index : end + 1], markup)
+        if end is None or mark is None:
+            if token.begin < token.end:
+                found.append(token)
+            index += 1
+            continue
+        unit = Token("word", token.begin, tokens[end].end, mark=mark)
+        following = tokens[end + 1] if end + 1 < len(tokens) else None
+        if mark and (markup.kind == "xml" or _name(source, token) in _RAISED):
+            unit = _with_formula(source, found, unit, following, _name(source, token))
+        begin = unit.end
+        found.append(unit)
+        index = end + 1
+    return found
+
+
+def _name(source: str, token: Token) -> str:
+    tag = _TAG.match(source, token.begin)
+    return (tag["name"] or "").lower() if tag is not None else ""
+
+
+def _mark(source: str, tokens: Sequence[Token], markup: Markup) -> Literal["", "empty", "sign"] | None:
+    """Return what the pair around tokens is as a word; None if it holds a word to translate."""
+    inner = tokens[1:-1]
+    if source[tokens[0].begin] in "*_~":  # emphasis of Markdown, which within other emphasis would be asterisks
+        return None
+    if inner and inner[-1].end - inner[0].begin > _LONGEST_UNIT:
+        return None
+    for token in inner:
+        if token.nested is not None or (
+            markup.kind == "html"
+            and token.kind != "text"
+            and any(attributes_for_people(source[token.begin : token.end]))
+        ):
+            return None
+    texts = [source[token.begin : token.end] for token in inner if token.kind == "text"]
+    text = "".join(map(unescape, texts) if markup.has_references else texts).strip()
+    if not any(map(str.isalpha, text)):
+        is_seen = text or any(token.kind == "word" and not token.mark for token in inner)
+        if not text and is_seen:
+            return ""
+        return "sign" if text else "empty"
+    if markup.kind == "html" and sum(map(str.isalpha, text)) == 1:
+        if _name(source, tokens[0]) in _RAISED:
+            return "sign"
+        if _CONSONANT.fullmatch(text) and _name(source, tokens[0]) in _SLANTED:  # a vowel may be a word
+            return ""
+    return None if has_words(text, find(text)) else ""
+
+
+def _with_formula(source: str, found: list[Token], unit: Token, following: Token | None, name: str) -> Token:
+    """Return what is raised with the parts of its formula on both sides; those are taken from `found`."""
+    content = source[unit.begin : unit.end]
+    is_charge = any(_CHARGE.fullmatch(text) for text in re.findall(r">([^<>]+)<", content))
+    is_low = name != "sup" or is_charge
+    begin = unit.begin
+    while found and found[-1].kind == "text" and found[-1].begin < begin and source[begin - 1].isalnum():
+        begin -= 1
+    if begin < unit.begin and _is_formula(source[begin : unit.begin], is_low=is_low):
+        rest = found.pop()._replace(end=begin)
+        unit = unit._replace(begin=begin, mark="")
+        if rest.begin < rest.end:
+            found.append(rest)
+    if (
+        found
+        and found[-1].kind == "word"
+        and found[-1].end == unit.begin
+        and _name(source, found[-1]) not in ("img", "br")
+    ):
+        unit = unit._replace(begin=found.pop().begin, mark="")
+    end = unit.end
+    if following is not None and following.kind == "text":
+        while end < following.end and source[end].isalnum():
+            end += 1
+        if end > unit.end and _is_formula(source[unit.end : end], is_low=is_low):
+            unit = unit._replace(end=end, mark="")
+    return unit
+
+
+def _is_formula(text: str, *, is_low: bool) -> bool:
+    """Return whether letters and digits that touch something raised are a formula, a number or a measure."""
+    if len(text) == 1 or not text.isalpha() or text in _MEASURES or _VOWEL.search(text) is None:
+        return True
+    if is_low:
+        return len(text) <= 3 or _CHEMICAL.fullmatch(text) is not None
+    return text.isupper() and len(text) <= 3
 
 
 def _kinds_within_sentences(source: str, tokens: Sequence[Token], markup: Markup) -> dict[int, Literal["start", "end"]]:

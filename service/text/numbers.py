@@ -41,6 +41,36 @@ _ROUND_WORDS = {
     "fr": "vingt trente quarante cinquante soixante soixante-dix quatre-vingts quatre-vingt-dix cent",
 }
 _LETTERS = re.compile(r"[^\W\d_]+")
+_OTHER_DIGITS = frozenset("ar bn fa hi ja ko mr ne ta te th ur zh zt".split())  # noqa: SIM905
+# A stretch that stands for one number in a sentence: with its letters, signs, and what follows an hour.
+_PHONE = re.compile(r"(?<![\w+])(?:\+\d|\(\d|0\d)\d*+(?:[-/ ().]{1,2}\d++)++")
+_STRETCH = re.compile(
+    r"(?<!\w)[$€£¥]?[^\W\d_]*+\d[^\W_]*+(?:[.,:'’/\u00a0\u202f–-]\d[^\W_]*+)*+(?: ?[%€](?!\w)|(?: ?[ap]\.?m\b\.?))?",
+    re.IGNORECASE,
+)
+_ORDINAL = re.compile(r"(\d+)(?:st|nd|rd|th)", re.IGNORECASE)
+_DECADE = re.compile(r"(\d{2,4})s")
+_NAMED = re.compile(r"\b(?:v|version|release|chapter|section|figure|kapitel|abschnitt|abbildung)\.? ?\Z", re.IGNORECASE)
+
+
+_MONTHS = {
+    "en": "January February March April May June July August September October November December".split(),  # noqa: SIM905
+    "de": "Januar Februar März April Mai Juni Juli August September Oktober November Dezember".split(),  # noqa: SIM905
+    "fr": "janvier février mars avril mai juin juillet août septembre octobre novembre décembre".split(),  # noqa: SIM905
+}
+_DATE = {
+    "en": re.compile(
+        r"(?P<month>@) (?P<day>\d{1,2})(?:st|nd|rd|th)?(?:, (?P<year>\d{4}))?(?!\w)"
+        r"|(?<!\w)(?P<day2>\d{1,2})(?:st|nd|rd|th)? (?:of )?(?P<month2>@)(?:,? (?P<year2>\d{4}))?(?!\w)".replace(
+            "@", "|".join(_MONTHS["en"])
+        )
+    ),
+    "de": re.compile(rf"(?<!\w)(?P<day>\d{{1,2}})\. (?P<month>{'|'.join(_MONTHS['de'])})(?: (?P<year>\d{{4}}))?(?!\w)"),
+    "fr": re.compile(
+        rf"(?<!\w)(?P<day>\d{{1,2}})(?:er)? (?P<month>{'|'.join(_MONTHS['fr'])})(?: (?P<year>\d{{4}}))?(?!\w)"
+    ),
+}
+_WRITTEN_DATE = {"en": "{month} {day}", "de": "{day}. {month}", "fr": "{day} {month}"}
 
 
 class Number(NamedTuple):
@@ -86,8 +116,67 @@ def agree(source: str, source_language: str, target: str, target_language: str) 
         target: its translation.
         target_language: ISO 639-1 code.
     """
+    if source_language in _OTHER_DIGITS or target_language in _OTHER_DIGITS:
+        return True
     missing, surplus = differences(find(source, source_language), find(target, target_language))
     return _all_spelt(missing, target, target_language) and _all_spelt(surplus, source, source_language)
+
+
+def stretches(text: str, source: str, target: str, kept: Sequence[Span] = ()) -> list[tuple[Span, str]]:
+    """Find the stretches of a text that are numbers, and how the target language writes each.
+
+    A telephone number, a time with its half of the day and an amount with its sign are one stretch.
+
+    Args:
+        text: a sentence.
+        source: ISO 639-1 code of its language.
+        target: that of the translation's.
+        kept: units; a stretch that overlaps one is left out.
+    """
+    dates = [match.span() for match in _DATE[source].finditer(text)] if source in _DATE and target in _DATE else []
+    spans = [span for span in dates if not any(begin < span[1] and span[0] < end for begin, end in kept)]
+    kept = [*kept, *spans]
+    position = 0
+    while (match := _STRETCH.search(text, position)) is not None:
+        phone = _PHONE.search(text, max(match.start() - 1, position), match.start() + 40)
+        match = phone if phone is not None and phone.start() <= match.start() else match
+        position = match.end()
+        if not any(begin < match.end() and match.start() < end for begin, end in kept):
+            spans.append(match.span())
+    return [(span, _converted(text, span, source, target)) for span in sorted(spans)]
+
+
+def _converted(text: str, span: Span, source: str, target: str) -> str:
+    """Write a stretch as the target language does; what is no plain number stays as it is."""
+    written = text[slice(*span)]
+    if target in _DATE and source in _DATE and (date := _DATE[source].fullmatch(written)) is not None:
+        parts = {name.rstrip("2"): value for name, value in date.groupdict().items() if value}
+        month = _MONTHS[target][_MONTHS[source].index(parts["month"])]
+        day = _WRITTEN_DATE[target].format(day=parts["day"].lstrip("0"), month=month)
+        return day + (f"{',' * (target == 'en')} {parts['year']}" if "year" in parts else "")
+    if source == "en" and target != "en":
+        if ordinal := _ORDINAL.fullmatch(written):
+            return f"{ordinal[1]}." if target in ("de", "da", "nb", "cs", "fi", "hu", "pl") else ordinal[1]
+        if target == "de" and (decade := _DECADE.fullmatch(written)):
+            return f"{decade[1]}er"
+        clock = re.match(r"(\d{1,2})(?::(\d{2}))? ?([ap])\.?m\b", written, re.IGNORECASE)
+        if clock:
+            hour = int(clock[1]) % 12 + (12 if clock[3].lower() == "p" else 0)
+            return f"{hour}:{clock[2] or '00'}"
+    number = _NUMBER.search(written)
+    if number is None or _NAMED.search(text[max(span[0] - 20, 0) : span[0]]):
+        return written
+    swapped = number[0]
+    if _value(swapped, source) is not None and (source in _COMMA) != (target in _COMMA):
+        swapped = swapped.translate(str.maketrans(",.", ".,"))
+        if target in _SPACES:
+            swapped = swapped.replace(".", "\u00a0")
+    head, tail = written[: number.start()], written[number.end() :]
+    if tail == "%" and target in ("de", "fr", "cs", "da", "es", "fi", "nb", "sv", "ru"):
+        tail = "\u00a0%"
+    if target in _COMMA and head in ("$", "€", "£") and not tail:
+        head, tail = "", f" {head}"
+    return head + swapped + tail
 
 
 def differences(source: Sequence[Number], target: Sequence[Number]) -> tuple[list[Number], list[Number]]:
@@ -147,7 +236,8 @@ def _read(text: str, match: re.Match[str], language: str) -> Iterator[Number]:
     elif written.isdecimal() and len(written) <= 2 and _HOUR.match(text, span[1]):
         readings |= _times(int(written), "00", None)
     if value := _value(written, language):
-        readings.add(value)
+        # a number with both marks is no version, and has the target's form
+        readings = {value} if len(set(written) & set(".,")) == 2 else {*readings, value}
     yield Number(span, frozenset(readings))
 
 
@@ -183,8 +273,9 @@ def _all_spelt(numbers: Sequence[Number], text: str, language: str) -> bool:
     if not numbers:
         return True
     words = _WORDS.get(language)
-    if words is None:
-        return False
+    if words is None:  # those that may be words are taken to be
+        small = {*map(str, range(13)), *map(str, _ROUND)}
+        return all(number.readings & small for number in numbers)
     values = {word: str(value) for value, word in enumerate(words.split())}
     values |= {word: str(value) for value, word in zip(_ROUND, _ROUND_WORDS[language].split(), strict=True)}
     values |= {word: str(value) for word, value in _MORE_WORDS[language].items()}

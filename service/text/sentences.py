@@ -17,6 +17,12 @@ SplitSentences = Literal["0", "1", "nonewlines", "lines"]
 
 _CLAUSE_END = re.compile(r"[,;:.!?)\]–—…、，；：。！？](?=\s)|[、，；：。！？]|\s[–—-](?=\s)")
 _SPACE = re.compile(r"\s+")
+_FORMULA = re.compile(r"(\$\$[^$]+\$\$|\\\[(?:[^\\]|\\(?![\[\]]))*+\\\])")  # of TeX, and it may have several lines
+# A break as strings of software write it, a backslash and a letter; in code and in paths it is none.
+_WRITTEN_BREAK = re.compile(
+    r"``[^`\n]+``|`[^`\n]+`|(?<!\w)[A-Za-z]:\\\S*|(?<!\S)\\\\\S+"
+    r"|(?P<is_break>(?:\\r\\n|\\[nr](?![a-z]))++|(?<=[.!?:;,])(?:\\[nr])++)"
+)
 _PARAGRAPH_BREAK = re.compile(r"((?>\r\n|[\r\n])(?:[^\S\r\n]*+(?>\r\n|[\r\n]))+)")
 _COLUMN_BREAK = re.compile(r"(\t+ *| {3,})")  # cells of a table
 # Indentation, quotation marks of mail, bullets, numbers of lists, check boxes.
@@ -54,7 +60,7 @@ def split(text: str, language: str, sentences: SplitSentences = "1") -> list[Pie
     """
     pieces: list[Piece] = []
     for line in _lines(text, sentences):
-        if not line.strip() or _is_code(line):
+        if not line.strip() or _is_code(line) or _FORMULA.fullmatch(line):
             pieces.append(Piece(line, False))
             continue
         spans = placeholders.find(line)
@@ -86,14 +92,19 @@ def halve(piece: Piece) -> list[Piece]:
     return [Piece(sentence, False)]  # all of it is protected
 
 
-def cut_at_kept(piece: Piece) -> list[Piece]:
-    """Cut a sentence at its protected spans, which are copied; each part between is translated by itself."""
-    pieces: list[Piece] = []
+def cut_at_kept(piece: Piece) -> list[tuple[Piece, bool]]:
+    """Cut a sentence at its units, which are copied; each part between is translated by itself.
+
+    Returns:
+        the pieces, and whether each is a unit.
+    """
+    pieces: list[tuple[Piece, bool]] = []
     position = 0
     for begin, end in piece.kept:
-        pieces += [*_edges(piece.text, position, begin, ()), Piece(piece.text[begin:end], False)]
+        pieces += [(part, False) for part in _edges(piece.text, position, begin, ())]
+        pieces.append((Piece(piece.text[begin:end], False), True))
         position = end
-    return pieces + _edges(piece.text, position, len(piece.text), ())
+    return pieces + [(part, False) for part in _edges(piece.text, position, len(piece.text), ())]
 
 
 def _lines(text: str, sentences: SplitSentences) -> Iterator[str]:
@@ -103,8 +114,24 @@ def _lines(text: str, sentences: SplitSentences) -> Iterator[str]:
     elif sentences == "nonewlines":
         yield from _PARAGRAPH_BREAK.split(text)
     else:
-        for line in text.splitlines(keepends=True):
-            yield from filter(None, _COLUMN_BREAK.split(line))
+        for part in _FORMULA.split(text) if "\n" in text and ("$$" in text or "\\[" in text) else [text]:
+            if "\n" in part and _FORMULA.fullmatch(part):
+                yield part
+                continue
+            for line in part.splitlines(keepends=True):
+                for stretch in _at_written_breaks(line) if "\\" in line else [line]:
+                    yield from filter(None, _COLUMN_BREAK.split(stretch))
+
+
+def _at_written_breaks(line: str) -> Iterator[str]:
+    """Yield what stands between written breaks, and these."""
+    position = 0
+    for match in _WRITTEN_BREAK.finditer(line):
+        if match["is_break"]:
+            yield line[position : match.start()]
+            yield match[0]
+            position = match.end()
+    yield line[position:]
 
 
 def _is_code(line: str) -> bool:
@@ -138,7 +165,7 @@ def _edges(text: str, begin: int, end: int, spans: Sequence[Span]) -> list[Piece
     last = _before_trailing(text, first, last, kept)
     inside = [(b - first, e - first) for b, e in kept if first <= b and e <= last]
     core = text[first:last]
-    if not has_words(core, inside):
+    if not placeholders.has_words(core, inside):
         return [Piece(text[begin:end], False)] if begin < end else []
     pieces = [Piece(text[begin:first], False), Piece(core, True, tuple(inside)), Piece(text[last:end], False)]
     return [piece for piece in pieces if piece.text]
@@ -164,25 +191,16 @@ def _after_leading(text: str, first: int, last: int, kept: Sequence[Span]) -> in
 
 
 def _before_trailing(text: str, first: int, last: int, kept: Sequence[Span]) -> int:
-    """Return where text[first:last] ends before protected spans after the sentence ("Usage: %s")."""
+    """Return where text[first:last] ends before protected spans after the sentence ("Usage: %s", "Fine. #now")."""
     for begin, end in reversed(kept):
         before = begin
         while first < before and text[before - 1].isspace():
             before -= 1
-        if end != last or before <= first or text[before - 1] not in ":=":
+        is_trailer = text[before - 1] in ":=.!?…" or (text[begin] in "#:" and before < begin)
+        if end != last or before <= first or not is_trailer:
             break
         last = before
     return last
-
-
-def has_words(text: str, spans: Sequence[Span]) -> bool:
-    """Return whether there is a letter outside of the spans."""
-    position = 0
-    for begin, end in spans:
-        if any(map(str.isalpha, text[position:begin])):
-            return True
-        position = end
-    return any(map(str.isalpha, text[position:]))
 
 
 def _is_copied(character: str) -> bool:

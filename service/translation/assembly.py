@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from kernels.engine import Hypothesis, Sentence, SentenceResult
-from service.text import placeholders
+from service.text import numbers, placeholders
 from service.text.alignment import Link, links, moved
+from service.text.glossary import Term, are_obeyed
+from service.text.placeholders import Restored, Unit
 from service.text.sentences import Piece
-from service.translation.cost import milliseconds_since
+from service.translation.cost import Rungs, milliseconds_since
 from service.translation.results import Candidate, OnSentence, TranslatedSentence, Translation
 from service.translation.tokenizer import Tokenizer
 
@@ -17,17 +19,50 @@ from service.translation.tokenizer import Tokenizer
 class SourceSentence(NamedTuple):
     """A part of a text, and what the engine gets of it: None for what is copied.
 
-    The ids have masks for the protected spans. `is_cut` marks the first part of a sentence that was too long.
+    Attributes:
+        piece: The part, with its kept units.
+        engine_input: Its ids, with masks for the units.
+        is_cut: It is the first part of a sentence that was too long.
+        stands: What stands for each unit in the translation, where numbers and terms are units too.
+        terms: Those of the glossary that are no units.
+        languages: Of the part and of its translation.
     """
 
     piece: Piece
     engine_input: Sentence | None
     is_cut: bool = False
+    stands: tuple[str, ...] | None = None
+    terms: Sequence[Term] = ()
+    languages: tuple[str, str] = ("", "")
 
     @property
-    def kept(self) -> list[str]:
-        """The protected spans, which the translation must have unchanged."""
-        return [self.piece.text[begin:end] for begin, end in self.piece.kept]
+    def units(self) -> list[Unit]:
+        """The units, each of which the translation must have once."""
+        units = placeholders.units(self.piece.text, self.piece.kept)
+        if self.stands is None:
+            return units
+        return [unit._replace(text=text) for unit, text in zip(units, self.stands, strict=True)]
+
+    @property
+    def copied(self) -> str:
+        """What stands in the translation where nothing of the part is translated."""
+        text, position = [], 0
+        for (begin, end), unit in zip(self.piece.kept, self.units, strict=True):
+            text += [self.piece.text[position:begin], unit.text]
+            position = end
+        return "".join([*text, self.piece.text[position:]])
+
+    def has_its_numbers(self, decoded: str) -> bool:
+        """Return whether a translation that still has its masks has the numbers of the source; made-up ones are none.
+
+        A source without a number in digits may have some in words.
+        """
+        text = placeholders.outside(self.piece.text, self.piece.kept)
+        if self.stands is None and not any(map(str.isdecimal, text)):
+            return True
+        return numbers.agree(
+            text, self.languages[0], placeholders.unmasked(decoded, len(self.piece.kept)), self.languages[1]
+        )
 
 
 Document = list[SourceSentence]  # all of a text
@@ -54,16 +89,30 @@ class Arrivals:
     """The translated sentences of a request, in whatever order they arrive; passed on in the order of their text."""
 
     def __init__(
-        self, documents: Sequence[Document], tokenizer: Tokenizer, on_sentence: OnSentence | None = None
+        self,
+        documents: Sequence[Document],
+        tokenizer: Tokenizer,
+        on_sentence: OnSentence | None = None,
+        wanted: int | None = None,
     ) -> None:
-        """Expect the `engine_sentences` of the documents; nothing has arrived yet."""
-        self._tokenizer, self._on_sentence = tokenizer, on_sentence
+        """Expect the `engine_sentences` of the documents; nothing has arrived yet.
+
+        Args:
+            documents: the texts.
+            tokenizer: writes the hypotheses.
+            on_sentence: is called with each sentence, those of a text in its order.
+            wanted: the most candidates of a sentence; None for all that are good.
+        """
+        self._tokenizer, self._on_sentence, self._wanted = tokenizer, on_sentence, wanted
         self._places = [place for text, document in enumerate(documents) for place in _places(text, document)]
         self._pending: dict[int, deque[int]] = defaultdict(deque)  # of each text, the sentences not passed on yet
         for index, place in enumerate(self._places):
             self._pending[place.text].append(index)
         self._candidates: list[list[Candidate] | None] = [None] * len(self._places)
-        self.failed: list[int] = []  # sentences whose every hypothesis lost a protected span
+        self._nearest: dict[int, Candidate] = {}  # of failed sentences, which lost no unit, only a number or a term
+        self._again: dict[int, SourceSentence] = {}  # failed sentences as they were searched again
+        self.failed: list[int] = []  # sentences whose every hypothesis lost a unit, a number or a term
+        self.rungs = Rungs()
         self.detokenize_ms = 0.0
 
     def ready(self, index: int, result: SentenceResult) -> None:
@@ -73,29 +122,63 @@ class Arrivals:
     def read(self, index: int, hypotheses: Sequence[Hypothesis]) -> None:
         """Take the hypotheses of sentence `index`, best first."""
         started = time.perf_counter()
-        candidates = []
-        for hypothesis in hypotheses:
-            sentence, decoded = self.sentence(index), self._tokenizer.decode(hypothesis.ids)
-            if (text := placeholders.restore(decoded, sentence.kept)) is not None:
-                aligned = self._links(sentence, hypothesis, decoded, text)
-                candidates.append(Candidate(text, hypothesis.score, tuple(aligned)))
+        sentence, candidates, first_is_good = self.sentence(index), [], False
+        for rank, hypothesis in enumerate(hypotheses):
+            decoded = self._tokenizer.decode(hypothesis.ids)
+            restored = placeholders.restore(decoded, sentence.units)
+            if restored is None:
+                continue
+            aligned = self._links(sentence, hypothesis, decoded, restored)
+            candidate = Candidate(restored.text, hypothesis.score, tuple(aligned))
+            if sentence.has_its_numbers(decoded) and are_obeyed(sentence.terms, sentence.piece.text, restored.text):
+                candidates.append(candidate)
+                first_is_good = first_is_good or rank == 0
+            else:
+                self._nearest.setdefault(index, candidate)
         if hypotheses and not candidates:
             self.failed.append(index)
         else:
+            self.rungs = self.rungs._replace(next_best=self.rungs.next_best + (bool(hypotheses) and not first_is_good))
             self._take(index, candidates)
         self.detokenize_ms += milliseconds_since(started)
 
-    def replace_failed(self, parts: Sequence[Document], arrived: "Arrivals") -> None:
-        """Give each failed sentence the joined translations of its parts, or its source where they too lost a span.
+    def lost_a_unit(self, index: int) -> bool:
+        """Return whether every hypothesis of a failed sentence lost a unit; otherwise it was a number or a term."""
+        return index not in self._nearest
+
+    def replace_found(self, again: Sequence[SourceSentence], arrived: "Arrivals") -> None:
+        """Give failed sentences what the second search found; those for which it found nothing stay failed.
 
         Args:
-            parts: the failed sentences, cut at their protected spans.
+            again: the failed sentences, as they were searched again.
+            arrived: what was found.
+        """
+        failed, self.failed = self.failed, []
+        for number, (index, sentence) in enumerate(zip(failed, again, strict=True)):
+            candidates = arrived._candidates[number]
+            if candidates:
+                self.rungs = self.rungs._replace(constrained=self.rungs.constrained + 1)
+                self._take(index, candidates)
+            else:
+                self._again[index] = sentence
+                self.failed.append(index)
+        self.detokenize_ms += arrived.detokenize_ms
+
+    def searched(self, index: int) -> SourceSentence:
+        """Return a failed sentence as it was searched last."""
+        return self._again.get(index, self.sentence(index))
+
+    def replace_failed(self, parts: Sequence[Document], arrived: "Arrivals") -> None:
+        """Give each failed sentence the joined translations of its parts, or its source where they too lost a unit.
+
+        Args:
+            parts: the failed sentences, cut at their units.
             arrived: the translations of the parts.
         """
         candidates = arrived.candidates()
         for index, document in zip(self.failed, parts, strict=True):
             best, alternatives, *_ = join(document, candidates)
-            source, kept = self.sentence(index).piece.text, "\n".join(self.sentence(index).kept)
+            source, kept = self.sentence(index).piece.text, "\n".join(unit.text for unit in self.sentence(index).units)
             # a word and the mark beside it may form a placeholder that the source does not have
             self._take(
                 index,
@@ -104,6 +187,7 @@ class Arrivals:
                     for candidate in (best, *alternatives)
                 ],
             )
+        self.rungs = self.rungs._replace(cut=self.rungs.cut + len(self.failed))
         self.detokenize_ms += arrived.detokenize_ms
 
     def sentence(self, index: int) -> SourceSentence:
@@ -112,7 +196,8 @@ class Arrivals:
 
     def candidates(self) -> Iterator[list[Candidate]]:
         """Return the candidates of each sentence, best first; all must have arrived."""
-        return (candidates or [] for candidates in self._candidates)
+        nearest = ([self._nearest[index]] if index in self._nearest else [] for index in range(len(self._places)))
+        return (candidates or near for candidates, near in zip(self._candidates, nearest, strict=True))
 
     def translated(self) -> list[TranslatedSentence]:
         """Return each sentence with its best translation; all must have arrived."""
@@ -121,25 +206,22 @@ class Arrivals:
             for place, candidates in zip(self._places, self._candidates, strict=True)
         ]
 
-    def _links(self, sentence: SourceSentence, hypothesis: Hypothesis, decoded: str, text: str) -> list[Link]:
+    def _links(self, sentence: SourceSentence, hypothesis: Hypothesis, decoded: str, restored: Restored) -> list[Link]:
         """Link the words of a sentence and its translation, which the tokenizer read and wrote with masks."""
-        if hypothesis.alignment is None or (not sentence.kept and text != decoded):
+        if hypothesis.alignment is None or (not sentence.piece.kept and restored.text != decoded):
             return []
-        source, moves = (
-            placeholders.hide(sentence.piece.text, sentence.piece.kept),
-            placeholders.hidden(sentence.piece.kept),
-        )
+        source = placeholders.hide(sentence.piece.text, sentence.piece.kept)
+        moves = placeholders.hidden(sentence.piece.text, sentence.piece.kept)
         spans = self._tokenizer.spans(source)
         # without eos, and without the language's token
         attention = [row[-1 - len(spans) : -1] for row in hypothesis.alignment[:-1]]
-        restored = placeholders.restored(decoded, sentence.kept)
         return [
-            Link(placeholders.followed(link.source, moves), placeholders.followed(link.target, restored))
+            Link(placeholders.followed(link.source, moves), placeholders.followed(link.target, restored.moves))
             for link in links(attention, source, spans, decoded, self._tokenizer.decoded_spans(hypothesis.ids))
         ]
 
     def _take(self, index: int, candidates: list[Candidate]) -> None:
-        self._candidates[index] = candidates
+        self._candidates[index] = candidates[: self._wanted]
         if self._on_sentence is not None:
             self._pass_on(self._pending[self._places[index].text], self._on_sentence)
 
@@ -163,7 +245,7 @@ def join(document: Document, candidates: Iterator[list[Candidate]]) -> Translati
         # a search may find fewer hypotheses of one sentence than of another: its last one stands in
         row = [column[min(rank, len(column) - 1)] if column else None for column in columns]
         texts = [
-            sentence.piece.text if candidate is None else candidate.text
+            sentence.copied if candidate is None else candidate.text
             for sentence, candidate in zip(document, row, strict=True)
         ]
         total = sum(candidate.score for candidate in row if candidate is not None)
@@ -182,7 +264,7 @@ def _joined_links(document: Document, texts: Sequence[str], candidates: Sequence
         if candidate is not None:
             joined += moved(candidate.alignment, source, target)
         elif text.strip():
-            joined.append(Link((source, source + len(text)), (target, target + len(text))))
+            joined.append(Link((source, source + len(sentence.piece.text)), (target, target + len(text))))
         source += len(sentence.piece.text)
         target += len(text)
     return tuple(joined)

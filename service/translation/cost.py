@@ -55,6 +55,23 @@ class Memory:
     process_rss_bytes: int
 
 
+class Rungs(NamedTuple):
+    """Sentences whose first hypothesis lost a unit, a number or a term, by what gave them back.
+
+    Attributes:
+        next_best: Another hypothesis of the same search.
+        constrained: A second search, under the constraint that the mask of each stands in the translation.
+        cut: The sentence, cut at them.
+    """
+
+    next_best: int = 0
+    constrained: int = 0
+    cut: int = 0
+
+
+NO_RUNGS = Rungs()
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """Resource usage: the configurations that answered (in order) with their bytes, time per stage, peak memory.
@@ -65,6 +82,7 @@ class Cost:
     weights: Mapping[ModelIdentity, int]
     latency_ms: StageTimings
     memory: Memory
+    rungs: Rungs = NO_RUNGS
 
     @property
     def model(self) -> ModelIdentity:
@@ -85,12 +103,13 @@ class Cost:
             kv_cache_peak_bytes=max(first.kv_cache_peak_bytes, second.kv_cache_peak_bytes),
             process_rss_bytes=max(first.process_rss_bytes, second.process_rss_bytes),
         )
-        return Cost(weights, self.latency_ms + later.latency_ms, memory)
+        rungs = Rungs(*map(operator.add, self.rungs, later.rungs))
+        return Cost(weights, self.latency_ms + later.latency_ms, memory, rungs)
 
     def finished(self, total_ms: float) -> "Cost":
         """Return the cost of a whole request, which took `total_ms`, with its stages to the microsecond."""
         stages = {stage: round(getattr(self.latency_ms, stage), 3) for stage in STAGES}
-        return Cost(self.weights, StageTimings(**stages, total=total_ms), self.memory)
+        return Cost(self.weights, StageTimings(**stages, total=total_ms), self.memory, self.rungs)
 
 
 class LiveConfiguration(NamedTuple):

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from kernels.engine import (
     CONSTRAINED_ROWS,
@@ -18,10 +19,11 @@ from kernels.engine import (
 from models.format.directory import ModelDirectory
 from models.format.schema import Allocation
 from service.process import process_rss_bytes
-from service.text import placeholders
+from service.text import numbers, placeholders
 from service.text.alignment import best_layer
-from service.text.glossary import Glossary, GlossaryRefused
-from service.text.sentences import Piece, cut_at_kept, halve, has_words, split
+from service.text.glossary import GlossaryRefused, Term, spelt
+from service.text.placeholders import Span
+from service.text.sentences import Piece, cut_at_kept, halve, split
 from service.translation.assembly import Arrivals, Document, SourceSentence, engine_sentences, join
 from service.translation.cost import NO_COST, Cost, Memory, ModelIdentity, StageTimings, milliseconds_since
 from service.translation.results import Candidate, Continuation, OnSentence, Options, Translated
@@ -109,13 +111,11 @@ class Translator:
         tokens = sum(map(len, texts)) // _CHARACTERS_A_TOKEN * _most_rows(options)
         with scheduler.reserve_queue(tokens, is_admitted=is_admitted):
             documents, tokenize_ms = await self._prepared(texts, options)
-        arrivals = Arrivals(documents, self._tokenizer, on_sentence)
+        arrivals = Arrivals(documents, self._tokenizer, on_sentence, options.alternatives + 1)
         cost = await scheduler.run(self._engine, engine_sentences(documents), arrivals.ready)
-        if arrivals.failed:
-            parts = self._parts(arrivals, options)
-            arrived = Arrivals(parts, self._tokenizer)
+        for parts, arrived in self._repairs(arrivals, options):
             cost = cost.then(await scheduler.run(self._engine, engine_sentences(parts), arrived.ready))
-            arrivals.replace_failed(parts, arrived)
+        cost = replace(cost, rungs=arrivals.rungs)
         candidates = arrivals.candidates() if continuation is None else iter(await continuation(arrivals.translated()))
         return self._translated(documents, candidates, arrivals.detokenize_ms, tokenize_ms, cost)
 
@@ -127,13 +127,11 @@ class Translator:
             GlossaryRefused: the vocabulary cannot spell the translation of a term.
         """
         documents, tokenize_ms = self._prepare(texts, options, threading.Event())
-        arrivals = Arrivals(documents, self._tokenizer)
+        arrivals = Arrivals(documents, self._tokenizer, None, options.alternatives + 1)
         cost = self._decode_all(documents, arrivals, cancel)
-        if arrivals.failed:
-            parts = self._parts(arrivals, options)
-            arrived = Arrivals(parts, self._tokenizer)
+        for parts, arrived in self._repairs(arrivals, options):
             cost = cost.then(self._decode_all(parts, arrived, cancel))
-            arrivals.replace_failed(parts, arrived)
+        cost = replace(cost, rungs=arrivals.rungs)
         return self._translated(documents, arrivals.candidates(), arrivals.detokenize_ms, tokenize_ms, cost)
 
     def score(self, sentence: str, options: Options) -> float:
@@ -210,23 +208,70 @@ class Translator:
         if self._tokenizer.unknown in ids:
             unknown = placeholders.words_with(piece.text, piece.kept, lambda word: not self._tokenizer.knows(word))
             piece = piece._replace(kept=tuple(placeholders.merge(piece.kept, unknown)))
-            if not has_words(piece.text, piece.kept):
+            if not placeholders.has_words(piece.text, piece.kept):
                 return SourceSentence(piece._replace(translate=False), None)
             ids = self._tokenizer.encode(placeholders.hide(piece.text, piece.kept), options.target)
-        glossary = options.glossary
-        covered = glossary is not None and glossary.covers(options.source, options.target)
-        constraints = self._constraints(piece, glossary) if glossary is not None and covered else ()
-        return SourceSentence(piece, self._engine_input(ids, options, constraints))
+        terms = self._terms(piece, options)
+        spans, stands = _with_terms(piece, terms)
+        if terms and not placeholders.has_words(piece.text, spans):  # all of it is a term, or several
+            return SourceSentence(piece._replace(translate=False, kept=spans), None, stands=stands)
+        sentence = self._engine_input(ids, options, self._constraints(terms))
+        return SourceSentence(piece, sentence, terms=terms, languages=(options.source, options.target))
 
-    def _constraints(self, piece: Piece, glossary: Glossary) -> tuple[Constraint, ...]:
-        """Return what a glossary demands of the translation of a piece, up to as many terms as the engine takes."""
+    def _terms(self, piece: Piece, options: Options) -> Sequence[Term]:
+        """Return the terms of a piece, up to as many as the engine takes."""
+        glossary = options.glossary
+        if glossary is None or not glossary.covers(options.source, options.target):
+            return ()
+        return glossary.find(piece.text, piece.kept)[:MAX_CONSTRAINTS]
+
+    def _constraints(self, terms: Sequence[Term]) -> tuple[Constraint, ...]:
+        """Return what the terms demand of a translation."""
         constraints = []
-        for spellings, follows_mark in glossary.find(piece.text, piece.kept)[:MAX_CONSTRAINTS]:
+        for spellings, follows_mark, _ in terms:
             phrases = [p for s in spellings for p in self._tokenizer.phrases(s, follows_mark=follows_mark)]
             if not phrases:
                 raise GlossaryRefused(f'The model can\'t spell "{spellings[0]}"; give the term another translation.')
             constraints.append(phrases)
         return tuple(constraints)
+
+    def _repairs(self, arrivals: Arrivals, options: Options) -> Iterator[tuple[list[Document], Arrivals]]:
+        """Yield what is to be translated again because something was lost, and where its hypotheses go.
+
+        First the whole sentences, under the constraint that each mask stands in them; then those that still lack one,
+        cut at their units.
+        """
+        if arrivals.failed:
+            again = [self._again(arrivals, index, options) for index in arrivals.failed]
+            parts = [[sentence] for sentence in again]
+            arrived = Arrivals(parts, self._tokenizer)
+            yield parts, arrived
+            arrivals.replace_found(again, arrived)
+        if arrivals.failed:
+            parts = [list(self._parts(arrivals.searched(index), options)) for index in arrivals.failed]
+            arrived = Arrivals(parts, self._tokenizer)
+            yield parts, arrived
+            arrivals.replace_failed(parts, arrived)
+
+    def _again(self, arrivals: Arrivals, index: int, options: Options) -> SourceSentence:
+        """Return a failed sentence to be searched again; what was lost of its numbers and terms is a unit now."""
+        sentence = arrivals.sentence(index)
+        piece, terms, stands = sentence.piece, sentence.terms, None
+        if not arrivals.lost_a_unit(index) or terms:
+            spans, texts = _with_terms(piece, terms)
+            found = [
+                *zip(spans, texts, strict=True),
+                *numbers.stretches(piece.text, options.source, options.target, spans),
+            ]
+            found.sort()
+            piece, terms = piece._replace(kept=tuple(span for span, _ in found)), ()
+            stands = tuple(text for _, text in found)
+        ids = self._tokenizer.encode(placeholders.hide(piece.text, piece.kept), options.target)
+        masks = placeholders.masks(len(piece.kept))[:MAX_CONSTRAINTS]
+        phrases = (self._tokenizer.phrases(mask, follows_mark=True) for mask in masks)
+        search = self._engine_input(ids, options, tuple(filter(None, phrases)))
+        search = search._replace(beam_size=CONSTRAINED_ROWS, num_hypotheses=CONSTRAINED_ROWS)
+        return SourceSentence(piece, search, stands=stands, terms=terms, languages=sentence.languages)
 
     def _engine_input(self, ids: list[int], options: Options, constraints: tuple[Constraint, ...]) -> Sentence:
         """Return a sentence for the engine; its maximum length bounds the cost of a model that repeats itself."""
@@ -235,18 +280,21 @@ class Translator:
             ids,
             min(2 * len(ids) + 20 + constrained, self._max_positions),
             _beam_size(options),
-            options.alternatives + 1,
+            _beam_size(options),
             self._length_penalty,
             alignment_layer=self._alignment_layer if options.alignment else 0,
             constraints=constraints,
         )
 
-    def _parts(self, arrivals: Arrivals, options: Options) -> list[Document]:
-        """Return the failed sentences, each cut at its protected spans."""
-        return [
-            [self._encoded(part, options) for part in cut_at_kept(arrivals.sentence(index).piece)]
-            for index in arrivals.failed
-        ]
+    def _parts(self, sentence: SourceSentence, options: Options) -> Iterator[SourceSentence]:
+        """Yield a failed sentence, cut at its units."""
+        stands = iter(unit.text for unit in sentence.units)
+        for part, is_unit in cut_at_kept(sentence.piece):
+            if is_unit:
+                spans = ((0, len(part.text)),)
+                yield SourceSentence(part._replace(kept=spans), None, stands=(next(stands),))
+            else:
+                yield self._encoded(part, options)
 
     def _decode_all(self, documents: Sequence[Document], arrivals: Arrivals, cancel: CancelFlag | None) -> Cost:
         """Translate sentences in batches; `arrivals` gets their hypotheses."""
@@ -282,6 +330,14 @@ class Translator:
             constraints=[sentence.constraints for sentence in batch],
             cancel=cancel,
         )
+
+
+def _with_terms(piece: Piece, terms: Sequence[Term]) -> tuple[tuple[Span, ...], tuple[str, ...]]:
+    """Return the units of a piece together with its terms, and what stands for each in the translation."""
+    found = [((begin, end), piece.text[begin:end]) for begin, end in piece.kept]
+    found += [(span, spelt(term, piece.text, span)) for term in terms for span in term.spans]
+    found.sort()
+    return tuple(span for span, _ in found), tuple(text for _, text in found)
 
 
 def _engine_cost(result: BatchResult) -> Cost:

@@ -52,7 +52,7 @@ def test_a_swap(server: Server, admin: httpx.Client, open_page: OpenPage) -> Non
     assert admin.put(f"{MODEL}/config", json={"config": "flat-3"}).status_code == 200
     expect(page.locator("#configurations tr.active th")).to_have_text("flat-3")
     expect(page.locator("#chart-bytes")).to_have_attribute("aria-label", re.compile(r"flat-3 \(live\)"))
-    expect(page.locator("#chart-ms .ct-point")).to_have_count(len(configurations))
+    expect(page.locator("#chart-ms circle")).to_have_count(len(configurations))
     for chart in ("latency", "queue", "memory"):
         expect(page.locator(f"#live-{chart} svg")).to_be_visible()
     page.get_by_role("button", name="Forget the token").click()
@@ -90,7 +90,7 @@ def test_the_budget_shows_what_it_would_choose(server: Server, admin: httpx.Clie
 def test_a_canary(server: Server, admin: httpx.Client, open_page: OpenPage) -> None:
     page = open_page(server, "administration")
     enter(page)
-    page.get_by_label("Canary's share").fill("50")
+    page.get_by_label("Canary’s share").fill("50")
     page.get_by_role("button", name="Canary balanced").click()
     expect(page.locator("#canary")).to_be_visible()
     for _ in range(4):

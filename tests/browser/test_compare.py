@@ -26,17 +26,21 @@ def test_live_configurations_side_by_side(server: Server, admin: httpx.Client, o
     expect(page.locator("#compare-progress")).to_have_text("2 translations")
     cards = page.locator(".card")
     answers = {name: texts_of(translate(admin, TEXT, config=name))[0] for name in ("best-2", "flat-3")}
-    assert cards.nth(0).locator(".text").text_content() == answers["flat-3"]
-    parts = cards.nth(1).locator(".text > *").evaluate_all("all => all.map(one => [one.tagName, one.textContent])")
+    assert cards.nth(1).locator(".text").text_content() == answers["flat-3"]
+    parts = cards.nth(0).locator(".text > *").evaluate_all("all => all.map(one => [one.tagName, one.textContent])")
     assert "".join(text for tag, text in parts if tag != "DEL").split() == answers["best-2"].split()
     assert "".join(text for tag, text in parts if tag != "INS").split() == answers["flat-3"].split()
     assert {tag for tag, _ in parts} == {"SPAN", "INS", "DEL"}
+    # one table has all figures, the test sets in one order
     configurations = {entry["name"]: entry for entry in admin.get("/v1/models").json()["models"][0]["configurations"]}
-    for card, name in ((cards.nth(0), "flat-3"), (cards.nth(1), "best-2")):
-        figures = dict(zip(card.locator("dt").all_text_contents(), card.locator("dd").all_text_contents(), strict=True))
-        assert figures["tatoeba"] == f"{configurations[name]['quality']['tatoeba']['bleu']:.1f}"
-        assert figures["weights"] == f"{configurations[name]['bytes'] / 1e6:.1f} MB"
-        assert figures["this request"].endswith(" ms")
+    titles = page.locator("#compare-table thead th").all_text_contents()
+    assert page.locator("#compare-table tbody tr").count() == len(configurations)
+    for name in ("flat-3", "best-2"):
+        row = page.locator("#compare-table tbody tr", has=page.get_by_role("checkbox", name=name))
+        figures = dict(zip(titles, row.locator("th, td").all_text_contents(), strict=True))
+        assert figures["BLEU tatoeba"] == f"{configurations[name]['quality']['tatoeba']['bleu']:.1f}"
+        assert figures["MB"] == f"{configurations[name]['bytes'] / 1e6:.1f}"
+        assert figures["This request"].endswith(" ms")
 
 
 def test_the_token_loads_what_is_not_live(server: Server, admin: httpx.Client, open_page: OpenPage) -> None:

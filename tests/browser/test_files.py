@@ -19,7 +19,7 @@ def test_a_file_is_translated(open_server: Server, open_page: OpenPage) -> None:
     content = SUBTITLES.format(*lines)
     page = open_page(open_server)
     page.locator("#source").select_option("en")
-    page.get_by_label("Or a file").set_input_files(
+    page.locator("#file").set_input_files(
         {"name": "film.srt", "mimeType": "application/x-subrip", "buffer": content.encode()}
     )
     link = page.get_by_role("link", name="Save film.de.srt")
@@ -38,7 +38,7 @@ def test_a_file_may_be_cancelled(tiny_model: Path, open_page: OpenPage) -> None:
         page = open_page(server)
         page.locator("#source").select_option(PAIR["source"])
         content = "The old house.\n" * 2000
-        page.get_by_label("Or a file").set_input_files(
+        page.locator("#file").set_input_files(
             {"name": "long.txt", "mimeType": "text/plain", "buffer": content.encode()}
         )
         gate.reached()
@@ -54,8 +54,6 @@ def test_a_file_may_be_cancelled(tiny_model: Path, open_page: OpenPage) -> None:
 
 def test_a_refused_file_says_why(open_server: Server, open_page: OpenPage) -> None:
     page = open_page(open_server)
-    page.get_by_label("Or a file").set_input_files(
-        {"name": "picture.png", "mimeType": "image/png", "buffer": b"\x89PNG"}
-    )
+    page.locator("#file").set_input_files({"name": "picture.png", "mimeType": "image/png", "buffer": b"\x89PNG"})
     expect(page.get_by_role("alert")).to_contain_text("Files ending in '.png' are not translated")
     expect(page.locator("#file-progress")).to_be_hidden()

@@ -10,7 +10,8 @@ from models.marian.batches import Batch
 from models.marian.checkpoint import Checkpoint
 from models.marian.transformer import Transformer
 from models.train.dataset import Corpus, Encoder, Part
-from models.train.network import BF16_PRODUCTS, Network
+from models.train.device import BF16_PRODUCTS
+from models.train.network import Network
 from models.train.recipe import Batches
 from tests.models.conftest import sentences
 

@@ -27,7 +27,7 @@ from models.marian.transformer import Transformer
 from models.text.lines import DataError
 from models.train.dataset import Corpus, Encoder, Part, Side, read_corpus
 from models.train.full_precision import Plain, reversed_checkpoint, train_recipe
-from models.train.loop import Training
+from models.train.loop import Training, Until
 from models.train.recipe import (
     RECIPES,
     Batches,
@@ -259,7 +259,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, shared, kind, text):
 
 def test_a_run_stops_after_the_steps_that_it_was_given_and_goes_on(tmp_path, shared):
     recipe = read_recipe(TrainRecipe, written(tmp_path, TRAIN))
-    assert train_recipe(recipe, shared, tmp_path / "parts", steps=11).step == 11
+    assert train_recipe(recipe, shared, tmp_path / "parts", until=Until(steps=11)).step == 11
     progress = train_recipe(recipe, shared, tmp_path / "parts")
     assert progress == train_recipe(recipe, shared, tmp_path / "whole")
     assert_same_state(tmp_path / "parts", tmp_path / "whole")
@@ -277,7 +277,7 @@ def test_a_run_stops_after_the_steps_that_it_was_given_and_goes_on(tmp_path, sha
     ],
 )
 def test_another_recipe_does_not_go_on_with_a_run(tmp_path, shared, old, new, field):
-    train_recipe(read_recipe(TrainRecipe, written(tmp_path, TRAIN)), shared, tmp_path / "run", steps=2)
+    train_recipe(read_recipe(TrainRecipe, written(tmp_path, TRAIN)), shared, tmp_path / "run", until=Until(steps=2))
     other = read_recipe(TrainRecipe, written(tmp_path, TRAIN.replace(old, new), "other"))
     with pytest.raises(TrainingError, match=rf"started with another recipe \({field} changed\)"):
         train_recipe(other, shared, tmp_path / "run")
@@ -293,7 +293,7 @@ STABLE = TRAIN.replace("rate = 3e-3", "rate = 3e-3\ndecay_tokens = 2000")  # sta
 def test_a_stable_run_may_end_otherwise(tmp_path, shared, schedule):
     """Its steps are those of a run that was to end so from the start."""
     started, whole = tmp_path / "started", tmp_path / "whole"
-    train_recipe(read_recipe(TrainRecipe, written(tmp_path, STABLE)), shared, started, steps=15)
+    train_recipe(read_recipe(TrainRecipe, written(tmp_path, STABLE)), shared, started, until=Until(steps=15))
     assert state(started)[1]["progress"]["tokens"] < 5500
     changed = read_recipe(TrainRecipe, written(tmp_path, STABLE.replace("tokens = 8000", schedule), "changed"))
     train_recipe(changed, shared, started)
@@ -302,11 +302,11 @@ def test_a_stable_run_may_end_otherwise(tmp_path, shared, schedule):
 
 
 def test_a_stable_run_may_go_on_with_other_sources_in_a_new_epoch(tmp_path, shared):
-    train_recipe(read_recipe(TrainRecipe, written(tmp_path, STABLE)), shared, tmp_path / "run", steps=15)
+    train_recipe(read_recipe(TrainRecipe, written(tmp_path, STABLE)), shared, tmp_path / "run", until=Until(steps=15))
     (tmp_path / "more.tsv").write_text("".join(f"{a}\t{a}\n" for a in sentences(300, 7)))
     table = f'[[sources]]\nname = "{tmp_path / "more.tsv"}"\nlicence = "none"\n[optimizer]'
     other = read_recipe(TrainRecipe, written(tmp_path, STABLE.replace("[optimizer]", table), "other"))
-    progress = train_recipe(other, shared, tmp_path / "run", steps=3)
+    progress = train_recipe(other, shared, tmp_path / "run", until=Until(steps=3))
     assert (progress.step, progress.epoch, progress.batch) == (18, 1, 3)
 
 
@@ -363,12 +363,12 @@ def _of(tensors: dict[str, torch.Tensor], kind: str) -> dict[str, torch.Tensor]:
 
 def test_a_state_without_its_recipe_is_for_another_run_to_begin_with(tmp_path, shared):
     recipe = read_recipe(TrainRecipe, written(tmp_path, TRAIN))
-    train_recipe(recipe, shared, tmp_path / "run", steps=2)
+    train_recipe(recipe, shared, tmp_path / "run", until=Until(steps=2))
     (path,) = (tmp_path / "run").glob("state-*/state.json")
     path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "recipe"}))
     with pytest.raises(TrainingError, match="its recipe was not recorded; begin a new run from it with --continue"):
         train_recipe(recipe, shared, tmp_path / "run")
-    progress = train_recipe(recipe.beginning_with(run=tmp_path / "run"), shared, tmp_path / "on", steps=1)
+    progress = train_recipe(recipe.beginning_with(run=tmp_path / "run"), shared, tmp_path / "on", until=Until(steps=1))
     assert (progress.step, progress.epoch, progress.batch) == (3, 1, 1)
 
 
@@ -512,7 +512,7 @@ def test_a_sample_of_all_words_changes_nothing(tmp_path, shared):
     losses = []
     for words in (0, 10_000, 40):
         recipe = written(tmp_path, f"sampled_words = {words}\n" + RETRAIN, str(words))
-        retrain_recipe(read_recipe(RetrainRecipe, recipe), shared, tmp_path / f"out-{words}", steps=5)
+        retrain_recipe(read_recipe(RetrainRecipe, recipe), shared, tmp_path / f"out-{words}", until=Until(steps=5))
         losses.append(state(tmp_path / f"out-{words}")[0]["parameters/embedding"])
     whole, all_words, sample = losses
     assert torch.allclose(whole, all_words, atol=1e-5)

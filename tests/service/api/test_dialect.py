@@ -4,10 +4,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from starlette.exceptions import HTTPException
 
 from service.api import deepl, kserve, libretranslate, native
 from service.api.dialect import Dialect, dialect_of
+from service.api.errors import STATUS, code_of
 from service.app import create_app
 from service.settings import Settings
 from tests.service.running import TOKEN
@@ -51,7 +54,7 @@ def test_the_uploads_are_the_routes_that_take_files(operations: list[tuple[str, 
 def test_a_path_that_nobody_owns_has_the_default_form() -> None:
     dialect = dialect_of("/nothing", DIALECTS)
     assert dialect not in DIALECTS
-    assert dialect.refusal(404, "Not here.", {"X-A": "b"}).body == b'{"error":"Not here."}'
+    assert dialect.refusal(404, "Not here.", {"X-A": "b"}).body == b'{"error":"Not here.","code":"not_found"}'
 
 
 def test_the_first_owner_answers() -> None:
@@ -61,3 +64,27 @@ def test_the_first_owner_answers() -> None:
     # beginnings only: an owner of /a is asked for no /b/a
     assert dialect_of("/b/a", [first]) is not first
     assert first.refusal(400, "No.").body == b'{"first":"No."}'
+
+
+def test_codes_of_errors_are_stable() -> None:
+    """A program may depend on each of them: one that is renamed or gone is a change of the API."""
+    codes = {code_of(kind.__new__(kind)) for kind in STATUS}
+    assert codes == {
+        *("missing_key", "wrong_key", "rate_exceeded", "quota_exceeded", "store_unavailable", "unsupported_pair"),
+        *("limit_exceeded", "glossary_refused", "unknown_glossary", "unavailable_configuration", "model_error"),
+        *("not_live", "unknown_model", "canary_conflict", "last_model", "swap_in_progress", "insufficient_memory"),
+        *("too_many_followers", "queue_full", "self_test_failed", "not_ready", "swap_took_too_long"),
+        *("scheduler_closed", "unknown_format", "file_refused", "unknown_file", "too_many_files", "client_closed"),
+        *("client_disconnect", "deadline_exceeded"),
+    }
+    assert code_of(RuntimeError()) == "internal"
+    assert code_of(HTTPException(413)) == "body_too_large"
+
+
+def test_native_errors_have_a_code_and_the_others_of_their_own_kind_none(client: httpx.Client) -> None:
+    pair = {"source": "en", "target": "xx"}
+    refused = client.post("/v1/translate", json={"text": "The river.", **pair}).json()
+    assert refused["code"] == "unsupported_pair"
+    assert client.get("/v1/nothing").json()["code"] == "not_found"
+    assert client.post("/v1/translate", json={}).json()["code"] == "invalid_request"
+    assert list(client.post("/translate", json={"q": "The river.", **pair}).json()) == ["error"]

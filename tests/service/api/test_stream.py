@@ -150,7 +150,7 @@ def test_a_failure_after_the_first_sentence_is_an_event(tiny_model: Path, monkey
         monkeypatch.setattr(Batch, "step", failing)
         first, last = stream(client, "The old house. The river. A big tree.")
         assert first[0] == "sentence"
-        assert last == ("error", {"error": "The server failed; its log says why."})
+        assert last == ("error", {"error": "The server failed; its log says why.", "code": "internal"})
 
 
 def leave_in_the_middle(server: Server, text: Any, **fields: Any) -> None:

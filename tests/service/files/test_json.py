@@ -146,3 +146,22 @@ def test_what_is_no_json_is_refused(data: bytes) -> None:
 )
 def test_time_is_linear(pieces: tuple[bytes, bytes, bytes]) -> None:
     assert time_growth("a.json", pieces) <= 2.5
+
+
+I18NEXT = """{
+  "file_one": "{{count}} file",
+  "file_other": "{{count}} files",
+  "place_ordinal_one": "{{count}}st", "place_ordinal_other": "{{count}}th",
+  "menu": {"item_one":"item","item_other" : "items"}, "an_other": "an other"
+}"""
+
+
+def test_plurals_of_i18next_get_the_forms_of_the_target() -> None:
+    for target, made in [("de", []), ("ja", []), ("ru", ["few", "many"]), ("fr", ["many"])]:
+        expected = I18NEXT
+        for category in made:
+            expected = expected.replace(
+                '  "file_other"', f'  "file_{category}": "{{{{count}}}} files",\n  "file_other"', 1
+            ).replace('"item_other"', f'"item_{category}" : "items","item_other"')
+        assert copied("a.json", I18NEXT.encode(), target).decode() == expected
+        json.loads(translated("a.json", I18NEXT.encode(), target=target))

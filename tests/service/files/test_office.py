@@ -85,7 +85,7 @@ def test_what_is_not_translated_comes_back_as_it_was(strings: str) -> None:
     data = workbook(f"<sst>{strings}</sst>")
     assert unpacked(copied("a.xlsx", data)) == unpacked(data)
     slide = f"<sld>{strings.replace('<si>', '<p>').replace('</si>', '</p>')}</sld>"
-    assert unpacked(copied("a.pptx", presentation(slide))) == unpacked(presentation(slide))
+    assert unpacked(copied("a.pptx", presentation(slide), "en")) == unpacked(presentation(slide))
 
 
 @given(st.lists(STRING, max_size=4).map("\n".join))
@@ -147,7 +147,7 @@ def test_looks_follow_their_words() -> None:
 
 
 def test_presentation() -> None:
-    after = unpacked(translated("a.pptx", presentation()))
+    after = unpacked(translated("a.pptx", presentation(), target="en"))
     assert (
         '<a:t>BELOW</a:t></a:r>\n<a:fld type="slidenum"><a:t>12</a:t></a:fld><a:endParaRPr/></a:p><a:p/>'
         in after["ppt/slides/slide1.xml"]

@@ -124,3 +124,12 @@ def test_what_is_no_table_is_refused(data: bytes) -> None:
 )
 def test_time_is_linear(pieces: tuple[bytes, bytes, bytes]) -> None:
     assert time_growth("a.tsv" if b"\t" in pieces[0] else "a.csv", pieces) <= 2.5
+
+
+def test_columns_are_chosen_by_their_headers() -> None:
+    table = b"key,text,note\nopen,Open the file,for menus\n"
+    assert [text for text in open_file("a.csv", table, LIMITS, ["text"]).texts if text] == ["Open the file"]
+    with pytest.raises(FileRefused, match="no column 'word'"):
+        open_file("a.csv", table, LIMITS, ["word"])
+    with pytest.raises(FileRefused, match="Columns are chosen"):
+        open_file("a.json", b"{}", LIMITS, ["text"])

@@ -92,6 +92,16 @@ def test_line_breaks_may_be_spaces(client: httpx.Client) -> None:
     assert client.get(f"/v1/files/{job}/result").text == whole
 
 
+def test_columns_of_a_table_are_chosen(client: httpx.Client) -> None:
+    table = b"key,text,note\na,The old house.,the river sees\n"
+    job = send(client, table, "a.csv", columns="text").json()["id"]
+    assert until_ended(client, job)["status"] == "done"
+    house = texts_of(translate(client, "The old house."))[0]
+    assert client.get(f"/v1/files/{job}/result").text == f"key,text,note\na,{house},the river sees\n"
+    last = until_ended(client, send(client, table, "a.csv", columns="word").json()["id"])
+    assert (last["status"], last["error"]) == ("failed", "The table has no column 'word'.")
+
+
 def test_what_is_wrong_with_a_file_is_told(client: httpx.Client) -> None:
     job = send(client, b"no archive", "a.docx").json()["id"]
     last = until_ended(client, job)

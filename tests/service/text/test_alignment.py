@@ -81,8 +81,8 @@ def test_of_two_words_that_are_alike_the_nearer_one_is_linked():
 @given(st.text("ab %s1{}_", max_size=20), st.data())
 def test_spans_follow_what_is_hidden_and_restored(text, data):
     spans = placeholders.find(text)
-    hidden, moves = placeholders.hide(text, spans), placeholders.hidden(spans)
-    for (stand_in, span), kept in zip(moves, spans, strict=True):
+    hidden, moves = placeholders.hide(text, spans), placeholders.hidden(text, spans)
+    for (stand_in, span), kept in zip([move for move in moves if move[1][0] < move[1][1]], spans, strict=True):
         assert span == kept
         assert placeholders.followed(stand_in, moves) == span
     assert placeholders.followed((0, len(hidden)), moves) == (0, len(text))

@@ -61,14 +61,16 @@ def test_terms_are_whole_words_the_longest_first(text: str, expected: list[str])
 def test_a_term_is_spelt_as_its_place_asks() -> None:
     glossary = Glossary({"save": "speichern", "tree": "tree", "printer": "Drucker"}, "en", "de")
     assert glossary.find("Save the Tree", ()) == [
-        Term(("speichern", "Speichern"), False),
-        Term(("Tree",), False),  # what is not translated stands as it stood
+        Term(("speichern", "Speichern"), False, ((0, 4),)),
+        Term(("Tree",), False, ((9, 13),)),  # what is not translated stands as it stood
     ]
     assert glossary.find('SAVE the "printer"', ()) == [
-        Term(("speichern", "Speichern", "SPEICHERN"), False),
-        Term(("Drucker",), True),
+        Term(("speichern", "Speichern", "SPEICHERN"), False, ((0, 4),)),
+        Term(("Drucker",), True, ((10, 17),)),
     ]
-    assert glossary.find("tree (tree) tree", ()) == [Term(("tree",), True)]  # several times is once
+    assert glossary.find("tree (tree) tree", ()) == [
+        Term(("tree",), True, ((0, 4), (6, 10), (12, 16)))
+    ]  # several times is once
 
 
 def test_what_is_kept_holds_no_term() -> None:

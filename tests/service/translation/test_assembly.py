@@ -39,7 +39,7 @@ def replaced(translator: Translator, text: str, *translations: str) -> str:
     arrivals = Arrivals([whole], translator._tokenizer)
     arrivals.read(0, [hypothesis(translator, "house")])  # without the mask
     assert arrivals.failed == [0]
-    parts = translator._parts(arrivals, EN_DE)
+    parts = [list(translator._parts(arrivals.searched(0), EN_DE))]
     arrived = Arrivals(parts, translator._tokenizer)
     for index, translation in enumerate(translations):
         arrived.read(index, [hypothesis(translator, translation)])

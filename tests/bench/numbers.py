@@ -1,0 +1,126 @@
+"""Numbers: how many of 2,000 sentences have all of theirs in the translation, and what it costs.
+
+    python -m tests.bench.numbers [--sentences 2000]
+
+Half of the sentences are frames filled with numbers, dates, times, amounts, versions and telephone numbers
+(`models/text/frames.py`, a seed of its own), half are those of the test sets with a digit. A sentence is right if
+`numbers.agree` says so. Without the check each takes the first hypothesis. Sentences are translated one at a time by
+one thread, the two ways in turn. Plain sentences, those of Tatoeba's validation set, tell what the check costs where
+it has nothing to do. Writes docs/results/numbers.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+
+import sacrebleu
+
+from models.format.directory import open_model
+from models.text.frames import generate
+from service.live.configurations import by_name
+from service.text import numbers
+from service.translation.assembly import SourceSentence
+from service.translation.cost import NO_RUNGS, Rungs
+from service.translation.results import Options
+from service.translation.tokenizer import Tokenizer
+from service.translation.translator import Translator
+from tests.bench.bench import MODEL, ROOT, SHARED, machine
+
+SETS = ("tatoeba", "newstest2014", "flores101_devtest", "software_po", "libreoffice_help", "games_po", "manpages")
+SEED = 2_000
+Pair = tuple[str, str]
+
+
+def has_digit(pair: Pair) -> bool:
+    """Tell whether the English side has a digit."""
+    return any(map(str.isdecimal, pair[0]))
+
+
+def lines(folder: str, name: str) -> list[Pair]:
+    """Read a set of the corpus."""
+    sides = (
+        (SHARED / "corpus" / folder / f"{name}.{language}").read_text("utf-8").splitlines() for language in ("en", "de")
+    )
+    return list(zip(*sides, strict=True))
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Take the first hypothesis, whatever its numbers are."""
+    check = SourceSentence.has_its_numbers
+    SourceSentence.has_its_numbers = lambda *_: True  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        SourceSentence.has_its_numbers = check  # type: ignore[method-assign]
+
+
+def measured(translator: Translator, pairs: Sequence[Pair], beam_size: int) -> dict[str, dict[str, object]]:
+    """Translate without the check and with it."""
+    outputs: dict[str, list[str]] = {"without": [], "with": []}
+    times: dict[str, list[float]] = {"without": [], "with": []}
+    rungs = NO_RUNGS
+    options = Options("en", "de", beam_size)
+
+    def translate(way: str, source: str) -> Rungs:
+        started = time.thread_time()
+        result = translator.translate([source], options)
+        times[way].append(1e3 * (time.thread_time() - started))
+        outputs[way].append(result.translations[0].best.text)
+        return result.cost.rungs
+
+    for source, _ in pairs:
+        with unchecked():
+            translate("without", source)
+        rungs = Rungs(*map(sum, zip(rungs, translate("with", source), strict=True)))
+    found: dict[str, dict[str, object]] = {}
+    for way, texts in outputs.items():
+        right = [numbers.agree(source, "en", text, "de") for (source, _), text in zip(pairs, texts, strict=True)]
+        found[way] = {
+            "numbers_right": round(sum(right) / len(right), 4),
+            "bleu": round(sacrebleu.corpus_bleu(texts, [[reference for _, reference in pairs]]).score, 2),
+            "ms_per_sentence": round(statistics.mean(times[way]), 3),
+        }
+    changed = sum(one != other for one, other in zip(*outputs.values(), strict=True))
+    return found | {"rungs": dict(rungs._asdict()), "changed": {"sentences": changed}}
+
+
+def main() -> None:
+    """Measure and write the file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sentences", type=int, default=2000)
+    arguments = parser.parse_args()
+    half = arguments.sentences // 2
+    made = list(islice(filter(has_digit, generate(SEED)), half))
+    real = [pair for name in SETS for pair in filter(has_digit, lines("test", name))]
+    random.Random(SEED).shuffle(real)
+    sets = {"made": made, "corpus": real[:half], "plain": lines("valid", "tatoeba")[:half]}
+    directory = open_model(MODEL)
+    default = by_name(directory, directory.config.default_configuration)
+    translator = Translator(directory, Tokenizer(directory), *default, max_batch_tokens=4096)
+    results: dict[str, object] = {}
+    for name, pairs in sets.items():
+        for beam_size in (1, 4):
+            results[f"{name}, beam {beam_size}"] = found = {
+                "sentences": len(pairs),
+                **measured(translator, pairs, beam_size),
+            }
+            print(name, beam_size, json.dumps(found), file=sys.stderr)
+    whole = {
+        "command": " ".join(["python -m tests.bench.numbers", *sys.argv[1:]]),
+        "machine": machine(),
+        "results": results,
+    }
+    (ROOT / "docs/results/numbers.json").write_text(json.dumps(whole, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
