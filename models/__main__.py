@@ -543,7 +543,7 @@ def add_compress(verbs: Verbs) -> None:
         help="source TAB target (.tsv, .tsv.xz), or plain source text, which the checkpoint then translates",
     )
     help_minutes = "for all of it; what is left after calibration is for training, 0 = none (default: %(default)s)"
-    verb.add_argument("--minutes", type=_minutes, default=60.0, metavar="N", help=help_minutes)
+    verb.add_argument("--minutes", type=_minutes_or_none, default=60.0, metavar="N", help=help_minutes)
     verb.add_argument("--target", metavar="LANGUAGE", help="of the translations in the text, if the model has several")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     verb.add_argument("--threads", type=_positive, default=cores, metavar="N", help="default: all (%(default)s)")
@@ -608,7 +608,7 @@ def _positive_number(text: str) -> float:
     return value
 
 
-def _minutes(text: str) -> float:
+def _minutes_or_none(text: str) -> float:
     value = _number(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"must be 0 or more, not {text!r}")
