@@ -105,6 +105,11 @@ mutants: $(VENV)/installed-extras  ## break the code in a hundred places, each o
 test-linear: $(VENV)/installed-extras  ## hostile texts take time that is linear in their length
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/service/text/test_linear.py -m campaign
 
+# Files of others, of every format; FILES names folders or bare repositories: FILES="jgm/pandoc=../pandoc.git ...".
+.PHONY: real-files
+real-files: $(VENV)/installed-extras  ## files of others come back to the byte; writes docs/results/real-files.json
+	$(BIN)/python -m tests.bench.real_files $(ARGS) $(FILES)
+
 # What runs on Ray, on a local one: corpora and replicas, with workers that are killed. A few minutes.
 .PHONY: test-ray
 test-ray: $(VENV)/installed-extras  ## corpora and replicas on a local Ray
@@ -298,6 +303,16 @@ wheel: $(VENV)/installed  ## dist/sub3-*.whl, with the engine and the models
 
 test-wheel: $(VENV)/installed-extras  ## the wheel in a fresh environment
 	$(BIN)/python -m pytest tests/test_wheel.py -m wheel
+
+# libFuzzer over the C ABI under ASan and UBSan, with clang++: an hour of each target, MINUTES another time.
+MINUTES ?= 60
+FUZZ_CXX ?= clang++-14
+.PHONY: fuzz
+fuzz: $(VENV)/installed-extras  ## fuzz the engine's C ABI under sanitizers
+	CC=$(FUZZ_CXX:clang++%=clang%) CXX=$(FUZZ_CXX) $(BIN)/cmake -S . -B build/fuzz -DCMAKE_BUILD_TYPE=Release -DSUB3_FUZZ=ON \
+	  -DSUB3_SANITIZE=address,undefined,fuzzer-no-link
+	$(BIN)/cmake --build build/fuzz --parallel
+	$(BIN)/python -m tests.fuzz.run --minutes $(MINUTES) $(ARGS)
 
 clean:  ## remove build/ and .venv
 	rm -rf build $(VENV)

@@ -1,5 +1,6 @@
 """Settings of the service, read from the environment once at start. `sub3 serve --help` prints them."""
 
+import ipaddress
 import re
 import textwrap
 from pathlib import Path
@@ -8,10 +9,33 @@ from pydantic import AliasChoices, Field, PrivateAttr, SecretStr, ValidationErro
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.format.store import SHIPPED
-from service.process import usable_cores
+from service.process import memory_limits, usable_cores
 
 ADMIN_TOKEN_CHARACTERS = 16
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _INDENT = " " * 6  # in the text of --help
+
+
+_SERVICE_BYTES = 90 << 20  # a server with one model that is ready
+_PROCESS_BYTES = 20 << 20  # what the process of a file starts with
+
+
+def eighth(limits: list[int]) -> int:
+    """Return an eighth of the smallest of a container's memory limits, from 1 to 64 MiB, which it is without limits."""
+    return max(1 << 20, min([64 << 20, *(limit // 8 for limit in limits)]))
+
+
+def room_for_files(limits: list[int]) -> tuple[int, int]:
+    """Return how many processes of files fit beside the service, its bodies and stored files, and the bytes of each.
+
+    Args:
+        limits: of the container's memory, in bytes; empty if there are none.
+    """
+    if not limits:
+        return 2, 128 << 20
+    left = min(limits) - _SERVICE_BYTES - 2 * eighth(limits)
+    processes = 2 if left >= 2 * (_PROCESS_BYTES + (64 << 20)) else 1
+    return processes, max(16 << 20, min(128 << 20, left // processes - _PROCESS_BYTES))
 
 
 class Settings(BaseSettings):
@@ -25,6 +49,7 @@ class Settings(BaseSettings):
     )
     _admin_names: dict[str, SecretStr] = PrivateAttr(default_factory=dict)
     _redis_password: str | None = PrivateAttr(default=None)
+    _trusted_networks: list[Network] = PrivateAttr(default_factory=list)
 
     models_directory: Path = Field(
         default=SHIPPED,
@@ -42,6 +67,11 @@ class Settings(BaseSettings):
         default=None,
         description="Configuration to serve at start. If it is unset, and for models that lack it, the directory's "
         "default_configuration.",
+    )
+    weights_in_memory: bool = Field(
+        default=False,
+        description="Read weights into memory instead of mapping their files: that takes their bytes of each process; "
+        "then writing to the files of a running server changes nothing.",
     )
     max_pivots: int = Field(
         default=1,
@@ -123,16 +153,22 @@ class Settings(BaseSettings):
         "translated or not; one more gets 429.",
     )
     file_processes: int = Field(
-        default=2,
+        default_factory=lambda: room_for_files(memory_limits())[0],
         ge=1,
         description="Files translated at a time, each taken apart in a process of its own; a key may have all but one "
-        "of them.",
+        "of them. The default is 2, and 1 in a container of less than 350 MB.",
     )
     file_memory_bytes: int = Field(
-        default=128 << 20,
+        default_factory=lambda: room_for_files(memory_limits())[1],
         ge=16 << 20,
         description="Maximum memory of the process of a file in bytes, beside the 20 MB that it starts with; a file "
-        "that needs more is refused.",
+        "that needs more is refused. The default is 128 MiB, or what the container's memory leaves for it.",
+    )
+    max_stored_bytes: int = Field(
+        default_factory=lambda: eighth(memory_limits()),
+        ge=1 << 20,
+        description="Maximum bytes of all files that are stored, translated or not; a key may have half of them. One "
+        "more gets 429. The default is 64 MiB, or an eighth of the container's memory.",
     )
     file_cpu_seconds: int = Field(
         default=60,
@@ -163,6 +199,29 @@ class Settings(BaseSettings):
     )
     max_connections: int = Field(
         default=512, ge=1, description="Maximum number of open connections; one more gets 503 and is closed."
+    )
+    max_connections_per_address: int = Field(
+        default=256,
+        ge=1,
+        description="Maximum number of open connections of an address (an IPv6 client's /64); one more gets 429 and is "
+        "closed.",
+    )
+    max_held_bytes: int = Field(
+        default_factory=lambda: eighth(memory_limits()),
+        ge=1 << 20,
+        description="Maximum bytes of the bodies of all requests that are not answered yet; an address may hold half. "
+        "A body beyond that gets 503. The default is 64 MiB, or an eighth of the container's memory.",
+    )
+    write_seconds: float = Field(
+        default=30,
+        gt=0,
+        description="Seconds within which a client must read what waits for it, or 64 KiB of it; a slower one is cut "
+        "off.",
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="Comma-separated addresses or networks of proxies, such as 10.0.0.0/8: X-Forwarded-For is taken "
+        "from them only, and they may open any number of connections.",
     )
     drain_seconds: float = Field(
         default=5,
@@ -243,6 +302,11 @@ class Settings(BaseSettings):
         return [name.strip() for name in self.served_models.split(",") if name.strip()]
 
     @property
+    def trusted_networks(self) -> list[Network]:
+        """The networks in trusted_proxies."""
+        return self._trusted_networks
+
+    @property
     def redis_password(self) -> str | None:
         """The content of redis_password_file; None leaves the password in the address."""
         return self._redis_password
@@ -280,6 +344,15 @@ class Settings(BaseSettings):
                 if pair.strip():
                     name, _, token = pair.strip().partition(":")
                     self._add_token(name, token, variable)
+        return self
+
+    @model_validator(mode="after")
+    def _parse_networks(self) -> "Settings":
+        names = [name.strip() for name in self.trusted_proxies.split(",") if name.strip()]
+        try:
+            self._trusted_networks = [ipaddress.ip_network(name) for name in names]
+        except ValueError as error:
+            raise ValueError(f"SUB3_TRUSTED_PROXIES: {error}.") from None
         return self
 
     @model_validator(mode="after")

@@ -23,8 +23,9 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         {"floats": "unroll / lanes / float_ops", "engine_api": "", "tensor": ""},
         {
             "products": (
-                "bcq_matrix / bcq_matmul / bcq_dequantize bcq_int8_matmul bcq_matmul_tables columns_avx2 / "
-                "bcq_int8_tiles bcq_matmul_avx2 bcq_matmul_avx512 bcq_matmul_neon bcq_matmul_scalar isa / "
+                "bcq_matrix / bcq_matmul / bcq_dequantize bcq_int8_matmul bcq_matmul_tables / columns_avx2 / "
+                "subset_sums_avx2 bcq_int8_tiles / "
+                "bcq_matmul_avx2 bcq_matmul_avx512 bcq_matmul_neon bcq_matmul_scalar isa / "
                 "bcq_int8_matmul_avx2 bcq_int8_matmul_avx512 bcq_int8_matmul_neon"
             ),
         },
@@ -80,7 +81,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
                 "canary configurations history memory routing state / desired / model / folder registry / "
                 "replication shadow / swaps"
             ),
-            "http": "listening paired_writes / protocol / server",
+            "http": "listening paired_writes shares / protocol / server",
         },
         {
             "requests": "call file_process pivot turns / disconnect / dispatch / pipeline / file_jobs",
@@ -89,7 +90,8 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         {
             "api": (
                 "calls downloads json_reply json_route libretranslate_schemas native_key openapi page schemas / "
-                "admin_schemas deepl_schemas dialect fields kserve_schemas / body_limit errors same_origin uploads / "
+                "admin_schemas deepl_schemas dialect fields kserve_schemas / "
+                "body_limit errors key_first same_origin uploads / "
                 "admin_guard events native_glossaries / deepl kserve libretranslate native native_files / admin "
                 "deepl_glossaries"
             ),

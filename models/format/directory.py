@@ -49,6 +49,20 @@ from models.format.vocabulary import Vocabulary, read_vocabulary
 from models.format.weights import all_finite, map_weights, release_pages
 
 
+class FileState(NamedTuple):
+    """What tells that a file was written to after it was opened."""
+
+    inode: int
+    size: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> "FileState":
+        """Return the present state of a file. Raises OSError."""
+        stat = path.stat()
+        return cls(stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
 class Mapped(NamedTuple):
     """A mapped weight file.
 
@@ -72,6 +86,7 @@ class ModelDirectory:
     Attributes:
         main: model.safetensors.
         specialised: the other weight files by configuration.
+        mapped_files: the states of the files that are mapped, by path; none where they were read into memory.
     """
 
     path: Path
@@ -79,6 +94,22 @@ class ModelDirectory:
     vocabulary: Vocabulary
     main: Mapped
     specialised: Mapping[str, Mapped]
+    mapped_files: Mapping[Path, FileState]
+
+    def altered_file(self) -> Path | None:
+        """Return a mapped file that was written to in place since it was opened.
+
+        The engine then computes with what the file holds now, or the process ends where it has become shorter. A file
+        that was removed or replaced by another is not one: who has it mapped keeps the old content.
+        """
+        for path, opened in self.mapped_files.items():
+            try:
+                state = FileState.of(path)
+            except OSError:
+                continue
+            if state.inode == opened.inode and state != opened:
+                return path
+        return None
 
     def release_pages(self) -> None:
         """Make the mapped files' pages non-resident; what is still in use comes back at its next touch."""
@@ -210,12 +241,13 @@ class ModelDirectory:
         return bits_per_weight(self.config.architecture, allocation)
 
 
-def open_model(path: str | os.PathLike[str], *, verify: bool = True) -> ModelDirectory:
+def open_model(path: str | os.PathLike[str], *, verify: bool = True, in_memory: bool = False) -> ModelDirectory:
     """Open a model directory.
 
     Args:
         path: the directory.
         verify: also compare the checksums and look for numbers that are not finite, which reads every byte.
+        in_memory: read the weights and the vocabulary instead of mapping their files, which may then be written to.
 
     Raises:
         ModelError: something is wrong; one sentence.
@@ -225,18 +257,23 @@ def open_model(path: str | os.PathLike[str], *, verify: bool = True) -> ModelDir
         raise ModelError(f"{directory}: there is no such directory.")
     config_path = directory / CONFIG_FILE
     config = _decode_config(config_path)
+    names = () if in_memory else (*config.weight_files, config.vocabulary_file)
+    states = {}
     for name in config.checked_files:
         require_file(directory / name)
+        if name in names:
+            states[directory / name] = FileState.of(directory / name)
         if verify and sha256(directory / name) != config.checksums[name]:
             raise ModelError(f"{directory / name}: the sha256 differs from the one that {CONFIG_FILE} states.")
-    vocabulary = read_vocabulary(directory / config.vocabulary_file, config.architecture)
+    vocabulary = read_vocabulary(directory / config.vocabulary_file, config.architecture, in_memory=in_memory)
     stored = None if config.codes.kind == "progressive" else config.default_configuration
-    main = _map_weights(directory, config, WEIGHTS_FILE, Weights(config.codes, config.matrices), stored, verify=verify)
+    how = {"verify": verify, "in_memory": in_memory}
+    main = _map_weights(directory, config, WEIGHTS_FILE, Weights(config.codes, config.matrices), stored, **how)
     specialised = {
-        name: _map_weights(directory, config, weights_file(name), weights, name, verify=verify)
+        name: _map_weights(directory, config, weights_file(name), weights, name, **how)
         for name, weights in config.specialised.items()
     }
-    opened = ModelDirectory(directory, config, vocabulary, main, types.MappingProxyType(specialised))
+    opened = ModelDirectory(directory, config, vocabulary, main, types.MappingProxyType(specialised), states)
     for name, configuration in config.configurations.items():
         expected = opened.model_bytes(configuration.allocation)
         if configuration.bytes != expected:
@@ -250,13 +287,20 @@ def open_model(path: str | os.PathLike[str], *, verify: bool = True) -> ModelDir
 
 
 def _map_weights(
-    directory: Path, config: ModelConfig, file: str, weights: Weights, stored: str | None, *, verify: bool
+    directory: Path,
+    config: ModelConfig,
+    file: str,
+    weights: Weights,
+    stored: str | None,
+    *,
+    verify: bool,
+    in_memory: bool,
 ) -> Mapped:
     """Map one weight file; `stored` is the configuration that its codes are specialised to, None for progressive."""
     path = directory / file
     require_file(path)
     try:
-        mapped = map_weights(path)
+        mapped = map_weights(path, in_memory=in_memory)
         entries = mapped.entries
         vectors = Vectors("output.bias" in entries, A_VECTOR in entries and entries[A_VECTOR].dtype == "F16")
         tensors = mapped.tensors(weight_specs(config, weights, stored, vectors))

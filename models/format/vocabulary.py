@@ -191,7 +191,7 @@ def write_vocabulary(path: Path, vocabulary: Vocabulary) -> None:
     write_weights(path, {name: tensors[name] for name in sorted(tensors, key=lambda n: (n.partition(".")[2], n))})
 
 
-def read_vocabulary(path: Path, architecture: Architecture) -> Vocabulary:
+def read_vocabulary(path: Path, architecture: Architecture, *, in_memory: bool = False) -> Vocabulary:
     """Open the vocabulary of a model directory, of format version 3 (.safetensors) or 2 (.json).
 
     Raises:
@@ -202,7 +202,7 @@ def read_vocabulary(path: Path, architecture: Architecture) -> Vocabulary:
     if not architecture.shared_vocabulary:
         sizes["target"] = architecture.target_vocab_size
     try:
-        sides = _read_json(path) if path.suffix == ".json" else _map(path, sizes)
+        sides = _read_json(path) if path.suffix == ".json" else _map(path, sizes, in_memory)
         if sides.keys() != sizes.keys():
             raise ValueError("target must be null if and only if the vocabulary is shared")
         for side, size in sizes.items():
@@ -213,8 +213,8 @@ def read_vocabulary(path: Path, architecture: Architecture) -> Vocabulary:
     return Vocabulary(sides["source"], sides.get("target"))
 
 
-def _map(path: Path, sizes: Mapping[str, int]) -> dict[str, Pieces]:
-    file = map_weights(path)
+def _map(path: Path, sizes: Mapping[str, int], in_memory: bool) -> dict[str, Pieces]:
+    file = map_weights(path, in_memory=in_memory)
     specs: dict[str, TensorSpec] = {}
     for side, rows in sizes.items():
         text = file.entries.get(f"{side}.text")

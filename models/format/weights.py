@@ -10,7 +10,7 @@ import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from kernels.tensor import ITEM_BYTES, Array, Tensor
 from models.format.typed_json import MAX_JSON_BYTES, parse_json
@@ -38,6 +38,10 @@ class Entry(NamedTuple):
     shape: tuple[int, ...]
     begin: int
     end: int
+
+
+class Copy(mmap.mmap):
+    """Memory with the content of a file, which keeps it whatever becomes of the file."""
 
 
 class WeightFile(NamedTuple):
@@ -73,8 +77,8 @@ class WeightFile(NamedTuple):
         return tensors
 
 
-def map_weights(path: Path) -> WeightFile:
-    """Map a file.
+def map_weights(path: Path, *, in_memory: bool = False) -> WeightFile:
+    """Map a file, or read it into memory.
 
     Raises:
         ValueError: it is not a safetensors file; a sentence without its full stop.
@@ -87,7 +91,7 @@ def map_weights(path: Path) -> WeightFile:
         if length > MAX_JSON_BYTES:
             raise ValueError(f"the header is larger than {MAX_JSON_BYTES} bytes")
         header = parse_json(file.read(length))
-        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        memory = _read(file, size) if in_memory else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     if not isinstance(header, dict):
         raise ValueError("not a safetensors file (the header is not an object)")
     header.pop("__metadata__", None)
@@ -102,6 +106,14 @@ def map_weights(path: Path) -> WeightFile:
     if place != size - 8 - length:
         raise ValueError(f"not a safetensors file (its tensors have {place} bytes, its data {size - 8 - length})")
     return WeightFile(entries, 8 + length, memory)
+
+
+def _read(file: BinaryIO, size: int) -> Copy:
+    file.seek(0)
+    memory = Copy(-1, size)
+    if memory.write(file.read(size)) != size:
+        raise ValueError("the file became shorter while it was read")
+    return memory
 
 
 def _entry(name: str, value: Any) -> Entry:
@@ -129,7 +141,7 @@ def all_finite(tensor: Tensor) -> bool:
 
 def release_pages(memory: mmap.mmap) -> None:
     """Make a mapped file's pages non-resident; what is still in use comes back at its next touch."""
-    if hasattr(mmap, "MADV_DONTNEED"):
+    if hasattr(mmap, "MADV_DONTNEED") and not isinstance(memory, Copy):
         memory.madvise(mmap.MADV_DONTNEED)
 
 

@@ -37,14 +37,18 @@ def call_of(request: Request, key: str | None, *, model: str | None = None, pin:
 
 
 def cost_headers(cost: Cost) -> dict[str, str]:
-    """Return the cost of a request as headers; where several models answered, their identities are lists."""
-    models = list(cost.weights)
-    headers = {
-        MODEL_HEADER: ", ".join(model.name for model in models),
-        CONFIG_HEADER: ", ".join(model.config for model in models),
-        "X-Sub3-Version": ", ".join(model.version for model in models),
-        "X-Sub3-Bits-Per-Weight": ", ".join(repr(model.bits_per_weight) for model in models),
-    }
+    """Return the cost of a request as headers; where several models answered, their identities are lists.
+
+    Where nothing was translated, no model answered.
+    """
+    headers = {}
+    if models := list(cost.weights):
+        headers = {
+            MODEL_HEADER: ", ".join(model.name for model in models),
+            CONFIG_HEADER: ", ".join(model.config for model in models),
+            "X-Sub3-Version": ", ".join(model.version for model in models),
+            "X-Sub3-Bits-Per-Weight": ", ".join(repr(model.bits_per_weight) for model in models),
+        }
     for record, names in ((cost.latency_ms, _TIMING_HEADERS), (cost.memory, _MEMORY_HEADERS)):
         headers.update({header: repr(getattr(record, name)) for name, header in names.items()})
     return headers

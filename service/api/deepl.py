@@ -141,7 +141,7 @@ def router(
         call = call_of(request, deepl_key(request, fields), pin=pin)
         outcome = await pipeline.translate(dispatcher, registry, call, wanted)
         characters += sum(outcome.characters)
-        return JsonReply(_translated(asked, outcome), headers=cost_headers(outcome.cost) if outcome.cost else None)
+        return JsonReply(_translated(asked, outcome), headers=cost_headers(outcome.cost))
 
     @routes.get(
         "/languages",
@@ -179,6 +179,8 @@ def router(
         summary="Upload a document to translate",
     )
     async def document(request: Request) -> Response:
+        if (key := deepl_key(request, Fields({}, False))) is not None or not keys.required:
+            await files.admit(key)
         upload = await read_upload(request, "Parameter 'file' not specified")
         fields = upload.fields(*DocumentFields.__annotations__, "auth_key")
         use = await key_use(request, fields)
@@ -189,7 +191,7 @@ def router(
             raise HTTPException(400, "Value for 'output_format' not supported.")
         options = await with_glossary(use, fields, Options(source or AUTO, target))
         job = await files.submit(call_of(request, deepl_key(request, fields)), name, upload.file, options)
-        return JsonReply({"document_id": job.id, "document_key": job.secret})
+        return JsonReply({"document_id": job.id.upper(), "document_key": job.secret.upper()})
 
     async def its_job(document_id: str, request: Request) -> FileJob:
         fields = await read_fields(request)
@@ -197,7 +199,7 @@ def router(
         secret = fields.first("document_key")
         if not isinstance(secret, str):
             raise HTTPException(400, "Parameter 'document_key' not specified")
-        return files.find(document_id, deepl_key(request, fields), secret)
+        return files.find(document_id.lower(), deepl_key(request, fields), secret.lower())
 
     @routes.post(
         "/document/{document_id}",
@@ -208,8 +210,10 @@ def router(
     )
     async def document_status(document_id: str, request: Request) -> Response:
         job = await its_job(document_id, request)
-        status: DeeplDocumentStatus = {"document_id": job.id, "status": _DOCUMENT_STATES[job.status]}
-        if job.status == "translating":
+        status: DeeplDocumentStatus = {"document_id": document_id, "status": _DOCUMENT_STATES[job.status]}
+        if job.status == "done" and job.source == job.options.target:
+            status |= {"status": "error", "error_message": "Source and target language are equal."}
+        elif job.status == "translating":
             left = job.characters - job.characters_done
             status["seconds_remaining"] = 1 + left // _CHARACTERS_PER_SECOND
         elif job.status == "done":
@@ -227,8 +231,10 @@ def router(
     )
     async def document_result(document_id: str, request: Request) -> Response:
         job = await its_job(document_id, request)
-        if job.status != "done":
+        if not job.has_ended:
             raise HTTPException(503, "The document is not translated yet.", {"Retry-After": "1"})
+        if job.status != "done" or job.source == job.options.target:
+            raise HTTPException(400, "The document was not translated; its status says why.")
         return download(job)
 
     return routes
@@ -283,7 +289,8 @@ def _pair(fields: Fields, registry: Registry) -> tuple[str | None, str]:
     target = language_code(fields, "target_lang", {target for _, target in pairs})
     if target is None:
         raise HTTPException(400, "Parameter 'target_lang' not specified")
-    return language_code(fields, "source_lang", {source for source, other in pairs if other == target}), target
+    sources = {source for source, other in pairs if other == target}
+    return language_code(fields, "source_lang", sources | {target}), target
 
 
 def _texts(fields: Fields) -> list[str]:

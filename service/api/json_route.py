@@ -95,7 +95,10 @@ class JsonRoute(APIRoute):
         async def strict(request: Request) -> Response:
             if has_body and not is_json(media_type(request)):
                 raise HTTPException(415, "Send JSON with the header Content-Type: application/json.")
-            return await handler(JsonRequest(request.scope, request.receive))
+            strict_request = JsonRequest(request.scope, request.receive)
+            if has_body:
+                await strict_request.body()  # FastAPI would turn a refusal of it into a 400
+            return await handler(strict_request)
 
         return strict
 

@@ -59,20 +59,19 @@ def router(tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swaps, ve
     """
     routes = APIRouter(prefix="/v2", tags=["KServe"], route_class=JsonRoute)
 
-    @routes.get("/health/live", response_class=Response, summary="Check liveness")
-    async def live() -> Response:
-        return Response()
+    @routes.get("/health/live", summary="Check liveness")
+    async def live() -> schemas.KserveLive:
+        return schemas.KserveLive(live=True)
 
     @routes.get(
         "/health/ready",
-        response_class=Response,
         responses=documented(503),
         summary="Check readiness: every model has passed its self-test",
     )
-    async def ready() -> Response:
+    async def ready() -> schemas.KserveServerReady:
         if not registry.ready:
             raise NotReady
-        return Response()
+        return schemas.KserveServerReady(ready=True)
 
     @routes.get("", summary="Get server metadata")
     async def server() -> schemas.KserveServer:

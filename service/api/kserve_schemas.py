@@ -33,6 +33,18 @@ class KserveModel(Body):
     outputs: list[KserveTensor]
 
 
+class KserveLive(Body):
+    """KServe's answer to a check of liveness."""
+
+    live: bool
+
+
+class KserveServerReady(Body):
+    """KServe's answer to a check of readiness of the whole server."""
+
+    ready: bool
+
+
 class KserveReady(Body):
     """KServe's answer to a readiness check of a model."""
 

@@ -46,7 +46,7 @@ from service.requests.file_jobs import FileJob, FileJobs, TooManyFiles, UnknownF
 from service.requests.pipeline import AUTO, Outcome, TranslationRequest
 from service.settings import Settings
 from service.text import languages
-from service.text.detection import Detected, detect
+from service.text.detection import Detected, rank
 from service.text.glossary import GlossaryRefused
 from service.text.markup_tokens import Markup
 from service.translation.results import Options, Translation
@@ -129,8 +129,7 @@ def router(
         markup = Markup("html") if asked.is_html else None
         wanted = TranslationRequest(asked.texts, options, markup, keeps_empty=True)
         outcome = await pipeline.translate(dispatcher, registry, call_of(request, _key(fields)), wanted)
-        headers = cost_headers(outcome.cost) if outcome.cost else {}
-        return JsonReply(_translated(asked, outcome), headers=headers)
+        return JsonReply(_translated(asked, outcome), headers=cost_headers(outcome.cost))
 
     @routes.post(
         "/detect",
@@ -144,8 +143,8 @@ def router(
         (text, *_), _ = _texts(fields)
         if keys.required:
             await asyncio.to_thread(keys.usage, _key(fields))  # raises for an unknown key; detection is not charged
-        sources = {source for source, _ in registry.pairs()}
-        return JsonReply([_detection(found) for found in detect(text, sources)])
+        sources = dict.fromkeys(source for source, _ in registry.pairs())
+        return JsonReply([_detection(found) for found in rank(text, sources, registry.languages)])
 
     @routes.get("/languages", response_model=list[LibreLanguage], summary="List languages and their targets")
     async def known_languages() -> Response:
@@ -165,7 +164,7 @@ def router(
     @routes.get("/health", response_model=LibreHealth, responses=documented(503), summary="Check readiness")
     async def health() -> Response:
         if not registry.ready:
-            raise NotReady
+            raise NotReady(registry.altered)
         return JsonReply({"status": "ok"})
 
     @routes.get("/frontend/settings", response_model=LibreSettings, summary="Get the settings of a front end")
@@ -195,6 +194,8 @@ def router(
         summary="Translate a file and return the address of the translation",
     )
     async def translate_file(request: Request) -> Response:
+        if not keys.required:  # where it is, the form has the key
+            await files.admit(None)
         upload = await read_upload(request, "Invalid request: missing file parameter")
         fields = upload.fields(*FileFields.__annotations__, "apiKey")
         source, target = _pair(fields, registry)
@@ -305,7 +306,7 @@ def _pair(fields: Fields, registry: Registry) -> tuple[str, str]:
             raise HTTPException(400, f"{_iso(code)[:100]} is not supported")
     if target == AUTO:
         raise HTTPException(400, "auto is not supported")
-    if not any(target == other and source in (AUTO, known) for known, other in pairs):
+    if source != target and not any(target == other and source in (AUTO, known) for known, other in pairs):
         source = pairs[0][0] if source == AUTO else source
         from_, to = (f"{languages.name(code)} ({_iso(code)})" for code in (source, target))
         raise HTTPException(400, f"{to} is not available as a target language from {from_}")

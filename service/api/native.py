@@ -79,7 +79,6 @@ def router(
     )
     async def translate(body: schemas.TranslateRequest, request: Request) -> Response:
         outcome = await ask(body, request)
-        assert outcome.cost is not None  # no text is empty
         return Response(
             _reply(body, outcome).model_dump_json(exclude_none=True),
             headers=cost_headers(outcome.cost),
@@ -118,7 +117,7 @@ def router(
     )
     async def ready() -> schemas.Health:
         if not registry.ready:
-            raise NotReady
+            raise NotReady(registry.altered)
         return schemas.Health(status="ready", complaints=complaints())
 
     @routes.get("/metrics", response_class=Response, summary="Get Prometheus metrics")
@@ -130,7 +129,6 @@ def router(
 
 def _reply(body: schemas.TranslateRequest, outcome: pipeline.Outcome) -> schemas.TranslateReply:
     cost = outcome.cost
-    assert cost is not None  # no text is empty
     return schemas.TranslateReply(
         translations=[
             schemas.TranslationReply(
@@ -143,11 +141,12 @@ def _reply(body: schemas.TranslateRequest, outcome: pipeline.Outcome) -> schemas
                 cut_sentences=translation.cut_sentences or None,
                 detected=schemas.Detected(**detected._asdict()) if body.source == pipeline.AUTO else None,
                 via=list(translation.via) or None,
+                unchanged=translation.unchanged,
             )
             for translation, detected in zip(outcome.translations, outcome.detected, strict=True)
         ],
-        model=cost.model,
-        models=list(cost.weights) if len(cost.weights) > 1 else None,
+        model=cost.model if cost.weights else None,
+        models=None if len(cost.weights) == 1 else list(cost.weights),
         latency_ms=cost.latency_ms,
         memory=cost.memory,
     )

@@ -37,6 +37,7 @@ def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
         **SECURITY,
     )
     async def submit(request: Request) -> Response:
+        await jobs.admit(native_key(request))
         upload = await read_upload(request, "The form has no file; send it in the field `file`.")
         source, target = upload.field("source"), upload.field("target")
         if source is None or target is None:

@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 
 from service.files import ENDINGS
 from service.translation.cost import Memory, ModelIdentity, StageTimings
+from service.translation.results import Unchanged
 
 Language = Annotated[str, Field(min_length=1, max_length=35, description="Code such as `en`; case is ignored.")]
 Quality = dict[str, dict[str, float]]
@@ -141,15 +142,23 @@ class TranslationReply(Body):
     via: list[str] | None = Field(
         default=None, description="Present if no model translates the pair directly: the intermediate languages."
     )
+    unchanged: Unchanged | None = Field(
+        default=None,
+        description="Present if the text was not translated, and why: it is in the target language already, or it was "
+        "detected to be in a language that no model translates.",
+    )
 
 
 class TranslateReply(Body):
     """Translations in the order of the texts, the models that made them, and what they cost."""
 
     translations: list[TranslationReply]
-    model: ModelIdentity = Field(description="The model that answered; the first one if there were several.")
+    model: ModelIdentity | None = Field(
+        default=None,
+        description="The model that answered; the first one if there were several, absent if no text was translated.",
+    )
     models: list[ModelIdentity] | None = Field(
-        default=None, description="Present if several models answered: all of them, in order."
+        default=None, description="Present if several models answered, or none: all of them, in order."
     )
     latency_ms: StageTimings
     memory: Memory

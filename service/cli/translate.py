@@ -51,7 +51,6 @@ _LIMITS = Limits(1 << 30)  # one's own files
 _BATCH_TOKENS = 4096
 _READ_BYTES = 1 << 16  # of a pipe at a time
 _BAR = 30  # characters
-_SURE = 0.9  # confidence of a language from which a text is refused that no model translates
 
 
 class _Input(NamedTuple):
@@ -219,14 +218,17 @@ def _translate(
     for chunk in wanted.chunks(given.split_sentences):
         opened = open_file(wanted.name, chunk, _LIMITS, given.columns)
         if direction is None:
-            direction = _direction(sample(opened.texts), directions)
+            direction = directions[0]
+            if given.source in (None, AUTO):
+                direction = _direction(sample(opened.texts), directions)
             wanted = _wanted(path, given, direction.target)
         translator = translators.of(direction.directory)
         options = Options(direction.source, direction.target, given.beam_size, 0, given.split_sentences, alignment=True)
         options = replace(options, glossary=_glossary(entries, direction))
         translations = Collected(opened.texts)
         done, total = 0, sum(map(len, opened.texts))
-        pieces = list(parts(opened.texts))
+        is_translated = direction.source != direction.target
+        pieces = list(parts(opened.texts)) if is_translated else []
         results = pool.map(
             lambda part, translator=translator, options=options: translator.translate([t for _, t in part], options),
             pieces,
@@ -239,7 +241,7 @@ def _translate(
                 done += len(text)
             if wanted.path is not None:
                 _show(wanted.name, done / total)
-        data = opened.render(translations.joined(), options.target)
+        data = opened.render(translations.joined(), options.target) if is_translated else chunk
         characters += total
         if in_report:
             shown.append(data.decode(errors="replace"))
@@ -328,6 +330,8 @@ def _directions(given: argparse.Namespace) -> list[_Direction]:
         for direction in every
         if given.source in (None, AUTO, direction.source) and given.target in (None, direction.target)
     ]
+    if not wanted and given.source == given.target and any(given.target in direction[1:] for direction in every):
+        wanted = [_Direction(directories[0], given.source, given.target)]  # which changes nothing
     if not wanted:
         pairs = ", ".join(f"{source} -> {target}" for _, source, target in every)
         raise ValueError(f"No model translates {given.source or AUTO} -> {given.target}; there are {pairs}.")
@@ -338,22 +342,24 @@ def _directions(given: argparse.Namespace) -> list[_Direction]:
 def _direction(text: str, directions: list[_Direction]) -> _Direction:
     """Choose a direction by the language of a text.
 
+    Of a text in the target language, source and target of the direction are the same.
+
     Raises:
         FileRefused: it is in a language that no model translates.
     """
     by_source = {direction.source: direction for direction in directions}
-    if len(by_source) == 1:
+    found = detect(text, {language for direction in directions for language in direction[1:]})
+    if found.language in by_source:
+        return by_source[found.language]
+    if found == UNKNOWN:  # not a letter
         return directions[0]
-    guesses = detect(text, by_source)
-    for guess in guesses:
-        if guess.language in by_source:
-            return by_source[guess.language]
-    if guesses[0].confidence >= _SURE:
-        raise FileRefused(
-            f"This seems to be {languages.name(guesses[0].language)}; the models translate from "
-            f"{', '.join(map(languages.name, by_source))}. Name one by --source to have it translated nevertheless."
-        )
-    return by_source.get(UNKNOWN.language, directions[0])
+    for direction in directions:
+        if found.language == direction.target:
+            return direction._replace(source=direction.target)
+    raise FileRefused(
+        f"The text is in {languages.name(found.language)}; the models translate from "
+        f"{', '.join(map(languages.name, by_source))}. Name one by --source to have it translated nevertheless."
+    )
 
 
 def _entries(path: Path) -> Mapping[str, str]:

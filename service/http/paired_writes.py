@@ -5,22 +5,26 @@ the request on another replica (1 of 1,126 requests when replicas were killed un
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 
 class PairedWrites:
     """An asyncio transport that holds a write back until the next write or the event loop's next iteration."""
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        """Wrap a transport of the loop."""
-        self._transport, self._loop = transport, loop
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, written: Callable[[], None]
+    ) -> None:
+        """Wrap a transport of the loop; `written` is called after each write."""
+        self._transport, self._loop, self._written = transport, loop, written
         self._held = b""
+        self.written_bytes = 0
 
     def write(self, data: bytes) -> None:
         """Hold the bytes back, or send them together with those held back: at most one write waits."""
         if self._held:
             data, self._held = self._held + data, b""
-            self._transport.write(data)
+            self._pass_on(data)
         elif data:
             self._held = bytes(data)
             self._loop.call_soon(self._flush)
@@ -42,4 +46,9 @@ class PairedWrites:
     def _flush(self) -> None:
         if self._held:
             data, self._held = self._held, b""
-            self._transport.write(data)
+            self._pass_on(data)
+
+    def _pass_on(self, data: bytes) -> None:
+        self.written_bytes += len(data)
+        self._transport.write(data)
+        self._written()

@@ -36,7 +36,8 @@ class Server(uvicorn.Server):
             access_log=False,  # it would write query strings, which may hold keys and texts
             log_config=None,
             server_header=False,
-            h11_max_incomplete_event_size=settings.max_header_bytes,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=settings.trusted_proxies,
             timeout_graceful_shutdown=settings.shutdown_seconds,
             **options,
         )

@@ -18,9 +18,9 @@ _log = logging.getLogger("sub3.models")
 class ModelFolder:
     """Model directories by name, and the faults of the bad ones. A client's name is looked up, never part of a path."""
 
-    def __init__(self, paths: Callable[[], Mapping[str, Path]]) -> None:
-        """Take a function that lists the present directories by name."""
-        self._paths = paths
+    def __init__(self, paths: Callable[[], Mapping[str, Path]], *, in_memory: bool = False) -> None:
+        """Take a function that lists the present directories by name, and whether weights are read into memory."""
+        self._paths, self._in_memory = paths, in_memory
         self.faults: dict[str, str] = {}  # a sentence by name, for those that were to be served
 
     def names(self) -> list[str]:
@@ -45,7 +45,7 @@ class ModelFolder:
             UnknownModel: there is no model of that name.
             ModelError: it is bad.
         """
-        directory = open_model(self.path(name), verify=verify)
+        directory = open_model(self.path(name), verify=verify, in_memory=self._in_memory)
         return replace(directory, config=replace(directory.config, name=name))
 
     def fault(self, name: str, sentence: str) -> None:
@@ -68,10 +68,10 @@ def open_models(settings: Settings) -> tuple[ModelFolder, list[ModelDirectory]]:
         ModelError: none of them is good.
     """
     if settings.model_directory is not None:
-        directory = open_model(settings.model_directory)
+        directory = open_model(settings.model_directory, in_memory=settings.weights_in_memory)
         paths = {directory.config.name: directory.path}
-        return ModelFolder(lambda: paths), [directory]
-    folder = ModelFolder(lambda: installed(settings.models_directory))
+        return ModelFolder(lambda: paths, in_memory=settings.weights_in_memory), [directory]
+    folder = ModelFolder(lambda: installed(settings.models_directory), in_memory=settings.weights_in_memory)
     directories = []
     for name in settings.served_names or folder.names():
         try:

@@ -29,11 +29,15 @@ Pin = str | Callable[[Sequence[ModelIdentity]], str]
 
 
 class NotReady(Exception):
-    """A model has not translated its warm-up sentence yet, or the server is shutting down."""
+    """A model has not translated its warm-up sentence yet, its files were altered, or the server is shutting down."""
 
-    def __init__(self) -> None:
-        """Build the sentence that the client reads."""
-        super().__init__("The model is still loading, or the server is shutting down; retry in a moment.")
+    def __init__(self, altered: Sequence[str] = ()) -> None:
+        """Build the sentence that the client reads; `altered` are the names of models."""
+        super().__init__(
+            f"The files of {', '.join(altered)} were written to in place; restart the server, and replace directories."
+            if altered
+            else "The model is still loading, or the server is shutting down; retry in a moment."
+        )
 
 
 class UnknownModel(Exception):

@@ -97,6 +97,7 @@ class Registry:
         self._max_batch_tokens, self._swap_wait_s, self._max_pivots = max_batch_tokens, swap_wait_s, max_pivots
         self.models: Mapping[str, Model] = {}
         self.ways: Mapping[Pair, Way] = {}
+        self.languages: frozenset[str] = frozenset()  # read or written by some model
         self._list(self._model(directory) for directory in directories)
         self._draining = False
         self._lock = threading.Lock()  # guards the list of models; held for a few instructions
@@ -135,10 +136,16 @@ class Registry:
         self._draining = True
 
     @property
+    def altered(self) -> list[str]:
+        """The models whose files were written to in place: what they say now is nonsense, or the end of the process."""
+        return [name for name, model in self.models.items() if model.directory.altered_file() is not None]
+
+    @property
     def ready(self) -> bool:
-        """Whether every model has translated its warm-up sentence, and the server is not shutting down."""
+        """Whether every model has translated its warm-up sentence from files that are as they were, and no shutdown."""
         return (
             not self._draining
+            and not self.altered
             and bool(self.models)
             and all(model.answers is not None for model in self.models.values())
         )
@@ -377,6 +384,7 @@ class Registry:
         by_name = {model.name: model for model in models}
         self.models = {name: by_name[name] for name in sorted(by_name)}
         self.ways = ways({name: model.pairs for name, model in self.models.items()}, self._max_pivots)
+        self.languages = frozenset(code for pair in self.ways for code in pair)
 
     def _check_fits(self, model: Model, missing: Sequence[Choice], freed_first: Sequence[str], policy: Policy) -> None:
         limit = self.memory_limit_bytes

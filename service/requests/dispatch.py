@@ -5,6 +5,7 @@ import functools
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
 from typing import NamedTuple
 
 from service.accounts.keys import Keys
@@ -12,11 +13,12 @@ from service.live.registry import Registry, Step
 from service.live.shadow import ShadowTraffic
 from service.observability.metrics import Metrics
 from service.observability.request_context import current
+from service.process import process_rss_bytes
 from service.requests import pivot
 from service.requests.call import Call
 from service.requests.disconnect import ClientClosed, while_connected
 from service.settings import Settings
-from service.translation.cost import Cost, milliseconds_since
+from service.translation.cost import NO_COST, Cost, milliseconds_since
 from service.translation.results import OnSentence, Options, Translated, Translation
 from service.translation.scheduler import Scheduler
 
@@ -87,6 +89,24 @@ class Dispatcher:
         context.texts, context.characters = len(texts), sum(map(len, texts))
         with self._failures_counted():
             _check_limits(call, texts, options, self._settings)
+
+    async def admit(self, call: Call) -> Cost:
+        """Admit a request of which nothing is left to translate: its key is looked up, and charged nothing.
+
+        Returns:
+            What it cost, which has no weights.
+
+        Raises:
+            MissingKey: the server asks for an API key.
+            WrongKey: there is no such key.
+            RateExceeded: the key has made too many requests.
+            StoreUnavailable: the key could not be looked up.
+        """
+        accepted = time.perf_counter()
+        with self._failures_counted():
+            async with self._charged(call, 0):
+                memory = replace(NO_COST.memory, process_rss_bytes=process_rss_bytes())
+                return replace(NO_COST, memory=memory).finished(milliseconds_since(accepted))
 
     def check_markup(self, texts: Sequence[str]) -> None:
         """Refuse texts with too much markup, before it is taken out.

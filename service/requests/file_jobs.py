@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import os
 import secrets
+import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -20,7 +22,7 @@ from service.requests.file_process import FileProcess, open_in_process
 from service.requests.pipeline import AUTO, TranslationRequest
 from service.requests.turns import Turns
 from service.settings import Settings
-from service.text.detection import detect
+from service.text.detection import UNKNOWN, detect
 from service.translation.results import Options
 from service.translation.scheduler import QueueFull
 
@@ -36,13 +38,13 @@ class UnknownFile(Exception):
 
 
 class TooManyFiles(Exception):
-    """As many files as the settings allow are being translated."""
+    """As many files as the settings allow are being translated or stored."""
 
     retry_after_s = 5
 
     def __init__(self) -> None:
         """Build the sentence that the client reads."""
-        super().__init__(f"Too many files are being translated; retry after {self.retry_after_s} s.")
+        super().__init__(f"Too many files are being translated or stored; retry after {self.retry_after_s} s.")
 
 
 @dataclass(eq=False, slots=True)
@@ -58,6 +60,7 @@ class FileJob:
     status: Status = "queued"
     characters: int = 0
     characters_done: int = 0
+    stored_bytes: int = 0  # of the file, then of the result
     source: str | None = None  # the language; what was detected, where it was
     error: Exception | None = None
     result: IO[bytes] | None = None  # a file without a name: it goes with the process
@@ -92,6 +95,20 @@ class FileJobs:
         self._jobs: dict[str, FileJob] = {}
         self._turns = Turns(settings.file_processes)
 
+    async def admit(self, key: str | None) -> None:
+        """Refuse a client that could not submit a file, before its file is read.
+
+        Raises:
+            TooManyFiles: as many of the key as the settings allow are being translated.
+            QuotaExceeded: the key has no characters left.
+            MissingKey, WrongKey, StoreUnavailable: the call has no valid key, or the keys' store does not answer.
+        """
+        if self._keys.required:
+            use = await asyncio.to_thread(self._keys.usage, key)
+            if use.characters_per_month is not None and use.characters >= use.characters_per_month:
+                raise QuotaExceeded(use.characters_per_month, 0)
+        self._surplus(key)
+
     async def submit(
         self, call: Call, name: str, file: IO[bytes], options: Options, columns: Sequence[str] = ()
     ) -> FileJob:
@@ -112,15 +129,14 @@ class FileJobs:
             MissingKey, WrongKey, StoreUnavailable: the call has no valid key, or the keys' store does not answer.
         """
         ending_of(name)
-        if options.source != AUTO or not self._registry.sources(options.target, call.model):
+        is_same = options.source == options.target and options.target in self._registry.languages
+        if not is_same and (options.source != AUTO or not self._registry.sources(options.target, call.model)):
             self._registry.way(options.source, options.target, call.model)
-        if self._keys.required:
-            use = await asyncio.to_thread(self._keys.usage, call.key)
-            if use.characters_per_month is not None and use.characters >= use.characters_per_month:
-                raise QuotaExceeded(use.characters_per_month, 0)
-        self._make_room(call.key)
+        await self.admit(call.key)
+        for ended in self._surplus(call.key):
+            self._forget(ended)
         patient = replace(call, timeout_ms=self._settings.max_request_timeout_ms, disconnected=never)
-        job = FileJob(name, options, patient, columns)
+        job = FileJob(name, options, patient, columns, stored_bytes=file.seek(0, os.SEEK_END))
         self._jobs[job.id] = job
         job.task = asyncio.create_task(self._run(job, file))
         return job
@@ -187,6 +203,7 @@ class FileJobs:
             job.status, job.error = "failed", error
         finally:
             file.close()
+            job.stored_bytes = 0 if job.result is None else os.fstat(job.result.fileno()).st_size
             job.ended_at = time.monotonic()
             job.tell()
 
@@ -208,14 +225,28 @@ class FileJobs:
         )
         async with open_in_process(task) as opened:
             job.characters = opened.characters
-            await self._translate_parts(job, opened)
+            source = job.source = await self._source(job, opened.sample)
+            if source == job.options.target:
+                file.seek(0)
+                await asyncio.to_thread(shutil.copyfileobj, file, job.result)
+                job.result.flush()
+                job.characters_done = job.characters
+            else:
+                self._registry.way(source, job.options.target, job.call.model)
+                await self._translate_parts(job, opened, source)
 
-    async def _translate_parts(self, job: FileJob, opened: FileProcess) -> None:
-        job.source = job.options.source
-        sources = self._registry.sources(job.options.target, job.call.model)
-        if job.source == AUTO:
-            job.source = (await asyncio.to_thread(detect, opened.sample, sources))[0].language
-        options = replace(job.options, source=pipeline.source_of(job.source, job.options, sources), alignment=True)
+    async def _source(self, job: FileJob, sample: str) -> str:
+        """Return the language of a file, which may be its target, or one that no model reads."""
+        source, target = job.options.source, job.options.target
+        if source != AUTO:
+            return source
+        found = await asyncio.to_thread(detect, sample, self._registry.languages)
+        if found == UNKNOWN:  # not a letter
+            return self._registry.sources(target, job.call.model)[0]
+        return found.language
+
+    async def _translate_parts(self, job: FileJob, opened: FileProcess, source: str) -> None:
+        options = replace(job.options, source=source, alignment=True)
         async for texts in opened.parts():
             outcome = await self._patiently(job.call, TranslationRequest(texts, options, keeps_empty=True))
             opened.translated([(found.best.text, found.best.alignment) for found in outcome.translations])
@@ -230,15 +261,27 @@ class FileJobs:
             except (QueueFull, RateExceeded) as error:
                 await asyncio.sleep(error.retry_after_s)
 
-    def _make_room(self, key: str | None) -> None:
+    def _surplus(self, key: str | None) -> list[FileJob]:
+        """Return the files of a key that must go for another one: its oldest that have ended.
+
+        Raises:
+            TooManyFiles: those that have not ended, or those of all, are too many.
+        """
         self._forget_the_old()
         own = [job for job in self._jobs.values() if job.call.key == key or not self._keys.required]
-        surplus = len(own) + 1 - self._settings.max_files
-        ended = [job for job in own if job.has_ended][: max(surplus, 0)]
-        if len(ended) < surplus:
+        count, size = len(own), sum(job.stored_bytes for job in own)
+        most = self._settings.max_stored_bytes
+        surplus = []
+        for job in own:
+            if count < self._settings.max_files and size <= most // 2:
+                break
+            if job.has_ended:
+                surplus.append(job)
+                count, size = count - 1, size - job.stored_bytes
+        stored = sum(job.stored_bytes for job in self._jobs.values() if job not in surplus)
+        if count >= self._settings.max_files or size > most // 2 or stored > most:
             raise TooManyFiles
-        for job in ended:
-            self._forget(job)
+        return surplus
 
     def _forget_the_old(self) -> None:
         now, kept_s = time.monotonic(), 60 * self._settings.file_minutes

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -10,11 +10,12 @@ from typing import NamedTuple
 from service.live.registry import Registry
 from service.requests.call import Call
 from service.requests.dispatch import Dispatcher, Part
-from service.text.detection import Detected, detect
+from service.text.detection import UNKNOWN, Detected, detect
 from service.text.markup import Document
 from service.text.markup_tokens import Markup
+from service.text.message_format import Choices
 from service.translation.cost import Cost
-from service.translation.results import Candidate, OnSentence, Options, TranslatedSentence, Translation
+from service.translation.results import Candidate, OnSentence, Options, TranslatedSentence, Translation, Unchanged
 
 AUTO = "auto"
 _CHARACTERS_ON_THE_LOOP = 5000  # larger requests are prepared in a thread: a millisecond at most holds up the others
@@ -37,23 +38,47 @@ class TranslationRequest(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The translations of a request, and of each text its source and its characters without tags, which are charged.
+    """The translations of a request, and of each text its source and its characters without tags.
 
-    `cost` is None where nothing was computed.
+    The characters of texts that were translated are charged. `cost` has no weights where there was none.
     """
 
     translations: list[Translation]
     detected: list[Detected]
     characters: list[int]
-    cost: Cost | None
+    cost: Cost
 
 
 class _Text(NamedTuple):
-    """A text of a request without its markup."""
+    """A text of a request: what there is to translate of it, without markup, and with messages taken apart.
+
+    `unchanged` is why it is not translated; None if it is.
+    """
 
     plain: str
-    detected: Detected
     document: Document | None
+    detected: Detected
+    choices: Choices | None
+    unchanged: Unchanged | None
+    given: str
+
+    def rendered(self, translation: Translation) -> Translation:
+        """Put the markup and the messages around a translation and its alternatives."""
+        if self.unchanged is not None:
+            return translation._replace(best=Candidate(self.given, 0.0))
+        if self.document is None and self.choices is None:
+            return translation
+        best, *alternatives = [
+            candidate._replace(text=self._around(candidate), alignment=())
+            for candidate in (translation.best, *translation.alternatives)
+        ]
+        return translation._replace(best=best, alternatives=tuple(alternatives))
+
+    def _around(self, candidate: Candidate) -> str:
+        text, links = candidate.text, candidate.alignment
+        if self.choices is not None:  # the words of its branches have other places in the text
+            text, links = "\n".join(self.choices.render(text)), ()
+        return text if self.document is None else self.document.render(text, links)
 
 
 async def translate(
@@ -63,7 +88,10 @@ async def translate(
     request: TranslationRequest,
     on_sentence: OnSentence | None = None,
 ) -> Outcome:
-    """Translate a request. A text that is empty, or markup without text, comes back as it is.
+    """Translate a request. What is not for translation comes back as it is.
+
+    That is a text that is empty, or is markup alone; a text in the target language; and a text in a language that no
+    model translates, where the source was to be detected.
 
     Args:
         dispatcher: checks and serves the request.
@@ -84,31 +112,46 @@ async def translate(
     sources = registry.sources(request.options.target, call.model)
     if sum(map(len, request.texts)) > _CHARACTERS_ON_THE_LOOP:
         await dispatcher.check_key(call)  # before the work, which is for those who have one
-        texts = await asyncio.to_thread(_prepare, dispatcher, call, request, sources)
+        texts = await asyncio.to_thread(_prepare, dispatcher, call, request, sources, registry.languages)
     else:
-        texts = _prepare(dispatcher, call, request, sources)
+        texts = _prepare(dispatcher, call, request, sources, registry.languages)
+    if request.options.source == AUTO and not sources:
+        registry.way(AUTO, request.options.target, call.model)  # there is none, and this says which there are
     parts = _parts(request, texts, sources, on_sentence)
-    translations = [Translation(Candidate(text.plain, 0.0), ()) for text in texts]
-    cost: Cost | None = None
-    if parts:
+    translations = [Translation(Candidate(text.plain, 0.0), (), unchanged=text.unchanged) for text in texts]
+    if not parts:
+        cost = await dispatcher.admit(call)
+    else:
         translated = await dispatcher.translate(call, parts)
         cost = translated.cost
         indices = [index for part in parts for index in part.indices]
         for index, translation in zip(indices, translated.translations, strict=True):
             translations[index] = translation
+    rendered = [text.rendered(translation) for text, translation in zip(texts, translations, strict=True)]
+    if on_sentence is not None:  # a message is passed on whole
+        for index, text in enumerate(texts):
+            if text.choices is not None:
+                on_sentence(TranslatedSentence(index, 0, request.texts[index], rendered[index].best, 0, is_last=True))
     return Outcome(
-        [
-            translation if text.document is None else _rendered(text.document, translation)
-            for text, translation in zip(texts, translations, strict=True)
-        ],
+        rendered,
         [text.detected for text in texts],
         [len(text.plain) for text in texts],
         cost,
     )
 
 
-def _prepare(dispatcher: Dispatcher, call: Call, request: TranslationRequest, sources: Sequence[str]) -> list[_Text]:
-    """Take the markup out, check the limits, and detect the languages."""
+def _prepare(
+    dispatcher: Dispatcher, call: Call, request: TranslationRequest, sources: Sequence[str], known: Collection[str]
+) -> list[_Text]:
+    """Take the markup out, check the limits, and detect the languages.
+
+    Args:
+        dispatcher: Checks the limits.
+        call: Who asks.
+        request: The texts and the options.
+        sources: The languages from which there is a route to the target.
+        known: The languages of all models.
+    """
     markup = request.markup
     if markup is not None:
         dispatcher.check_markup(request.texts)
@@ -120,25 +163,39 @@ def _prepare(dispatcher: Dispatcher, call: Call, request: TranslationRequest, so
     if checked or not request.keeps_empty:
         dispatcher.check(call, checked, request.options)
     if request.options.source == AUTO:
-        detected = [detect(text, sources)[0] for text in plain]
+        detected = [detect(text, known) for text in plain]
     else:
         detected = [Detected(request.options.source, 1.0)] * len(plain)
-    return list(map(_Text, plain, detected, documents))
+    choices = [
+        _choices([text] if document is None else text.split("\n"), request.options.target)
+        for text, document in zip(plain, documents, strict=True)
+    ]
+    taken_apart = [text if found is None else found.text for text, found in zip(plain, choices, strict=True)]
+    kept = [_unchanged(found, request.options, sources, known) for found in detected]
+    return list(map(_Text, taken_apart, documents, detected, choices, kept, request.texts))
+
+
+def _choices(texts: Sequence[str], target: str) -> Choices | None:
+    choices = Choices(texts, target)
+    return choices if choices else None
 
 
 def _parts(
     request: TranslationRequest, texts: Sequence[_Text], sources: Sequence[str], on_sentence: OnSentence | None
 ) -> list[Part]:
-    """Group the texts that are not empty by their language."""
-    by_source: dict[str, list[int]] = defaultdict(list)
+    """Group the texts that are to be translated by their language."""
+    by_source: dict[tuple[str, bool], list[int]] = defaultdict(list)
     for index, text in enumerate(texts):
-        if text.plain:
-            by_source[source_of(text.detected.language, request.options, sources)].append(index)
-    options = request.options
-    if request.markup is not None:  # each run of text is a line
-        options = replace(options, split_sentences="lines" if options.split_sentences == "0" else "1")
+        if text.plain and text.unchanged is None:
+            # without a letter there is nothing to translate, but much to count
+            is_untold = request.options.source == AUTO and text.detected == UNKNOWN
+            source = sources[0] if is_untold else text.detected.language
+            by_source[source, text.choices is not None].append(index)
     parts = []
-    for source, indices in by_source.items():
+    for (source, has_choices), indices in by_source.items():
+        options = request.options
+        if request.markup is not None or has_choices:  # each run of text, or of a message, is a line
+            options = replace(options, split_sentences="lines" if options.split_sentences == "0" else "1")
         documents = [texts[index].document for index in indices]
         needs_alignment = any(document is not None and document.needs_alignment for document in documents)
         parts.append(
@@ -146,7 +203,7 @@ def _parts(
                 indices,
                 [texts[index].plain for index in indices],
                 replace(options, source=source, alignment=options.alignment or needs_alignment),
-                None if on_sentence is None else partial(_pass_on, on_sentence, indices),
+                None if on_sentence is None or has_choices else partial(_pass_on, on_sentence, indices),
             )
         )
     return parts
@@ -157,21 +214,21 @@ def _pass_on(on_sentence: OnSentence, indices: Sequence[int], sentence: Translat
     on_sentence(sentence._replace(text=indices[sentence.text]))
 
 
-def source_of(detected: str, options: Options, sources: Sequence[str]) -> str:
-    """Return the source to translate from: the detected one if there is a route from it, else the first that has one.
+def _unchanged(
+    detected: Detected, options: Options, sources: Sequence[str], known: Collection[str]
+) -> Unchanged | None:
+    """Return why a text is not translated; None if it is to be.
 
     Args:
-        detected: code of the detected language.
-        options: the source matters only if it is "auto".
-        sources: the languages from which there is a route to the target of the options.
+        detected: Its language: the detected one, or that of the options.
+        options: The source and the target.
+        sources: The languages from which there is a route to the target.
+        known: The languages of all models.
     """
-    return sources[0] if options.source == AUTO and sources and detected not in sources else detected
-
-
-def _rendered(document: Document, translation: Translation) -> Translation:
-    """Put the markup around a translation and its alternatives."""
-    best, *alternatives = [
-        candidate._replace(text=document.render(candidate.text, candidate.alignment), alignment=())
-        for candidate in (translation.best, *translation.alternatives)
-    ]
-    return Translation(best, tuple(alternatives))
+    if detected == UNKNOWN:
+        return None
+    if detected.language == options.target and detected.language in known:
+        return "same_language"
+    if options.source == AUTO and detected.language not in sources:
+        return "unsupported_language"
+    return None

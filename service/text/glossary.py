@@ -18,7 +18,7 @@ MAX_TERM_CHARACTERS = 200
 MAX_TERM_WORDS = 20  # and marks: from each word of a sentence, terms of up to this length are looked up
 
 _WORD = re.compile(r"(?:\w[\u0300-\u036f]*)+|[^\w\s]")
-_SENTENCE_END = re.compile(r"[.!?…](?=\s+\S)")
+_SENTENCE_END = re.compile(r"(?<!\d)[.!?…](?=\s+\S)")
 _IN_COMPOUND_BEFORE, _IN_COMPOUND_AFTER = re.compile(r"(?<=\w-)\w"), re.compile(r"(?<=\w)-\w")
 
 
@@ -122,7 +122,7 @@ def are_obeyed(terms: Sequence[Term], text: str, translation: str) -> bool:
         }
         if len(places) != len(term.spans):
             return False
-    return len(_SENTENCE_END.findall(translation)) <= len(_SENTENCE_END.findall(text))
+    return not terms or len(_SENTENCE_END.findall(translation)) <= len(_SENTENCE_END.findall(text))
 
 
 def spelt(term: Term, text: str, span: Span) -> str:

@@ -181,6 +181,38 @@ def with_choices(text: str, *, doubles: bool = False) -> Message | None:
     return message if message is not None and message.has_choices else None
 
 
+class Choices:
+    """Texts of which some are messages with a plural or a select: `text` has the texts of their branches, by lines."""
+
+    def __init__(self, texts: Sequence[str], target: str) -> None:
+        """Take the messages among the texts apart.
+
+        Args:
+            texts: what is to be translated, of any number of lines each.
+            target: ISO 639-1 code; its plural branches are made.
+        """
+        self._target = target
+        self._messages = [with_choices(text) for text in texts]
+        self._parts = [
+            [text] if message is None else list(message.texts)
+            for text, message in zip(texts, self._messages, strict=True)
+        ]
+        self.text = "\n".join(part for parts in self._parts for part in parts)
+
+    def __bool__(self) -> bool:
+        """Tell whether any text is such a message."""
+        return any(message is not None for message in self._messages)
+
+    def render(self, translation: str) -> list[str]:
+        """Return the texts with the translation of `text`, which has as many lines; what has not stays as it is."""
+        lines = iter(translation.split("\n"))
+        rendered = []
+        for message, parts in zip(self._messages, self._parts, strict=True):
+            translated = ["\n".join(islice(lines, part.count("\n") + 1)) for part in parts]
+            rendered.append(translated[0] if message is None else message.render(translated, self._target))
+        return rendered
+
+
 def _patterns(pattern: _Pattern) -> Iterator[_Pattern]:
     """Yield a pattern and those of its branches, in the order of rendering."""
     yield pattern

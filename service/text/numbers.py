@@ -131,17 +131,18 @@ def stretches(text: str, source: str, target: str, kept: Sequence[Span] = ()) ->
         text: a sentence.
         source: ISO 639-1 code of its language.
         target: that of the translation's.
-        kept: units; a stretch that overlaps one is left out.
+        kept: units; a stretch that holds only a part of one is left out.
     """
     dates = [match.span() for match in _DATE[source].finditer(text)] if source in _DATE and target in _DATE else []
     spans = [span for span in dates if not any(begin < span[1] and span[0] < end for begin, end in kept)]
-    kept = [*kept, *spans]
+    kept = [*kept, *((begin - 1, end + 1) for begin, end in spans)]
     position = 0
     while (match := _STRETCH.search(text, position)) is not None:
         phone = _PHONE.search(text, max(match.start() - 1, position), match.start() + 40)
         match = phone if phone is not None and phone.start() <= match.start() else match
         position = match.end()
-        if not any(begin < match.end() and match.start() < end for begin, end in kept):
+        first, last = match.span()
+        if not any(begin < last and first < end and not (first <= begin and end <= last) for begin, end in kept):
             spans.append(match.span())
     return [(span, _converted(text, span, source, target)) for span in sorted(spans)]
 
@@ -152,7 +153,7 @@ def _converted(text: str, span: Span, source: str, target: str) -> str:
     if target in _DATE and source in _DATE and (date := _DATE[source].fullmatch(written)) is not None:
         parts = {name.rstrip("2"): value for name, value in date.groupdict().items() if value}
         month = _MONTHS[target][_MONTHS[source].index(parts["month"])]
-        day = _WRITTEN_DATE[target].format(day=parts["day"].lstrip("0"), month=month)
+        day = _WRITTEN_DATE[target].format(day=int(parts["day"]), month=month)
         return day + (f"{',' * (target == 'en')} {parts['year']}" if "year" in parts else "")
     if source == "en" and target != "en":
         if ordinal := _ORDINAL.fullmatch(written):

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from service.text.alignment import Link
 from service.text.glossary import Glossary
@@ -45,17 +45,22 @@ class Candidate(NamedTuple):
     alignment: tuple[Link, ...] = ()
 
 
+# Why a text came back as it was: it is in the target language already, or in a language that no model translates.
+Unchanged = Literal["same_language", "unsupported_language"]
+
+
 class Translation(NamedTuple):
     """The best translation of a text and the next best ones, best first.
 
     `cut_sentences` is the number of sentences that were too long and were cut; `via` are the languages between source
-    and target, where no model translates the pair itself.
+    and target, where no model translates the pair itself; `unchanged` tells why a text was not translated.
     """
 
     best: Candidate
     alternatives: tuple[Candidate, ...]
     cut_sentences: int = 0
     via: tuple[str, ...] = ()
+    unchanged: Unchanged | None = None
 
 
 class TranslatedSentence(NamedTuple):

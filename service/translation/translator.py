@@ -205,18 +205,24 @@ class Translator:
         if not piece.translate:
             return SourceSentence(piece, None)
         ids = self._tokenizer.encode(placeholders.hide(piece.text, piece.kept), options.target)
+        stands = None
         if self._tokenizer.unknown in ids:
             unknown = placeholders.words_with(piece.text, piece.kept, lambda word: not self._tokenizer.knows(word))
+            numerals = dict(numbers.stretches(piece.text, options.source, options.target, piece.kept))
+            unknown += [span for span in numerals if any(span[0] < end and begin < span[1] for begin, end in unknown)]
             piece = piece._replace(kept=tuple(placeholders.merge(piece.kept, unknown)))
+            stands = [numerals.get(span, piece.text[slice(*span)]) for span in piece.kept]  # 3.50€, without a €
             if not placeholders.has_words(piece.text, piece.kept):
                 return SourceSentence(piece._replace(translate=False), None)
             ids = self._tokenizer.encode(placeholders.hide(piece.text, piece.kept), options.target)
         terms = self._terms(piece, options)
-        spans, stands = _with_terms(piece, terms)
+        units = [piece.text[begin:end] for begin, end in piece.kept] if stands is None else stands
+        spans, texts = _with_terms(piece, units, terms)
         if terms and not placeholders.has_words(piece.text, spans):  # all of it is a term, or several
-            return SourceSentence(piece._replace(translate=False, kept=spans), None, stands=stands)
+            return SourceSentence(piece._replace(translate=False, kept=spans), None, stands=texts)
         sentence = self._engine_input(ids, options, self._constraints(terms))
-        return SourceSentence(piece, sentence, terms=terms, languages=(options.source, options.target))
+        languages = options.source, options.target
+        return SourceSentence(piece, sentence, False, None if stands is None else tuple(stands), terms, languages)
 
     def _terms(self, piece: Piece, options: Options) -> Sequence[Term]:
         """Return the terms of a piece, up to as many as the engine takes."""
@@ -256,12 +262,15 @@ class Translator:
     def _again(self, arrivals: Arrivals, index: int, options: Options) -> SourceSentence:
         """Return a failed sentence to be searched again; what was lost of its numbers and terms is a unit now."""
         sentence = arrivals.sentence(index)
-        piece, terms, stands = sentence.piece, sentence.terms, None
+        piece, terms, stands = sentence.piece, sentence.terms, sentence.stands
         if not arrivals.lost_a_unit(index) or terms:
-            spans, texts = _with_terms(piece, terms)
-            found = [
-                *zip(spans, texts, strict=True),
-                *numbers.stretches(piece.text, options.source, options.target, spans),
+            spans, texts = _with_terms(piece, [unit.text for unit in sentence.units], terms)
+            found = numbers.stretches(piece.text, options.source, options.target, spans)
+            inside = [(begin, end) for (begin, end), _ in found]
+            found += [
+                (span, text)
+                for span, text in zip(spans, texts, strict=True)
+                if not any(begin <= span[0] and span[1] <= end for begin, end in inside)
             ]
             found.sort()
             piece, terms = piece._replace(kept=tuple(span for span, _ in found)), ()
@@ -332,9 +341,9 @@ class Translator:
         )
 
 
-def _with_terms(piece: Piece, terms: Sequence[Term]) -> tuple[tuple[Span, ...], tuple[str, ...]]:
+def _with_terms(piece: Piece, units: Sequence[str], terms: Sequence[Term]) -> tuple[tuple[Span, ...], tuple[str, ...]]:
     """Return the units of a piece together with its terms, and what stands for each in the translation."""
-    found = [((begin, end), piece.text[begin:end]) for begin, end in piece.kept]
+    found = list(zip(piece.kept, units, strict=True))
     found += [(span, spelt(term, piece.text, span)) for term in terms for span in term.spans]
     found.sort()
     return tuple(span for span, _ in found), tuple(text for _, text in found)

@@ -57,7 +57,7 @@ def ours() -> Detector:
     """Make the service's detector: fastText's lid.176."""
     from service.text.detection import detect
 
-    return lambda text: detect(text)[0]
+    return detect
 
 
 def py3langid() -> Detector:

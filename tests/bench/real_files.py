@@ -35,6 +35,7 @@ LANGUAGE = re.compile(
       |trgLang=["']([\w-]+)|"@@locale":\s*"([\w-]+)|tools:locale="([\w-]+)""",
     re.VERBOSE,
 )
+LOCALE = re.compile(rb'"@@locale":\s*"[^"]*"')
 ROOT_KEY = re.compile(rb"\A(?:\s*#[^\n]*\n|---\n|\s*\n)*([\w-]{2,10}):\s*\n")
 # Where a message has no translation yet, gettext's and XLIFF's files get the text as one.
 NEW = {
@@ -161,6 +162,8 @@ def _language(ending: str, data: bytes) -> str:
                 for match in LANGUAGE.findall(archive.read(name))
             )
         return found.most_common(1)[0][0].decode() if found else "en"
+    if ending in (".arb", ".json"):  # the one plural branch of Japanese is always there: none is made
+        return "ja"
     match = (ROOT_KEY if ending in (".yaml", ".yml") else LANGUAGE).search(text)
     return next(filter(None, match.groups())).decode() if match else "en"
 
@@ -170,6 +173,8 @@ def _members(ending: str, data: bytes) -> object:
     if data[:2] == b"PK":
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return {name: archive.read(name) for name in archive.namelist()}
+    if ending == ".arb":
+        return LOCALE.sub(b"", data)
     return NEW[ending].sub(b"", data) if ending in NEW else data
 
 

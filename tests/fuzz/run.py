@@ -18,7 +18,6 @@ from typing import Any
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 NATIVE = ("create_fuzz", "batch_fuzz")
-PYTHON = ("model", "files", "text", "bodies")  # of tests/fuzz/python_fuzz.py
 MOST_SEEDS, LONGEST_SEED = 400, 4096  # of a target, the smallest first
 
 
@@ -51,7 +50,7 @@ def _start(target: str, arguments: argparse.Namespace) -> subprocess.Popen[bytes
         "-rss_limit_mb=2000",
         "-timeout=60",
         "-print_final_stats=1",
-        f"-max_len={1024 if target in NATIVE else LONGEST_SEED}",
+        "-max_len=1024",
         f"-artifact_prefix={corpus}-",
         str(corpus),
     ]
@@ -66,9 +65,7 @@ def _start(target: str, arguments: argparse.Namespace) -> subprocess.Popen[bytes
 
 
 def _command(target: str, arguments: argparse.Namespace) -> list[str]:
-    if target in NATIVE:
-        return [str(arguments.build / target)]
-    return [sys.executable, "-m", "tests.fuzz.python_fuzz", target]
+    return [str(arguments.build / target)]
 
 
 def _end(target: str, process: subprocess.Popen[bytes], work: Path) -> dict[str, Any]:
@@ -112,7 +109,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--build", type=Path, default=ROOT / "build/fuzz")
     parser.add_argument("--work", type=Path, default=ROOT / "build/fuzzing")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/results/fuzz.json")
-    parser.add_argument("--targets", nargs="+", default=[*NATIVE, *PYTHON], choices=[*NATIVE, *PYTHON])
+    parser.add_argument("--targets", nargs="+", default=NATIVE, choices=NATIVE)
     return parser.parse_args()
 
 

@@ -672,3 +672,27 @@ def test_specs_cover_the_file(progressive):
     with safetensors.safe_open(progressive.path / "model.safetensors", framework="numpy") as file:
         for name, spec in specs.items():
             assert tuple(file.get_slice(name).get_shape()) == spec.shape
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "vocab.safetensors"])
+def test_a_file_that_is_written_to_in_place_is_told(model_dir, name):
+    model, copy = open_model(model_dir), open_model(model_dir, in_memory=True)
+    assert model.altered_file() is None
+    whole = (model_dir / name).read_bytes()
+    shutil.copy(model_dir / name, model_dir / "new")
+    (model_dir / "new").replace(model_dir / name)  # what is mapped stays as it was
+    assert model.altered_file() is None
+    model = open_model(model_dir)
+    with (model_dir / name).open("r+b") as file:
+        file.truncate(len(whole) // 2)
+    assert model.altered_file() == model_dir / name
+    assert copy.altered_file() is None
+    for held, expected in zip(copy.main.tensors.values(), open_model_again(model_dir, name, whole), strict=True):
+        assert bytes(held.data) == bytes(expected.data)
+    with contextlib.closing(copy.engine()) as engine:
+        engine.translate([[copy.config.ids.eos]], max_lengths=[2])
+
+
+def open_model_again(model_dir, name, whole):
+    (model_dir / name).write_bytes(whole)
+    return open_model(model_dir).main.tensors.values()

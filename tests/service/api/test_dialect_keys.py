@@ -1,5 +1,6 @@
 """API keys as the dialects' clients carry them and are refused."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,3 +108,27 @@ def test_markup_is_bounded(keyed: tuple[httpx.Client, str, str]) -> None:
         response = client.post("/v2/translate", json={**DEEPL, "text": text, "tag_handling": "xml"}, headers=header)
         assert response.status_code == (413 if sentence else 200)
         assert sentence is None or sentence in response.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/v1/translate", {}, 401),
+        ("/v1/translate", {"Authorization": "Bearer nobody.x"}, 403),
+        ("/v1/files", {"X-Api-Key": "nobody.x", "Content-Type": "multipart/form-data; boundary=b"}, 403),
+        ("/v1/glossaries", {"X-Api-Key": "small.x"}, 403),
+        ("/v2/translate", {"Authorization": "DeepL-Auth-Key small.x"}, 403),
+        ("/v2/document", {"Authorization": "DeepL-Auth-Key x", "Content-Type": "multipart/form-data; boundary=b"}, 403),
+    ],
+)
+@pytest.mark.parametrize("framing", ["Content-Length: 1000000", "Transfer-Encoding: chunked"])
+def test_the_key_comes_before_the_body(
+    keyed: tuple[httpx.Client, str, str], path: str, headers: dict[str, str], status: int, framing: str
+) -> None:
+    """The reply comes although the body never does."""
+    address = keyed[0].base_url
+    lines = {"Content-Type": "application/json", **headers}
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    with socket.create_connection((address.host, address.port), timeout=20) as client:
+        client.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\n{head}{framing}\r\n\r\n".encode())
+        assert client.recv(65536).startswith(b"HTTP/1.1 %d" % status)

@@ -167,6 +167,9 @@ def test_the_repository_is_behind_the_token(
     ):
         assert_refused(off.post(f"{REPOSITORY}/index", json={}), 404)
         assert off.get("/v2/health/ready").status_code == 200
+        # what KServe's own client reads of them
+        assert off.get("/v2/health/ready").json() == {"ready": True}
+        assert off.get("/v2/health/live").json() == {"live": True}
 
 
 def test_before_the_model_is_loaded_nothing_is_ready(tiny_model: Path) -> None:

@@ -135,8 +135,14 @@ def test_the_languages_choose_among_the_models(tmp_path: Path) -> None:
             env={**os.environ, "SUB3_MODELS_DIRECTORY": str(tmp_path)},
         )
 
-    for arguments, name in (((), "en-de"), (("--source", "de"), "de-fr"), (("--target", "fr"), "de-fr")):
-        same = sub3(tmp_path / name, given=TEXT)
+    for arguments, name in (
+        ((), "en-de"),
+        (("--source", "de"), "de-fr"),
+        (("--source", "de", "--target", "fr"), "de-fr"),
+    ):
+        same = sub3(tmp_path / name, "--source", name[:2], given=TEXT)
         assert translated(*arguments).stdout == same.stdout != ""
+    english = translated("--target", "fr")  # which neither model reads for that target
+    assert (english.returncode, "in English" in english.stderr) == (1, True)
     refused = translated("--target", "es")
     assert (refused.returncode, "en -> de" in refused.stderr) == (2, True)

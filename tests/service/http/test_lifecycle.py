@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import signal
@@ -69,8 +70,9 @@ def test_dripping_bytes_do_not_extend_the_time(impatient: Server) -> None:
     with connection(impatient) as client:
         client.settimeout(0.02)
         received, ended = b"", False
+        head = itertools.chain(b"GET /health/live HTTP/1.1\r\nX: ", itertools.repeat(ord("x")))
         while not ended:
-            client.sendall(b"X")
+            client.sendall(bytes([next(head)]))
             with contextlib.suppress(TimeoutError):
                 chunk = client.recv(65536)
                 received, ended = received + chunk, not chunk

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 import service.http
@@ -16,16 +16,19 @@ ROOM = Path(service.http.__file__).parent
 
 # What is read, set or called on a connection while it serves a request (of `transport`, only that it is one of asyncio)
 CONNECTION = {
-    "conn.our_state",
-    "conn.their_state",
-    "connections",
     "cycle",
     "cycle.disconnected",
+    "cycle.keep_alive",
     "cycle.message_event.set",
     "cycle.response_complete",
+    "cycle.response_started",
+    "cycle.scope",
     "flow.resume_reading",
     "loop",
     "loop.call_later",
+    "parser.get_http_version",
+    "parser.should_upgrade",
+    "pipeline",
     "scope",
     "timeout_keep_alive_task",
     "transport",
@@ -34,6 +37,12 @@ CONNECTION_METHODS = {
     "connection_lost",
     "connection_made",
     "data_received",
+    "eof_received",
+    "on_body",
+    "on_header",
+    "on_headers_complete",
+    "on_message_begin",
+    "on_message_complete",
     "on_response_complete",
     "send_400_response",
 }
@@ -65,7 +74,7 @@ def test_a_connection_has_what_the_protocol_uses() -> None:
     lacking: list[list[str]] = []
 
     async def scenario() -> None:
-        made: list[H11Protocol] = []
+        made: list[HttpToolsProtocol] = []
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
             lacking.append(missing(made[0], CONNECTION))  # while a request is served, so that there is a cycle
@@ -74,8 +83,8 @@ def test_a_connection_has_what_the_protocol_uses() -> None:
 
         config, state = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False), ServerState()
 
-        def connection() -> H11Protocol:
-            made.append(H11Protocol(config=config, server_state=state, app_state={}))
+        def connection() -> HttpToolsProtocol:
+            made.append(HttpToolsProtocol(config=config, server_state=state, app_state={}))
             return made[0]
 
         listener = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0)
@@ -87,7 +96,7 @@ def test_a_connection_has_what_the_protocol_uses() -> None:
 
     asyncio.run(scenario())
     assert lacking == [[]], sentence(lacking[0], "connection", "protocol.py")
-    methods = missing(H11Protocol, CONNECTION_METHODS)
+    methods = missing(HttpToolsProtocol, CONNECTION_METHODS)
     assert not methods, sentence(methods, "connection", "protocol.py")
 
 

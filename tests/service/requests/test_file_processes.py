@@ -9,12 +9,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.accounts.keys import new_key
-from service.settings import Settings
+from service.settings import Settings, eighth, room_for_files
 from service.stores.opening import open_keys
 from tests.service.requests.test_file_jobs import TEXT, send, until_ended
-from tests.service.running import Server, assert_refused, held_worker, serve, texts_of, translate
+from tests.service.running import Server, assert_refused, held_steps, held_worker, serve, texts_of, translate
 
 WORDS = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 
@@ -128,3 +130,31 @@ def test_keys_have_slots_and_turns_of_their_own(tiny_model: Path, tmp_path: Path
         client.headers["X-Api-Key"] = keys["spent"]
         assert texts_of(translate(client, "5"))
         assert_refused(sent("spent", b"no archive"), 429, "0 left")
+
+
+def test_stored_files_are_bounded_in_bytes(tiny_model: Path) -> None:
+    with served(Settings(model_directory=tiny_model, threads=1, max_stored_bytes=1 << 20)) as (_, client):
+        jobs = []
+        for _ in range(3):  # half of a mebibyte may be one owner's
+            jobs.append(send(client, b"5 \n" * 100_000).json()["id"])
+            assert until_ended(client, jobs[-1])["status"] == "done"
+        assert [client.get(f"/v1/files/{job}").status_code for job in jobs] == [404, 200, 200]
+        with held_steps():  # what has not ended does not go
+            waiting = [send(client, TEXT.encode() * 8_000).json()["id"] for _ in range(2)]
+            assert_refused(send(client, b"5 "), 429, "Too many files are being translated or stored")
+            for job in waiting:
+                client.delete(f"/v1/files/{job}")
+        assert send(client, b"5 ").status_code == 202
+
+
+@given(st.integers(200 << 20, 4 << 30))
+def test_files_leave_the_container_the_memory_of_the_service(limit: int) -> None:
+    processes, memory = room_for_files([limit])
+    assert 16 << 20 <= memory <= 128 << 20
+    assert (90 << 20) + 2 * eighth([limit]) + processes * ((20 << 20) + memory) <= limit
+
+
+def test_room_for_files() -> None:
+    assert room_for_files([]) == (2, 128 << 20)
+    assert room_for_files([256 << 20]) == (1, 82 << 20)
+    assert room_for_files([512 << 20]) == (2, 127 << 20)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.text.message_format import Message, NotAMessage, with_choices
+from service.text.message_format import Choices, Message, NotAMessage, with_choices
 from service.text.plurals import plural_categories
 from tests.linear import growth
 
@@ -229,3 +229,14 @@ def test_time_is_linear(kind: str) -> None:
         return run
 
     assert growth(work, 100) <= 2.5
+
+
+def test_texts_with_messages_among_them_are_lines() -> None:
+    message = "{n, plural, one {one tree} other {# trees\nnow}}"
+    choices = Choices(["A house\nhere", message, "the end"], "de")
+    assert choices
+    assert choices.text.count("\n") == 5
+    assert choices.render(choices.text) == ["A house\nhere", message, "the end"]
+    rendered = choices.render(choices.text.upper())
+    assert rendered == ["A HOUSE\nHERE", "{n, plural, one {ONE TREE} other {# TREES\nNOW}}", "THE END"]
+    assert not Choices(["A house", "{n, number}", "{n, plural, one"], "de")

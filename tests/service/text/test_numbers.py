@@ -1,5 +1,6 @@
 """Numbers of a source and its translation, compared in a normal form."""
 
+import itertools
 import re
 from collections.abc import Callable
 from itertools import islice
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.text.frames import generate
-from service.text.numbers import agree, find
+from service.text.numbers import agree, find, stretches
 from tests.linear import growth
 
 
@@ -92,3 +93,50 @@ def test_time_is_linear(unit, language):
         return lambda: agree(text, language, text, language)
 
     assert growth(work, 100) <= 2.5
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The year 2024 was good.", {"2024": "2024"}),
+        ("About 75% of 1,250.50 or 3.5 km", {"75%": "75\u00a0%", "1,250.50": "1.250,50", "3.5": "3,5"}),
+        (
+            "Call 555-0199, +63 580 473 9017 or (012) 345-6789",
+            dict.fromkeys(["555-0199", "+63 580 473 9017", "(012) 345-6789"]),
+        ),
+        (
+            "on January 1, 2024 at 2:38 PM, 3 May, the 21st of May 1999",
+            {
+                "January 1, 2024": "1. Januar 2024",
+                "2:38 PM": "14:38",
+                "3 May": "3. Mai",
+                "21st of May 1999": "21. Mai 1999",
+            },
+        ),
+        ("$1,250.00 and €96", {"$1,250.00": "1.250,00 $", "€96": "96 €"}),
+        ("version 3.11 and 10.5.2", dict.fromkeys(["3.11", "10.5.2"])),
+        ("the 4th in the 1980s", {"4th": "4.", "1980s": "1980er"}),
+        ("R-26945358 and 777X", dict.fromkeys(["26945358", "777X"])),
+        ("at 12 a.m. and 12 pm", {"12 a.m.": "0:00", "12 pm": "12:00"}),
+    ],
+)
+def test_stretches_are_written_as_the_target_does(text: str, expected: dict[str, str | None]) -> None:
+    found = {text[begin:end]: written for (begin, end), written in stretches(text, "en", "de")}
+    assert found == {stretch: written or stretch for stretch, written in expected.items()}
+
+
+@given(
+    st.lists(st.sampled_from([*"0123456789.,:-/()+$%€ amp", "May ", "January ", "st ", "{a}"]), max_size=25).map(
+        "".join
+    )
+)
+def test_every_digit_is_in_one_stretch_and_the_numbers_agree(text: str) -> None:
+    kept = [match.span() for match in re.finditer("{a}", text)]
+    found = stretches(text, "en", "de", kept)
+    spans = [span for span, _ in found]
+    assert all(first[1] <= second[0] for first, second in itertools.pairwise(sorted(spans)))
+    for place, character in enumerate(text):
+        if character.isdecimal() and not any(begin <= place < end for begin, end in kept):
+            assert sum(begin <= place < end for begin, end in spans) == 1
+    for (begin, end), written in stretches(text, "en", "en", kept):
+        assert re.sub(r"\D", "", written) == re.sub(r"\D", "", text[begin:end]) or "m" in text[begin:end].lower()

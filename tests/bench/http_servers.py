@@ -1,0 +1,172 @@
+"""HTTP servers for one ASGI app, by what a request costs and by what they do when attacked; docs/decisions/0016.
+
+    python -m tests.bench.http_servers
+
+Each server runs in a process of its own; the costs are its processor time, which other load on the machine changes
+little. granian takes part where it is installed. Writes docs/results/http-servers.json.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import platform
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import ROOT
+
+OUT = ROOT / "docs/results/http-servers.json"
+REQUESTS = 3000
+CHUNKS = 200_000
+SERVERS = {
+    "h11": "uvicorn.run(app, port=port, http='h11', log_config=None, access_log=False)",
+    "httptools": "uvicorn.run(app, port=port, http='httptools', log_config=None, access_log=False)",
+    "ours": "uvicorn.run(app, port=port, http=protocol(Settings(write_seconds=2, body_seconds=2)), log_config=None, "
+    "access_log=False)",
+    "granian": "Granian('tests.bench.http_servers:app', port=port, interface='asginl', log_enabled=False).serve()",
+}
+_PROGRAM = """
+import sys
+import uvicorn
+from service.http.protocol import protocol
+from service.settings import Settings
+from tests.bench.http_servers import app
+if "granian" in sys.argv[2]:
+    from granian import Granian
+port = int(sys.argv[1])
+if __name__ == "__main__":
+    exec(sys.argv[2])
+"""
+BODY = json.dumps({"text": "Would you like another cup of coffee?", "source": "en", "target": "de"}).encode()
+HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """Read the body and answer with it; with 16 MB at the path /large."""
+    body = b""
+    while (message := await receive()).get("more_body"):
+        body += message.get("body", b"")
+    body += message.get("body", b"")
+    reply = bytes(16 << 20) if scope["path"] == "/large" else body
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(reply))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": reply})
+
+
+def main() -> None:
+    """Measure each server and write the file."""
+    report: dict[str, Any] = {
+        "command": "python -m tests.bench.http_servers",
+        "machine": {"cpu": platform.processor() or platform.machine(), "load_average": os.getloadavg()[0]},
+        "servers": {},
+    }
+    for name, code in SERVERS.items():
+        with running(code) as (pid, port):
+            if pid is not None:
+                report["servers"][name] = figures(pid, port)
+        print(name, report["servers"].get(name), flush=True)
+    OUT.write_text(json.dumps(report, indent=1) + "\n")
+
+
+@contextlib.contextmanager
+def running(code: str) -> Iterator[tuple[int | None, int]]:
+    """Run a server; the process is None if it does not start."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = Path(os.environ.get("TMPDIR", "/tmp")) / "sub3-http-server.py"
+    program.write_text(_PROGRAM)
+    command = [sys.executable, str(program), str(port), code]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    with subprocess.Popen(command, env=environment, cwd=ROOT, start_new_session=True) as process:
+        try:
+            while process.poll() is None:
+                with contextlib.suppress(OSError):
+                    socket.create_connection(("127.0.0.1", port)).close()
+                    break
+                time.sleep(0.1)
+            yield (None if process.poll() is not None else process.pid), port
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, 9)
+
+
+def figures(pid: int, port: int) -> dict[str, Any]:
+    """Measure one server."""
+    client = http.client.HTTPConnection("127.0.0.1", port)
+
+    def ask(count: int) -> None:
+        for _ in range(count):
+            client.request("POST", "/", BODY)
+            client.getresponse().read()
+
+    ask(300)
+    before = seconds(pid)
+    ask(REQUESTS)
+    request_us = (seconds(pid) - before) / REQUESTS * 1e6
+    before = seconds(pid)
+    flood = sent(port, HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * CHUNKS + b"0\r\n\r\n")
+    return {
+        "request_us": round(request_us),
+        "a_body_of_200000_chunks": {"status": flood, "seconds": round(seconds(pid) - before, 2)},
+        "transfer_encoding_and_length": sent(
+            port,
+            HEAD + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        ),
+        "half_closed_client": sent(port, HEAD + b"Content-Length: 1\r\n\r\na", half_closed=True),
+        "half_a_body_is_cut_off": is_cut_off(port, HEAD + b"Content-Length: 3\r\n\r\na"),
+        "no_reader_is_cut_off": is_cut_off(port, b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"),
+    }
+
+
+def seconds(pid: int) -> float:
+    """Return the processor time of a session of processes."""
+    total = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(") ")[2].split()
+            if int(fields[3]) == pid:
+                total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def sent(port: int, data: bytes, *, half_closed: bool = False) -> list[int]:
+    """Send and return the statuses that come back within some seconds."""
+    with socket.create_connection(("127.0.0.1", port), timeout=4) as client:
+        received = b""
+        with contextlib.suppress(OSError):
+            client.sendall(data)
+        with contextlib.suppress(OSError):
+            if half_closed:
+                client.shutdown(socket.SHUT_WR)
+            while part := client.recv(1 << 20):
+                received += part
+    return [int(status) for status in re.findall(rb"HTTP/1.1 (\d+)", received)]
+
+
+def is_cut_off(port: int, data: bytes) -> bool:
+    """Tell whether the server ends a connection within 8 seconds on which the client does nothing more."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", port))
+        client.sendall(data)
+        ends_at = time.monotonic() + 8
+        while time.monotonic() < ends_at:
+            state = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+            if state not in (1,):  # TCP_ESTABLISHED
+                return True
+            time.sleep(0.1)
+    return False
+
+
+if __name__ == "__main__":
+    main()
