@@ -1,7 +1,9 @@
 """The offline command line: `python -m models <verb>`. One function a room adds its verbs to the parser."""
 
 import argparse
+import math
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -41,7 +43,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m models", description="Make and measure model directories.")
     parser.add_argument("--version", action="version", version=f"sub3 {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for add_room in (add_marian, add_quantize, add_evaluate, add_train, add_back_translation, add_carry, add_reports):
+    for add_room in (
+        add_marian,
+        add_quantize,
+        add_evaluate,
+        add_train,
+        add_back_translation,
+        add_carry,
+        add_compress,
+        add_reports,
+    ):
         add_room(verbs)
     return parser
 
@@ -503,6 +514,115 @@ def _select(arguments: argparse.Namespace) -> None:
 
     kept, total = select(arguments.translated, arguments.out, least_chrf=arguments.least_chrf)
     print(f"{arguments.out}: {total} pairs, {kept} of them the model's own translation.")
+
+
+# --- the whole road ---------------------------------------------------------------------------------------------------
+
+
+def add_compress(verbs: Verbs) -> None:
+    """Add the verb that makes a served model of few bits from a checkpoint."""
+    verb = verbs.add_parser(
+        "compress",
+        help="make a model directory of few bits from your own checkpoint: the whole road",
+        description="A call that was stopped goes on when it is repeated; OUT.work holds what it did so far.",
+    )
+    verb.add_argument("checkpoint", type=Path, metavar="DIR", help="a Marian directory, or one that import wrote")
+    verb.add_argument("out", type=Path, metavar="OUT", help="model directory to write")
+    goal = verb.add_mutually_exclusive_group()
+    goal.add_argument("--bits", type=_bits, metavar="N", help="planes a weight on average, 1 to 8 (default: 2)")
+    goal.add_argument("--size", type=_size, metavar="SIZE", help="bytes of the model, such as 20MB")
+    goal.add_argument(
+        "--max-loss", type=_positive_number, metavar="KL", help="divergence from fp32 before training, nats a piece"
+    )
+    verb.add_argument(
+        "--text",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="source TAB target (.tsv, .tsv.xz), or plain source text, which the checkpoint then translates",
+    )
+    help_minutes = "for all of it; what is left after calibration is for training, 0 = none (default: %(default)s)"
+    verb.add_argument("--minutes", type=_minutes_or_none, default=60.0, metavar="N", help=help_minutes)
+    verb.add_argument("--target", metavar="LANGUAGE", help="of the translations in the text, if the model has several")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    verb.add_argument("--threads", type=_positive, default=cores, metavar="N", help="default: all (%(default)s)")
+    verb.add_argument("--name", help="name of the model (default: the name of OUT)")
+    verb.add_argument("--card", type=Path, metavar="FILE", help="text on data and licences for the model card")
+    verb.add_argument("--json", type=Path, metavar="FILE", help="file for the figures of the card")
+    verb.add_argument("--overwrite", action="store_true", help="replace OUT")
+    verb.set_defaults(run=_compress)
+
+
+def _compress(arguments: argparse.Namespace) -> None:
+    import json
+
+    from models.compress.road import Goal, Options, compress
+
+    asked = (arguments.bits, arguments.size, arguments.max_loss)
+    figures = compress(
+        arguments.checkpoint,
+        arguments.text,
+        arguments.out,
+        Options(
+            goal=Goal(*asked) if any(asked) else Goal(bits=2.0),
+            minutes=arguments.minutes,
+            target=arguments.target,
+            threads=arguments.threads,
+            name=arguments.name or arguments.out.resolve().name,
+            notes=arguments.card.read_text() if arguments.card else "",
+        ),
+        overwrite=arguments.overwrite,
+    )
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
+    print(
+        f"{arguments.out}: {figures['bytes']:,} bytes, {figures['bits_per_weight']:.2f} bits a weight, KL to fp32 "
+        f"{figures['kl']:.4f}, the same likeliest piece {100 * figures['agreement']:.1f} %, "
+        f"{figures['minutes']:.1f} minutes"
+    )
+    if quality := figures["quality"]:
+        print(f"BLEU {quality['coded']['bleu']}, fp32 {quality['fp32']['bleu']}")
+
+
+def _bits(text: str) -> float:
+    value = _positive_number(text)
+    if not 1 <= value <= 8:
+        raise argparse.ArgumentTypeError(f"must be from 1 to 8, not {text!r}")
+    return value
+
+
+def _size(text: str) -> int:
+    """Read a number of bytes, with kB, MB or GB, or KiB, MiB or GiB behind it."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kKmMgG]?)(i?)[bB]?", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"must be bytes such as 20MB, not {text!r}")
+    power = " kmg".index(found[2].lower() or " ")
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
+
+
+def _positive_number(text: str) -> float:
+    value = _number(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"must be more than 0, not {text!r}")
+    return value
+
+
+def _minutes_or_none(text: str) -> float:
+    value = _number(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be 0 or more, not {text!r}")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"must be a number, not {text!r}")
+    return value
 
 
 # --- reports ----------------------------------------------------------------------------------------------------------

@@ -42,16 +42,16 @@ HOUSE: dict[str, list[dict[str, str]]] = {
             "text": "frames language lines numbers / pieces",
         },
         {"codes": "bcq bit_config / compensate straight_through"},
-        {"marian": "checkpoint transformer / files rows / coded imported marian / read"},
-        {"evaluate": "fidelity quality / evaluate"},
-        {"quantize": "allocate assemble calibrate / export"},
+        {"marian": "checkpoint transformer / batches files rows / coded imported marian / read"},
+        {"evaluate": "divergence fidelity quality / evaluate"},
+        {"quantize": "allocate assemble calibrate / apportion export fisher"},
         {
             "train": (
                 "loss packed sampled_softmax schedule / recipe / back_translation dataset device distillation state / "
                 "feed log network validation warm_start / allocation loop methods / full_precision / carry retrain"
             ),
         },
-        {"reports": "paper paper_page report"},
+        {"compress": "card text / road", "reports": "paper paper_page report"},
         {"__main__": ""},
     ],
     "service": [

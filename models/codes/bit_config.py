@@ -81,6 +81,18 @@ class BitConfig:
         return {name: rule.segments(shapes[name][0]) for name, rule in self.winners(architecture).items()}
 
 
+@dataclass(frozen=True)
+class Apportioned:
+    """A configuration that was made for one model: the segments of every matrix, instead of rules."""
+
+    name: str
+    segments: Mapping[str, tuple[Segment, ...]]
+
+    def allocation(self, architecture: Architecture) -> dict[str, tuple[Segment, ...]]:
+        """Return the planes of every matrix."""
+        return dict(self.segments)
+
+
 def cluster_sizes(rows: int, clusters: int, ratio: int) -> list[int]:
     """Size clusters by Algorithm 1: each `ratio` times the one before; the last takes what rounding leaves."""
     unit = rows / sum(ratio**k for k in range(clusters))

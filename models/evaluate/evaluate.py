@@ -97,10 +97,10 @@ def evaluate_engine(
     engine = model.engine(allocation)
     ids = config.ids
     reader, writer = _tokenizers(model)
-    prefix = [reader.row(token) for token in list(config.target_tokens.values())[:1]]
+    tokens = tuple(config.target_tokens.values())
     translations, milliseconds, workspace, kv_cache = [], [], 0, 0
     for text in tqdm(sources, desc=configuration, unit="sentence"):
-        source = [*prefix, *reader.encode(text), ids.eos]
+        source = [*reader.encode_marked(text, tokens), ids.eos]
         begin = time.perf_counter()
         result = engine.translate(
             [source],
@@ -134,8 +134,7 @@ def translate(model: "Transformer", checkpoint: "Checkpoint", sources: Sequence[
     """Translate greedily by torch, in batches of sentences of similar lengths."""
     ids = checkpoint.ids
     reader, writer = checkpoint.source_tokenizer(), checkpoint.target_tokenizer()
-    prefix = [reader.row(token) for token in list(checkpoint.target_tokens.values())[:1]]
-    encoded = [[*prefix, *reader.encode(text), ids.eos] for text in sources]
+    encoded = [[*reader.encode_marked(text, checkpoint.marks), ids.eos] for text in sources]
     order = sorted(range(len(encoded)), key=lambda n: len(encoded[n]))
     translations = [""] * len(encoded)
     for first in tqdm(range(0, len(order), FP32_BATCH), desc="fp32", unit="batch", leave=False):

@@ -204,6 +204,11 @@ def matching(matrices: Iterable[str], *globs: str) -> list[str]:
     return result
 
 
+def is_vocabulary(matrix: str) -> bool:
+    """Tell whether the rows of a matrix are pieces: an embedding, or the output layer."""
+    return matrix.endswith("embedding") or matrix == "output"
+
+
 def is_code(tensor: str) -> bool:
     """Tell whether a tensor holds planes or scales; the others are vectors."""
     return ".plane." in tensor or ".scales." in tensor

@@ -36,6 +36,11 @@ class Checkpoint:
     tensors: Mapping[str, Tensor]
     spm: Mapping[str, bytes]
 
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """The pieces that name the target languages, where there are several."""
+        return tuple(self.target_tokens.values())
+
     def source_tokenizer(self) -> PieceTokenizer:
         """Make the tokenizer of the source side."""
         return PieceTokenizer(self.spm["source.spm"], self.source_pieces, self.ids.unk_source)

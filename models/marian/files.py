@@ -13,6 +13,9 @@ from models.format.schema import SENTENCEPIECE_FILES, WEIGHTS_FILE
 from models.marian.checkpoint import CheckpointError
 
 VOCABULARY_FILE = "vocab.json"
+PICKLED = "pytorch_model.bin"
+LARGEST_POINTER = 1024  # bytes
+_OTHER_FRAMEWORKS = {"tf_model.h5": "TensorFlow", "flax_model.msgpack": "Flax", "rust_model.ot": "rust-bert"}
 
 
 def read_object(path: Path, name: str) -> dict[str, Any]:
@@ -32,25 +35,71 @@ def read_optional_object(path: Path, name: str) -> dict[str, Any]:
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Read model.safetensors, or pytorch_model.bin without running what it may contain."""
-    safe, pickled = path / WEIGHTS_FILE, path / "pytorch_model.bin"
+    """Read the weights: safetensors or pytorch_model.bin, whole or in shards, without running what they may contain.
+
+    Floating-point tensors come in their stored type; others, such as `position_ids`, are not weights and are left out.
+
+    Raises:
+        CheckpointError: they can't be read.
+    """
+    result: dict[str, Tensor] = {}
+    for file in _weight_files(path):
+        for name, tensor in _read_weights(file).items():
+            if not isinstance(tensor, Tensor):
+                raise CheckpointError(f"{file}: {name!r} is not a tensor.")
+            if not tensor.is_floating_point():
+                continue
+            if not torch.isfinite(tensor).all():
+                raise CheckpointError(f"{path}: the tensor {name!r} holds numbers that are not finite.")
+            result[name] = tensor
+    return result
+
+
+def _weight_files(path: Path) -> list[Path]:
+    """Return the file of the weights, or its shards."""
+    for name in (WEIGHTS_FILE, PICKLED):
+        if (path / name).exists():
+            return [path / name]
+        index = f"{name}.index.json"
+        if (path / index).exists():
+            shards = read_object(path, index).get("weight_map")
+            if not isinstance(shards, dict) or not all(
+                isinstance(s, str) and Path(s).name == s for s in shards.values()
+            ):
+                raise CheckpointError(f"{path / index}: weight_map must name the files of the shards.")
+            if missing := sorted(s for s in set(shards.values()) if not (path / s).exists()):
+                raise CheckpointError(f"{path / missing[0]}: this shard of the weights is missing; download it, too.")
+            return [path / shard for shard in sorted(set(shards.values()))]
+    there = [name for name in _OTHER_FRAMEWORKS if (path / name).exists()]
+    if there:
+        raise CheckpointError(
+            f"{path}: {there[0]} holds weights for {_OTHER_FRAMEWORKS[there[0]]}, and {WEIGHTS_FILE} is missing; "
+            "transformers 4 converts it (from_pretrained with from_tf or from_flax, then save_pretrained)."
+        )
+    raise CheckpointError(f"{path}: there is neither {WEIGHTS_FILE} nor {PICKLED}, whole or in shards.")
+
+
+def _read_weights(file: Path) -> dict[str, Any]:
+    if file.stat().st_size < LARGEST_POINTER and file.read_bytes().startswith(b"version https://git-lfs"):
+        raise CheckpointError(
+            f"{file}: this is a pointer of Git LFS, not the weights; run `git lfs pull` in its folder."
+        )
     try:
-        if safe.exists():
-            with safe_open(safe, framework="pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        elif pickled.exists():
-            tensors = torch.load(pickled, map_location="cpu", weights_only=True)
-        else:
-            raise CheckpointError(f"{path}: there is neither {safe.name} nor {pickled.name}.")
-    except (SafetensorError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        if file.suffix == ".safetensors":
+            with safe_open(file, framework="pt") as opened:
+                return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise CheckpointError(
+            f"{file}: this holds Python objects, not tensors alone, and is not loaded since it could run code; "
+            "save the model's state_dict() instead."
+        ) from None
+    except (SafetensorError, OSError, RuntimeError, EOFError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{safe if safe.exists() else pickled}: the weights can't be read ({reason}).") from None
-    for name, tensor in tensors.items():
-        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
-            raise CheckpointError(f"{path}: {name!r} is not a tensor of floating-point numbers.")
-        if not torch.isfinite(tensor).all():
-            raise CheckpointError(f"{path}: the tensor {name!r} holds numbers that are not finite.")
-    return {name: tensor.float() for name, tensor in tensors.items()}
+        raise CheckpointError(f"{file}: the weights can't be read ({reason}).") from None
+    if not isinstance(loaded, dict):
+        raise CheckpointError(f"{file}: this holds no tensors by name; save the model's state_dict().")
+    return loaded
 
 
 def read_spm(path: Path) -> dict[str, bytes]:

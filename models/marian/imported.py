@@ -83,7 +83,7 @@ def read_imported(path: Path, values: Mapping[str, Any]) -> Checkpoint:
 
 
 def _tensors(path: Path, architecture: Architecture) -> dict[str, Tensor]:
-    tensors = load_tensors(path)
+    tensors = {name: tensor.float() for name, tensor in load_tensors(path).items()}
     shapes: dict[str, tuple[int, ...]] = dict(matrix_shapes(architecture))
     shapes |= {name: (size,) for name, size in vector_sizes(architecture, output_bias="output.bias" in tensors).items()}
     for name in sorted(shapes.keys() | tensors.keys()):

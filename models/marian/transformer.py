@@ -56,7 +56,18 @@ class Attention(nn.Module):
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-        """Attend from each position of `x` to the keys; return [batch, length, width].
+        """Return the output layer's values of the context.
+
+        Args:
+            x: as of `context`.
+            keys: as of `context`.
+            values: as of `context`.
+            bias: as of `context`.
+        """
+        return self.output(self.context(x, keys, values, bias))
+
+    def context(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        """Return the means of the values, by the attention from each position of `x`: [batch, length, width].
 
         Args:
             x: [batch, length, width].
@@ -67,8 +78,7 @@ class Attention(nn.Module):
         # Plain products: at the lengths of sentences the backward pass of the fused attention takes half the step.
         queries = self.split(self.query(x)) / math.sqrt(keys.shape[3])
         scores = queries @ keys.transpose(2, 3)
-        y = (scores + bias.to(scores.dtype)).softmax(3) @ values
-        return self.output(y.transpose(1, 2).flatten(2))
+        return ((scores + bias.to(scores.dtype)).softmax(3) @ values).transpose(1, 2).flatten(2)
 
 
 class FeedForward(nn.Module):
@@ -124,20 +134,22 @@ class Transformer(nn.Module):
 
     @classmethod
     def from_tensors(cls, architecture: Architecture, tensors: Mapping[str, Tensor]) -> "Transformer":
-        """Make a model of float32 tensors by the names of the model directory: matrix `M`, vector `M.bias`."""
+        """Make a model that shares float32 tensors by the names of the model directory: matrix `M`, vector `M.bias`."""
         with torch.device("meta"):
-            names = cls(architecture).state_dict().keys()
+            model = cls(architecture)
         tied = "embedding" if architecture.shared_vocabulary else "target_embedding"
         state = {
             name: tensors[name.removesuffix(".weight")]
-            for name in names
+            for name in model.state_dict()
             if name != "output.weight"
             if name != "output.bias"
         }
         state["output.weight"] = tensors[tied if architecture.tied_output else "output"]
         state["output.bias"] = tensors.get("output.bias", torch.zeros(architecture.target_vocab_size))
-        model = cls(architecture)
-        model.load_state_dict(state)
+        model.load_state_dict(state, assign=True)
+        if architecture.tied_output:
+            model.output.weight = getattr(model, tied).weight
+        model.positions = positions(architecture.max_positions, architecture.d_model)
         return model.eval()
 
     def embed(self, side: str, ids: Tensor, begin: int = 0) -> Tensor:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from kernels.tensor import Array
 from models.codes import bcq
-from models.codes.bit_config import BitConfig, BitConfigError
+from models.codes.bit_config import Apportioned, BitConfig, BitConfigError
 from models.codes.compensate import compensate
 from models.format.faults import allocation_fault
 from models.format.layout import Vectors, bits_per_weight, block_range, is_code, matrix_shapes, model_bytes, plane_rows
@@ -32,9 +32,10 @@ from models.format.schema import (
 )
 from models.format.vocabulary import Vocabulary
 from models.format.write import write_model
+from models.marian.batches import Batch
 from models.marian.checkpoint import Checkpoint
 from models.marian.rows import piece_counts, sort_rows
-from models.quantize.calibrate import input_moments
+from models.quantize.calibrate import calibrate, output_moment, read_batches
 
 
 class ExportError(ValueError):
@@ -55,7 +56,7 @@ class Request:
     """
 
     name: str
-    base: BitConfig
+    base: BitConfig | Apportioned
     others: tuple[BitConfig, ...]
     kind: Literal["progressive", "specialised"]
     depth: int
@@ -142,32 +143,51 @@ def solve_specialised(
     return codes
 
 
-def quantize(checkpoint: Checkpoint, request: Request) -> tuple[dict[str, Array], dict[str, Matrix]]:
-    """Solve the codes of all matrices; return all tensors of the model file, and the error of each matrix."""
+def quantize(
+    checkpoint: Checkpoint, request: Request, batches: Sequence[Batch] = (), states: Tensor | None = None
+) -> tuple[dict[str, Array], dict[str, Matrix]]:
+    """Solve the codes of all matrices.
+
+    Args:
+        checkpoint: its rows sorted by frequency.
+        request: what to make.
+        batches: text to calibrate on; none = codes of the least error of each weight.
+        states: `models.quantize.calibrate.output_moment` of the text, where it is known.
+
+    Returns:
+        All tensors of the model file, and the error of each matrix.
+    """
     allocation = request.base.allocation(checkpoint.architecture)
     shapes = matrix_shapes(checkpoint.architecture)
-    tensors: dict[str, Array] = {
-        name: tensor.numpy() for name, tensor in checkpoint.tensors.items() if name not in shapes
-    }
-    moments: dict[str, Tensor] = {}
-    if request.calibration:
-        moments = input_moments(checkpoint, request.calibration, request.calibration_pairs)
-    matrices = {}
+    tensors: dict[str, Array] = {}
+    matrices: dict[str, Matrix] = {}
     total = sum(rows * columns for rows, columns in shapes.values())
     with tqdm(total=total, desc="quantising", unit="weight", unit_scale=True) as progress:
-        for name, (rows, columns) in shapes.items():
-            weights = checkpoint.tensors[name]
+
+        def solve(name: str, wanted: Tensor, moment: Tensor | None) -> Tensor:
+            weights, segments = checkpoint.tensors[name], allocation[name]
             if request.kind == "progressive":
-                code = solve_progressive(weights, request.depth, request.group_size, moments.get(name))
+                code = solve_progressive(wanted, request.depth, request.group_size, moment)
                 coded, matrices[name] = pack_progressive(name, weights, code)
+                result = code.dequantize(request.depth)
             else:
-                codes = solve_specialised(
-                    weights, allocation[name], request.solver, request.group_size, moments.get(name)
-                )
-                coded, matrices[name] = pack_specialised(name, weights, allocation[name], codes)
-            tensors |= coded
-            progress.update(rows * columns)
-    return tensors, matrices
+                codes = solve_specialised(wanted, segments, request.solver, request.group_size, moment)
+                coded, matrices[name] = pack_specialised(name, weights, segments, codes)
+                result = torch.cat([code.dequantize(s.planes) for code, s in zip(codes, segments, strict=True)])
+            tensors.update(coded)
+            progress.update(weights.numel())
+            return result
+
+        biases: dict[str, Tensor] = {}
+        if batches:
+            known = output_moment(checkpoint, batches) if states is None else states
+            biases = calibrate(checkpoint, batches, known, solve)
+        else:
+            for name in shapes:
+                solve(name, checkpoint.tensors[name], None)
+    vectors = {name: tensor.numpy() for name, tensor in checkpoint.tensors.items() if name not in shapes}
+    vectors |= {name: bias.numpy() for name, bias in biases.items()}
+    return {**vectors, **tensors}, {name: matrices[name] for name in shapes}
 
 
 def model_card(config: ModelConfig, texts: Sequence[Path], notes: str) -> str:
@@ -217,7 +237,8 @@ def export(
         raise ExportError(f"{path}: this exists already.")
     resolve(request, architecture)  # refuses before it solves
     checkpoint, vocabulary = sort_rows(checkpoint, *piece_counts(checkpoint, texts))
-    tensors, matrices = quantize(checkpoint, request)
+    batches = read_batches(checkpoint, request.calibration, request.calibration_pairs) if request.calibration else []
+    tensors, matrices = quantize(checkpoint, request, batches)
     write_coded(
         checkpoint,
         vocabulary,

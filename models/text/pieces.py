@@ -58,6 +58,17 @@ class PieceTokenizer:
             for text, ids in zip(texts, encoded, strict=True)
         ]
 
+    def encode_marked(self, text: str, tokens: Sequence[str]) -> list[int]:
+        """Return the rows of a source text, for a model whose targets have these tokens.
+
+        A token at the head of the text, as in `>>fr<< Good morning`, says which is meant; it is the first token if
+        there is none.
+        """
+        if not tokens:
+            return self.encode(text)
+        mark = next((token for token in tokens if text.startswith(token)), None)
+        return [self.row(mark or tokens[0]), *self.encode(text[len(mark) :].lstrip() if mark else text)]
+
     def beyond(self, row: int, text: str) -> list[str]:
         """Return the pieces of a text from this row on: a vocabulary sorted by frequency ends in the rarest."""
         return [piece for piece in self._split(text) if self.row(piece) >= row]

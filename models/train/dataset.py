@@ -19,9 +19,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from models.format.schema import Ids
+from models.marian.batches import Batch
 from models.marian.checkpoint import Checkpoint
 from models.text.lines import DataError, read_lines
-from models.text.pieces import PieceTokenizer
 from models.train.packed import ENDING, read_packed, vocabulary_hash
 from models.train.recipe import Batches, Recipe, Source
 
@@ -29,31 +29,6 @@ Ints = npt.NDArray[np.int32]
 Longs = npt.NDArray[np.int64]
 # Sentences of a batch, and places of a side, come in multiples of these.
 BATCH_MULTIPLE, LENGTH_MULTIPLE = 8, 2
-
-
-class Batch(NamedTuple):
-    """Sentence pairs, each side padded to its longest sentence.
-
-    Attributes:
-        source: ids [sentences, source length], each ended by eos.
-        source_mask: true where there is a token.
-        target: ids [sentences, target length], each starts with decoder_start.
-        labels: the next id after each target id: [sentences, target length], -100 behind the end.
-        tokens: number of labels that are not -100.
-    """
-
-    source: Tensor
-    source_mask: Tensor
-    target: Tensor
-    labels: Tensor
-    tokens: int
-
-    def to(self, device: torch.device) -> "Batch":
-        """Return the batch on a device; the copy to a GPU goes on beside what it computes."""
-        if device.type == "cpu":
-            return self
-        source, source_mask, target, labels = (each.pin_memory().to(device, non_blocking=True) for each in self[:4])
-        return Batch(source, source_mask, target, labels, self.tokens)
 
 
 class Side:
@@ -224,27 +199,32 @@ def corpus_of(recipe: Recipe, checkpoint: Checkpoint, shared: Path) -> Corpus:
 
 
 class Encoder:
-    """Text -> ids of a checkpoint, ended by eos."""
+    """Text -> ids of a checkpoint, ended by eos. A source may begin with the token of its target language."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        """Take the tokenizers of both sides.
-
-        Raises:
-            DataError: the model has several target languages.
-        """
-        if checkpoint.target_tokens:
-            raise DataError(
-                "A model of several target languages can't be trained here; the text has no marks for them."
-            )
+        self._checkpoint = checkpoint
         self._source, self._target = checkpoint.source_tokenizer(), checkpoint.target_tokenizer()
         self._eos = checkpoint.ids.eos
 
     def __call__(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[Side, Side]:
-        """Encode both sides."""
-        return self._side(self._source, sources), self._side(self._target, targets)
+        """Encode both sides.
 
-    def _side(self, tokenizer: PieceTokenizer, texts: Sequence[str]) -> Side:
-        encoded = tokenizer.encode_all(texts, threads=2)
+        Raises:
+            DataError: the model has several target languages, and a source does not say which is meant.
+        """
+        if not self._checkpoint.marks:
+            encoded = self._source.encode_all(sources, threads=2)
+        else:
+            tokens = self._checkpoint.marks
+            if unmarked := next((text for text in sources if not text.startswith(tokens)), None):
+                raise DataError(
+                    f"A model of several target languages needs the language's token before each source, such as "
+                    f"{tokens[0]}, and {unmarked[:40]!r} has none."
+                )
+            encoded = [self._source.encode_marked(text, tokens) for text in sources]
+        return self._side(encoded), self._side(self._target.encode_all(targets, threads=2))
+
+    def _side(self, encoded: Sequence[Sequence[int]]) -> Side:
         lengths = np.array([len(rows) + 1 for rows in encoded], dtype=np.int64)
         ends = chain.from_iterable(chain(rows, (self._eos,)) for rows in encoded)
         return Side(np.fromiter(ends, np.int32, lengths.sum()), lengths)

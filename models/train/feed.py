@@ -7,7 +7,8 @@ from types import TracebackType
 import numpy as np
 import torch
 
-from models.train.dataset import Batch, Corpus, Longs
+from models.marian.batches import Batch
+from models.train.dataset import Corpus, Longs
 
 
 class Feed:

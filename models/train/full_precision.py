@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from models.format.faults import architecture_fault
 from models.format.layout import matrix_shapes, vector_sizes
 from models.format.schema import Architecture
+from models.marian.batches import Batch
 from models.marian.checkpoint import Checkpoint
 from models.marian.marian import write_marian
 from models.marian.read import read_checkpoint
-from models.train.dataset import Batch, corpus_of
+from models.train.dataset import corpus_of
 from models.train.device import Device
 from models.train.loop import TO_THE_END, Until, train
 from models.train.network import Network

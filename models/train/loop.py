@@ -23,14 +23,14 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from models.train.dataset import Batch, Corpus
+from models.marian.batches import Batch
+from models.train.dataset import Corpus
 from models.train.device import Device
 from models.train.feed import Feed
 from models.train.log import LOG, PLOT, Log, Meter
 from models.train.recipe import Recipe
 from models.train.schedule import Schedule
 from models.train.state import Progress, TrainingError, TrainingState, newest_state
-from models.train.validation import HeldOut
 
 MODEL = "model"
 
@@ -78,6 +78,14 @@ class Objective(Protocol):
 
     def write(self, values: Mapping[str, Tensor], path: Path) -> None:
         """Write the result, in place of an older one."""
+
+
+class HeldOut(Protocol):
+    """Held-out text, as `models.train.validation` and `models.evaluate.divergence` measure on it."""
+
+    def measure(self, tensors: Mapping[str, Tensor], *, bleu: bool) -> dict[str, float]:
+        """Measure a model with these tensors: `loss`, in nats a piece, and what else there is."""
+        ...
 
 
 class Training:

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from models.format.layout import matrix_shapes
+from models.marian.batches import Batch
 from models.marian.checkpoint import Checkpoint
 from models.marian.transformer import Transformer
-from models.train.dataset import Batch
 from models.train.device import CPU, Device
 from models.train.loss import mean_loss
 from models.train.sampled_softmax import Sample

@@ -14,14 +14,15 @@ from torch import Tensor
 
 from kernels.tensor import Array
 from models.codes import bcq
-from models.codes.bit_config import BitConfig, find_config, shipped_configs
+from models.codes.bit_config import Apportioned, BitConfig, find_config, shipped_configs
 from models.format.layout import matching, matrix_shapes
 from models.format.vocabulary import Vocabulary
+from models.marian.batches import Batch
 from models.marian.checkpoint import Checkpoint
 from models.marian.read import read_checkpoint
 from models.marian.rows import piece_counts, sort_rows
 from models.quantize.export import Request, write_coded
-from models.train.dataset import Batch, corpus_of
+from models.train.dataset import corpus_of
 from models.train.device import Device
 from models.train.full_precision import trained
 from models.train.loop import TO_THE_END, Until, train
@@ -46,7 +47,7 @@ class Target:
     """
 
     name: str
-    base: BitConfig
+    base: BitConfig | Apportioned
     others: tuple[BitConfig, ...]
     vocabulary: Vocabulary
     texts: tuple[Path, ...]

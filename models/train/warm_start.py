@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from models.codes.bit_config import BitConfig, find_config
-from models.format.directory import open_model
+from models.format.directory import ModelDirectory, open_model
 from models.format.layout import block_range
 from models.format.schema import Allocation, Segment
 from models.format.vocabulary import Vocabulary
@@ -32,17 +32,19 @@ class WarmStart:
 
     Attributes:
         tensors: first values of matrices and vectors; a model directory has no biases of the output that are all 0.
+        allocation: of the codes.
+        learned: their scales, `M.scales.k` -> [planes, rows].
     """
 
     tensors: Mapping[str, Tensor]
-    _allocation: Allocation
-    _scales: Mapping[str, Tensor]
+    allocation: Allocation
+    learned: Mapping[str, Tensor]
 
     def scales(self, name: str, segments: Sequence[Segment]) -> dict[int, Tensor] | None:
         """Return planes -> scales [planes, rows] of a matrix's segments; None if the earlier segments are others."""
-        if list(self._allocation[name]) != list(segments):
+        if list(self.allocation[name]) != list(segments):
             return None
-        return {segment.planes: self._scales[f"{name}.scales.{segment.planes}"] for segment in segments}
+        return {segment.planes: self.learned[f"{name}.scales.{segment.planes}"] for segment in segments}
 
 
 def read_warm_start(
@@ -110,11 +112,17 @@ def _of_model(
         raise RecipeError(f"{path}: this has no retrained codes of {config!r} for such a checkpoint.")
     if model.vocabulary != vocabulary:
         raise RecipeError(f"{path}: its pieces, or their order, are not those of the checkpoint.")
+    return of_codes(model, allocation)
+
+
+def of_codes(model: ModelDirectory, allocation: Allocation) -> WarmStart:
+    """Return the values and scales of the specialised codes of a model directory."""
+    tensors = model.mapped(allocation).tensors
     scales = {}
     for name, segments in allocation.items():
         for segment in segments:
             key, (first, _) = f"{name}.scales.{segment.planes}", block_range(segment)
-            rows = np.asarray(mapped.tensors[key])[:, 0, segment.begin - first : segment.end - first]
+            rows = np.asarray(tensors[key])[:, 0, segment.begin - first : segment.end - first]
             scales[key] = torch.from_numpy(rows.astype(np.float32))
     return WarmStart(dequantize(model, allocation), allocation, scales)
 

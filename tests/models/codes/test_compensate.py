@@ -11,12 +11,8 @@ from models.codes import bcq
 from models.codes.bcq import BinaryCode
 from models.codes.compensate import compensate, fit_scales, output_error
 from models.format.directory import open_model
-from models.format.layout import matrix_shapes
 from models.marian.checkpoint import Checkpoint
 from models.marian.imported import write_checkpoint
-from models.quantize import calibrate
-from models.quantize.calibrate import input_moments
-from models.text.lines import DataError
 
 
 def correlated_moment(columns: int, seed: int) -> Tensor:
@@ -98,17 +94,6 @@ def test_rows_of_zeros_and_inputs_that_never_fire() -> None:
     assert code.dequantize(4)[3].abs().max() < 1e-6
 
 
-def test_moments_are_those_of_the_tokens_and_not_of_the_padding(
-    tiny_checkpoint: Checkpoint, text_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    batched = input_moments(tiny_checkpoint, [text_file], 30)
-    monkeypatch.setattr(calibrate, "BATCH_TOKENS", 1)  # a batch a sentence: no padding
-    single = input_moments(tiny_checkpoint, [text_file], 30)
-    assert single.keys() == matrix_shapes(tiny_checkpoint.architecture).keys()
-    for name, moment in single.items():
-        torch.testing.assert_close(batched[name], moment, rtol=1e-4, atol=1e-5)
-
-
 @pytest.mark.parametrize("kind", ["progressive", "specialised"])
 def test_quantize_compensates(tmp_path: Path, tiny_checkpoint: Checkpoint, text_file: Path, kind: str) -> None:
     write_checkpoint(tiny_checkpoint, tmp_path / "checkpoint")
@@ -116,9 +101,3 @@ def test_quantize_compensates(tmp_path: Path, tiny_checkpoint: Checkpoint, text_
     arguments = ["quantize", str(tmp_path / "checkpoint"), str(out), "--config", "paper-2.5", "--kind", kind]
     assert main([*arguments, "--calibrate", str(text_file), "--calibration-pairs", "20"]) == 0
     assert open_model(out).config.codes.solver.endswith(", compensated")
-
-
-def test_text_without_translations_is_refused(tmp_path: Path, tiny_checkpoint: Checkpoint) -> None:
-    (tmp_path / "plain.txt").write_text("ba de\n")
-    with pytest.raises(DataError, match="source TAB target"):
-        input_moments(tiny_checkpoint, [tmp_path / "plain.txt"], 1)

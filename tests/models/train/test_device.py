@@ -11,9 +11,10 @@ import torch
 
 from models.__main__ import main
 from models.codes.straight_through import coded
+from models.marian.batches import Batch
 from models.marian.checkpoint import Checkpoint
 from models.train import device as device_module
-from models.train.dataset import Batch, Corpus, Encoder, Part
+from models.train.dataset import Corpus, Encoder, Part
 from models.train.device import Device
 from models.train.feed import Feed
 from models.train.full_precision import train_recipe

@@ -6,9 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - its customary name
 
+from models.marian.batches import Batch
 from models.marian.checkpoint import Checkpoint
 from models.marian.transformer import Transformer
-from models.train.dataset import Batch, Corpus, Encoder, Part
+from models.train.dataset import Corpus, Encoder, Part
 from models.train.device import BF16_PRODUCTS
 from models.train.network import Network
 from models.train.recipe import Batches

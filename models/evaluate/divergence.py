@@ -1,0 +1,54 @@
+"""Divergence of a model from the fp32 model that it was made of: needs text, but no references."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - its customary name
+from torch import Tensor
+
+from models.marian.batches import Batch
+from models.marian.checkpoint import Checkpoint
+from models.marian.transformer import Transformer
+
+PREDICTED_ROWS = 512  # positions whose predictions are held at a time
+
+
+class Divergence:
+    """KL(fp32 || model) in nats a target token, and the share of tokens on whose likeliest word both agree.
+
+    Both read the same words of the target (teacher forcing).
+    """
+
+    def __init__(self, checkpoint: Checkpoint, batches: Sequence[Batch]) -> None:
+        """Run the fp32 model over held-out text; its decoder's states are kept."""
+        self._architecture, self._batches = checkpoint.architecture, batches
+        self._model = Transformer.from_tensors(checkpoint.architecture, checkpoint.tensors)
+        with torch.inference_mode():
+            self._states = [self._decoded(self._model, batch) for batch in batches]
+
+    @torch.inference_mode()
+    def measure(self, tensors: Mapping[str, Tensor], *, bleu: bool = False) -> dict[str, float]:
+        """Return the divergence as `loss`, and `agreement` from 0 to 1, of a model with these tensors.
+
+        Args:
+            tensors: matrices and vectors in float32.
+            bleu: is not measured; here for `models.train.loop`.
+        """
+        model = Transformer.from_tensors(self._architecture, tensors)
+        total, agreed, count = 0.0, 0, 0
+        for batch, states in zip(self._batches, self._states, strict=True):
+            other = self._decoded(model, batch)
+            for begin in range(0, len(states), PREDICTED_ROWS):
+                part = slice(begin, begin + PREDICTED_ROWS)
+                wanted = self._model.output(states[part]).log_softmax(1)
+                found = model.output(other[part]).log_softmax(1)
+                total += F.kl_div(found, wanted, log_target=True, reduction="sum").item()
+                agreed += int((wanted.argmax(1) == found.argmax(1)).sum())
+            count += len(states)
+        return {"loss": total / count, "agreement": agreed / count}
+
+    @staticmethod
+    def _decoded(model: Transformer, batch: Batch) -> Tensor:
+        """Return the decoder's states where there is a token."""
+        memory = model.encode(batch.source, batch.source_mask)
+        return model.decode(batch.target, memory, batch.source_mask, {})[batch.target_mask]

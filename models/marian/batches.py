@@ -1,0 +1,81 @@
+"""Sentence pairs as ids of a checkpoint, in padded batches."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from models.format.schema import Ids
+from models.marian.checkpoint import Checkpoint
+from models.text.lines import Line
+
+Pair = tuple[Sequence[int], Sequence[int]]
+
+
+class Batch(NamedTuple):
+    """Sentence pairs, each side padded to its longest sentence.
+
+    Attributes:
+        source: ids [sentences, source length], each ended by eos.
+        source_mask: true where there is a token.
+        target: ids [sentences, target length], each starts with decoder_start.
+        labels: the next id after each target id: [sentences, target length], -100 behind the end.
+        tokens: number of labels that are not -100.
+    """
+
+    source: Tensor
+    source_mask: Tensor
+    target: Tensor
+    labels: Tensor
+    tokens: int
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on a device; the copy to a GPU goes on beside what it computes."""
+        if device.type == "cpu":
+            return self
+        source, source_mask, target, labels = (each.pin_memory().to(device, non_blocking=True) for each in self[:4])
+        return Batch(source, source_mask, target, labels, self.tokens)
+
+    @property
+    def target_mask(self) -> Tensor:
+        """True where there is a token of the target."""
+        return self.labels >= 0
+
+
+def encode(checkpoint: Checkpoint, lines: Iterable[Line]) -> list[Pair]:
+    """Return the ids of sentence pairs, each side ended by eos; pairs that are longer than the model are left out."""
+    eos, limit = checkpoint.ids.eos, checkpoint.architecture.max_positions
+    source, target, tokens = checkpoint.source_tokenizer(), checkpoint.target_tokenizer(), checkpoint.marks
+    pairs = [
+        ([*source.encode_marked(line.source, tokens), eos], [*target.encode(line.target or ""), eos]) for line in lines
+    ]
+    return [pair for pair in pairs if max(map(len, pair)) <= limit]
+
+
+def in_order(pairs: Sequence[Pair], ids: Ids, tokens: int) -> list[Batch]:
+    """Return every pair once, the longest first; pairs of like length go together.
+
+    Args:
+        pairs: ids of source and target, both ended by eos.
+        ids: of the model.
+        tokens: places that a side of a batch may have, unless one sentence alone has more.
+    """
+    rest = sorted(pairs, key=lambda pair: (max(map(len, pair)), len(pair[0])))
+    batches = []
+    while rest:
+        size = max(1, tokens // max(map(len, rest[-1])))
+        batch, rest = rest[-size:], rest[:-size]
+        source, source_mask = _padded([source for source, _ in batch])
+        labels, mask = _padded([target for _, target in batch])
+        start = torch.full((len(batch), 1), ids.decoder_start)
+        target = torch.cat([start, labels[:, :-1]], dim=1)
+        batches.append(Batch(source, source_mask, target, labels.masked_fill(~mask, -100), int(mask.sum())))
+    return batches
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Return ids [batch, longest], 0 behind the end, and the mask that is true where there is a token."""
+    length = max(map(len, rows))
+    ids = torch.tensor([[*row, *[0] * (length - len(row))] for row in rows])
+    return ids, torch.arange(length) < torch.tensor([[len(row)] for row in rows])
