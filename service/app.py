@@ -8,7 +8,7 @@ from fastapi import APIRouter, FastAPI
 
 from service.accounts.glossaries import Glossaries
 from service.accounts.keys import Keys
-from service.api import admin, deepl, deepl_glossaries, errors, kserve, libretranslate, native, page
+from service.api import admin, deepl, deepl_glossaries, deepl_languages, errors, kserve, libretranslate, native, page
 from service.api import native_files as files_api
 from service.api import native_glossaries as glossaries_api
 from service.api.body_limit import BodyLimit
@@ -120,6 +120,7 @@ def create_app(settings: Settings) -> FastAPI:
             [
                 deepl.router(dispatcher, registry, keys, files, glossaries),
                 deepl_glossaries.router(registry, keys, glossaries),
+                deepl_languages.router(registry, keys),
             ],
         ),
         (kserve.DIALECT, [kserve.router(settings.admin_names, registry, swaps, app.version)]),

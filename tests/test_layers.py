@@ -93,7 +93,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
                 "admin_schemas deepl_schemas dialect fields kserve_schemas / "
                 "body_limit errors head_of_get key_first same_origin uploads / "
                 "admin_guard events native_glossaries / deepl kserve libretranslate native native_files / admin "
-                "deepl_glossaries"
+                "deepl_glossaries deepl_languages"
             ),
             "cli": "arguments completion health / bench corpus doctor keys models translate",
         },

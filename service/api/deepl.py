@@ -17,13 +17,11 @@ from service.api.deepl_schemas import (
     DeeplDocument,
     DeeplDocumentStatus,
     DeeplError,
-    DeeplLanguage,
     DeeplTranslation,
     DeeplTranslations,
     DeeplUsage,
     DocumentFields,
     DocumentKeyFields,
-    LanguagesFields,
     ModelType,
     TranslateFields,
 )
@@ -43,7 +41,6 @@ from service.requests import pipeline
 from service.requests.dispatch import Dispatcher, LimitExceeded
 from service.requests.file_jobs import FileJob, FileJobs
 from service.requests.pipeline import AUTO, Outcome, TranslationRequest
-from service.text import languages
 from service.text.glossary import GlossaryRefused
 from service.text.markup_tokens import Markup
 from service.text.sentences import SplitSentences
@@ -142,28 +139,6 @@ def router(
         outcome = await pipeline.translate(dispatcher, registry, call, wanted)
         characters += sum(outcome.characters)
         return JsonReply(_translated(asked, outcome), headers=cost_headers(outcome.cost))
-
-    @routes.get(
-        "/languages",
-        response_model=list[DeeplLanguage],
-        openapi_extra=query_fields(LanguagesFields),
-        summary="List source or target languages",
-    )
-    @routes.post(
-        "/languages",
-        response_model=list[DeeplLanguage],
-        openapi_extra=form_body(LanguagesFields),
-        summary="List source or target languages",
-    )
-    async def known_languages(request: Request) -> Response:
-        fields = await read_fields(request)
-        await key_use(request, fields)
-        kind = fields.first("type") or "source"
-        if kind not in ("source", "target"):
-            raise HTTPException(400, "Parameter 'type' is invalid. 'source' and 'target' are valid values.")
-        codes = dict.fromkeys(pair[kind == "target"] for pair in registry.pairs())
-        formality = {"supports_formality": False} if kind == "target" else {}
-        return JsonReply([{"language": code.upper(), "name": languages.name(code), **formality} for code in codes])
 
     @routes.get("/usage", response_model=DeeplUsage, summary="Get the characters used this month")
     @routes.post("/usage", response_model=DeeplUsage, summary="Get the characters used this month")

@@ -78,6 +78,23 @@ class DeeplLanguage(TypedDict):
     supports_formality: NotRequired[Annotated[bool, Field(description="Present for target languages.")]]
 
 
+class ResourceFields(TypedDict):
+    """The fields of a request for the languages of a resource."""
+
+    resource: Literal["translate_text", "translate_document", "glossary"]
+
+
+class DeeplResourceLanguage(TypedDict):
+    """A language, and what it is usable as with a resource."""
+
+    lang: str
+    name: str
+    usable_as_source: bool
+    usable_as_target: bool
+    status: Literal["stable"]
+    features: dict[str, dict[str, str]]
+
+
 class DeeplUsage(TypedDict):
     """Translated characters and the most that may be translated."""
 

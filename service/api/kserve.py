@@ -4,8 +4,8 @@ The versions of a model are its configurations. A live one, which requests may p
 is LOADING; the others are UNAVAILABLE. A model directory that is not served has one entry without a version.
 
 `load` loads a model, or, with the name of a configuration in `parameters.config`, that configuration beside the active
-one. `unload` unloads a configuration. Without a name it unloads the model; if it is the only model, it unloads all
-configurations except the active one, which only /admin changes. Files, addresses and Triton's JSON configurations are
+one. `unload` unloads a configuration, or, without a name, the model; the only model is refused. Triton's clients send
+a configuration as a JSON document in a string, which may only contain a name. Files, addresses and other settings are
 refused: only what is in the server's folder can be loaded.
 """
 
@@ -30,7 +30,7 @@ from service.api.schemas import Body
 from service.live import configurations
 from service.live.desired import CanaryConflict
 from service.live.model import Model, NotLive, NotReady, UnknownModel
-from service.live.registry import Registry
+from service.live.registry import LastModel, Registry
 from service.live.swaps import Installed, Swaps
 
 EXTENSIONS = ["model_repository"]
@@ -44,6 +44,7 @@ DIALECT = Dialect(
         ModelError: (400, "{}"),
         NotLive: (400, "{}"),
         CanaryConflict: (400, "{}"),
+        LastModel: (400, "{} To unload one of its configurations, name that in parameters.config."),
     },
 )
 
@@ -162,16 +163,12 @@ def _repository(tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swap
     async def unload(model: str, request: Request) -> Response:
         config = (await _read(request, schemas.RepositoryUnload)).parameters.config
         registry.find(model)
-        if config is None and len(registry.models) > 1:
+        if config is None:
             await asyncio.to_thread(swaps.remove, model, request.state.admin)
-            return Response()
-        await asyncio.to_thread(
-            swaps.change,
-            model,
-            request.state.admin,
-            "unload",
-            lambda _, now: now.unload_all() if config is None else now.unload(config),
-        )
+        else:
+            await asyncio.to_thread(
+                swaps.change, model, request.state.admin, "unload", lambda _, now: now.unload(config)
+            )
         return Response()
 
     return routes

@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from pydantic import Field
+import orjson
+from pydantic import Field, field_validator
 
 from service.api.schemas import Body
 
@@ -70,7 +71,32 @@ class RepositoryEntry(Body):
 class LoadParameters(Body):
     """The one parameter of Triton's that is supported; it names a configuration instead of containing one."""
 
-    config: str | None = Field(default=None, min_length=1, max_length=200, description="Name of a configuration.")
+    config: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="Name of a configuration, by itself or, as Triton's clients send it, in a JSON document: "
+        '`{"config": NAME}` or `{"parameters": {"config": {"string_value": NAME}}}`.',
+    )
+
+    @field_validator("config")
+    @classmethod
+    def _name(cls, config: str | None) -> str | None:
+        """Return the name that a JSON document contains; a string that is not a JSON object is a name itself."""
+        if config is None or not config.lstrip().startswith("{"):
+            return config
+        try:
+            document = orjson.loads(config)
+        except orjson.JSONDecodeError:
+            document = None
+        match document:
+            case {"config": str(name)} | {"parameters": {"config": {"string_value": str(name)}}}:
+                if name and document in ({"config": name}, {"parameters": {"config": {"string_value": name}}}):
+                    return name
+        raise ValueError(
+            'send the name of a configuration, or {"config": NAME}, or {"parameters": {"config": {"string_value": '
+            "NAME}}}; other settings are not taken"
+        )
 
 
 class UnloadParameters(LoadParameters):

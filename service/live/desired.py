@@ -59,10 +59,6 @@ class Desired:
             raise UnavailableConfiguration(f"{name} is not loaded; loaded are {', '.join(self.choices)}.")
         return replace(self, loaded=tuple(choice for choice in self.loaded if choice.name != name))
 
-    def unload_all(self) -> "Desired":
-        """Have nothing loaded beside the active one and the canary."""
-        return replace(self, loaded=())
-
     def try_out(self, choice: Choice, percent: float) -> "Desired":
         """Start a canary with `percent` (above 0, at most 100) of the requests without a pin, or change its share.
 

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import deepl
 import httpx
 import pytest
 
@@ -11,6 +12,7 @@ from service.live.configurations import by_name
 from service.live.registry import Registry
 from service.settings import Settings
 from tests.service.running import Server, serve, texts_of, translate
+from tests.service.tiny_model import write_tiny_model
 
 HELLO = "The old house."
 TREE = "A big tree sees the river."
@@ -201,6 +203,56 @@ def test_refusals_of_other_kinds_have_the_same_shape(client: httpx.Client) -> No
     responses = (large, long, no_json, packed, verb)
     assert [response.status_code for response in responses] == [413, 413, 400, 415, 405]
     assert all(list(response.json()) == ["message"] for response in responses)
+
+
+@pytest.mark.parametrize("resource", ["translate_text", "translate_document", "glossary"])
+def test_the_languages_of_a_resource(client: httpx.Client, resource: str) -> None:
+    def language(code: str, name: str, *, source: bool) -> dict[str, Any]:
+        usable = {"usable_as_source": source, "usable_as_target": not source}
+        return {"lang": code, "name": name, **usable, "status": "stable", "features": {}}
+
+    expected = [language("de", "German", source=False), language("en", "English", source=True)]
+    assert client.get("/v3/languages", params={"resource": resource}).json() == expected
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "message"),
+    [
+        ("", 400, "Parameter 'resource' not specified"),
+        ("?resource=", 400, "Parameter 'resource' not specified"),
+        ("?resource=everything", 400, "Value for 'resource' not supported."),
+        ("?resource=write", 404, "Not found"),
+        ("?resource=voice", 404, "Not found"),
+    ],
+)
+def test_resources_that_are_not_there(client: httpx.Client, query: str, status: int, message: str) -> None:
+    response = client.get(f"/v3/languages{query}")
+    assert (response.status_code, response.json()) == (status, {"message": message})
+
+
+def test_english_and_portuguese_are_targets_by_their_variants(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "de-en", sources=("de",), targets=("en",))
+    write_tiny_model(tmp_path / "en-pt", sources=("en",), targets=("pt",), seed=8)
+    with (
+        serve(Settings(models_directory=tmp_path, threads=1)) as server,
+        httpx.Client(base_url=server.url, timeout=60) as client,
+    ):
+        official = deepl.DeepLClient("any", server_url=server.url)
+        codes = [language.code for language in official.get_target_languages()]
+        assert sorted(codes) == ["EN-GB", "EN-US", "PT-BR", "PT-PT"]
+        for code in codes:  # each that is listed is one that the client sends
+            assert isinstance(official.translate_text("Das alte Haus.", target_lang=code), deepl.TextResult)
+        by_code = [texts(ask(client, "Haus", source_lang="DE", target_lang=code)) for code in ("EN", "EN-GB", "EN-US")]
+        assert by_code[0] == by_code[1] == by_code[2]
+
+        def usable(resource: str) -> dict[str, tuple[bool, bool]]:
+            reply = client.get("/v3/languages", params={"resource": resource}).json()
+            return {entry["lang"]: (entry["usable_as_source"], entry["usable_as_target"]) for entry in reply}
+
+        bases = {"de": (True, False), "en": (True, True), "pt": (False, True)}
+        variants = dict.fromkeys(("en-GB", "en-US", "pt-BR", "pt-PT"), (False, True))
+        assert usable("glossary") == bases
+        assert usable("translate_text") == bases | variants
 
 
 @pytest.mark.parametrize("path", ["/v3/glossaries/1", "/v2/write/rephrase", "/v3/style_rules"])

@@ -69,7 +69,7 @@ def test_deepl(keyed: tuple[httpx.Client, str, str]) -> None:
         assert response.status_code == 200, response.text
     after = client.get("/v2/usage", params={"auth_key": key}).json()
     assert after["character_count"] == before["character_count"] + 3 * len(DEEPL["text"])
-    for path in ("/v2/translate", "/v2/languages", "/v2/usage", "/v2/glossary-language-pairs"):
+    for path in ("/v2/translate", "/v2/languages", "/v2/usage", "/v2/glossary-language-pairs", "/v3/languages"):
         for response in (
             client.get(path, params=DEEPL),
             client.get(path, params=DEEPL, headers={"Authorization": "DeepL-Auth-Key nobody.x"}),

@@ -84,12 +84,57 @@ def test_configurations_are_versions_that_are_loaded_and_unloaded(
     unloaded = raw.post(f"{REPOSITORY}/models/tiny/unload", json={"parameters": {"config": "half"}})
     assert (unloaded.status_code, unloaded.content) == (200, b"")
     assert states(client)["half"] == "UNAVAILABLE"
-    client.unload_model("tiny", headers=AUTHORIZED)
+    assert raw.post(f"{REPOSITORY}/models/tiny/unload", json={"parameters": {"config": "narrow"}}).status_code == 200
     assert states(client) == {"full": "READY"} | unavailable
     ready = raw.post(f"{REPOSITORY}/index", json={"ready": True}).json()
     assert ready == [{"name": "tiny", "version": "full", "state": "READY", "reason": ""}]
     history = raw.get("/admin/models/tiny").json()["history"]
     assert [event["what"] for event in history] == ["load", "load", "unload", "unload"]
+
+
+@pytest.mark.parametrize(
+    "config", ['{"config": "half"}', '{"parameters":{"config":{"string_value":"half"}}}', ' {"config":"half"}', "half"]
+)
+def test_a_configuration_is_named_in_a_json_document_as_in_triton_s_or_by_itself(
+    config: str, client: triton.InferenceServerClient, raw: httpx.Client
+) -> None:
+    client.load_model("tiny", headers=AUTHORIZED, config=config)
+    assert states(client)["half"] == "READY"
+    body = {"parameters": {"config": config}}
+    assert raw.post(f"{REPOSITORY}/models/tiny/unload", json=body).status_code == 200
+    assert states(client)["half"] == "UNAVAILABLE"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        '{"name": "tiny"}',
+        '{"config": "half", "name": "tiny"}',
+        '{"config": ""}',
+        '{"config": 5}',
+        '{"config": {"config": "half"}}',
+        '{"parameters": {"config": {"string_value": "half"}}, "config": "half"}',
+        '{"parameters": {"config": {"string_value": "half"}, "threads": {"string_value": "9"}}}',
+        '{"parameters": {"config": "half"}}',
+        '{"parameters": []}',
+        "{",
+        "{}",
+        "{" * 200,
+    ],
+)
+def test_other_documents_are_refused_with_what_is_taken(config: str, client: triton.InferenceServerClient) -> None:
+    with pytest.raises(InferenceServerException, match="send the name of a configuration") as caught:
+        client.load_model("tiny", headers=AUTHORIZED, config=config)
+    assert caught.value.status() == "400"
+    assert states(client)["half"] == "UNAVAILABLE"
+
+
+def test_the_only_model_is_not_unloaded(client: triton.InferenceServerClient) -> None:
+    client.load_model("tiny", headers=AUTHORIZED, config="half")
+    with pytest.raises(InferenceServerException, match=r"only model.*parameters\.config") as caught:
+        client.unload_model("tiny", headers=AUTHORIZED)
+    assert caught.value.status() == "400"
+    assert states(client)["half"] == "READY"
 
 
 def test_what_is_being_loaded_is_loading(running: Server, client: triton.InferenceServerClient) -> None:
@@ -128,8 +173,9 @@ def test_files_addresses_and_configurations_of_triton_s_are_refused(
     with pytest.raises(InferenceServerException, match="only a configuration's name") as caught:
         client.load_model("tiny", headers=AUTHORIZED, config="half", files={"file:1/model.onnx": b"anything"})
     assert caught.value.status() == "400"
-    with pytest.raises(InferenceServerException, match="this model has"):
-        client.load_model("tiny", headers=AUTHORIZED, config='{"name": "tiny"}')
+    for config in ("other", '{"config": "other"}'):
+        with pytest.raises(InferenceServerException, match="this model has"):
+            client.load_model("tiny", headers=AUTHORIZED, config=config)
     with pytest.raises(InferenceServerException, match="the models are tiny"):
         client.load_model("..tiny", headers=AUTHORIZED)
     for body in (

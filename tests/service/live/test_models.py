@@ -297,8 +297,9 @@ def test_triton_s_repository_agrees(folder: Path) -> None:
         repository.unload_model("de-fr", headers=AUTHORIZED)
         assert not repository.is_model_ready("de-fr")
         assert served(client) == ["en-de-2"]
-        repository.unload_model("en-de-2", headers=AUTHORIZED)  # the only one stays, in its active configuration
-        assert repository.get_model_metadata("en-de-2")["versions"] == ["full"]
+        with pytest.raises(triton.InferenceServerException, match="only model"):
+            repository.unload_model("en-de-2", headers=AUTHORIZED)
+        assert repository.get_model_metadata("en-de-2")["versions"] == ["full", "half"]
         with pytest.raises(triton.InferenceServerException, match="sha256"):
             repository.load_model("fr-en", headers=AUTHORIZED)
 
