@@ -9,7 +9,7 @@ from service.api.schemas import Body
 
 MAX_TEXTS = 50
 
-Switch = Literal[True, False, "0", "1"]
+Switch = Literal[True, False] | Literal["0", "1"]  # two enums: generators of clients skip a mixed one
 Tags = str | list[str]
 TargetLanguage = Annotated[str, Field(examples=["DE"])]
 ModelType = Literal["quality_optimized", "latency_optimized"]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
 
+from models import __version__
 from service.observability.request_context import RequestContext
 from service.translation.cost import STAGES
 
@@ -38,8 +39,11 @@ def from_environment() -> "Tracing | None":
         raise TracingUnavailable(
             "An OTEL_* endpoint is set; install the exporter: pip install 'sub3[otel]', or unset it."
         ) from None
-    named = "OTEL_SERVICE_NAME" in os.environ or "service.name" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
-    provider = TracerProvider(resource=Resource.create({} if named else {"service.name": "sub3"}))
+    own = {"service.name": "sub3", "service.version": __version__}  # the environment's own go first
+    given = os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    named = {name for name in own if name in given} | ({"service.name"} if "OTEL_SERVICE_NAME" in os.environ else set())
+    resource = Resource.create({name: value for name, value in own.items() if name not in named})
+    provider = TracerProvider(resource=resource)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return Tracing(provider)
 

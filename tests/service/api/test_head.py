@@ -1,8 +1,9 @@
-"""HEAD is answered as GET is, without the body; a 405 names all methods of its path."""
+"""HEAD is GET without the body, a 405 names all methods of its path, and an enum has one type."""
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import httpx
 from starlette.responses import StreamingResponse
@@ -74,3 +75,15 @@ def test_an_endless_stream_ends_with_its_head() -> None:
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
     assert sent[1]["body"] == b""
     assert (scope["method"], scope["route"]) == ("HEAD", "the route")
+
+
+def test_no_enum_mixes_types(client: httpx.Client) -> None:
+    def enums(node: Any) -> Iterator[list[Any]]:
+        for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+            yield from enums(child)
+        if isinstance(node, dict) and isinstance(node.get("enum"), list):
+            yield node["enum"]
+
+    found = list(enums(client.get("/openapi.json").json()))
+    assert [True, False] in found
+    assert all(len({type(value) for value in enum}) == 1 for enum in found)

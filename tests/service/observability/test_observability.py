@@ -21,6 +21,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client.parser import text_string_to_metric_families
 
 import service
+from models import __version__
 from service.accounts.keys import new_key
 from service.app import create_app
 from service.settings import Settings
@@ -203,6 +204,10 @@ class Collector:
         self._server.shutdown()
         self._server.server_close()
 
+    def resources(self) -> list[dict[str, Any]]:
+        requests = [ExportTraceServiceRequest.FromString(body) for body in self.bodies]
+        return [plain(spans.resource.attributes) for request in requests for spans in request.resource_spans]
+
     def spans(self) -> list[Span]:
         requests = [ExportTraceServiceRequest.FromString(body) for body in self.bodies]
         scopes = [s for request in requests for resource in request.resource_spans for s in resource.scope_spans]
@@ -227,6 +232,8 @@ def test_a_span_for_each_request(tiny_model: Path, collector: Collector) -> None
             "/v1/translate?q=secret1", json={"text": "The secret house.", **PAIR}, headers=headers
         ).json()
         translate(client, "")
+    for resource in collector.resources():
+        assert (resource["service.name"], resource["service.version"]) == ("sub3", __version__)
     first, second = collector.spans()  # all of them were sent before the process ended
     assert (first.name, first.kind) == ("POST /v1/translate", Span.SPAN_KIND_SERVER)
     assert (first.trace_id.hex(), first.parent_span_id.hex()) == (TRACE, PARENT)
@@ -267,3 +274,8 @@ print([name for name in sys.modules if name.startswith(("opentelemetry.sdk", "op
         [sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_counters_have_one_series_each(client: httpx.Client) -> None:
+    translate(client, "The house.")
+    assert "_created" not in client.get("/metrics").text
