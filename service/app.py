@@ -13,6 +13,7 @@ from service.api import native_files as files_api
 from service.api import native_glossaries as glossaries_api
 from service.api.body_limit import BodyLimit
 from service.api.dialect import Dialect
+from service.api.head_of_get import HeadOfGet
 from service.api.key_first import KeyFirst
 from service.api.same_origin import SameOrigin
 from service.live.configurations import by_name
@@ -141,5 +142,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(KeyFirst, keys=keys, native=native.DIALECT.paths, deepl=deepl.DIALECT.paths)
     app.add_middleware(SameOrigin, dialects=dialects, open_paths=libretranslate.DIALECT.paths)
     app.add_middleware(libretranslate.cross_origin)
+    app.add_middleware(HeadOfGet)
     app.add_middleware(AccessLog, metrics=metrics, tracing=tracing)  # outermost: it sees the refusals of the others
     return app

@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from models.format.schema import ModelError, UnavailableConfiguration
 from service.accounts.glossaries import UnknownGlossary
@@ -134,7 +135,8 @@ def install(app: FastAPI, dialects: Sequence[Dialect]) -> None:
         dialect = dialect_of(request.url.path, dialects)
         # the framework's own words, as sentences
         sentences = {"Not Found": dialect.not_found, "Method Not Allowed": _METHOD_NOT_ALLOWED}
-        return dialect.refusal(error.status_code, sentences.get(error.detail, error.detail), error.headers)
+        headers = {"Allow": ", ".join(_allowed(request))} if error.status_code == 405 else error.headers
+        return dialect.refusal(error.status_code, sentences.get(error.detail, error.detail), headers)
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -159,6 +161,17 @@ def _headers(error: Exception) -> dict[str, str]:
         return {"WWW-Authenticate": "Bearer"}
     soon = NotReady | SchedulerClosed | StoreUnavailable | SwapTookTooLong | TooManyFollowers
     return {"Retry-After": "1"} if isinstance(error, soon) else {}
+
+
+def _allowed(request: Request) -> list[str]:
+    """Return the methods of a path; each may be a route of its own, and HEAD is wherever GET is."""
+    routes, scope = request.app.routes, request.scope
+    methods = [
+        method
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
+    return ["HEAD", *methods] if "GET" in methods else methods
 
 
 def _validation_sentence(error: RequestValidationError) -> str:

@@ -34,11 +34,11 @@ def router() -> APIRouter:
     files = {path.name: _read(path) for path in sorted(DIRECTORY.iterdir())}
     routes = APIRouter(include_in_schema=False)
 
-    @routes.api_route("/", methods=["GET", "HEAD"])
+    @routes.get("/")
     async def page(request: Request) -> Response:
         return _reply(files[INDEX], request)
 
-    @routes.api_route("/page/{name}", methods=["GET", "HEAD"])
+    @routes.get("/page/{name}")
     async def file(name: str, request: Request) -> Response:
         if name not in files or name == INDEX:  # the page's addresses are relative to `/`
             raise HTTPException(404)
