@@ -123,7 +123,7 @@ def create_app(settings: Settings) -> FastAPI:
                 deepl_languages.router(registry, keys),
             ],
         ),
-        (kserve.DIALECT, [kserve.router(settings.admin_names, registry, swaps, app.version)]),
+        (kserve.DIALECT, [kserve.router(settings.admin_names, dispatcher, registry, swaps, app.version)]),
     ]
     for _, routers in apis:
         for router in routers:

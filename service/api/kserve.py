@@ -1,4 +1,4 @@
-"""The KServe v2 health and metadata routes, and Triton's model repository over the configurations of our models.
+"""KServe v2: health, metadata and inference, and Triton's model repository over the configurations of our models.
 
 The versions of a model are its configurations. A live one, which requests may pin, is READY; one that is being loaded
 is LOADING; the others are UNAVAILABLE. A model directory that is not served has one entry without a version.
@@ -22,16 +22,22 @@ from starlette.exceptions import HTTPException
 from models.format.schema import ModelError, UnavailableConfiguration
 from service.api import kserve_schemas as schemas
 from service.api.admin_guard import guarded
+from service.api.calls import call_of, cost_headers
 from service.api.dialect import Dialect
 from service.api.errors import documented
 from service.api.json_route import JsonRoute
+from service.api.native_key import SECURITY, native_key
 from service.api.openapi import json_body
 from service.api.schemas import Body
 from service.live import configurations
 from service.live.desired import CanaryConflict
 from service.live.model import Model, NotLive, NotReady, UnknownModel
 from service.live.registry import LastModel, Registry
+from service.live.routing import UnsupportedPair
 from service.live.swaps import Installed, Swaps
+from service.requests import pipeline
+from service.requests.dispatch import Dispatcher, LimitExceeded
+from service.translation.results import Options
 
 EXTENSIONS = ["model_repository"]
 PLATFORM = "sub3_bcq"
@@ -43,17 +49,22 @@ DIALECT = Dialect(
         UnavailableConfiguration: (400, "{}"),
         ModelError: (400, "{}"),
         NotLive: (400, "{}"),
+        UnsupportedPair: (400, "{}"),
+        LimitExceeded: (400, "{}"),
         CanaryConflict: (400, "{}"),
         LastModel: (400, "{} To unload one of its configurations, name that in parameters.config."),
     },
 )
 
 
-def router(tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swaps, version: str) -> APIRouter:
+def router(
+    tokens: Mapping[str, SecretStr], dispatcher: Dispatcher, registry: Registry, swaps: Swaps, version: str
+) -> APIRouter:
     """Return the routes. The repository's exist only if a token is set, and require it as /admin does.
 
     Args:
         tokens: Name of the administrator -> token.
+        dispatcher: Runs the translations.
         registry: The live models.
         swaps: Changes what is served.
         version: The version of the server.
@@ -108,6 +119,59 @@ def router(tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swaps, ve
     async def version_ready(model: str, config: str) -> schemas.KserveReady:
         _require_live(registry, model, config)
         return schemas.KserveReady(name=model, ready=True)
+
+    async def inferred(request: Request, model: str, config: str | None) -> Response:
+        if "inference-header-content-length" in request.headers:
+            raise HTTPException(
+                400, "Binary tensors are not taken; send the texts as JSON, with Triton's client by binary_data=False."
+            )
+        asked = await _read(request, schemas.InferRequest, "texts, languages and the output 'translation'")
+        tensor = asked.inputs[0]
+        outcome = await pipeline.translate(
+            dispatcher,
+            registry,
+            call_of(request, native_key(request), model=model, pin=config),
+            pipeline.TranslationRequest(tensor.data, _options(registry.find(model), asked.parameters)),
+        )
+        reply = schemas.InferReply(
+            model_name=model,
+            model_version=next((identity.config for identity in outcome.cost.weights), None),
+            id=asked.id,
+            outputs=[
+                schemas.InferredTensor(
+                    shape=tensor.shape, data=[translation.best.text for translation in outcome.translations]
+                )
+            ],
+        )
+        return Response(
+            reply.model_dump_json(exclude_none=True),
+            headers=cost_headers(outcome.cost),
+            media_type="application/json",
+        )
+
+    refusals = documented(400, 401, 403, 413, 422, 429, 503, 504)
+
+    @routes.post(
+        "/models/{model}/infer",
+        response_model=schemas.InferReply,
+        responses=refusals,
+        openapi_extra=json_body(schemas.InferRequest),
+        summary="Translate texts with a model",
+        **SECURITY,
+    )
+    async def infer(model: str, request: Request) -> Response:
+        return await inferred(request, model, None)
+
+    @routes.post(
+        "/models/{model}/versions/{config}/infer",
+        response_model=schemas.InferReply,
+        responses=refusals,
+        openapi_extra=json_body(schemas.InferRequest),
+        summary="Translate texts with a live configuration of a model",
+        **SECURITY,
+    )
+    async def version_infer(model: str, config: str, request: Request) -> Response:
+        return await inferred(request, model, config)
 
     if tokens:
         routes.include_router(_repository(tokens, registry, swaps))
@@ -174,6 +238,19 @@ def _repository(tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swap
     return routes
 
 
+def _options(model: Model, asked: schemas.InferParameters) -> Options:
+    """Return the languages that are asked for; without any, the model's only source or "auto", and its only target.
+
+    Raises:
+        HTTPException: 400, the model has several targets and none is asked for.
+    """
+    sources, targets = model.directory.config.source_languages, model.directory.config.target_languages
+    if asked.target is None and len(targets) > 1:
+        raise HTTPException(400, f"Send parameters.target, one of {', '.join(targets)}.")
+    source = asked.source or (sources[0] if len(sources) == 1 else pipeline.AUTO)
+    return Options(source, asked.target or targets[0])
+
+
 def _unserved(installed: Installed) -> schemas.RepositoryEntry:
     loading = installed.state == "loading"
     return schemas.RepositoryEntry(
@@ -221,8 +298,10 @@ def _require_live(registry: Registry, name: str, config: str | None) -> None:
         raise NotLive(f"{config[:100]!r} is not live; live are {', '.join(versions)}.")
 
 
-async def _read(request: Request, kind: type[BodyT]) -> BodyT:
+async def _read(request: Request, kind: type[BodyT], taken: str = "a configuration's name") -> BodyT:
     """Read a body of any content type, since Triton's client sends none; an empty body counts as {}.
+
+    `taken` says in an error what a body of this kind may have.
 
     Raises:
         HTTPException: 400, the body is not JSON or not of this kind.
@@ -236,6 +315,6 @@ async def _read(request: Request, kind: type[BodyT]) -> BodyT:
         problem = error.errors()[0]
         place = ".".join(map(str, problem["loc"]))[:100]
         if problem["type"] == "extra_forbidden":
-            sentence = f"{place!r} is not taken: no files, addresses or settings, only a configuration's name."
+            sentence = f"{place!r} is not taken: no files, addresses or settings, only {taken}."
             raise HTTPException(400, sentence) from None
         raise HTTPException(400, f"The field {place!r} is refused: {problem['msg']}.") from None

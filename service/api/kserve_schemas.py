@@ -1,9 +1,10 @@
 """Bodies of the KServe v2 and model repository routes."""
 
-from typing import Literal
+from math import prod
+from typing import Annotated, Literal, Self
 
 import orjson
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from service.api.schemas import Body
 
@@ -115,3 +116,68 @@ class RepositoryUnload(Body):
     """A request to unload a model, or one of its configurations."""
 
     parameters: UnloadParameters = Field(default_factory=UnloadParameters)
+
+
+class InferTensor(Body):
+    """The texts of a request."""
+
+    name: Literal["text"]
+    datatype: Literal["BYTES"]
+    shape: list[Annotated[int, Field(ge=0)]] = Field(min_length=1, max_length=8)
+    data: Annotated[list[str], Field(fail_fast=True)] = Field(description="The texts, in row-major order, not nested.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if prod(self.shape) != len(self.data):
+            raise ValueError(f"the shape is not that of {len(self.data)} texts")
+        return self
+
+
+class InferOutputParameters(Body):
+    """Parameters of a requested output; it is sent as JSON whatever they say."""
+
+    binary_data: bool = False
+
+
+class InferOutput(Body):
+    """A requested output."""
+
+    name: Literal["translation"]
+    parameters: InferOutputParameters = Field(default_factory=InferOutputParameters)
+
+
+class InferParameters(Body):
+    """The languages, which a model with one pair does not need; outputs are sent as JSON whatever is asked."""
+
+    source: str | None = Field(default=None, max_length=100, description="A code, or `auto`.")
+    target: str | None = Field(default=None, max_length=100)
+    binary_data_output: bool = False
+
+
+class InferRequest(Body):
+    """KServe's request for inference."""
+
+    id: str | None = Field(default=None, max_length=200)
+    inputs: list[InferTensor] = Field(min_length=1, max_length=1)
+    outputs: list[InferOutput] = Field(default_factory=list, max_length=1)
+    parameters: InferParameters = Field(default_factory=InferParameters)
+
+
+class InferredTensor(Body):
+    """The translations, in the shape of the texts."""
+
+    name: Literal["translation"] = "translation"
+    datatype: Literal["BYTES"] = "BYTES"
+    shape: list[int]
+    data: list[str]
+
+
+class InferReply(Body):
+    """KServe's reply of inference."""
+
+    model_name: str
+    model_version: str | None = Field(
+        default=None, description="The configuration; absent where nothing was translated."
+    )
+    id: str | None = None
+    outputs: list[InferredTensor]

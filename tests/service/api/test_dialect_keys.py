@@ -55,6 +55,16 @@ def test_libretranslate(keyed: tuple[httpx.Client, str, str]) -> None:
     assert client.get("/frontend/settings").json()["keyRequired"] is True
 
 
+def test_kserve(keyed: tuple[httpx.Client, str, str]) -> None:
+    client, key, _ = keyed
+    path = "/v2/models/tiny/infer"
+    body = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["The old house."]}]}
+    for headers in ({"Authorization": f"Bearer {key}"}, {"X-Api-Key": key}):
+        assert client.post(path, json=body, headers=headers).status_code == 200
+    for headers in ({}, {"X-Api-Key": key + "x"}):
+        assert client.post(path, json=body, headers=headers).status_code in (401, 403)
+
+
 def test_deepl(keyed: tuple[httpx.Client, str, str]) -> None:
     client, key, _ = keyed
     header = {"Authorization": f"DeepL-Auth-Key {key}"}

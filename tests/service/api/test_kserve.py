@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy
 import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
@@ -90,6 +91,64 @@ def test_configurations_are_versions_that_are_loaded_and_unloaded(
     assert ready == [{"name": "tiny", "version": "full", "state": "READY", "reason": ""}]
     history = raw.get("/admin/models/tiny").json()["history"]
     assert [event["what"] for event in history] == ["load", "load", "unload", "unload"]
+
+
+def tensor(*texts: str, binary: bool = False) -> triton.InferInput:
+    """Return the input of a request for inference."""
+    given = triton.InferInput("text", [len(texts)], "BYTES")
+    given.set_data_from_numpy(numpy.array(texts, dtype=object), binary_data=binary)
+    return given
+
+
+def test_triton_s_client_translates(client: triton.InferenceServerClient, raw: httpx.Client) -> None:
+    texts = ["The old house.", "Ein \u00e4 and a \U0001f600."]
+    expected = [translation["text"] for translation in translate(raw, texts).json()["translations"]]
+    for outputs in (None, [triton.InferRequestedOutput("translation", binary_data=False)]):
+        result = client.infer("tiny", [tensor(*texts)], outputs=outputs, request_id="7")
+        assert result.as_numpy("translation").tolist() == expected
+        reply = result.get_response()
+        assert (reply["model_name"], reply["model_version"], reply["id"]) == ("tiny", "full", "7")
+    client.load_model("tiny", headers=AUTHORIZED, config="half")
+    half = client.infer("tiny", [tensor("The old house.")], model_version="half")
+    assert half.get_response()["model_version"] == "half"
+    expected = [translate(raw, "The old house.", config="half").json()["translations"][0]["text"]]
+    assert half.as_numpy("translation").tolist() == expected
+
+
+def test_inference_that_is_not_possible_is_refused(client: triton.InferenceServerClient, raw: httpx.Client) -> None:
+    with pytest.raises(InferenceServerException, match="binary_data=False"):
+        client.infer("tiny", [tensor("The old house.", binary=True)])
+    good = {"name": "text", "datatype": "BYTES", "shape": [1, 1], "data": ["The old house."]}
+    infer = "/v2/models/tiny/infer"
+    reply = raw.post(infer, json={"inputs": [good], "parameters": {"source": "en", "target": "de"}})
+    assert reply.status_code == 200
+    assert reply.json()["outputs"][0]["shape"] == [1, 1]
+    for change in (
+        {"name": "other"},
+        {"datatype": "FP32"},
+        {"shape": [2]},
+        {"shape": [-1]},
+        {"shape": []},
+        {"shape": [0], "data": []},
+        {"data": [["The old house."]]},
+        {"data": [5]},
+        {"data": [""]},
+        {"shape": [1000], "data": ["a"] * 1000},
+        {"data": ["a" * 100_000]},
+        {"parameters": {"binary_data_size": 4}},
+    ):
+        assert_refused(raw.post(infer, json={"inputs": [good | change]}), 400)
+    for body in (
+        {},
+        {"inputs": []},
+        {"inputs": [good, good]},
+        {"inputs": [good], "outputs": [{"name": "other"}]},
+        {"inputs": [good], "parameters": {"target": "xx"}},
+        {"inputs": [good], "parameters": {"threads": 9}},
+    ):
+        assert_refused(raw.post(infer, json=body), 400)
+    assert_refused(raw.post("/v2/models/other/infer", json={"inputs": [good]}), 400)
+    assert_refused(raw.post("/v2/models/tiny/versions/half/infer", json={"inputs": [good]}), 400, "not live")
 
 
 @pytest.mark.parametrize(
