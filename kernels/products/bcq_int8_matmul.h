@@ -32,10 +32,9 @@ constexpr size_t kInt8TileBlocks = 4;  // of 16 rows that are unpacked together
 constexpr size_t kInt8TileRows = kInt8TileBlocks * kBlockRows;
 
 // Bytes of scratch memory for any number of products of n rows of `columns` inputs: a tile of unpacked weights and the
-// quantised inputs; or subset sums.
+// quantised inputs.
 constexpr size_t BcqInt8MatmulScratchBytes(size_t columns, size_t n) {
-  const size_t tile = NumChunks(columns) * kChunkColumns * (kInt8TileRows + std::min(n, kInt8Columns));
-  return n < kSubsetColumns ? tile : std::max(tile, SubsetScratchBytes(columns));
+  return NumChunks(columns) * kChunkColumns * (kInt8TileRows + std::min(n, kInt8Columns));
 }
 
 namespace scalar {
