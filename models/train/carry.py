@@ -19,11 +19,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import kernels._engine
 import numpy as np
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from kernels import _engine
 from models.format.atomic import replaced_directory
 from models.format.schema import WEIGHTS_FILE
 from models.marian.checkpoint import Checkpoint
@@ -220,7 +220,7 @@ def _copy_code(code: Path) -> None:
             if file.suffix in {".py", ".toml", ".md", ".tsv"} and "store" not in place.parts:
                 (code / place).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, code / place)
-    engine = Path(str(kernels._engine.__file__))
+    engine = Path(str(_engine.__file__))
     shutil.copyfile(engine, code / "kernels" / engine.name)
 
 

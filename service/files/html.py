@@ -12,7 +12,7 @@ from service.text.markup_tokens import Markup
 
 _HEAD_BYTES = 4096  # in which a page declares its encoding
 _CHARSET = re.compile(
-    rb"""<meta\b[^>]*?\bcharset\s*=\s*["']?\s*([^\s"'/>;]+)|\A\s*<\?xml\b[^>]*?\bencoding\s*=\s*["']([^"'>]+)""",
+    rb"""<meta\b[^<>]*?\bcharset\s*+=\s*+["']?\s*+([^\s"'/>;]++)|\A\s*+<\?xml\b[^<>]*?\bencoding\s*+=\s*+["']([^"'>]++)""",
     re.IGNORECASE,
 )
 _ROOT = re.compile(r"<!--.*?(?:-->|\Z)|<html(?=[\s>])(?P<attributes>[^>]*+)", re.IGNORECASE | re.DOTALL)

@@ -23,7 +23,7 @@ _MARKER = re.compile(r"(?:[-+*]|#{1,6}|\d{1,9}[.)]|=+|-+)(?:\s|$)|[>|]|```|~~~|<
 _MARK = re.compile(r"[^\w\s]")  # escaping the first one makes a marker plain text
 _SHORTCUT = re.compile(r"`[^`]*`|(?<!\])\[([^\[\]]+)\](?:\[\])?(?![\[(\]])")  # of a link, whose text is its label
 _HARD_BREAK = re.compile(r"(?:(?<! ) {2,}+|(?<!\\)\\)$")
-_ROW_END = re.compile(r"[ \t]*+\n[ \t]*+")
+_ROW_END = re.compile(r"(?:(?<![ \t])[ \t]++|)\n[ \t]*+")
 _MARKUP = Markup("markdown", has_references=False)
 
 

@@ -26,8 +26,8 @@ _SPELT = {ord("\\"): r"\\", ord('"'): r"\"", **{ord(mark): f"\\{name}" for name,
 _FUZZY = re.compile(r"#,(?:[^,]*+,)*?[ \t]*+fuzzy[ \t]*+(?:,|\Z)")
 _CHARSET = re.compile(r'"Content-Type:[^"\\]*?charset=([^\s"\\;]*)')
 _BROKEN = r'(?>(?:[^"\\]++|"\s*+")*)'  # a field may go on on the next line
-_LANGUAGE = re.compile(rf'(?<=["n])Language:({_BROKEN})\\n')
-_PLURAL_FORMS = re.compile(rf'(?<=["n])Plural-Forms:({_BROKEN})\\n')
+_LANGUAGE = re.compile(rf'(?<=["n])Language:({_BROKEN})(?:\\n|)')
+_PLURAL_FORMS = re.compile(rf'(?<=["n])Plural-Forms:({_BROKEN})(?:\\n|)')
 _JOINT = re.compile(r'"\s*+"')
 _TEMPLATE = "CHARSET"
 _WIDTH = 79  # columns of a line, after gettext
@@ -55,7 +55,9 @@ class _Entry:
     @property
     def is_open(self) -> bool:
         """Whether it waits for a translation."""
-        return not any(string.value for string in self.translations) and not any(map(_FUZZY.match, self.comments))
+        return not any(string.value for string in self.translations) and not any(
+            _FUZZY.match(comment) for comment in self.comments
+        )
 
     @property
     def is_header(self) -> bool:

@@ -21,12 +21,12 @@ _SRT, _VTT = Markup("xml", has_references=False), Markup("xml", nested_tags=froz
 _TAG = re.compile(r"<[^<>]*>")
 # The time at which a word is spoken: a translation has other words, and times must rise within a cue.
 _WORD_TIME = re.compile(r"<(?:\d+:)?\d\d:\d\d\.\d{3}>")
-_TIMES = re.compile(r"\s*[\d:.,]+\s*-->\s*[\d:.,]+")
+_TIMES = re.compile(r"\s*+[\d:.,]++\s*+-->\s*+[\d:.,]")
 _NUMBER = re.compile(r"\ufeff?\s*\d+\s*")
 _BLOCK = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s|\Z)")  # of WebVTT, which is no cue
 # Codes of Advanced SubStation, which players know in other subtitles, too: where a cue stands, and a break in it.
-_CODE = re.compile(r"\s*+(?:\{\\[^{}]*+\}|\\[Nn])\s*+")
-_CODED_BREAK = re.compile(r"\s*(\\[Nn])\s*")
+_CODE = re.compile(r"(?:(?<!\s)\s++|)(?:\{\\[^{}]*+\}|\\[Nn])\s*+")
+_CODED_BREAK = re.compile(r"(?:(?<!\s)\s++|)(\\[Nn])\s*+")
 _CODED_SPACE, _NO_BREAK_SPACE = "\\h", "\u00a0"
 _PRIVATE = range(0x100000, 0x10FFFE)
 
@@ -59,7 +59,7 @@ class Subtitles:
 
 def _blocks(lines: Sequence[str], *, is_vtt: bool) -> Iterator[tuple[int, int]]:
     """Yield the lines [begin, end) that are text: what stands behind a line of times, up to the number of the next."""
-    is_times: Callable[[str], object] = (lambda line: "-->" in line) if is_vtt else _TIMES.match
+    is_times: Callable[[str], object] = (lambda line: "-->" in line) if is_vtt else lambda line: _TIMES.match(line)
     times = [number for number, line in enumerate(lines) if is_times(line)]
     for first, next_times in pairwise([*times, len(lines)]):
         end = next_times

@@ -6,7 +6,7 @@ What is written must be read within `write_seconds`.
 
 The parts of uvicorn used here are private, so pyproject.toml has one version of it, and
 tests/service/http/test_uvicorn_contract.py names each of them. The callbacks on_message_begin to on_message_complete
-are those of httptools. docs/decisions/0016-httptools.md tells why it is this one.
+are those of httptools. docs/decisions/0015-httptools.md tells why it is this one.
 """
 
 import asyncio

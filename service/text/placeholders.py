@@ -218,7 +218,9 @@ def restore(translation: str, kept: Sequence[Unit]) -> Restored | None:
     for index, ((begin, end), number) in enumerate(found):
         unit = kept[number]
         following = found[index + 1][0][0] if index + 1 < len(found) else len(translation)
-        if index and unit.text.startswith("</") and not translation[position:begin].strip():
+        opening = "<" + unit.text[2:-1] if unit.text.startswith("</") else None
+        is_pair = index and opening and kept[found[index - 1][1]].text.startswith((f"{opening}>", f"{opening} "))
+        if is_pair and not translation[position:begin].strip():
             return None  # a pair of tags without its words
         before, gap = _spaced(translation[position:begin], unit)
         length += len(before)

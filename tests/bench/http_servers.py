@@ -1,4 +1,4 @@
-"""HTTP servers for one ASGI app, by what a request costs and by what they do when attacked; docs/decisions/0016.
+"""HTTP servers for one ASGI app, by what a request costs and by what they do when attacked; docs/decisions/0015.
 
     python -m tests.bench.http_servers
 

@@ -802,7 +802,9 @@ def test_a_mix_of_sources_is_named_and_read(tmp_path):
     mix.write_text("sources = 3")
     with pytest.raises(RecipeError, match=r"mix.toml: sources must be \[\[sources\]\] tables"):
         read_recipe(TrainRecipe, written(tmp_path, named, "e"))
-    with pytest.raises(RecipeError, match="has by-people, distilled, distilled-de-en, everyday, general, shippable"):
+    with pytest.raises(
+        RecipeError, match="has back-translated, by-people, distilled, distilled-de-en, everyday, general, shippable"
+    ):
         read_recipe(TrainRecipe, written(tmp_path, named.replace(str(mix), "nonsense"), "c"))
 
 
