@@ -81,8 +81,11 @@ class Setup:
             with torch.no_grad():
                 marian.model.shared.weight[theirs] = self.dequantized("embedding")
                 for name, parameter in marian.named_parameters():
-                    if ours := our_name(name):
-                        parameter.copy_(self.dequantized(ours))
+                    matrix = our_name(name.removesuffix("bias") + "weight" if name.endswith("bias") else name)
+                    if matrix and name.endswith("weight"):
+                        parameter.copy_(self.dequantized(matrix))
+                    elif matrix:  # calibration fits biases to the codes
+                        parameter.copy_(torch.from_numpy(np.asarray(self.model.main.tensors[f"{matrix}.bias"])))
         return marian, theirs.tolist()
 
     def marian_output(self, marian, theirs, count, beam_size):
