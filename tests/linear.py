@@ -16,14 +16,19 @@ def growth(work: Callable[[int], Callable[[], object]], size: int, tries: int = 
         size: to begin with; twice as much until the time can be measured, and no more, lest caches be what is measured.
         tries: of each, in turns, so that what else the machine does slows both; the best of each counts.
     """
-    while _seconds(work(size << _DOUBLINGS)) < 0.003 and size < 1 << 20:
+    ratio = _growth(work, size, tries, 0.003)
+    return ratio if ratio < _SURELY_LINEAR else min(ratio, _growth(work, size, tries, 0.015))  # quadratic at any size
+
+
+def _growth(work: Callable[[int], Callable[[], object]], size: int, tries: int, seconds: float) -> float:
+    while _seconds(work(size << _DOUBLINGS)) < seconds and size < 1 << 20:
         size *= 2
     small, large = work(size), work(size << _DOUBLINGS)
     gc.collect()
     pairs: list[tuple[float, float]] = []
     while len(pairs) < 4 * tries:  # more where the ratio is high: other work on the machine, or work that is not linear
         pairs += [(_seconds(small), _seconds(large)) for _ in range(tries)]
-        ratio = min(pair[1] for pair in pairs) / max(min(pair[0] for pair in pairs), 0.0003)
+        ratio = min(pair[1] for pair in pairs) / max(min(pair[0] for pair in pairs), seconds / 10)
         if ratio < _SURELY_LINEAR**_DOUBLINGS:
             break
     return float(ratio ** (1 / _DOUBLINGS))

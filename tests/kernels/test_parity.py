@@ -80,6 +80,8 @@ class Setup:
         if dequantized:
             with torch.no_grad():
                 marian.model.shared.weight[theirs] = self.dequantized("embedding")
+                output_bias = np.asarray(self.model.main.tensors["output.bias"]).astype("float32")
+                marian.final_logits_bias[0, theirs] = torch.from_numpy(output_bias)
                 for name, parameter in marian.named_parameters():
                     matrix = our_name(name.removesuffix("bias") + "weight" if name.endswith("bias") else name)
                     if matrix and name.endswith("weight"):
