@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its customary name
 from torch import Tensor
 
-from models.marian.batches import Batch
+from models.marian.batches import Batch, decoder_states
 from models.marian.checkpoint import Checkpoint
 from models.marian.transformer import Transformer
 
@@ -24,7 +24,7 @@ class Divergence:
         self._architecture, self._batches = checkpoint.architecture, batches
         self._model = Transformer.from_tensors(checkpoint.architecture, checkpoint.tensors)
         with torch.inference_mode():
-            self._states = [self._decoded(self._model, batch) for batch in batches]
+            self._states = [decoder_states(self._model, batch) for batch in batches]
 
     @torch.inference_mode()
     def measure(self, tensors: Mapping[str, Tensor], *, bleu: bool = False) -> dict[str, float]:
@@ -37,7 +37,7 @@ class Divergence:
         model = Transformer.from_tensors(self._architecture, tensors)
         total, agreed, count = 0.0, 0, 0
         for batch, states in zip(self._batches, self._states, strict=True):
-            other = self._decoded(model, batch)
+            other = decoder_states(model, batch)
             for begin in range(0, len(states), PREDICTED_ROWS):
                 part = slice(begin, begin + PREDICTED_ROWS)
                 wanted = self._model.output(states[part]).log_softmax(1)
@@ -46,9 +46,3 @@ class Divergence:
                 agreed += int((wanted.argmax(1) == found.argmax(1)).sum())
             count += len(states)
         return {"loss": total / count, "agreement": agreed / count}
-
-    @staticmethod
-    def _decoded(model: Transformer, batch: Batch) -> Tensor:
-        """Return the decoder's states where there is a token."""
-        memory = model.encode(batch.source, batch.source_mask)
-        return model.decode(batch.target, memory, batch.source_mask, {})[batch.target_mask]

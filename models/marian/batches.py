@@ -8,6 +8,7 @@ from torch import Tensor
 
 from models.format.schema import Ids
 from models.marian.checkpoint import Checkpoint
+from models.marian.transformer import Transformer
 from models.text.lines import Line
 
 Pair = tuple[Sequence[int], Sequence[int]]
@@ -41,6 +42,12 @@ class Batch(NamedTuple):
     def target_mask(self) -> Tensor:
         """True where there is a token of the target."""
         return self.labels >= 0
+
+
+def decoder_states(model: Transformer, batch: Batch) -> Tensor:
+    """Return what the output layer reads where there is a token of the target: [tokens, d_model]."""
+    memory = model.encode(batch.source, batch.source_mask)
+    return model.decode(batch.target, memory, batch.source_mask, {})[batch.target_mask]
 
 
 def encode(checkpoint: Checkpoint, lines: Iterable[Line]) -> list[Pair]:

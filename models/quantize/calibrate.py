@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from models.format.layout import is_vocabulary
-from models.marian.batches import Batch, encode, in_order
+from models.marian.batches import Batch, decoder_states, encode, in_order
 from models.marian.checkpoint import Checkpoint
 from models.marian.transformer import Transformer, visible
 from models.text.lines import DataError, Line, read_lines
@@ -70,8 +70,7 @@ def output_moment(checkpoint: Checkpoint, batches: Sequence[Batch]) -> Tensor:
     total, count = torch.zeros(width, width, dtype=torch.float64), 0
     with torch.inference_mode():
         for batch in batches:
-            memory = model.encode(batch.source, batch.source_mask)
-            states = model.decode(batch.target, memory, batch.source_mask, {})[batch.target_mask]
+            states = decoder_states(model, batch)
             total += states.T @ states
             count += len(states)
     return total / count

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from models.format.layout import is_vocabulary
-from models.marian.batches import Batch
+from models.marian.batches import Batch, decoder_states
 from models.marian.checkpoint import Checkpoint
 from models.marian.transformer import Transformer
 from models.quantize.calibrate import DAMPING
@@ -74,8 +74,7 @@ class _Gathered:
     def add(self, batch: Batch, generator: torch.Generator) -> None:
         """Run a batch; each position's label is drawn from its prediction."""
         self._masks = {"source": batch.source_mask, "target": batch.target_mask}
-        memory = self._model.encode(batch.source, batch.source_mask)
-        states = self._model.decode(batch.target, memory, batch.source_mask, {})[batch.target_mask]
+        states = decoder_states(self._model, batch)
         inputs, gradient = states.detach(), torch.empty_like(states)
         weight, bias = self._model.output.weight.detach(), self._model.output.bias
         for begin in range(0, len(states), PREDICTED_ROWS):
