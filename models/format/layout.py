@@ -204,6 +204,13 @@ def matching(matrices: Iterable[str], *globs: str) -> list[str]:
     return result
 
 
+def output_matrix(architecture: Architecture) -> str:
+    """Return the name of the matrix that predicts the target's pieces: an embedding where the output is tied to it."""
+    if not architecture.tied_output:
+        return "output"
+    return "embedding" if architecture.shared_vocabulary else "target_embedding"
+
+
 def is_vocabulary(matrix: str) -> bool:
     """Tell whether the rows of a matrix are pieces: an embedding, or the output layer."""
     return matrix.endswith("embedding") or matrix == "output"

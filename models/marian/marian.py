@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models.format.atomic import replaced_directory
 from models.format.faults import architecture_fault
-from models.format.layout import matrix_shapes, vector_sizes
+from models.format.layout import matrix_shapes, output_matrix, vector_sizes
 from models.format.schema import CONFIG_FILE, WEIGHTS_FILE, Architecture, Ids
 from models.marian.checkpoint import Checkpoint, CheckpointError
 from models.marian.files import VOCABULARY_FILE, load_tensors, read_object, read_optional_object, read_spm
@@ -249,7 +249,7 @@ def _marian_tensors(path: Path, architecture: Architecture) -> dict[str, Tensor]
         else:
             result[name] = take(f"{_marian_name(name)}.weight", shape)
     if architecture.tied_output:
-        embedding = result["embedding" if architecture.shared_vocabulary else "target_embedding"]
+        embedding = result[output_matrix(architecture)]
         head = theirs.get("lm_head.weight")
         taken.add("lm_head.weight")
         if head is not None and (head.shape != embedding.shape or not torch.equal(head.float(), embedding)):

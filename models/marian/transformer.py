@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its customary name
 from torch import Tensor, nn
 
+from models.format.layout import output_matrix
 from models.format.schema import Architecture, Ids
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "swish": F.silu, "gelu": F.gelu}
@@ -137,18 +138,18 @@ class Transformer(nn.Module):
         """Make a model that shares float32 tensors by the names of the model directory: matrix `M`, vector `M.bias`."""
         with torch.device("meta"):
             model = cls(architecture)
-        tied = "embedding" if architecture.shared_vocabulary else "target_embedding"
+        predicting = output_matrix(architecture)
         state = {
             name: tensors[name.removesuffix(".weight")]
             for name in model.state_dict()
             if name != "output.weight"
             if name != "output.bias"
         }
-        state["output.weight"] = tensors[tied if architecture.tied_output else "output"]
+        state["output.weight"] = tensors[predicting]
         state["output.bias"] = tensors.get("output.bias", torch.zeros(architecture.target_vocab_size))
         model.load_state_dict(state, assign=True)
         if architecture.tied_output:
-            model.output.weight = getattr(model, tied).weight
+            model.output.weight = getattr(model, predicting).weight
         model.positions = positions(architecture.max_positions, architecture.d_model)
         return model.eval()
 

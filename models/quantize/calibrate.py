@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.format.layout import is_vocabulary
+from models.format.layout import is_vocabulary, output_matrix
 from models.marian.batches import Batch, decoder_states, encode, in_order
 from models.marian.checkpoint import Checkpoint
 from models.marian.transformer import Transformer, visible
@@ -125,9 +125,7 @@ class _Walk:
     def vocabulary(self, name: str, states: Tensor) -> None:
         """Code an embedding, or the output layer."""
         weights: Any = self._models[0].get_submodule(name).weight
-        width, output = self._architecture.d_model, "output"
-        if self._architecture.tied_output:
-            output = "embedding" if self._architecture.shared_vocabulary else "target_embedding"
+        width, output = self._architecture.d_model, output_matrix(self._architecture)
         moment = states if name == output else torch.zeros(width, width, dtype=torch.float64)
         share = EMBEDDING_IDENTITY * states.diagonal().mean() if name == output else 1.0
         if name != "output":

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from models.format.layout import is_vocabulary
+from models.format.layout import is_vocabulary, output_matrix
 from models.marian.batches import Batch, decoder_states
 from models.marian.checkpoint import Checkpoint
 from models.marian.transformer import Transformer
@@ -60,8 +60,7 @@ class _Gathered:
         self._moments: dict[str, Tensor] = {}
         self._tokens = 0
         architecture = checkpoint.architecture
-        tied = "embedding" if architecture.shared_vocabulary else "target_embedding"
-        self._output = tied if architecture.tied_output else "output"
+        self._output = output_matrix(architecture)
         self._predicted = torch.zeros(architecture.target_vocab_size)
         self._masks: dict[str, Tensor] = {}
         for name, module in self._model.named_modules():

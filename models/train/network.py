@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812 - its customary name
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from models.format.layout import matrix_shapes
+from models.format.layout import matrix_shapes, output_matrix
 from models.marian.batches import Batch
 from models.marian.checkpoint import Checkpoint
 from models.marian.transformer import Transformer
@@ -42,8 +42,7 @@ class Network:
         self._names = {
             name: f"model.{name}.weight" if name in matrices else f"model.{name}" for name in checkpoint.tensors
         }
-        tied = "embedding" if architecture.shared_vocabulary else "target_embedding"
-        self._output = tied if architecture.tied_output else "output"
+        self._output = output_matrix(architecture)
         bias = checkpoint.tensors.get("output.bias")
         self._bias = None if bias is None or not bias.any() else bias.to(device.torch)
 
