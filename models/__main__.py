@@ -27,11 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         parsed.run(parsed)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         print(f"{parsed.verb}: {sentence(error)}", file=sys.stderr)
-        return 2
-    except ValueError as error:
-        print(f"{parsed.verb}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{parsed.verb}: interrupted.", file=sys.stderr)

@@ -8,8 +8,10 @@ from models.format.schema import ModelError
 from models.format.typed_json import MAX_JSON_BYTES, parse_json
 
 
-def sentence(error: OSError) -> str:
-    """Say what the system refused, without its number."""
+def sentence(error: Exception) -> str:
+    """Say what an error says; of the system's, what was refused, without its number."""
+    if not isinstance(error, OSError):
+        return str(error)
     what = f"{error.strerror or error}."
     return what if error.filename is None else f"{error.filename}: {what[0].lower()}{what[1:]}"
 

@@ -72,11 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
         translator = Translator(directory, Tokenizer(directory), *choice, max_batch_tokens=_BATCH_TOKENS)
         options = Options(source, target)
         translator.translate(texts[:1], options)
-    except OSError as error:
+    except (OSError, ModelError, UnavailableConfiguration, EngineError, ValueError) as error:
         print(sentence(error), file=sys.stderr)
-        return 2
-    except (ModelError, UnavailableConfiguration, EngineError, ValueError) as error:
-        print(error, file=sys.stderr)
         return 2
     loaded_ms = 1e3 * (time.perf_counter() - started)
     set_threads(1)

@@ -62,10 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         corpus.translate(
             job, arguments.output, engine=arguments.engine, workers=arguments.workers, overwrite=arguments.overwrite
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:
         print(f"corpus: {sentence(error)}", file=sys.stderr)
-        return 2
-    except ValueError as error:
-        print(f"corpus: {error}", file=sys.stderr)
         return 2
     return 0

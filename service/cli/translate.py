@@ -167,11 +167,8 @@ def run(given: argparse.Namespace) -> int:
         entries = _entries(given.glossary) if given.glossary else None
         for direction in directions:
             _glossary(entries, direction)
-    except OSError as error:
+    except (OSError, ModelError, UnavailableConfiguration, EngineError, ValueError) as error:
         print(sentence(error), file=sys.stderr)
-        return 2
-    except (ModelError, UnavailableConfiguration, EngineError, ValueError) as error:
-        print(error, file=sys.stderr)
         return 2
     failures = 0
     set_threads(given.threads)
