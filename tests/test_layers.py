@@ -90,7 +90,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
             "api": (
                 "calls downloads json_reply json_route libretranslate_schemas native_key openapi page schemas / "
                 "admin_schemas deepl_schemas dialect fields kserve_schemas / "
-                "body_limit errors head_of_get key_first same_origin uploads / "
+                "body_limit cross_origin errors head_of_get key_first same_origin uploads / "
                 "admin_guard events native_glossaries / deepl kserve libretranslate native native_files / admin "
                 "deepl_glossaries deepl_languages"
             ),
