@@ -36,7 +36,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         {
             "format": (
                 "atomic schema typed_json / files weights / layout vocabulary / faults / directory / "
-                "describe store write"
+                "describe package store write"
             ),
             "text": "frames language lines numbers / pieces",
         },
@@ -94,7 +94,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
                 "admin_guard events native_glossaries / deepl kserve libretranslate native native_files / admin "
                 "deepl_glossaries deepl_languages"
             ),
-            "cli": "arguments completion health / bench corpus doctor keys models translate",
+            "cli": "adding arguments completion compress health / bench corpus doctor keys models translate",
         },
         {"app": ""},
         {"__main__": "", "ray_serve": ""},
