@@ -67,8 +67,8 @@ def router(
         call = call_of(request, native_key(request), model=body.model, pin=body.config)
         if body.glossary is not None:
             options = await glossaries_api.with_terms(options, body.glossary, glossaries, keys, call.key)
-        wanted = pipeline.TranslationRequest(texts, options)
-        return await pipeline.translate(dispatcher, registry, call, wanted, on_sentence)
+        wanted = pipeline.TranslationRequest(texts, options, on_sentence=on_sentence)
+        return await pipeline.translate(dispatcher, registry, call, wanted)
 
     @routes.post(
         "/v1/translate",
