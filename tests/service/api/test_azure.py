@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,8 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.accounts.keys import new_key
 from service.api.azure_places import projection, sentence_lengths, translated_lengths
 from service.settings import Settings
+from service.stores.sqlite import SqliteKeys
 from service.text.alignment import Link
 from service.translation.results import Candidate, TranslatedSentence
 from tests.service.api.test_bad_input import BAD_JSON
@@ -30,12 +33,17 @@ def german(server: Server) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def polyglot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """Open a client of a server whose model translates from English to German and French."""
-    path = write_tiny_model(tmp_path_factory.mktemp("polyglot") / "tiny", targets=("de", "fr"))
+def both_targets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a model that translates from English to German and French."""
+    return write_tiny_model(tmp_path_factory.mktemp("polyglot") / "tiny", targets=("de", "fr"))
+
+
+@pytest.fixture(scope="module")
+def polyglot(both_targets: Path) -> Iterator[httpx.Client]:
+    """Open a client of a server with that model."""
     limits = {"max_texts": 4, "max_text_characters": 100}
     with (
-        serve(Settings(model_directory=path, threads=1, **limits)) as running,
+        serve(Settings(model_directory=both_targets, threads=1, **limits)) as running,
         httpx.Client(base_url=running.url, timeout=60) as client,
     ):
         yield client
@@ -114,6 +122,18 @@ def test_several_targets_are_one_request(polyglot: httpx.Client) -> None:
     assert number_of(polyglot.post("/translate", params=asked, json=[{"Text": HOUSE}] * 5)) == 400072
     assert number_of(polyglot.post("/translate", params=asked, json=[{"Text": "a" * 101}])) == 400077
     assert number_of(polyglot.post("/breaksentence", params=VERSION, json=[{"Text": "a" * 101}])) == 400050
+
+
+def test_several_targets_are_one_charge(both_targets: Path, tmp_path: Path) -> None:
+    path = tmp_path / "keys.sqlite3"
+    key, record = new_key("slow", 1, None)  # a request a minute
+    SqliteKeys(path).add(record)
+    settings = Settings(model_directory=both_targets, threads=1, api_keys=True, keys_file=path)
+    asked, header = {**VERSION, "from": "en", "to": ["fr", "de"]}, {"Ocp-Apim-Subscription-Key": key}
+    with serve(settings) as running, httpx.Client(base_url=running.url, timeout=60) as client:
+        assert client.post("/translate", params=asked, json=[{"Text": HOUSE}], headers=header).status_code == 200
+        assert number_of(client.post("/translate", params=asked, json=[{"Text": HOUSE}], headers=header)) == 429001
+        assert client.get("/v2/usage", params={"auth_key": key}).json()["character_count"] == 2 * len(HOUSE)
 
 
 def test_each_targets_own_texts_come_back(polyglot: httpx.Client) -> None:
@@ -206,6 +226,8 @@ def test_languages(client: httpx.Client) -> None:
     assert client.get("/languages", params={**VERSION, "scope": "dictionary"}).json() == {"dictionary": {}}
     assert number_of(client.get("/languages", params={**VERSION, "scope": "all"})) == 400001
     assert number_of(client.get(f"{PREFIX}/languages")) == 400021
+    head = client.head("/languages", params=VERSION)
+    assert (head.status_code, head.content, "X-RequestId" in head.headers) == (200, b"", True)
 
 
 def test_detection(client: httpx.Client) -> None:
