@@ -122,6 +122,8 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
     async def translated(request: Request, fields: Fields, wanted: TranslationRequest) -> Outcome:
         return await pipeline.translate(dispatcher, registry, call_of(request, _key(request, fields)), wanted)
 
+    @routes.get("/language/translate/v2/", include_in_schema=False)  # as some clients write it
+    @routes.post("/language/translate/v2/", include_in_schema=False)
     @routes.get(
         "/language/translate/v2",
         response_model=GoogleTranslations,

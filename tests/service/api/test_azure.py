@@ -17,7 +17,7 @@ from service.stores.sqlite import SqliteKeys
 from service.text.alignment import Link
 from service.translation.results import Candidate, TranslatedSentence
 from tests.service.api.test_bad_input import BAD_JSON
-from tests.service.running import PAIR, Server, serve, texts_of, translate
+from tests.service.running import PAIR, Server, exchange, http_request, serve, texts_of, translate
 from tests.service.tiny_model import write_tiny_model
 
 PREFIX = "/translator/text/v3.0"
@@ -187,6 +187,21 @@ def test_parameters_that_change_nothing(client: httpx.Client, german: dict[str, 
     ):
         [reply] = client.post("/translate", params={**TO_GERMAN, **more}, json=[{"Text": HOUSE}]).json()
         assert reply == {"translations": [{"text": german[HOUSE], "to": "de"}]}
+
+
+def test_weblates_requests(server: Server, german: dict[str, str]) -> None:
+    """It exchanges its key for a token, and sends that."""
+    token = httpx.post(f"{server.url}/sts/v1.0/issueToken?Subscription-Key=a-key", timeout=60)
+    assert (token.status_code, token.text) == (200, "a-key")
+    assert token.headers["Content-Type"] == "text/plain; charset=utf-8"
+    bearer = {"Authorization": f"Bearer {token.text}", "Content_Type": "application/json"}
+    status, listed = exchange(server, http_request("GET /languages?api-version=3.0", **bearer))
+    assert (status, {*listed["translation"]}) == (200, {"de", "en"})
+    line = "POST /translate?api-version=3.0&from=en&to=de&category=general&textType=html"
+    html = f'{HOUSE} <span id="7">%s</span> &lt;'
+    status, [reply] = exchange(server, http_request(line, json.dumps([{"Text": html}]).encode(), **bearer))
+    assert (status, reply["translations"][0]["to"]) == (200, "de")
+    assert reply["translations"][0]["text"].startswith(german[HOUSE])
 
 
 @pytest.mark.parametrize("path", ["/translate", "/detect", "/breaksentence"])
