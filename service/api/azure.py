@@ -28,7 +28,6 @@ from service.api.azure_schemas import (
     AzureTranslations,
     BreakParameters,
     LanguagesParameters,
-    TokenParameters,
     TranslateParameters,
     VersionParameters,
 )
@@ -236,7 +235,6 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
     @routes.post(
         _TOKEN,
         response_class=PlainTextResponse,
-        openapi_extra=query_fields(TokenParameters),
         summary="Exchange a key for a bearer token, which is the key",
     )
     async def issue_token(request: Request) -> Response:
