@@ -10,6 +10,7 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -52,6 +53,7 @@ from service.text.markup_tokens import Markup
 from service.translation.results import Options, TranslatedSentence
 
 PREFIX = "/translator/text/v3.0"
+_TOKEN = "/sts/v1.0/issueToken"
 _VERSION = re.compile(rb"(?:\A|&)api-version=", re.IGNORECASE)
 _AT_ROOT = re.compile(r"/(translate|detect|languages|breaksentence|transliterate|dictionary/(lookup|examples))\Z")
 _SCOPES = ("translation", "transliteration", "dictionary")
@@ -83,7 +85,7 @@ def _key(request: Request) -> str | None:
 
 
 DIALECT = Dialect(
-    paths=re.compile(PREFIX),
+    paths=re.compile(f"{re.escape(PREFIX)}|{re.escape(_TOKEN)}"),
     error=_error,
     refusals={
         MissingKey: (401, _UNAUTHORIZED),
@@ -114,7 +116,7 @@ class AzureAddress:
             return
         if _AT_ROOT.match(scope["path"]) and _VERSION.search(scope["query_string"]):
             scope["path"] = PREFIX + scope["path"]
-        elif not scope["path"].startswith(PREFIX):
+        elif not DIALECT.paths.match(scope["path"]):
             await self._app(scope, receive, send)
             return
 
@@ -136,10 +138,10 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
         keys: The API keys.
     """
     refusals = documented(400, 401, 403, 413, 415, 429, 503, 504, model=AzureError)
-    routes = APIRouter(prefix=PREFIX, tags=["Azure"], responses=refusals)
+    routes = APIRouter(tags=["Azure"], responses=refusals)
 
     @routes.post(
-        "/translate",
+        f"{PREFIX}/translate",
         response_model=list[AzureTranslations],
         openapi_extra=query_fields(TranslateParameters) | json_body(AzureTexts),
         summary="Translate texts to one or more languages",
@@ -165,24 +167,24 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
         return JsonReply(_translated(asked, outcomes, sentences), headers=headers)
 
     @routes.post(
-        "/detect",
+        f"{PREFIX}/detect",
         response_model=list[AzureDetection],
         openapi_extra=query_fields(VersionParameters) | json_body(AzureTexts),
         summary="Detect the languages of texts",
     )
-    async def detection(request: Request) -> Response:
+    async def detect_languages(request: Request) -> Response:
         texts = await _texts(request, settings)
         await owner(keys, _key(request))  # raises for an unknown key; detection is not charged
         sources, known = {source for source, _ in registry.pairs()}, registry.languages
         return JsonReply(await asyncio.to_thread(lambda: [_detection(text, sources, known) for text in texts]))
 
     @routes.post(
-        "/breaksentence",
+        f"{PREFIX}/breaksentence",
         response_model=list[AzureBreaks],
         openapi_extra=query_fields(BreakParameters) | json_body(AzureTexts),
         summary="Find the sentences of texts",
     )
-    async def breaks(request: Request) -> Response:
+    async def break_sentences(request: Request) -> Response:
         texts = await _texts(request, settings)
         await owner(keys, _key(request))
         known, given = registry.languages, request.query_params.get("language")
@@ -203,12 +205,12 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
         return JsonReply(await asyncio.to_thread(lambda: list(map(broken, texts))))
 
     @routes.get(
-        "/languages",
+        f"{PREFIX}/languages",
         response_model=AzureLanguages,
         openapi_extra=query_fields(LanguagesParameters),
         summary="List languages",
     )
-    async def known_languages(request: Request) -> Response:
+    async def list_languages(request: Request) -> Response:
         _require_version(request)
         scopes = [scope.strip() for scope in (request.query_params.get("scope") or ",".join(_SCOPES)).split(",")]
         if not set(scopes) <= set(_SCOPES):
@@ -229,6 +231,16 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
         if "dictionary" in scopes:
             reply["dictionary"] = {}
         return JsonReply(reply)
+
+    @routes.post(
+        _TOKEN,
+        response_class=PlainTextResponse,
+        summary="Exchange a key for a bearer token, which is the key",
+    )
+    async def issue_token(request: Request) -> Response:
+        key = _key(request)
+        await owner(keys, key)
+        return PlainTextResponse(key or "any")
 
     return routes
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,12 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.accounts.keys import new_key
 from service.api.azure_places import projection, sentence_lengths, translated_lengths
 from service.settings import Settings
+from service.stores.sqlite import SqliteKeys
 from service.text.alignment import Link
 from service.translation.results import Candidate, TranslatedSentence
 from tests.service.api.test_bad_input import BAD_JSON
-from tests.service.running import PAIR, Server, serve, texts_of, translate
+from tests.service.running import PAIR, Server, exchange, http_request, serve, texts_of, translate
 from tests.service.tiny_model import write_tiny_model
 
 PREFIX = "/translator/text/v3.0"
@@ -30,12 +33,17 @@ def german(server: Server) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def polyglot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """Open a client of a server whose model translates from English to German and French."""
-    path = write_tiny_model(tmp_path_factory.mktemp("polyglot") / "tiny", targets=("de", "fr"))
+def both_targets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a model that translates from English to German and French."""
+    return write_tiny_model(tmp_path_factory.mktemp("polyglot") / "tiny", targets=("de", "fr"))
+
+
+@pytest.fixture(scope="module")
+def polyglot(both_targets: Path) -> Iterator[httpx.Client]:
+    """Open a client of a server with that model."""
     limits = {"max_texts": 4, "max_text_characters": 100}
     with (
-        serve(Settings(model_directory=path, threads=1, **limits)) as running,
+        serve(Settings(model_directory=both_targets, threads=1, **limits)) as running,
         httpx.Client(base_url=running.url, timeout=60) as client,
     ):
         yield client
@@ -116,6 +124,18 @@ def test_several_targets_are_one_request(polyglot: httpx.Client) -> None:
     assert number_of(polyglot.post("/breaksentence", params=VERSION, json=[{"Text": "a" * 101}])) == 400050
 
 
+def test_several_targets_are_one_charge(both_targets: Path, tmp_path: Path) -> None:
+    path = tmp_path / "keys.sqlite3"
+    key, record = new_key("slow", 1, None)  # a request a minute
+    SqliteKeys(path).add(record)
+    settings = Settings(model_directory=both_targets, threads=1, api_keys=True, keys_file=path)
+    asked, header = {**VERSION, "from": "en", "to": ["fr", "de"]}, {"Ocp-Apim-Subscription-Key": key}
+    with serve(settings) as running, httpx.Client(base_url=running.url, timeout=60) as client:
+        assert client.post("/translate", params=asked, json=[{"Text": HOUSE}], headers=header).status_code == 200
+        assert number_of(client.post("/translate", params=asked, json=[{"Text": HOUSE}], headers=header)) == 429001
+        assert client.get("/v2/usage", params={"auth_key": key}).json()["character_count"] == 2 * len(HOUSE)
+
+
 def test_each_targets_own_texts_come_back(polyglot: httpx.Client) -> None:
     french = "La vieille maison voit la rivière."
     asked = {**VERSION, "to": ["de", "fr"]}
@@ -169,6 +189,21 @@ def test_parameters_that_change_nothing(client: httpx.Client, german: dict[str, 
         assert reply == {"translations": [{"text": german[HOUSE], "to": "de"}]}
 
 
+def test_weblates_requests(server: Server, german: dict[str, str]) -> None:
+    """It exchanges its key for a token, and sends that."""
+    token = httpx.post(f"{server.url}/sts/v1.0/issueToken?Subscription-Key=a-key", timeout=60)
+    assert (token.status_code, token.text) == (200, "a-key")
+    assert token.headers["Content-Type"] == "text/plain; charset=utf-8"
+    bearer = {"Authorization": f"Bearer {token.text}", "Content_Type": "application/json"}
+    status, listed = exchange(server, http_request("GET /languages?api-version=3.0", **bearer))
+    assert (status, {*listed["translation"]}) == (200, {"de", "en"})
+    line = "POST /translate?api-version=3.0&from=en&to=de&category=general&textType=html"
+    html = f'{HOUSE} <span id="7">%s</span> &lt;'
+    status, [reply] = exchange(server, http_request(line, json.dumps([{"Text": html}]).encode(), **bearer))
+    assert (status, reply["translations"][0]["to"]) == (200, "de")
+    assert reply["translations"][0]["text"].startswith(german[HOUSE])
+
+
 @pytest.mark.parametrize("path", ["/translate", "/detect", "/breaksentence"])
 def test_refused_bodies(client: httpx.Client, path: str) -> None:
     def refused(body: bytes, kind: str = "application/json; charset=UTF-8") -> int:
@@ -206,6 +241,8 @@ def test_languages(client: httpx.Client) -> None:
     assert client.get("/languages", params={**VERSION, "scope": "dictionary"}).json() == {"dictionary": {}}
     assert number_of(client.get("/languages", params={**VERSION, "scope": "all"})) == 400001
     assert number_of(client.get(f"{PREFIX}/languages")) == 400021
+    head = client.head("/languages", params=VERSION)
+    assert (head.status_code, head.content, "X-RequestId" in head.headers) == (200, b"", True)
 
 
 def test_detection(client: httpx.Client) -> None:

@@ -107,7 +107,8 @@ def test_azure(keyed: tuple[httpx.Client, str, str]) -> None:
         client.get("/languages", params=asked),  # for which nobody needs a key
     ):
         assert response.status_code == 200, response.text
-    for path in ("/translate", "/detect", "/breaksentence"):
+    assert client.post("/sts/v1.0/issueToken", headers={"Ocp-Apim-Subscription-Key": key}).text == key
+    for path in ("/translate", "/detect", "/breaksentence", "/sts/v1.0/issueToken"):
         for headers in ({}, {"Ocp-Apim-Subscription-Key": key + "x"}):
             refused = client.post(path, params=asked, json=texts, headers=headers)
             assert (refused.status_code, refused.json()["error"]["code"]) == (401, 401000)

@@ -46,6 +46,11 @@ def test_texts_come_as_json_as_a_form_and_in_the_query_string(client: httpx.Clie
     assert translations(client.post(V2, json=fields)) == expected
     assert translations(client.post(V2, data=fields)) == expected
     assert translations(client.get(V2, params=fields)) == expected
+    assert (
+        translations(client.get(f"{V2}/", params=fields))
+        == translations(client.post(f"{V2}/", data=fields))
+        == expected
+    )
     assert translations(client.post(V2, params={"key": "any"}, json={**fields, "q": HOUSE})) == expected[:1]
     # as clients send fields that they have no value for
     empty = {"q": [HOUSE], "target": "de", "cid": [], "format": None, "source": None, "model": None}
