@@ -16,6 +16,11 @@ from service.files.slots import Slot, SlottedFile, with_slots
 from service.files.xml_spans import Element, read_xml
 
 _PART = re.compile(r"word/(?:document|header\d*|footer\d*|footnotes|endnotes|comments)\.xml")
+# Where a part has another name, its type says what it is.
+_TYPE = re.compile(
+    r"application/vnd\.(?:openxmlformats-officedocument\.wordprocessingml|ms-word)\."
+    r"(?:(?P<is_body>(?:document|template)(?:\.macroEnabled(?:Template)?)?\.main)|header|footer|footnotes|endnotes|comments)\+xml"
+)
 _MARK = re.compile(rb'(<w:(?:lang|themeFontLang)\b[^<>]*?\bw:val=")([a-zA-Z][\w-]*)')
 _PARAGRAPH = re.compile(r"<(?:\w+:)?(?:p|txbxContent)[\s/>]")
 # Elements around runs. What a control offers for a choice is not a text.
@@ -38,13 +43,23 @@ def read(data: bytes, ending: str, limits: Limits) -> OfficeFile:
         FileRefused: it is not a Word document.
     """
     archive = Archive(data, limits)
-    require(archive.members, "word/document.xml", "Word document")
+    types = _types(archive.members.get("[Content_Types].xml", b"<Types/>"))
+    if not any(kind["is_body"] for kind in types.values()):
+        require(archive.members, "word/document.xml", "Word document")
     parts = {}
     for name, content in archive.members.items():
-        if _PART.fullmatch(name):
+        if _PART.fullmatch(name) or name in types:
             text, root, encode = read_xml(content)
             parts[name] = SlottedFile(with_slots(text, sorted(_slots(text, root), key=lambda slot: slot[:2])), encode)
     return OfficeFile(archive, parts, _MARK, ["word/styles.xml", "word/settings.xml"])
+
+
+def _types(content: bytes) -> dict[str, re.Match[str]]:
+    """Return the types of the parts that hold text, by their names, as the archive's list says them."""
+    elements = read_xml(content)[1].walk()
+    said = ((element.attributes.get("PartName", ""), element.attributes.get("ContentType", "")) for element in elements)
+    found = ((name.removeprefix("/"), _TYPE.fullmatch(kind)) for name, kind in said)
+    return {name: kind for name, kind in found if kind is not None}
 
 
 def _slots(text: str, root: Element) -> Iterator[tuple[int, int, Slot]]:

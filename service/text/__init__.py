@@ -1,1 +1,1 @@
-"""Text in, text out: sentences, protected spans, word alignment, inline tags, markup, glossaries, languages."""
+"""Text in, text out: sentences, kept units, word alignment, inline tags, markup, glossaries, languages."""

@@ -2,7 +2,7 @@
 
 A term is found as whole words: neither a letter nor a hyphen joins it to another word. A term in lower case is found in
 any casing, a term with a capital as it is written. Terms are not inflected: each form is an entry. Of terms that
-overlap, the one that begins first is taken, and of those the longest. Protected spans do not hold terms.
+overlap, the one that begins first is taken, and of those the longest. Kept units do not hold terms.
 """
 
 import bisect
@@ -70,7 +70,7 @@ class Glossary:
         return self.source in (source, "auto") and self.target == target
 
     def find(self, text: str, kept: Sequence[Span]) -> list[Term]:
-        """Return the terms of a sentence, in order; protected spans, `kept`, do not hold any."""
+        """Return the terms of a sentence, in order; units, `kept`, do not hold any."""
         found: dict[tuple[str, tuple[str, ...]], Term] = {}
         for begin, end in self._spans(text, kept):
             stands = _composed(text[begin:end])

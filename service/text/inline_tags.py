@@ -95,7 +95,7 @@ def _beside(place: int, source: str, free: Sequence[Span], links: Sequence[Link]
 
 
 def _joined_at_protected(links: Sequence[Link], kept: Sequence[Span]) -> list[Link]:
-    """Return the links, those to parts of a protected span as one to all of it: a tag never goes in there."""
+    """Return the links, those to parts of a kept unit as one to all of it: a tag never goes in there."""
     found: list[Link] = []
     for link in links:
         place = bisect.bisect_right(kept, link.target[0], key=lambda span: span[1])  # the first that ends behind

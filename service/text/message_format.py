@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from service.text.plurals import plural_categories
+from service.text.plurals import missing_categories
 
 _MAX_DEPTH = 16  # messages within messages; people write up to three
 _S = r"[\t-\r \x85\u200e\u200f\u2028\u2029]"  # Pattern_White_Space
@@ -165,7 +165,9 @@ class Message:
     def _choice(self, choice: _Choice, given: Iterator[tuple[str, str]], target: str) -> str:
         texts = [self._render(branch.message, given, target) for branch in choice.branches]
         keys = [branch.key for branch in choice.branches]
-        missing = [key for key in plural_categories(target) if key not in keys] if choice.kind == "plural" else []
+        exact = [] if "offset:" in choice.head else keys  # with an offset, =1 is another number than `one`
+        missing = missing_categories(target, exact) if choice.kind == "plural" else []
+        missing = [category for category in missing if category not in keys]
         rendered = [choice.head]
         for branch, text in zip(choice.branches, texts, strict=True):
             made = missing if branch.key == "other" else []

@@ -111,7 +111,7 @@ def agree(source: str, source_language: str, target: str, target_language: str) 
     Numbers up to twelve, and round ones up to a hundred, may be words on either side. Time is linear in both lengths.
 
     Args:
-        source: a text without its protected spans.
+        source: a text without its kept units.
         source_language: ISO 639-1 code.
         target: its translation.
         target_language: ISO 639-1 code.

@@ -42,7 +42,7 @@ _AFTER_HEAD = re.compile(r"\s*[:;,=.)\]–—-]+\s+|\s*\Z")
 
 
 class Piece(NamedTuple):
-    """A part of a text to copy, or to translate with the protected spans `kept` left as they are."""
+    """A part of a text to copy, or to translate with the units `kept` left as they are."""
 
     text: str
     translate: bool
@@ -82,7 +82,7 @@ def halve(piece: Piece) -> list[Piece]:
     low, high = len(sentence) // 4, len(sentence) - len(sentence) // 4
     clauses = [match.end() for match in _CLAUSE_END.finditer(sentence) if low <= match.end() <= high]
     spaces = [match.end() for match in _SPACE.finditer(sentence) if match.start() > 0 and match.end() < len(sentence)]
-    inside = bytearray(len(sentence) + 1)  # 1 where a cut would go through a protected span
+    inside = bytearray(len(sentence) + 1)  # 1 where a cut would go through a kept unit
     for begin, end in spans:
         inside[begin + 1 : end] = b"\1" * (end - begin - 1)
     for cuts in (clauses, spaces, [middle], [end for _, end in spans], [begin for begin, _ in spans]):
@@ -143,7 +143,7 @@ def _is_code(line: str) -> bool:
 def _sentence_ends(line: str, begin: int, spans: Sequence[Span], language: str) -> list[int]:
     """Return the ends of the sentences of line[begin:]."""
     # sentencex 1.0 panics on an initial followed by a space outside ASCII: it reads a copy of the same length, with
-    # plain spaces, and with letters for protected spans, in which no sentence ends
+    # plain spaces, and with letters for kept units, in which no sentence ends
     plain = [" " if character.isspace() else character for character in line]
     for span_begin, span_end in spans:
         plain[span_begin:span_end] = "x" * (span_end - span_begin)
@@ -183,7 +183,7 @@ def _without_symbols(text: str, first: int, last: int, kept: Sequence[Span]) -> 
 
 
 def _after_leading(text: str, first: int, last: int, kept: Sequence[Span]) -> int:
-    """Return where text[first:last] begins after protected spans before the sentence ("%s: not found")."""
+    """Return where text[first:last] begins after kept units before the sentence ("%s: not found")."""
     for begin, end in kept:
         after = _AFTER_HEAD.match(text, end, last) if begin == first else None
         if after is None:
@@ -193,7 +193,7 @@ def _after_leading(text: str, first: int, last: int, kept: Sequence[Span]) -> in
 
 
 def _before_trailing(text: str, first: int, last: int, kept: Sequence[Span]) -> int:
-    """Return where text[first:last] ends before protected spans after the sentence ("Usage: %s", "Fine. #now")."""
+    """Return where text[first:last] ends before kept units after the sentence ("Usage: %s", "Fine. #now")."""
     for begin, end in reversed(kept):
         before = begin
         while first < before and text[before - 1].isspace():

@@ -204,7 +204,7 @@ class Translator:
                     is_first = False
 
     def _encoded(self, piece: Piece, options: Options) -> SourceSentence:
-        """Encode a piece of text; words that the vocabulary can't spell become protected spans."""
+        """Encode a piece of text; words that the vocabulary can't spell become kept units."""
         if not piece.translate:
             return SourceSentence(piece, None)
         ids = self._tokenizer.encode(placeholders.hide(piece.text, piece.kept), options.target)

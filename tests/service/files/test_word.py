@@ -188,3 +188,26 @@ def test_nothing_is_lost(paragraph: str) -> None:
         re.sub("<.*?>", "", "".join(re.findall(words, paragraph))).lower()
     )
     assert seen(out) == [text.upper() for text in seen(data)] or "fldChar" in paragraph
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ("word/document2.xml", "openxmlformats-officedocument.wordprocessingml.document.main"),
+        ("doc/body.xml", "openxmlformats-officedocument.wordprocessingml.document.main"),
+        ("word/document.xml", "ms-word.document.macroEnabled.main"),
+        ("word/main.xml", "openxmlformats-officedocument.wordprocessingml.template.main"),
+    ],
+)
+def test_the_body_and_its_parts_may_have_any_name(body: str, kind: str) -> None:
+    """What a part is, the list of types says."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        types = {f"/{body}": kind, "/doc/h.xml": "openxmlformats-officedocument.wordprocessingml.header"}
+        overrides = "".join(
+            f'<Override PartName="{name}" ContentType="application/vnd.{type_}+xml"/>' for name, type_ in types.items()
+        )
+        archive.writestr("[Content_Types].xml", f"<Types>{overrides}</Types>")
+        for name, word in ((body, "house"), ("doc/h.xml", "tree"), ("doc/other.xml", "hidden")):
+            archive.writestr(name, f"<w:document xmlns:w='{NAMES}'><w:p>{run(word)}</w:p></w:document>")
+    assert texts("a.docx", buffer.getvalue()) == ["house", "tree"]

@@ -1,4 +1,4 @@
-"""The sentences of a text: in order, in their places, and without a protected span lost."""
+"""The sentences of a text: in order, in their places, and without a kept unit lost."""
 
 from pathlib import Path
 
