@@ -8,7 +8,18 @@ from fastapi import APIRouter, FastAPI
 
 from service.accounts.glossaries import Glossaries
 from service.accounts.keys import Keys
-from service.api import admin, deepl, deepl_glossaries, deepl_languages, errors, kserve, libretranslate, native, page
+from service.api import (
+    admin,
+    deepl,
+    deepl_glossaries,
+    deepl_languages,
+    document,
+    errors,
+    kserve,
+    libretranslate,
+    native,
+    page,
+)
 from service.api import native_files as files_api
 from service.api import native_glossaries as glossaries_api
 from service.api.body_limit import BodyLimit
@@ -101,7 +112,11 @@ def create_app(settings: Settings) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},  # FastAPI's own would export query strings
         description="Translation with weights of one to eight binary planes, and what each request cost.",
         lifespan=lifespan,
+        servers=document.SERVERS,
+        openapi_tags=document.TAGS,
+        generate_unique_id_function=document.operation_id,
     )
+    document.install(app, registry, settings)
     app.state.registry, app.state.scheduler, app.state.history = registry, scheduler, history
     # a request tries the routes in the order in which they are included
     app.include_router(page.router())

@@ -88,11 +88,11 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         },
         {
             "api": (
-                "calls downloads json_reply json_route libretranslate_schemas native_key openapi page schemas / "
+                "calls downloads json_reply json_route kserve_binary libretranslate_schemas native_key openapi page schemas / "
                 "admin_schemas deepl_schemas dialect fields kserve_schemas / "
                 "body_limit errors head_of_get key_first same_origin uploads / "
                 "admin_guard events native_glossaries / deepl kserve libretranslate native native_files / admin "
-                "deepl_glossaries deepl_languages"
+                "deepl_glossaries deepl_languages / document"
             ),
             "cli": "arguments completion health / bench corpus doctor keys models translate",
         },

@@ -149,21 +149,18 @@ class Glossaries:
         """Return the glossary of an id, or else the newest of a name, to translate with.
 
         Raises:
-            GlossaryRefused: there is no such glossary.
+            UnknownGlossary: there is no such glossary.
             StoreUnavailable: the store cannot be read.
         """
         found = [head for head in self.heads(owner) if wanted in (head.id, head.name)]
         if not found:
-            raise GlossaryRefused("There is no glossary of that id or name.")
+            raise UnknownGlossary
         head = max(found, key=lambda head: (head.id == wanted, head.created))
         with self._lock:
             if (glossary := self._known.get(head.id)) is not None:
                 self._known.move_to_end(head.id)
                 return glossary
-        try:
-            glossary = Glossary(self.entries(owner, head.id), head.source, head.target)
-        except UnknownGlossary:  # deleted a moment ago
-            raise GlossaryRefused("There is no glossary of that id or name.") from None
+        glossary = Glossary(self.entries(owner, head.id), head.source, head.target)
         with self._lock:
             self._known[head.id] = glossary
             while len(self._known) > _CACHED:

@@ -5,13 +5,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from models.format.schema import MAX_PLANES
-from service.api.schemas import Body, ConfigurationInfo, PairInfo, Quality
+from service.api.schemas import Body, ConfigurationInfo, PairInfo, Quality, Whole
 from service.live.canary import Report
 from service.live.configurations import ConfigurationChoice
 from service.live.history import Event
 from service.translation.cost import ModelIdentity
 
-Planes = Annotated[int, Field(ge=1, le=MAX_PLANES)]
+Planes = Annotated[Whole, Field(ge=1, le=MAX_PLANES)]
 Glob = Annotated[str, Field(min_length=1, max_length=200)]
 MAX_GLOBS = 1000
 
@@ -108,7 +108,7 @@ class ConfigRequest(Body):
         description="Planes by glob over blocks or matrices; the last match wins, the rest is as by default.",
         examples=[{"decoder.*.ffn": 1}],
     )
-    memory_budget_bytes: int | None = Field(
+    memory_budget_bytes: Whole | None = Field(
         default=None, ge=1, description="Selects the configuration with the best measured BLEU whose bytes fit."
     )
     policy: Literal["availability", "resource"] = Field(

@@ -31,6 +31,7 @@ from service.api.errors import documented, sentence_of
 from service.api.fields import Fields, read_fields
 from service.api.json_reply import JsonReply
 from service.api.native_glossaries import find_glossary
+from service.api.native_key import DEEPL_SECURITY
 from service.api.openapi import FILE_REPLY, form_body, query_fields, upload_body
 from service.api.uploads import read_upload
 from service.files import FileRefused, UnknownFormat
@@ -56,7 +57,7 @@ _MODEL_TYPES: dict[str, ModelType] = {  # requested -> used
 }
 _FORMALITIES = ("default", "more", "less", "prefer_more", "prefer_less")
 _UNSUPPORTED = ("glossary_ids", "style_id", "translation_memory_id")
-_REFUSALS = documented(400, 403, 413, 415, 429, 503, 504, model=DeeplError)
+_REFUSALS = documented(400, 403, 404, 413, 415, 429, 503, 504, model=DeeplError)
 _DOCUMENT_STATES: dict[str, Literal["queued", "translating", "done", "error"]] = {
     "queued": "queued",
     "translating": "translating",
@@ -96,7 +97,7 @@ def router(
         files: The jobs of documents.
         glossaries: The stored glossaries.
     """
-    routes = APIRouter(prefix="/v2", tags=["DeepL"], responses=_REFUSALS)
+    routes = APIRouter(prefix="/v2", tags=["DeepL"], dependencies=[DEEPL_SECURITY], responses=_REFUSALS)
     characters = 0  # translated by this process, for /v2/usage without API keys
 
     async def key_use(request: Request, fields: Fields) -> KeyUse:
@@ -118,6 +119,7 @@ def router(
 
     @routes.get(
         "/translate",
+        name="translate_by_query",
         response_model=DeeplTranslations,
         openapi_extra=query_fields(TranslateFields),
         summary="Translate texts of the query string",
@@ -140,7 +142,9 @@ def router(
         characters += sum(outcome.characters)
         return JsonReply(_translated(asked, outcome), headers=cost_headers(outcome.cost))
 
-    @routes.get("/usage", response_model=DeeplUsage, summary="Get the characters used this month")
+    @routes.get(
+        "/usage", name="usage_by_query", response_model=DeeplUsage, summary="Get the characters used this month"
+    )
     @routes.post("/usage", response_model=DeeplUsage, summary="Get the characters used this month")
     async def usage(request: Request) -> Response:
         use = await key_use(request, await read_fields(request))

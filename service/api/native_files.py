@@ -31,12 +31,12 @@ def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
         "",
         status_code=202,
         response_model=schemas.FileReply,
-        responses=documented(400, 401, 403, 413, 415, 422, 429, 503),
+        responses=documented(400, 401, 403, 404, 413, 415, 422, 429, 503),
         openapi_extra=upload_body(schemas.FileFields),
         summary="Upload a file to translate",
         **SECURITY,
     )
-    async def submit(request: Request) -> Response:
+    async def upload_file(request: Request) -> Response:
         await jobs.admit(native_key(request))
         upload = await read_upload(request, "The form has no file; send it in the field `file`.")
         source, target = upload.field("source"), upload.field("target")
@@ -57,7 +57,7 @@ def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
         )
 
     @routes.get("/{file_id}", responses=documented(404, 422), summary="Get translation status", **SECURITY)
-    async def state(file_id: str, request: Request) -> schemas.FileReply:
+    async def get_file(file_id: str, request: Request) -> schemas.FileReply:
         return _reply(jobs.find(file_id, native_key(request)))
 
     @routes.get(
@@ -67,7 +67,7 @@ def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
         summary="Stream translation status (SSE)",
         **SECURITY,
     )
-    async def events(file_id: str, request: Request) -> Response:
+    async def follow_file(file_id: str, request: Request) -> Response:
         job = jobs.find(file_id, native_key(request))
 
         async def lines() -> AsyncIterator[bytes]:
@@ -83,7 +83,7 @@ def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
         summary="Download the translated file",
         **SECURITY,
     )
-    async def result(file_id: str, request: Request) -> Response:
+    async def download_file(file_id: str, request: Request) -> Response:
         job = jobs.find(file_id, native_key(request))
         if job.status != "done":
             raise HTTPException(409, f"The file is not translated: it is {job.status}.")
@@ -96,7 +96,7 @@ def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
         summary="Cancel a translation and delete its files",
         **SECURITY,
     )
-    async def remove(file_id: str, request: Request) -> Response:
+    async def delete_file(file_id: str, request: Request) -> Response:
         await jobs.remove(jobs.find(file_id, native_key(request)))
         return Response(status_code=204)
 

@@ -46,10 +46,11 @@ async def find_glossary(
         target: A code.
 
     Raises:
-        GlossaryRefused: There is no such glossary, it is for other languages, or its entries are invalid.
+        GlossaryRefused: It is for other languages, or its entries are invalid.
+        UnknownGlossary: There is no such glossary.
         StoreUnavailable: The store of glossaries cannot be reached.
     """
-    if source != AUTO:
+    if source not in (AUTO, target):  # what is in the target's language comes back as it is
         glossaries.check_pair(source, target)
     if not isinstance(terms, str):
         if len(terms) <= _MAX_ENTRIES_ON_LOOP:
@@ -76,7 +77,8 @@ async def with_terms(
     Raises:
         MissingKey: The server requires a key.
         WrongKey: The key is unknown.
-        GlossaryRefused: There is no such glossary, it is for other languages, or its entries are invalid.
+        GlossaryRefused: It is for other languages, or its entries are invalid.
+        UnknownGlossary: There is no such glossary.
         StoreUnavailable: A store cannot be reached.
     """
     of = await owner(keys, key)
@@ -94,14 +96,16 @@ def router(keys: Keys, glossaries: Glossaries) -> APIRouter:
         summary="Create a glossary (owned by the API key, shared if keys are off)",
         **SECURITY,
     )
-    async def create(body: schemas.GlossaryRequest, request: Request, response: Response) -> schemas.GlossaryInfo:
+    async def create_glossary(
+        body: schemas.GlossaryRequest, request: Request, response: Response
+    ) -> schemas.GlossaryInfo:
         of = await owner(keys, native_key(request))
         head = await asyncio.to_thread(glossaries.create, of, body.name, body.source, body.target, body.entries)
         response.headers["Location"] = f"/v1/glossaries/{head.id}"
         return _info(head)
 
     @routes.get("", responses=documented(401, 403, 503), summary="List the glossaries of the API key", **SECURITY)
-    async def every(request: Request) -> schemas.GlossariesReply:
+    async def list_glossaries(request: Request) -> schemas.GlossariesReply:
         heads = await asyncio.to_thread(glossaries.heads, await owner(keys, native_key(request)))
         return schemas.GlossariesReply(glossaries=[_info(head) for head in heads])
 
@@ -111,7 +115,7 @@ def router(keys: Keys, glossaries: Glossaries) -> APIRouter:
         summary="Get a glossary and its entries",
         **SECURITY,
     )
-    async def one(glossary_id: str, request: Request) -> schemas.GlossaryReply:
+    async def get_glossary(glossary_id: str, request: Request) -> schemas.GlossaryReply:
         of = await owner(keys, native_key(request))
         head = await asyncio.to_thread(glossaries.head, of, glossary_id)
         entries = await asyncio.to_thread(glossaries.entries, of, glossary_id)
@@ -124,7 +128,7 @@ def router(keys: Keys, glossaries: Glossaries) -> APIRouter:
         summary="Delete a glossary",
         **SECURITY,
     )
-    async def remove(glossary_id: str, request: Request) -> Response:
+    async def delete_glossary(glossary_id: str, request: Request) -> Response:
         await asyncio.to_thread(glossaries.remove, await owner(keys, native_key(request)), glossary_id)
         return Response(status_code=204)
 

@@ -41,7 +41,7 @@ class NotReady(Exception):
 
 
 class UnknownModel(Exception):
-    """There is no model of that name; the sentence lists the models."""
+    """There is no model of that name, or none for the language pair; the sentence lists the models."""
 
 
 class NotLive(Exception):

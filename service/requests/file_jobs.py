@@ -123,7 +123,8 @@ class FileJobs:
 
         Raises:
             UnknownFormat: files of that ending are not translated.
-            UnsupportedPair: no model translates the language pair, or the named one does not.
+            UnsupportedPair: no model translates the language pair.
+            UnknownModel: the named one does not.
             TooManyFiles: as many of the key as the settings allow are being translated.
             QuotaExceeded: the key has no characters left.
             MissingKey, WrongKey, StoreUnavailable: the call has no valid key, or the keys' store does not answer.

@@ -105,7 +105,7 @@ async def translate(
         DeadlineExceeded: it took too long.
         ClientClosed: the client disconnected.
         MissingKey, WrongKey, RateExceeded, QuotaExceeded, StoreUnavailable: the key does not admit it.
-        UnsupportedPair, NotLive, NotReady, SwapTookTooLong: no live model or configuration can answer.
+        UnsupportedPair, UnknownModel, NotLive, NotReady, SwapTookTooLong: no live model or configuration can answer.
         GlossaryRefused: the vocabulary cannot spell the translation of a term.
         QueueFull, SchedulerClosed: the engine takes no more work.
     """

@@ -15,7 +15,7 @@ from service.text.placeholders import Span
 
 MAX_ENTRIES = 5000
 MAX_TERM_CHARACTERS = 200
-MAX_TERM_WORDS = 20  # and marks: from each word of a sentence, terms of up to this length are looked up
+MAX_TERM_LENGTHS = 20  # in words and marks, of terms with the same first word: each is looked up from that word
 
 _WORD = re.compile(r"(?:\w[\u0300-\u036f]*)+|[^\w\s]")
 _SENTENCE_END = re.compile(r"(?<!\d)[.!?…](?=\s+\S)")
@@ -57,11 +57,13 @@ class Glossary:
         for term, translation in entries.items():
             term, translation = _checked(term), _checked(translation)
             words = _WORD.findall(term)
-            if len(words) > MAX_TERM_WORDS:
-                raise GlossaryRefused(f"A glossary's terms have up to {MAX_TERM_WORDS} words and marks.")
             self._targets.setdefault(_lowered(term), {})[term] = translation
             lengths = self._lengths.setdefault(_lowered(words[0]), [])
             if len(words) not in lengths:
+                if len(lengths) == MAX_TERM_LENGTHS:
+                    raise GlossaryRefused(
+                        f"More than {MAX_TERM_LENGTHS} terms of different lengths begin with one word."
+                    )
                 lengths.append(len(words))
                 lengths.sort(reverse=True)
 
