@@ -16,6 +16,7 @@ from service.api import (
     document,
     errors,
     kserve,
+    kserve_repository,
     libretranslate,
     native,
     page,
@@ -139,7 +140,11 @@ def create_app(settings: Settings) -> FastAPI:
                 deepl_languages.router(registry, keys),
             ],
         ),
-        (kserve.DIALECT, [kserve.router(settings.admin_names, dispatcher, registry, swaps, app.version)]),
+        (kserve.DIALECT, [kserve.router(dispatcher, registry, app.version)]),
+        (
+            kserve_repository.DIALECT,
+            [kserve_repository.router(settings.admin_names, registry, swaps)] if settings.admin_names else [],
+        ),
     ]
     for _, routers in apis:
         for router in routers:

@@ -88,11 +88,11 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         },
         {
             "api": (
-                "calls downloads json_reply json_route kserve_binary libretranslate_schemas native_key openapi page schemas / "
-                "admin_schemas deepl_schemas dialect fields kserve_schemas / "
+                "calls downloads json_reply json_route native_key openapi page schemas / "
+                "admin_schemas deepl_schemas dialect fields kserve_bodies kserve_schemas libretranslate_schemas / "
                 "body_limit cross_origin errors head_of_get key_first same_origin uploads / "
-                "admin_guard events native_glossaries / deepl kserve libretranslate native native_files / admin "
-                "deepl_glossaries deepl_languages / document"
+                "admin_guard events native_glossaries / deepl kserve kserve_repository libretranslate native "
+                "native_files / admin deepl_glossaries deepl_languages / document"
             ),
             "cli": "adding arguments completion compress health / bench corpus doctor keys models translate",
         },

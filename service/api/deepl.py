@@ -26,13 +26,13 @@ from service.api.deepl_schemas import (
     TranslateFields,
 )
 from service.api.dialect import Dialect
-from service.api.downloads import download
+from service.api.downloads import FILE_REPLY, download
 from service.api.errors import documented, sentence_of
 from service.api.fields import Fields, read_fields
 from service.api.json_reply import JsonReply
 from service.api.native_glossaries import find_glossary
 from service.api.native_key import DEEPL_SECURITY
-from service.api.openapi import FILE_REPLY, form_body, query_fields, upload_body
+from service.api.openapi import form_body, query_fields, upload_body
 from service.api.uploads import read_upload
 from service.files import FileRefused, UnknownFormat
 from service.live.model import NotLive, Pin

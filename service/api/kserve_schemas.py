@@ -6,7 +6,7 @@ import orjson
 from pydantic import ConfigDict, Field, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from service.api.schemas import Body, Texts, Whole, started
+from service.api.schemas import INTEGRAL, Body, Texts, started
 
 
 class KserveServer(Body):
@@ -133,7 +133,7 @@ class InferTensor(Body):
 
     name: Literal["text"]
     datatype: Literal["BYTES"]
-    shape: list[Annotated[Whole, Field(ge=0)]] = Field(
+    shape: list[Annotated[int, Field(ge=0), INTEGRAL]] = Field(
         min_length=1, max_length=8, description="The reply repeats it if it has as many texts."
     )
     data: Texts | SkipJsonSchema[None] = Field(

@@ -15,7 +15,7 @@ from service.accounts.glossaries import Glossaries
 from service.accounts.keys import Keys, MissingKey, QuotaExceeded, RateExceeded, WrongKey
 from service.api.calls import call_of, cost_headers
 from service.api.dialect import Dialect
-from service.api.downloads import download
+from service.api.downloads import FILE_REPLY, download
 from service.api.errors import documented
 from service.api.fields import Fields, read_fields
 from service.api.json_reply import JsonReply
@@ -33,7 +33,7 @@ from service.api.libretranslate_schemas import (
     TranslateForm,
 )
 from service.api.native_glossaries import with_terms
-from service.api.openapi import FILE_REPLY, form_body, upload_body
+from service.api.openapi import form_body, upload_body
 from service.api.schemas import are_terms
 from service.api.uploads import read_upload
 from service.files import ENDINGS, FileRefused, UnknownFormat, translated_name

@@ -11,11 +11,11 @@ from service.accounts.keys import Keys
 from service.api import native_glossaries as glossaries_api
 from service.api import schemas
 from service.api.calls import call_of
-from service.api.downloads import download
+from service.api.downloads import FILE_REPLY, download
 from service.api.errors import documented, sentence_of
 from service.api.events import EVENT_STREAM, encode
 from service.api.native_key import SECURITY, native_key
-from service.api.openapi import FILE_REPLY, upload_body
+from service.api.openapi import upload_body
 from service.api.uploads import read_upload
 from service.files import translated_name
 from service.requests.file_jobs import FileJob, FileJobs

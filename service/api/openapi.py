@@ -5,9 +5,6 @@ from typing import Any
 from pydantic import TypeAdapter
 
 _FORM, _MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
-FILE_REPLY: dict[str, Any] = {
-    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-}
 
 
 def json_body(fields: type) -> dict[str, Any]:
@@ -16,7 +13,10 @@ def json_body(fields: type) -> dict[str, Any]:
     Args:
         fields: A pydantic model or TypedDict.
     """
-    return _body(fields, "application/json")
+    described = _body(fields, "application/json")
+    if _schema(fields).get("required"):
+        described["requestBody"]["required"] = True
+    return described
 
 
 def form_body(fields: type, form: type | None = None) -> dict[str, Any]:

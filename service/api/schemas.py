@@ -75,7 +75,7 @@ def _integral(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Whole = Annotated[int, BeforeValidator(_integral)]  # JSON has one type of number: 2.0 is 2
+INTEGRAL = BeforeValidator(_integral)  # JSON has one type of number: 2.0 is 2
 
 
 def are_terms(value: Any) -> bool:
@@ -106,15 +106,13 @@ class TranslateRequest(Body):
     target: Language = Field(
         examples=["de"], description="A code; case is ignored.", json_schema_extra=started(enum="targets")
     )
-    beam_size: Whole = Field(
+    beam_size: Annotated[int, Field(ge=1), INTEGRAL] = Field(
         default=1,
-        ge=1,
         description="Hypotheses kept at each step; 1 is greedy. By default up to 8.",
         json_schema_extra=started(maximum="max_beam_size"),
     )
-    alternatives: Whole = Field(
+    alternatives: Annotated[int, Field(ge=0), INTEGRAL] = Field(
         default=0,
-        ge=0,
         json_schema_extra=started(maximum="max_alternatives"),
         description="Number of further translations, by default up to 4; the beam size is at least alternatives + 1.",
     )

@@ -46,8 +46,8 @@ class Glossary:
             target: the language of the translations.
 
         Raises:
-            GlossaryRefused: there are too many entries, or a term or translation is empty, too long or has a control
-                character.
+            GlossaryRefused: there are too many entries, too many terms begin alike, or a term or translation is empty,
+                too long or has a control character.
         """
         if len(entries) > MAX_ENTRIES:
             raise GlossaryRefused(f"A glossary takes up to {MAX_ENTRIES:,} entries.")
@@ -61,9 +61,7 @@ class Glossary:
             lengths = self._lengths.setdefault(_lowered(words[0]), [])
             if len(words) not in lengths:
                 if len(lengths) == MAX_TERM_LENGTHS:
-                    raise GlossaryRefused(
-                        f"More than {MAX_TERM_LENGTHS} terms of different lengths begin with one word."
-                    )
+                    raise GlossaryRefused(f"More than {MAX_TERM_LENGTHS} lengths of terms begin with one word.")
                 lengths.append(len(words))
                 lengths.sort(reverse=True)
 

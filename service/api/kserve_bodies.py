@@ -1,11 +1,20 @@
-"""Binary tensors of KServe v2: behind a head of JSON, the length of each text in four bytes, and its UTF-8."""
+"""Bodies of KServe v2 and Triton: JSON of any content type, since clients send none, and binary tensors behind it.
+
+A binary tensor is the length of each text in four bytes, and its UTF-8.
+"""
 
 import struct
 from collections.abc import Iterable
+from typing import TypeVar
 
+import orjson
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
+from service.api.schemas import Body
+
 HEAD_LENGTH = "Inference-Header-Content-Length"  # header of requests and replies
+BodyT = TypeVar("BodyT", bound=Body)
 _LENGTH = struct.Struct("<I")  # little-endian
 
 
@@ -45,3 +54,27 @@ def decode(tensor: bytes) -> list[str]:
 def encode(texts: Iterable[str]) -> bytes:
     """Return the tensor of texts."""
     return b"".join(_LENGTH.pack(len(text)) + text for text in map(str.encode, texts))
+
+
+def parsed(content: bytes, kind: type[BodyT], taken: str) -> BodyT:
+    """Parse a body, or the head of one; an empty one counts as {}.
+
+    Args:
+        content: The bytes.
+        kind: What the body has to be.
+        taken: Says in an error what a body of this kind may have.
+
+    Raises:
+        HTTPException: 400, it is not JSON or not of this kind.
+    """
+    try:
+        return kind.model_validate(orjson.loads(content) if content else {})
+    except orjson.JSONDecodeError as error:
+        raise HTTPException(400, f"The body is not valid JSON: {error.msg} at character {error.pos}.") from None
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(map(str, problem["loc"]))[:100]
+        if problem["type"] == "extra_forbidden":
+            sentence = f"{place!r} is not taken: no files, addresses or settings, only {taken}."
+            raise HTTPException(400, sentence) from None
+        raise HTTPException(400, f"The field {place!r} is refused: {problem['msg']}.") from None
