@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 ENGINE_SOURCES := CMakeLists.txt pyproject.toml $(wildcard kernels/*.cc kernels/*.h kernels/*/*.cc kernels/*/*.h kernels/build_ffi.py)
 CLIENTS := tests/service/clients
 SCHEMAS := tests/kubernetes
+LINTERS := tests/service/linters
 
 .PHONY: help serve install test lint clang-tidy format test-native test-arm report bench bench-quick model swap-campaign \
   image image-train sbom lock test-deploy clean
@@ -35,12 +36,13 @@ $(VENV)/installed-extras: $(VENV)/installed pyproject.toml
 
 # Files of tests are shared out among processes. Torch has one thread in each: several would wait for one another on busy
 # cores.
-test: lint test-native $(CLIENTS)/node_modules/installed $(SCHEMAS)/node_modules/installed  ## lint, and pass every test
+NPM := $(CLIENTS) $(SCHEMAS) $(LINTERS)
+test: lint test-native $(NPM:%=%/node_modules/installed)  ## lint, and pass every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
-# The npm clients that the tests drive, and schemas of Kubernetes' operators. Without npm (or a registry) their tests are
-# skipped and say so.
-$(CLIENTS)/node_modules/installed $(SCHEMAS)/node_modules/installed: %/node_modules/installed: %/package-lock.json
+# The npm clients that the tests drive, schemas of Kubernetes' operators, and linters of the OpenAPI document. Without npm
+# (or a registry) their tests are skipped and say so.
+$(NPM:%=%/node_modules/installed): %/node_modules/installed: %/package-lock.json
 	mkdir -p $(@D)
 	if command -v npm > /dev/null && npm ci --prefix $* --no-audit --no-fund --silent; then touch $@; fi
 

@@ -78,6 +78,7 @@ def _values(registry: Registry, settings: Settings) -> dict[str, Any]:
         "libretranslate_targets": libre_targets,
         "max_texts": settings.max_texts,
         "max_text_characters": settings.max_text_characters,
+        "alternatives": ["", *map(str, range(settings.max_alternatives + 1))],
         "max_alternatives": settings.max_alternatives,
         "max_beam_size": settings.max_beam_size,
     }

@@ -321,7 +321,9 @@ def _code(fields: Fields, name: str) -> str:
 def _alternatives(fields: Fields, most: int) -> int:
     given = fields.first("alternatives")
     try:
-        if fields.is_json and not (given is None or (type(given) in (int, float) and given == given // 1)):
+        if fields.is_json and not (
+            given is None or isinstance(given, str) or (type(given) in (int, float) and given == given // 1)
+        ):
             raise ValueError
         number = int(given or 0)
     except (TypeError, ValueError, OverflowError):

@@ -13,7 +13,10 @@ _SOURCES, _TARGETS = started(enum="libretranslate_sources"), started(enum="libre
 Source = Annotated[str, Field(description="A code or `auto`.", examples=["en"], json_schema_extra=_SOURCES)]
 Target = Annotated[str, Field(examples=["de"], json_schema_extra=_TARGETS)]
 Format = Annotated[Literal["text", "html", ""], Field(description="`text` if it is empty.")]
-Alternatives = Annotated[int, Field(json_schema_extra=started(maximum="max_alternatives"))]
+Alternatives = (
+    Annotated[int, Field(json_schema_extra=started(maximum="max_alternatives"))]
+    | Annotated[str, Field(json_schema_extra=started(enum="alternatives"))]
+)
 Key = Annotated[str, Field(description="The API key.", json_schema_extra=KEY_IN_BODY)]
 Glossary = Annotated[
     str | Terms,

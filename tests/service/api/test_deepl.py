@@ -183,7 +183,6 @@ def test_languages_and_usage(tiny_model: Path, method: str) -> None:
         ({"tag_handling": "sgml"}, "Value for 'tag_handling' not supported."),
         ({"ignore_tags": [5]}, "Value for 'ignore_tags' not supported."),
         ({"model_type": "best"}, "Value for 'model_type' not supported."),
-        ({"glossary_id": "abc"}, "There is no glossary of that id or name."),
         ({"glossary_id": 7}, "Value for 'glossary_id' not supported."),
         ({"glossary_ids": ["abc"]}, "Value for 'glossary_ids' not supported."),
     ],

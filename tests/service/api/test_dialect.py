@@ -8,7 +8,7 @@ import httpx
 import pytest
 from starlette.exceptions import HTTPException
 
-from service.api import deepl, kserve, libretranslate, native
+from service.api import deepl, kserve, kserve_repository, libretranslate, native
 from service.api.dialect import Dialect, dialect_of
 from service.api.errors import STATUS, code_of
 from service.app import create_app
@@ -16,7 +16,7 @@ from service.settings import Settings
 from tests.service.running import TOKEN
 
 BY_TAG = {"DeepL": deepl.DIALECT, "LibreTranslate": libretranslate.DIALECT, "KServe": kserve.DIALECT}
-DIALECTS = [native.DIALECT, *BY_TAG.values()]
+DIALECTS = [native.DIALECT, *BY_TAG.values(), kserve_repository.DIALECT]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_each_path_has_one_owner_and_it_is_the_dialect_of_the_route(
         if declared is None:  # the native ones, and what no dialect owns: pages, health checks, /admin
             assert owners == ([native.DIALECT] if path.startswith("/v1/") else []), path
         else:
-            assert owners == [declared], path
+            assert owners == [kserve_repository.DIALECT if "/repository/" in path else declared], path
         seen += owners
     assert all(dialect in seen for dialect in DIALECTS)
 
