@@ -10,11 +10,13 @@ from service.accounts.glossaries import Glossaries
 from service.accounts.keys import Keys
 from service.api import (
     admin,
+    azure,
     deepl,
     deepl_glossaries,
     deepl_languages,
     document,
     errors,
+    google,
     kserve,
     kserve_repository,
     libretranslate,
@@ -140,6 +142,8 @@ def create_app(settings: Settings) -> FastAPI:
                 deepl_languages.router(registry, keys),
             ],
         ),
+        (google.DIALECT, [google.router(dispatcher, registry, keys)]),
+        (azure.DIALECT, [azure.router(dispatcher, registry, settings, keys)]),
         (kserve.DIALECT, [kserve.router(dispatcher, registry, app.version)]),
         (
             kserve_repository.DIALECT,
@@ -164,5 +168,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(SameOrigin, dialects=dialects)
     app.add_middleware(CrossOrigin, dialects=dialects)
     app.add_middleware(HeadOfGet)
+    app.add_middleware(azure.AzureAddress)
     app.add_middleware(AccessLog, metrics=metrics, tracing=tracing)  # outermost: it sees the refusals of the others
     return app

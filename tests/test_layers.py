@@ -64,7 +64,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         {
             "settings": "",
             "files": (
-                "charsets chunks codes language_marks markdown_blocks plural_forms xml / html plain / "
+                "charsets chunks codes language_marks markdown_blocks plural_forms room xml / html plain / "
                 "archive child markdown slots subtitles xml_spans / android fluent json office po "
                 "properties resx runs strings tables xliff yaml / slides word workbook"
             ),
@@ -88,11 +88,12 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         },
         {
             "api": (
-                "calls downloads json_reply json_route native_key openapi page schemas / "
-                "admin_schemas deepl_schemas dialect fields kserve_bodies kserve_schemas libretranslate_schemas / "
+                "calls downloads json_reply json_route language_codes native_key openapi page schemas / "
+                "admin_schemas azure_places azure_schemas deepl_schemas dialect fields google_schemas kserve_bodies "
+                "kserve_schemas libretranslate_schemas / "
                 "body_limit cross_origin errors head_of_get key_first same_origin uploads / "
-                "admin_guard events native_glossaries / deepl kserve kserve_repository libretranslate native "
-                "native_files / admin deepl_glossaries deepl_languages / document"
+                "admin_guard events native_glossaries / azure deepl google kserve kserve_repository libretranslate "
+                "native native_files / admin deepl_glossaries deepl_languages / document"
             ),
             "cli": "adding arguments completion compress health / bench corpus doctor keys models translate",
         },

@@ -18,6 +18,7 @@ TRITON_HEADER = "admin-key"  # the name in the documentation of Triton's --http-
 WRONG_TOKEN_S = 0.5  # before the refusal: on one connection a day has 172,800 guesses
 _log = logging.getLogger("sub3.admin")
 # Dependencies that describe the token in the OpenAPI; the route class checks it before any body is read.
+SCHEMES = {"AdminToken", "TritonAdminKey"}
 BEARER = Depends(HTTPBearer(scheme_name="AdminToken", description="An administrator's token.", auto_error=False))
 TRITON_KEY = Depends(
     APIKeyHeader(

@@ -19,6 +19,7 @@ from service.api.errors import documented
 from service.api.fields import Fields, read_fields
 from service.api.json_reply import JsonReply
 from service.api.native_glossaries import owner
+from service.api.native_key import DEEPL_SECURITY
 from service.api.openapi import form_body
 from service.live.registry import Registry
 from service.text.glossary_files import FORMATS, read_entries
@@ -30,7 +31,7 @@ _NOT_FOUND = documented(404, 422, model=DeeplError)
 def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
     """Return the routes."""
     refusals = documented(400, 403, 413, 415, 503, model=DeeplError)
-    routes = APIRouter(prefix="/v2", tags=["DeepL"], responses=refusals)
+    routes = APIRouter(prefix="/v2", tags=["DeepL"], dependencies=[DEEPL_SECURITY], responses=refusals)
 
     async def owner_of(request: Request) -> str:
         return await owner(keys, deepl_key(request, await read_fields(request)))
@@ -40,7 +41,7 @@ def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
         response_model=DeeplGlossaryPairs,
         summary="List the language pairs that glossaries support",
     )
-    async def pairs(request: Request) -> Response:
+    async def list_glossary_pairs(request: Request) -> Response:
         await owner_of(request)
         supported = [{"source_lang": source, "target_lang": target} for source, target in registry.direct_pairs()]
         return JsonReply({"supported_languages": supported})
@@ -52,7 +53,7 @@ def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
         openapi_extra=form_body(GlossaryFields),
         summary="Create a glossary (owned by the API key, shared if keys are off)",
     )
-    async def create(request: Request) -> Response:
+    async def create_glossary(request: Request) -> Response:
         fields = await read_fields(request)
         of = await owner(keys, deepl_key(request, fields))
         name, source, target, entries = await asyncio.to_thread(_asked, fields, registry.direct_pairs())
@@ -60,7 +61,7 @@ def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
         return JsonReply(_glossary(head), 201)
 
     @routes.get("/glossaries", response_model=DeeplGlossaries, summary="List the glossaries of the API key")
-    async def every(request: Request) -> Response:
+    async def list_glossaries(request: Request) -> Response:
         heads = await asyncio.to_thread(glossaries.heads, await owner_of(request))
         return JsonReply({"glossaries": list(map(_glossary, heads))})
 
@@ -70,7 +71,7 @@ def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
         responses=_NOT_FOUND,
         summary="Get a glossary without its entries",
     )
-    async def one(glossary_id: str, request: Request) -> Response:
+    async def get_glossary(glossary_id: str, request: Request) -> Response:
         of = await owner_of(request)
         return JsonReply(_glossary(await asyncio.to_thread(glossaries.head, of, glossary_id)))
 
@@ -80,14 +81,14 @@ def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
         responses={200: {"content": {TSV: {"schema": {"type": "string"}}}}, **_NOT_FOUND},
         summary="Get the entries of a glossary as tab-separated values",
     )
-    async def entries(glossary_id: str, request: Request) -> Response:
+    async def get_glossary_entries(glossary_id: str, request: Request) -> Response:
         of = await owner_of(request)
         found = await asyncio.to_thread(glossaries.entries, of, glossary_id)
         lines = "\n".join(f"{term}\t{translation}" for term, translation in found.items())
         return Response(lines, media_type=TSV)
 
     @routes.delete("/glossaries/{glossary_id}", status_code=204, responses=_NOT_FOUND, summary="Delete a glossary")
-    async def remove(glossary_id: str, request: Request) -> Response:
+    async def delete_glossary(glossary_id: str, request: Request) -> Response:
         await asyncio.to_thread(glossaries.remove, await owner_of(request), glossary_id)
         return Response(status_code=204)
 

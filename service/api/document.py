@@ -7,10 +7,10 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
+from service.api.admin_guard import SCHEMES
 from service.api.deepl_languages import codes as deepl_codes
 from service.api.libretranslate import codes as libretranslate_codes
-from service.api.native_key import SCHEMES
-from service.api.schemas import KEY_IN_BODY, STARTED
+from service.api.schemas import KEY_IN_BODY, KEY_MARK, STARTED
 from service.live.registry import Registry
 from service.requests.pipeline import AUTO
 from service.settings import Settings
@@ -25,6 +25,8 @@ TAGS = [
         "Operation": "Models, health and metrics.",
         "LibreTranslate": "LibreTranslate's API, for its clients.",
         "DeepL": "DeepL's API, for its clients.",
+        "Google": "Google's Cloud Translation API, version 2, for its clients.",
+        "Azure": "Azure's Translator, version 3, for its clients.",
         "KServe": "KServe v2 and Triton's model repository.",
         "Administration": "What is served, changed live; behind the administrator's token.",
     }.items()
@@ -123,32 +125,35 @@ def _secure(document: dict[str, Any], asks_for_keys: bool) -> None:
         for operation in item.values():
             asked = operation.get("security", [])
             if not asks_for_keys:
-                asked = [each for each in asked if not SCHEMES & each.keys()]
+                asked = [each for each in asked if SCHEMES & each.keys()]
             operation["security"] = asked
     _place_keys(document["paths"], asks_for_keys)
     schemes = document.get("components", {}).get("securitySchemes", {})
     if not asks_for_keys:
-        for name in SCHEMES & schemes.keys():
+        for name in schemes.keys() - SCHEMES:
             del schemes[name]
 
 
 def _place_keys(node: Any, asks_for_keys: bool) -> None:
-    """Require the key in the bodies that carry it, or leave it out."""
+    """Require the key in the fields that carry it, or leave it out."""
     if isinstance(node, list):
+        if not asks_for_keys:
+            node[:] = [child for child in node if not (isinstance(child, dict) and _is_key(child.get("schema")))]
         for child in node:
             _place_keys(child, asks_for_keys)
     if not isinstance(node, dict):
         return
     fields = node.get("properties", {})
-    for name in [name for name, field in fields.items() if isinstance(field, dict) and _is_key(field)]:
-        if asks_for_keys:
+    for name, field in [(name, field) for name, field in fields.items() if _is_key(field)]:
+        if not asks_for_keys:
+            del fields[name]
+        elif any(KEY_IN_BODY.items() <= each.items() for each in (field, *field.get("anyOf", ()))):
             fields[name] = {"type": "string", "description": "The API key."}
             node["required"] = [*node.get("required", ()), name]
-        else:
-            del fields[name]
+    node.pop(KEY_MARK, None)
     for child in node.values():
         _place_keys(child, asks_for_keys)
 
 
-def _is_key(field: dict[str, Any]) -> bool:
-    return any(KEY_IN_BODY.items() <= each.items() for each in (field, *field.get("anyOf", ())))
+def _is_key(field: Any) -> bool:
+    return isinstance(field, dict) and (KEY_MARK in field or any(map(_is_key, field.get("anyOf", ()))))

@@ -182,7 +182,7 @@ def router(
     @routes.post(
         "/translate_file",
         response_model=LibreFile,
-        responses=documented(400, 403, 404, 413, 415, 429, 503),
+        responses=documented(400, 403, 404, 413, 415, 429, 503, 507),
         openapi_extra=upload_body(FileFields),
         summary="Translate a file and return the address of the translation",
     )

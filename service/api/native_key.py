@@ -5,18 +5,16 @@ from typing import Any
 from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader, HTTPBearer
 
-_BEARER, _HEADER, _DEEPL = "ApiKeyBearer", "ApiKey", "DeepLKey"
-SCHEMES = {_BEARER, _HEADER, _DEEPL}  # of API keys in the OpenAPI
 # Arguments of a route's declaration that describe in the OpenAPI where the key goes.
 SECURITY: dict[str, Any] = {
     "dependencies": [
-        Depends(HTTPBearer(scheme_name=_BEARER, description="The API key.", auto_error=False)),
-        Depends(APIKeyHeader(name="X-Api-Key", scheme_name=_HEADER, description="The API key.", auto_error=False)),
+        Depends(HTTPBearer(scheme_name="ApiKeyBearer", description="The API key.", auto_error=False)),
+        Depends(APIKeyHeader(name="X-Api-Key", scheme_name="ApiKey", description="The API key.", auto_error=False)),
     ]
 }
 DEEPL_SECURITY = Depends(
     APIKeyHeader(
-        name="Authorization", scheme_name=_DEEPL, description="`DeepL-Auth-Key` and the API key.", auto_error=False
+        name="Authorization", scheme_name="DeepLKey", description="`DeepL-Auth-Key` and the API key.", auto_error=False
     )
 )
 

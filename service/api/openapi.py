@@ -14,7 +14,8 @@ def json_body(fields: type) -> dict[str, Any]:
         fields: A pydantic model or TypedDict.
     """
     described = _body(fields, "application/json")
-    if _schema(fields).get("required"):
+    schema = _schema(fields)
+    if schema["type"] == "array" or schema.get("required"):
         described["requestBody"]["required"] = True
     return described
 

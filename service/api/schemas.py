@@ -12,11 +12,12 @@ from typing_extensions import TypedDict
 from service.accounts.glossaries import MAX_NAME_CHARACTERS
 from service.files import ENDINGS
 from service.text.glossary import MAX_ENTRIES, MAX_TERM_CHARACTERS
-from service.translation.cost import Memory, ModelIdentity, StageTimings
+from service.translation.cost import Memory, ModelIdentity, Rungs, StageTimings
 from service.translation.results import Unchanged
 
 STARTED = "x-started"
-KEY_IN_BODY = {"x-api-key": True}  # marks the field of a body that has the API key
+KEY_MARK = "x-api-key"  # of a field that has the API key
+KEY_IN_BODY, OPTIONAL_KEY = {KEY_MARK: "required"}, {KEY_MARK: "optional"}
 
 
 def started(**keywords: str) -> dict[str, Any]:
@@ -209,6 +210,12 @@ class TranslateReply(Body):
     )
     latency_ms: StageTimings
     memory: Memory
+    rungs: Rungs | None = Field(
+        default=None,
+        description="Sentences whose first translation lost a placeholder, a number or a term of the glossary, by what "
+        "gave them back: another hypothesis, a search under constraints, or cutting the sentence there. Absent "
+        "if none did.",
+    )
 
 
 class SentenceEvent(Body):
