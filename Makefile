@@ -107,6 +107,13 @@ mutants: $(VENV)/installed-extras  ## break the code in a hundred places, each o
 test-linear: $(VENV)/installed-extras  ## hostile texts take time that is linear in their length
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/service/text/test_linear.py -m campaign
 
+# Requests made from the OpenAPI, with every check and phase, to an open server and to one with keys and /admin. EXAMPLES are
+# those of each operation; some minutes.
+.PHONY: schemathesis
+EXAMPLES := 50
+schemathesis: $(VENV)/installed-extras  ## requests made from the OpenAPI: every answer is as it says
+	EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/service/api/test_schemathesis.py -m campaign
+
 # Files of others, of every format; FILES names folders or bare repositories: FILES="jgm/pandoc=../pandoc.git ...".
 .PHONY: real-files
 real-files: $(VENV)/installed-extras  ## files of others come back to the byte; writes docs/results/real-files.json
