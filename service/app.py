@@ -12,6 +12,7 @@ from service.api import admin, deepl, deepl_glossaries, deepl_languages, errors,
 from service.api import native_files as files_api
 from service.api import native_glossaries as glossaries_api
 from service.api.body_limit import BodyLimit
+from service.api.cross_origin import CrossOrigin
 from service.api.dialect import Dialect
 from service.api.head_of_get import HeadOfGet
 from service.api.key_first import KeyFirst
@@ -144,9 +145,9 @@ def create_app(settings: Settings) -> FastAPI:
         max_file_bytes=settings.max_file_bytes,
         max_header_bytes=settings.max_header_bytes,
     )
-    app.add_middleware(KeyFirst, keys=keys, native=native.DIALECT.paths, deepl=deepl.DIALECT.paths)
-    app.add_middleware(SameOrigin, dialects=dialects, open_paths=libretranslate.DIALECT.paths)
-    app.add_middleware(libretranslate.cross_origin)
+    app.add_middleware(KeyFirst, keys=keys, dialects=dialects)
+    app.add_middleware(SameOrigin, dialects=dialects)
+    app.add_middleware(CrossOrigin, dialects=dialects)
     app.add_middleware(HeadOfGet)
     app.add_middleware(AccessLog, metrics=metrics, tracing=tracing)  # outermost: it sees the refusals of the others
     return app

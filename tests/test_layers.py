@@ -36,7 +36,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         {
             "format": (
                 "atomic schema typed_json / files weights / layout vocabulary / faults / directory / "
-                "describe store write"
+                "describe package store write"
             ),
             "text": "frames language lines numbers / pieces",
         },
@@ -90,11 +90,11 @@ HOUSE: dict[str, list[dict[str, str]]] = {
             "api": (
                 "calls downloads json_reply json_route libretranslate_schemas native_key openapi page schemas / "
                 "admin_schemas deepl_schemas dialect fields kserve_schemas / "
-                "body_limit errors head_of_get key_first same_origin uploads / "
+                "body_limit cross_origin errors head_of_get key_first same_origin uploads / "
                 "admin_guard events native_glossaries / deepl kserve libretranslate native native_files / admin "
                 "deepl_glossaries deepl_languages"
             ),
-            "cli": "arguments completion health / bench corpus doctor keys models translate",
+            "cli": "adding arguments completion compress health / bench corpus doctor keys models translate",
         },
         {"app": ""},
         {"__main__": "", "ray_serve": ""},

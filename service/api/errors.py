@@ -18,7 +18,7 @@ from models.format.schema import ModelError, UnavailableConfiguration
 from service.accounts.glossaries import UnknownDictionary, UnknownGlossary
 from service.accounts.keys import MissingKey, QuotaExceeded, RateExceeded, WrongKey
 from service.accounts.unavailable import StoreUnavailable
-from service.api.dialect import CODES, Dialect, dialect_of
+from service.api.dialect import CODES, Dialect, Refused, dialect_of
 from service.api.schemas import Body, Error
 from service.files import FileRefused, UnknownFormat
 from service.live.desired import CanaryConflict
@@ -109,6 +109,8 @@ def status_of(error: Exception) -> int:
 
 def code_of(error: Exception) -> str:
     """Return the stable name of an exception's kind: LimitExceeded is `limit_exceeded`."""
+    if isinstance(error, Refused):
+        return error.code
     if isinstance(error, HTTPException | RequestValidationError):
         return CODES.get(status_of(error), "refused")
     kind = next((kind for kind in type(error).__mro__ if kind in STATUS), None)
@@ -137,7 +139,7 @@ def install(app: FastAPI, dialects: Sequence[Dialect]) -> None:
         # the framework's own words, as sentences
         sentences = {"Not Found": dialect.not_found, "Method Not Allowed": _METHOD_NOT_ALLOWED}
         headers = {"Allow": ", ".join(_allowed(request))} if error.status_code == 405 else error.headers
-        return dialect.refusal(error.status_code, sentences.get(error.detail, error.detail), headers)
+        return dialect.refusal(error.status_code, sentences.get(error.detail, error.detail), headers, code_of(error))
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)

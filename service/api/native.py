@@ -11,7 +11,7 @@ from service.accounts.keys import Keys
 from service.api import native_glossaries as glossaries_api
 from service.api import schemas
 from service.api.calls import TIMEOUT_HEADER, call_of, cost_headers
-from service.api.dialect import Dialect
+from service.api.dialect import Dialect, coded_error
 from service.api.errors import documented
 from service.api.events import STREAM_RESPONSE, Events, EventStream
 from service.api.json_route import DirectRoute
@@ -24,7 +24,7 @@ from service.requests import pipeline
 from service.requests.dispatch import Dispatcher
 from service.translation.results import OnSentence, Options
 
-DIALECT = Dialect(paths=re.compile("/v1/"), uploads=frozenset({"/v1/files"}), has_codes=True)
+DIALECT = Dialect(paths=re.compile("/v1/"), error=coded_error, uploads=frozenset({"/v1/files"}), head_key=native_key)
 TIMEOUT_PARAMETER = {
     "name": TIMEOUT_HEADER,
     "in": "header",

@@ -58,7 +58,8 @@ def test_a_path_that_nobody_owns_has_the_default_form() -> None:
 
 
 def test_the_first_owner_answers() -> None:
-    first, second = Dialect(re.compile("/a"), "first"), Dialect(re.compile("/"), "second")
+    first = Dialect(re.compile("/a"), lambda status, sentence, code: {"first": sentence})
+    second = Dialect(re.compile("/"))
     assert dialect_of("/a/b", [first, second]) is first
     assert dialect_of("/b", [first, second]) is second
     # beginnings only: an owner of /a is asked for no /b/a
