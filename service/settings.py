@@ -264,9 +264,9 @@ class Settings(BaseSettings):
     max_glossary_bytes: int = Field(
         default_factory=lambda: room_for_glossaries(memory_limits()),
         ge=1,
-        description="Maximum bytes of all stored glossaries of an API key (of the server, without keys), in UTF-8, where "
-        "an entry counts at least 32; more get 422. As many are held ready in memory, where they take up to 14 times as "
-        "much. The default is 10 MiB, or a 128th of the container's memory.",
+        description="Maximum bytes of all stored glossaries of an API key (of the server, without keys), in UTF-8, "
+        "where an entry counts at least 32; more get 422. As many are held ready in memory, where they take up to 14 "
+        "times as much. The default is 10 MiB, or a 128th of the container's memory.",
     )
     redis_url: SecretStr | None = Field(
         default=None,

@@ -1,8 +1,8 @@
 """Stored glossaries, each owned by an API key. Independent of HTTP and of the store's backend.
 
-A glossary has a dictionary for each of its language pairs. A dictionary is immutable: changed entries are a new one, with a
-new id. So what was read of one stays true, and the store is only asked which dictionaries a glossary has. On a server
-without keys nobody owns the glossaries: everyone sees, uses, changes and deletes all of them.
+A glossary has a dictionary for each of its language pairs. A dictionary is immutable: changed entries are another one.
+So what was read of one stays true, and the store is only asked which dictionaries a glossary has. On a server without
+keys nobody owns the glossaries: everyone sees, uses, changes and deletes all of them.
 """
 
 import logging
@@ -44,7 +44,7 @@ class UnknownDictionary(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Dictionary:
-    """The metadata of the entries for one language pair: how many they are, and what they count of the owner's bytes."""
+    """The metadata of the entries for one language pair: their number, and what they count of the owner's bytes."""
 
     id: str
     source: str
@@ -180,7 +180,7 @@ class Glossaries:
         return head
 
     def update(self, owner: str, glossary_id: str, name: str | None, given: Sequence[Entries] = ()) -> Head:
-        """Give a glossary another name, and add entries to its dictionaries; a term that it has gets the new translation.
+        """Rename a glossary, and add entries to its dictionaries; a term that it has gets the new translation.
 
         Args:
             owner: the name of an API key, or NOBODY.
@@ -229,6 +229,11 @@ class Glossaries:
         with self._opened() as store:
             store.update(owner, glossary_id, nothing)
 
+    @property
+    def most_entries(self) -> int:
+        """The most entries that the bytes of an owner's glossaries have room for."""
+        return self._most_bytes // ENTRY_BYTES
+
     def check_pair(self, source: str, target: str) -> None:
         """Raise GlossaryRefused unless a model translates the pair directly."""
         if (source, target) not in self._pairs():
@@ -253,7 +258,7 @@ class Glossaries:
         raise UnknownGlossary
 
     def find(self, owner: str, wanted: Iterable[str], source: str | None, target: str) -> Glossary:
-        """Return what glossaries say for a language pair, to translate with. Of several, the first that has a term decides.
+        """Return what glossaries say for a language pair, to translate with. The first that has a term decides.
 
         Args:
             owner: the name of an API key, or NOBODY.
@@ -262,7 +267,7 @@ class Glossaries:
             target: a code.
 
         Raises:
-            GlossaryRefused: there is no such glossary, or it has nothing, or something in several languages, for the pair.
+            GlossaryRefused: there is no such glossary, or it is for other languages, or for several sources.
             StoreUnavailable: the store cannot be read.
         """
         names = list(dict.fromkeys(wanted))
@@ -297,9 +302,7 @@ class Glossaries:
                 self._known.add(ids, glossary, sum(dictionary.bytes for dictionary in dictionaries))
             return glossary
 
-    def _write(
-        self, owner: str, glossary_id: str, name: str | None, given: Sequence[Entries], *, merges: bool
-    ) -> Head:
+    def _write(self, owner: str, glossary_id: str, name: str | None, given: Sequence[Entries], *, merges: bool) -> Head:
         """Give a glossary a name and dictionaries; those that it has are merged with the new ones, or replaced."""
         self._check(given)
         written: list[Head] = []
@@ -362,7 +365,9 @@ class _Known:
     def __init__(self, most_bytes: int) -> None:
         """Start with none."""
         self._most_bytes = most_bytes
-        self._glossaries: OrderedDict[tuple[str, ...], tuple[Glossary, int]] = OrderedDict()  # least recently used first
+        self._glossaries: OrderedDict[tuple[str, ...], tuple[Glossary, int]] = (
+            OrderedDict()
+        )  # least recently used first
 
     def get(self, ids: tuple[str, ...]) -> Glossary | None:
         """Return a glossary, if it is there."""

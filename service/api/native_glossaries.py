@@ -126,7 +126,8 @@ def router(keys: Keys, glossaries: Glossaries) -> APIRouter:
     ) -> schemas.GlossaryReply:
         of = await owner(keys, native_key(request))
         head = await asyncio.to_thread(glossaries.head, of, glossary_id)
-        found = [own for own in head.dictionaries if source in (own.source, None) and target in (own.target, None)]
+        asked = (source and source.lower(), target and target.lower())
+        found = [own for own in head.dictionaries if asked[0] in (own.source, None) and asked[1] in (own.target, None)]
         if len(found) != 1:
             pairs = ", ".join(f"{own.source} to {own.target}" for own in head.dictionaries) or "none"
             raise GlossaryRefused(f"Name one language pair of the glossary by source and target; it has: {pairs}.")

@@ -29,12 +29,14 @@ class TranslationRequest(NamedTuple):
         options: With the source "auto", the language of each text is detected.
         markup: What is to be kept of the texts; None for plain text.
         keeps_empty: An empty text comes back as it is; otherwise the request is refused.
+        context: Stands around the texts, and tells the language of those that are too short to tell it.
     """
 
     texts: Sequence[str]
     options: Options
     markup: Markup | None = None
     keeps_empty: bool = False
+    context: str = ""
 
 
 class Outcome(NamedTuple):
@@ -163,7 +165,7 @@ def _prepare(
     if checked or not request.keeps_empty:
         dispatcher.check(call, checked, request.options)
     if request.options.source == AUTO:
-        detected = [detect(text, known) for text in plain]
+        detected = [detect(text, known, request.context) for text in plain]
     else:
         detected = [Detected(request.options.source, 1.0)] * len(plain)
     choices = [

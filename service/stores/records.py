@@ -41,7 +41,7 @@ def read_records(kind: type[T], texts: Iterable[str | bytes | None]) -> list[T]:
 
 
 def read_heads(texts: Iterable[str | bytes | None]) -> list[Head]:
-    """Read heads of glossaries, without what is none. Those of version 0.1 had one dictionary, with the glossary's id."""
+    """Read heads of glossaries, without what is none. In version 0.1 a glossary was a dictionary, with the same id."""
     return read_records(Head, map(_renewed, texts))
 
 

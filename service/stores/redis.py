@@ -113,7 +113,7 @@ class RedisKeys(_Client):
 
 
 class RedisGlossaries(_Client):
-    """Glossaries: two hashes for each owner, heads and the entries of dictionaries, by id, changed in one transaction."""
+    """Glossaries: two hashes for each owner, heads and entries of dictionaries by id, changed in one transaction."""
 
     def heads(self, owner: str) -> list[Head]:
         """See GlossaryStore."""

@@ -113,8 +113,8 @@ class SqliteGlossaries(_File):
         super().__init__(
             path,
             "glossaries",
-            "CREATE TABLE IF NOT EXISTS heads "
-            "(number INTEGER PRIMARY KEY, owner TEXT NOT NULL, id TEXT NOT NULL, head TEXT NOT NULL, UNIQUE (owner, id))",
+            "CREATE TABLE IF NOT EXISTS heads (number INTEGER PRIMARY KEY, owner TEXT NOT NULL, id TEXT NOT NULL, "
+            "head TEXT NOT NULL, UNIQUE (owner, id))",
             "CREATE TABLE IF NOT EXISTS dictionaries "
             "(owner TEXT NOT NULL, id TEXT NOT NULL, entries TEXT NOT NULL, PRIMARY KEY (owner, id)) WITHOUT ROWID",
         )

@@ -50,8 +50,8 @@ class Glossary:
         """
         self.source, self.target = source, target
         self._translations: dict[str, str] = {}
-        # How long the terms are that begin with a word, in words and marks, longest first. Words share their tuples: most
-        # begin terms of one length.
+        # How long the terms are that begin with a word, in words and marks, longest first. Words share their tuples:
+        # most begin terms of one length.
         self._lengths: dict[str, tuple[int, ...]] = {}
         for term, translation in map(_checked_entry, entries.items()):
             self._translations[term] = translation
