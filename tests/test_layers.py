@@ -64,7 +64,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         {
             "settings": "",
             "files": (
-                "charsets chunks codes language_marks markdown_blocks plural_forms xml / html plain / "
+                "charsets chunks codes language_marks markdown_blocks plural_forms room xml / html plain / "
                 "archive child markdown slots subtitles xml_spans / android fluent json office po "
                 "properties resx runs strings tables xliff yaml / slides word workbook"
             ),

@@ -21,6 +21,7 @@ from service.accounts.unavailable import StoreUnavailable
 from service.api.dialect import CODES, Dialect, Refused, dialect_of
 from service.api.schemas import Body, Error
 from service.files import FileRefused, UnknownFormat
+from service.files.room import NoRoom
 from service.live.desired import CanaryConflict
 from service.live.history import TooManyFollowers
 from service.live.memory import InsufficientMemory
@@ -64,6 +65,7 @@ STATUS: dict[type[Exception], int] = {
     FileRefused: 422,
     UnknownFile: 404,
     TooManyFiles: 429,
+    NoRoom: 507,
     ClientClosed: 499,  # nobody reads it; it is counted
     ClientDisconnect: 499,  # before the body was there
     DeadlineExceeded: 504,
@@ -80,7 +82,7 @@ MEANING = {
     429: "The queue is full, too many streams are open, or the API key is over its limits; retry after Retry-After.",
     503: "No model is ready, or a store cannot be reached.",
     504: "The request took longer than the settings or its X-Request-Timeout-Ms allow.",
-    507: "The configuration does not fit into the memory limit beside what is served.",
+    507: "The configuration does not fit into the memory limit, or the disk has no room for the file.",
 }
 
 

@@ -179,7 +179,7 @@ def router(
     @routes.post(
         "/translate_file",
         response_model=LibreFile,
-        responses=documented(400, 403, 413, 415, 429, 503),
+        responses=documented(400, 403, 413, 415, 429, 503, 507),
         openapi_extra=upload_body(FileFields),
         summary="Translate a file and return the address of the translation",
     )

@@ -87,7 +87,7 @@ def test_codes_of_errors_are_stable() -> None:
         *("not_live", "unknown_model", "canary_conflict", "last_model", "swap_in_progress", "insufficient_memory"),
         *("too_many_followers", "queue_full", "self_test_failed", "not_ready", "swap_took_too_long"),
         *("scheduler_closed", "unknown_format", "file_refused", "unknown_file", "too_many_files", "client_closed"),
-        *("client_disconnect", "deadline_exceeded"),
+        *("client_disconnect", "deadline_exceeded", "no_room"),
     }
     assert code_of(RuntimeError()) == "internal"
     assert code_of(HTTPException(413)) == "body_too_large"
