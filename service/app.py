@@ -8,7 +8,19 @@ from fastapi import APIRouter, FastAPI
 
 from service.accounts.glossaries import Glossaries
 from service.accounts.keys import Keys
-from service.api import admin, deepl, deepl_glossaries, deepl_languages, errors, kserve, libretranslate, native, page
+from service.api import (
+    admin,
+    azure,
+    deepl,
+    deepl_glossaries,
+    deepl_languages,
+    errors,
+    google,
+    kserve,
+    libretranslate,
+    native,
+    page,
+)
 from service.api import native_files as files_api
 from service.api import native_glossaries as glossaries_api
 from service.api.body_limit import BodyLimit
@@ -129,6 +141,8 @@ def create_app(settings: Settings) -> FastAPI:
                 deepl_languages.router(registry, keys),
             ],
         ),
+        (google.DIALECT, [google.router(dispatcher, registry, keys)]),
+        (azure.DIALECT, [azure.router(dispatcher, registry, settings, keys)]),
         (kserve.DIALECT, [kserve.router(settings.admin_names, dispatcher, registry, swaps, app.version)]),
     ]
     for _, routers in apis:
@@ -149,5 +163,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(SameOrigin, dialects=dialects)
     app.add_middleware(CrossOrigin, dialects=dialects)
     app.add_middleware(HeadOfGet)
+    app.add_middleware(azure.AzureAddress)
     app.add_middleware(AccessLog, metrics=metrics, tracing=tracing)  # outermost: it sees the refusals of the others
     return app

@@ -138,7 +138,7 @@ class Arrivals:
         if hypotheses and not candidates:
             self.failed.append(index)
         else:
-            self.rungs = self.rungs._replace(next_best=self.rungs.next_best + (bool(hypotheses) and not first_is_good))
+            self.rungs += Rungs(next_best=bool(hypotheses) and not first_is_good)
             self._take(index, candidates)
         self.detokenize_ms += milliseconds_since(started)
 
@@ -157,7 +157,7 @@ class Arrivals:
         for number, (index, sentence) in enumerate(zip(failed, again, strict=True)):
             candidates = arrived._candidates[number]
             if candidates:
-                self.rungs = self.rungs._replace(constrained=self.rungs.constrained + 1)
+                self.rungs += Rungs(constrained=1)
                 self._take(index, candidates)
             else:
                 self._again[index] = sentence
@@ -187,7 +187,7 @@ class Arrivals:
                     for candidate in (best, *alternatives)
                 ],
             )
-        self.rungs = self.rungs._replace(cut=self.rungs.cut + len(self.failed))
+        self.rungs += Rungs(cut=len(self.failed))
         self.detokenize_ms += arrived.detokenize_ms
 
     def sentence(self, index: int) -> SourceSentence:

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from itertools import islice
 
 import sacrebleu
@@ -80,7 +81,7 @@ def measured(translator: Translator, pairs: Sequence[Pair], beam_size: int) -> d
     for source, _ in pairs:
         with unchecked():
             translate("without", source)
-        rungs = Rungs(*map(sum, zip(rungs, translate("with", source), strict=True)))
+        rungs += translate("with", source)
     found: dict[str, dict[str, object]] = {}
     for way, texts in outputs.items():
         right = [numbers.agree(source, "en", text, "de") for (source, _), text in zip(pairs, texts, strict=True)]
@@ -90,7 +91,7 @@ def measured(translator: Translator, pairs: Sequence[Pair], beam_size: int) -> d
             "ms_per_sentence": round(statistics.mean(times[way]), 3),
         }
     changed = sum(one != other for one, other in zip(*outputs.values(), strict=True))
-    return found | {"rungs": dict(rungs._asdict()), "changed": {"sentences": changed}}
+    return found | {"rungs": asdict(rungs), "changed": {"sentences": changed}}
 
 
 def main() -> None:

@@ -8,14 +8,20 @@ import httpx
 import pytest
 from starlette.exceptions import HTTPException
 
-from service.api import deepl, kserve, libretranslate, native
+from service.api import azure, deepl, google, kserve, libretranslate, native
 from service.api.dialect import Dialect, dialect_of
 from service.api.errors import STATUS, code_of
 from service.app import create_app
 from service.settings import Settings
 from tests.service.running import TOKEN
 
-BY_TAG = {"DeepL": deepl.DIALECT, "LibreTranslate": libretranslate.DIALECT, "KServe": kserve.DIALECT}
+BY_TAG = {
+    "DeepL": deepl.DIALECT,
+    "LibreTranslate": libretranslate.DIALECT,
+    "KServe": kserve.DIALECT,
+    "Google": google.DIALECT,
+    "Azure": azure.DIALECT,
+}
 DIALECTS = [native.DIALECT, *BY_TAG.values()]
 
 
