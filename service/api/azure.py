@@ -28,7 +28,6 @@ from service.api.azure_schemas import (
     AzureTranslations,
     BreakParameters,
     LanguagesParameters,
-    TokenParameters,
     TranslateParameters,
     VersionParameters,
 )
@@ -173,7 +172,7 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
         openapi_extra=query_fields(VersionParameters) | json_body(AzureTexts),
         summary="Detect the languages of texts",
     )
-    async def detection(request: Request) -> Response:
+    async def detect_languages(request: Request) -> Response:
         texts = await _texts(request, settings)
         await owner(keys, _key(request))  # raises for an unknown key; detection is not charged
         sources, known = {source for source, _ in registry.pairs()}, registry.languages
@@ -185,7 +184,7 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
         openapi_extra=query_fields(BreakParameters) | json_body(AzureTexts),
         summary="Find the sentences of texts",
     )
-    async def breaks(request: Request) -> Response:
+    async def break_sentences(request: Request) -> Response:
         texts = await _texts(request, settings)
         await owner(keys, _key(request))
         known, given = registry.languages, request.query_params.get("language")
@@ -211,7 +210,7 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
         openapi_extra=query_fields(LanguagesParameters),
         summary="List languages",
     )
-    async def known_languages(request: Request) -> Response:
+    async def list_languages(request: Request) -> Response:
         _require_version(request)
         scopes = [scope.strip() for scope in (request.query_params.get("scope") or ",".join(_SCOPES)).split(",")]
         if not set(scopes) <= set(_SCOPES):
@@ -236,10 +235,9 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
     @routes.post(
         _TOKEN,
         response_class=PlainTextResponse,
-        openapi_extra=query_fields(TokenParameters),
         summary="Exchange a key for a bearer token, which is the key",
     )
-    async def token(request: Request) -> Response:
+    async def issue_token(request: Request) -> Response:
         key = _key(request)
         await owner(keys, key)
         return PlainTextResponse(key or "any")

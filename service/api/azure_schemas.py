@@ -50,9 +50,6 @@ BreakParameters = TypedDict(
         "language": NotRequired[Annotated[str, Field(description="Detected for each text if missing.")]],
     },
 )
-TokenParameters = TypedDict(
-    "TokenParameters", {"Subscription-Key": NotRequired[Annotated[str, Field(description="Unless a header has it.")]]}
-)
 TranslateParameters = TypedDict(
     "TranslateParameters",
     {

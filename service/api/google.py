@@ -126,6 +126,7 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
     @routes.post("/language/translate/v2/", include_in_schema=False)
     @routes.get(
         "/language/translate/v2",
+        name="translate_by_query",
         response_model=GoogleTranslations,
         openapi_extra=query_fields(TranslateFields),
         summary="Translate texts of the query string",
@@ -156,6 +157,7 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
 
     @routes.get(
         "/language/translate/v2/detect",
+        name="detect_languages_by_query",
         response_model=GoogleDetections,
         openapi_extra=query_fields(DetectFields),
         summary="Detect the languages of texts of the query string",
@@ -166,7 +168,7 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
         openapi_extra=form_body(DetectFields),
         summary="Detect the languages of up to 128 texts",
     )
-    async def detection(request: Request) -> Response:
+    async def detect_languages(request: Request) -> Response:
         fields = await read_fields(request)
         texts = _texts(fields)
         await owner(keys, _key(request, fields))  # raises for an unknown key; detection is not charged
@@ -182,11 +184,12 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
     )
     @routes.post(
         "/language/translate/v2/languages",
+        name="list_languages_by_body",
         response_model=GoogleLanguages,
         openapi_extra=form_body(LanguagesFields),
         summary="List languages",
     )
-    async def known_languages(request: Request) -> Response:
+    async def list_languages(request: Request) -> Response:
         fields = await read_fields(request)
         await owner(keys, _key(request, fields))
         named = bool(fields.first("target"))
@@ -199,6 +202,7 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
 
     @routes.get(
         "/translate_a/single",
+        name="translate_for_web_by_query",
         response_model=WebList | WebTranslation,
         openapi_extra=query_fields(WebFields),
         summary="Translate a text as the web page's clients do",
@@ -209,7 +213,7 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
         openapi_extra=form_body(WebFields),
         summary="Translate a text as the web page's clients do",
     )
-    async def web(request: Request) -> Response:
+    async def translate_for_web(request: Request) -> Response:
         fields = await read_fields(request)
         texts = _texts(fields)
         options = _pair(fields, registry, "sl", "tl")
