@@ -24,6 +24,7 @@ ENTRY_BYTES = 32  # what an entry counts at least: one of two letters takes as m
 _TRIES = 3  # to read what another process replaces meanwhile
 _NO_SUCH = "There is no glossary of that id or name."
 _log = logging.getLogger("sub3.glossaries")
+Pair = tuple[str, str]  # a source and a target language
 
 
 class UnknownGlossary(Exception):
@@ -52,6 +53,11 @@ class Dictionary:
     entries: int
     bytes: int
 
+    @property
+    def pair(self) -> Pair:
+        """The source and the target language."""
+        return self.source, self.target
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
@@ -62,23 +68,17 @@ class Head:
     created: str
     dictionaries: tuple[Dictionary, ...]
 
-    def dictionary(self, source: str, target: str) -> Dictionary:
+    def dictionary(self, pair: Pair) -> Dictionary:
         """Return the dictionary of a language pair. Raises UnknownDictionary."""
         for dictionary in self.dictionaries:
-            if (dictionary.source, dictionary.target) == (source, target):
+            if dictionary.pair == pair:
                 return dictionary
-        raise UnknownDictionary(source, target)
+        raise UnknownDictionary(*pair)
 
     def having(self, dictionary: Dictionary) -> "Head":
         """Return the head with a dictionary in the place of the one for its language pair, or behind the others."""
-        pair = (dictionary.source, dictionary.target)
-        pairs = [(own.source, own.target) for own in self.dictionaries]
-        own = list(self.dictionaries)
-        if pair in pairs:
-            own[pairs.index(pair)] = dictionary
-        else:
-            own.append(dictionary)
-        return replace(self, dictionaries=tuple(own))
+        by_pair = {own.pair: own for own in self.dictionaries} | {dictionary.pair: dictionary}
+        return replace(self, dictionaries=tuple(by_pair.values()))
 
 
 class Entries(NamedTuple):
@@ -87,6 +87,11 @@ class Entries(NamedTuple):
     source: str
     target: str
     terms: Mapping[str, str]
+
+    @property
+    def pair(self) -> Pair:
+        """The source and the target language."""
+        return self.source, self.target
 
 
 class Change(NamedTuple):
@@ -131,7 +136,7 @@ class Glossaries:
     def __init__(
         self,
         open_store: Callable[[], GlossaryStore],
-        pairs: Callable[[], Collection[tuple[str, str]]],
+        pairs: Callable[[], Collection[Pair]],
         most: int,
         most_bytes: int,
     ) -> None:
@@ -206,14 +211,14 @@ class Glossaries:
             StoreUnavailable: the store cannot be written.
         """
         head = self._write(owner, glossary_id, None, [given], merges=False)
-        return head.dictionary(given.source, given.target)
+        return head.dictionary(given.pair)
 
-    def remove_dictionary(self, owner: str, glossary_id: str, source: str, target: str) -> None:
+    def remove_dictionary(self, owner: str, glossary_id: str, pair: Pair) -> None:
         """Delete the dictionary of a language pair. Raises UnknownGlossary, UnknownDictionary, StoreUnavailable."""
 
         def without(heads: list[Head]) -> Change:
             head = _of_id(heads, glossary_id)
-            gone = head.dictionary(source, target)
+            gone = head.dictionary(pair)
             return Change(replace(head, dictionaries=tuple(own for own in head.dictionaries if own != gone)), {})
 
         with self._opened() as store:
@@ -248,10 +253,10 @@ class Glossaries:
         """Return the metadata of a glossary. Raises UnknownGlossary, StoreUnavailable."""
         return _of_id(self.heads(owner), glossary_id)
 
-    def entries(self, owner: str, glossary_id: str, source: str, target: str) -> dict[str, str]:
+    def entries(self, owner: str, glossary_id: str, pair: Pair) -> dict[str, str]:
         """Return the entries for a language pair. Raises UnknownGlossary, UnknownDictionary, StoreUnavailable."""
         for _ in range(_TRIES):
-            dictionary = self.head(owner, glossary_id).dictionary(source, target)
+            dictionary = self.head(owner, glossary_id).dictionary(pair)
             with self._opened() as store:
                 if (entries := store.entries(owner, dictionary.id)) is not None:
                     return entries
@@ -303,7 +308,20 @@ class Glossaries:
             return glossary
 
     def _write(self, owner: str, glossary_id: str, name: str | None, given: Sequence[Entries], *, merges: bool) -> Head:
-        """Give a glossary a name and dictionaries; those that it has are merged with the new ones, or replaced."""
+        """Give a glossary a name and dictionaries.
+
+        Args:
+            owner: the name of an API key, or NOBODY.
+            glossary_id: of the glossary.
+            name: the new one; None leaves it.
+            given: entries by language pair.
+            merges: whether entries that it has for a pair stay beside the new ones.
+
+        Raises:
+            UnknownGlossary: there is no such glossary.
+            GlossaryRefused: as for `create`.
+            StoreUnavailable: the store cannot be written.
+        """
         self._check(given)
         written: list[Head] = []
 
@@ -313,7 +331,7 @@ class Glossaries:
             if name is not None:
                 head = replace(head, name=name)
             for entries in given:
-                own = [each for each in head.dictionaries if (each.source, each.target) == entries[:2]]
+                own = [each for each in head.dictionaries if each.pair == entries.pair]
                 if own and merges:
                     assert self._store is not None
                     entries = entries._replace(terms={**(self._store.entries(owner, own[0].id) or {}), **entries.terms})
@@ -334,7 +352,7 @@ class Glossaries:
             if not entries.terms:
                 raise GlossaryRefused("A glossary needs at least one entry for each of its language pairs.")
             check_entries(entries.terms)
-        if len({entries[:2] for entries in given}) != len(given):
+        if len({entries.pair for entries in given}) != len(given):
             raise GlossaryRefused("A language pair comes twice; send its entries in one dictionary.")
 
     def _check_bytes(self, heads: Iterable[Head], changed: Head) -> None:
@@ -363,7 +381,7 @@ class _Known:
     """Glossaries that are ready to translate with, by the ids of their dictionaries, as many as fit into some bytes."""
 
     def __init__(self, most_bytes: int) -> None:
-        """Start with none."""
+        """Start with none; `most_bytes` are those of their entries."""
         self._most_bytes = most_bytes
         self._glossaries: OrderedDict[tuple[str, ...], tuple[Glossary, int]] = (
             OrderedDict()

@@ -133,7 +133,7 @@ def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
         fields = await read_fields(request)
         of = await owner(keys, deepl_key(request, fields))
         pair = _pair(fields, pairs())
-        found = await asyncio.to_thread(glossaries.entries, of, glossary_id, *pair)
+        found = await asyncio.to_thread(glossaries.entries, of, glossary_id, pair)
         dictionary = {**dict(zip(_PAIR, pair, strict=True)), "entries": _lines(found), "entries_format": "tsv"}
         return JsonReply({"dictionaries": [dictionary]})
 
@@ -163,7 +163,7 @@ def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
     async def remove_dictionary(glossary_id: str, request: Request) -> Response:
         fields = await read_fields(request)
         of = await owner(keys, deepl_key(request, fields))
-        await asyncio.to_thread(glossaries.remove_dictionary, of, glossary_id, *_pair(fields, pairs()))
+        await asyncio.to_thread(glossaries.remove_dictionary, of, glossary_id, _pair(fields, pairs()))
         return Response(status_code=204)
 
     async def monolingual(request: Request, glossary_id: str) -> tuple[str, Head]:
@@ -214,7 +214,7 @@ def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
     async def entries_monolingual(glossary_id: str, request: Request) -> Response:
         of, head = await monolingual(request, glossary_id)
         (only,) = head.dictionaries
-        found = await asyncio.to_thread(glossaries.entries, of, glossary_id, only.source, only.target)
+        found = await asyncio.to_thread(glossaries.entries, of, glossary_id, only.pair)
         return Response(_lines(found), media_type=TSV)
 
     @routes.delete(

@@ -131,7 +131,7 @@ def router(keys: Keys, glossaries: Glossaries) -> APIRouter:
         if len(found) != 1:
             pairs = ", ".join(f"{own.source} to {own.target}" for own in head.dictionaries) or "none"
             raise GlossaryRefused(f"Name one language pair of the glossary by source and target; it has: {pairs}.")
-        entries = await asyncio.to_thread(glossaries.entries, of, glossary_id, found[0].source, found[0].target)
+        entries = await asyncio.to_thread(glossaries.entries, of, glossary_id, found[0].pair)
         return schemas.GlossaryReply(**_info(head, found[0]).model_dump(), entries=entries)
 
     @routes.delete(

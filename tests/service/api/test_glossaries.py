@@ -81,10 +81,10 @@ def by_id(glossaries: Glossaries) -> list[Callable[[str, str], object]]:
     return [
         glossaries.head,
         glossaries.remove,
-        lambda owner, id: glossaries.entries(owner, id, "en", "de"),
+        lambda owner, id: glossaries.entries(owner, id, ("en", "de")),
         lambda owner, id: glossaries.update(owner, id, "mine"),
         lambda owner, id: glossaries.replace(owner, id, en_de()[0]),
-        lambda owner, id: glossaries.remove_dictionary(owner, id, "en", "de"),
+        lambda owner, id: glossaries.remove_dictionary(owner, id, ("en", "de")),
     ]
 
 
@@ -105,7 +105,7 @@ def test_what_is_kept_is_found_again_by_every_replica(shelf: Shelf) -> None:
     for glossaries in (one, other, glossaries_over(shelf)):
         assert glossaries.heads("acme") == [head, second]
         assert glossaries.head("acme", head.id) == head
-        assert glossaries.entries("acme", head.id, "en", "de") == ENTRIES
+        assert glossaries.entries("acme", head.id, ("en", "de")) == ENTRIES
         assert glossaries.find("acme", [head.id], "en", "de").covers("en", "de")
     other.remove("acme", head.id)
     for call in by_id(one):
@@ -192,24 +192,21 @@ def test_dictionaries_are_merged_replaced_and_deleted_for_every_replica(shelf: S
             lambda: other.replace("acme", head.id, en_de({"tree": "Eiche"})[0]),
             {("en", "de"): {"tree": "Eiche"}, ("de", "en"): {"Baum": "tree"}},
         ),
-        (lambda: one.remove_dictionary("acme", head.id, "de", "en"), {("en", "de"): {"tree": "Eiche"}}),
+        (lambda: one.remove_dictionary("acme", head.id, ("de", "en")), {("en", "de"): {"tree": "Eiche"}}),
     ]
     for step, expected in steps:
         step()
         for glossaries in (one, other):
             found = glossaries.head("acme", head.id)
             assert (found.name, found.created) == ("style", head.created)
-            assert {
-                (own.source, own.target): glossaries.entries("acme", head.id, own.source, own.target)
-                for own in found.dictionaries
-            } == expected
+            assert {own.pair: glossaries.entries("acme", head.id, own.pair) for own in found.dictionaries} == expected
             assert [own.entries for own in found.dictionaries] == list(map(len, expected.values()))
             assert spelt(glossaries, "style")[0] == expected["en", "de"]["tree"]  # not what it was before
     assert one.update("acme", head.id, "other").name == "other"
     assert other.head("acme", head.id).name == "other"
     for call in (one.entries, one.remove_dictionary):
         with pytest.raises(UnknownDictionary, match="No dictionary found for language pair"):
-            call("acme", head.id, "de", "en")
+            call("acme", head.id, ("de", "en"))
     with pytest.raises(GlossaryRefused, match="No dictionary found for language pair"):
         one.find("acme", ["other"], "de", "en")
 
@@ -226,7 +223,7 @@ def test_a_change_that_is_refused_changes_nothing(shelf: Shelf) -> None:
     with pytest.raises(GlossaryRefused, match="limit is 200"):
         glossaries.create("acme", "another", en_de(dict.fromkeys("abcd", "e")))
     assert glossaries.heads("acme") == [head]
-    assert glossaries.entries("acme", head.id, "en", "de") == ENTRIES
+    assert glossaries.entries("acme", head.id, ("en", "de")) == ENTRIES
     glossaries.create("bolt", "their own bytes", en_de())
     glossaries.replace("acme", head.id, Entries("en", "de", dict.fromkeys("abcdef", "e")))  # in the place of the others
 
@@ -245,7 +242,7 @@ def test_what_replicas_merge_at_once_is_all_there(shelf: Shelf) -> None:
     for thread in threads:
         thread.join()
     merged = {f"term {number} {step}": "b" for number in range(3) for step in range(8)}
-    assert replicas[0].entries("acme", head.id, "en", "de") == {"first": "a", **merged}
+    assert replicas[0].entries("acme", head.id, ("en", "de")) == {"first": "a", **merged}
     assert len(left_behind(shelf)) == 1
 
 
@@ -264,7 +261,7 @@ def test_entries_of_what_is_gone_are_deleted(shelf: Shelf) -> None:
     glossaries.replace("acme", head.id, en_de({"c": "d"})[0])
     glossaries.update("acme", head.id, None, en_de({"e": "f"}))
     assert len(left_behind(shelf)) == 2
-    glossaries.remove_dictionary("acme", head.id, "en", "de")
+    glossaries.remove_dictionary("acme", head.id, ("en", "de"))
     assert len(left_behind(shelf)) == 1
     glossaries.remove("acme", head.id)
     assert left_behind(shelf) == []
@@ -286,9 +283,9 @@ def test_a_glossary_of_version_0_1_is_one_of_one_dictionary(shelf: Shelf, tmp_pa
     glossaries = glossaries_over(shelf)
     (head,) = glossaries.heads("acme")
     assert (head.id, head.name, head.created) == ("7f", "old", old["created"])
-    assert glossaries.entries("acme", "7f", "en", "de") == ENTRIES
+    assert glossaries.entries("acme", "7f", ("en", "de")) == ENTRIES
     glossaries.update("acme", "7f", "renamed", en_de({"a": "b"}))
-    assert glossaries_over(shelf).entries("acme", "7f", "en", "de") == {**ENTRIES, "a": "b"}
+    assert glossaries_over(shelf).entries("acme", "7f", ("en", "de")) == {**ENTRIES, "a": "b"}
     assert len(left_behind(shelf)) == 1
 
 
@@ -301,7 +298,7 @@ def test_a_head_without_its_entries_is_refused(shelf: Shelf) -> None:
     else:
         store._redis.delete("sub3:glossary-entries:acme")
     with pytest.raises(UnknownGlossary):
-        glossaries.entries("acme", head.id, "en", "de")
+        glossaries.entries("acme", head.id, ("en", "de"))
     with pytest.raises(GlossaryRefused, match="no glossary"):
         glossaries.find("acme", ["style"], "en", "de")
 
