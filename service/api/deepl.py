@@ -66,9 +66,19 @@ _DOCUMENT_STATES: dict[str, Literal["queued", "translating", "done", "error"]] =
 }
 _CHARACTERS_PER_SECOND = 5000  # approximate, of the default model; clients poll after the remaining time
 
+
+def _error(status: int, sentence: str, code: str) -> dict[str, str]:
+    return {"message": sentence}
+
+
+def _head_key(request: Request) -> str | None:
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "deepl-auth-key" else None
+
+
 DIALECT = Dialect(
     paths=re.compile("/v2/(translate|languages|usage|glossar|document|write|admin)|/v3/"),  # /v2 is KServe's, too
-    error_field="message",
+    error=_error,
     refusals={
         MissingKey: (403, "Authorization failed: send the API key as Authorization: DeepL-Auth-Key KEY."),
         QuotaExceeded: (456, "Quota exceeded: {}"),
@@ -81,6 +91,8 @@ DIALECT = Dialect(
     },
     not_found="Not found",
     uploads=frozenset({"/v2/document"}),
+    head_key=_head_key,
+    body_key=True,  # of old clients
 )
 
 
@@ -217,8 +229,8 @@ def router(
 
 def deepl_key(request: Request, fields: Fields) -> str | None:
     """Return the API key of a request: from the Authorization header, or from `auth_key` as old clients send it."""
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    given = key.strip() if scheme.lower() == "deepl-auth-key" else fields.first("auth_key")
+    key = _head_key(request)
+    given = fields.first("auth_key") if key is None else key
     return given if isinstance(given, str) else None
 
 

@@ -8,9 +8,7 @@ from urllib.parse import quote
 import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.accounts.glossaries import Glossaries
 from service.accounts.keys import Keys, MissingKey, QuotaExceeded, RateExceeded, WrongKey
@@ -55,15 +53,6 @@ from service.translation.scheduler import QueueFull
 # Our code -> the code in replies; requests may use either.
 _ISO = {"zh": "zh-Hans", "zt": "zh-Hant", "pb": "pt-BR"}
 _ALIASES = {iso.lower(): code for code, iso in _ISO.items()}
-_CORS = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Headers": "Authorization, Content-Type",
-    "Access-Control-Expose-Headers": "Authorization",
-    "Access-Control-Allow-Methods": "GET, POST",
-    "Access-Control-Allow-Credentials": "true",
-    "Access-Control-Max-Age": "1728000",
-}
-
 
 DIALECT = Dialect(
     paths=re.compile(
@@ -83,6 +72,7 @@ DIALECT = Dialect(
         TooManyFiles: (429, "Slowdown: {}"),
     },
     uploads=frozenset({"/translate_file"}),
+    foreign_headers="Authorization, Content-Type",
 )
 
 
@@ -189,7 +179,7 @@ def router(
     @routes.post(
         "/translate_file",
         response_model=LibreFile,
-        responses=documented(400, 403, 413, 415, 429, 503),
+        responses=documented(400, 403, 413, 415, 429, 503, 507),
         openapi_extra=upload_body(FileFields),
         summary="Translate a file and return the address of the translation",
     )
@@ -247,25 +237,6 @@ def _key(fields: Fields) -> str | None:
     """Return the API key of a request."""
     key = fields.first("api_key", "apiKey")
     return key if isinstance(key, str) else None
-
-
-def cross_origin(app: ASGIApp) -> ASGIApp:
-    """Wrap an app so that pages of any origin may use this dialect (CORS), its errors and preflights included."""
-
-    async def allowed(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not DIALECT.paths.match(scope["path"]):
-            await app(scope, receive, send)
-            return
-
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_CORS)
-            await send(message)
-
-        handler = Response() if scope["method"] == "OPTIONS" else app
-        await handler(scope, receive, with_headers)
-
-    return allowed
 
 
 class _Asked(NamedTuple):

@@ -31,7 +31,7 @@ def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
         "",
         status_code=202,
         response_model=schemas.FileReply,
-        responses=documented(400, 401, 403, 413, 415, 422, 429, 503),
+        responses=documented(400, 401, 403, 413, 415, 422, 429, 503, 507),
         openapi_extra=upload_body(schemas.FileFields),
         summary="Upload a file to translate",
         **SECURITY,

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_val
 from typing_extensions import TypedDict
 
 from service.files import ENDINGS
-from service.translation.cost import Memory, ModelIdentity, StageTimings
+from service.translation.cost import Memory, ModelIdentity, Rungs, StageTimings
 from service.translation.results import Unchanged
 
 Language = Annotated[str, Field(min_length=1, max_length=35, description="Code such as `en`; case is ignored.")]
@@ -162,6 +162,12 @@ class TranslateReply(Body):
     )
     latency_ms: StageTimings
     memory: Memory
+    rungs: Rungs | None = Field(
+        default=None,
+        description="Sentences whose first translation lost a placeholder, a number or a term of the glossary, by what "
+        "gave them back: another hypothesis, a search with masks for numbers and terms, one under constraints, or "
+        "cutting the sentence there. Absent if none did.",
+    )
 
 
 class SentenceEvent(Body):

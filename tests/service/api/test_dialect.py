@@ -8,14 +8,20 @@ import httpx
 import pytest
 from starlette.exceptions import HTTPException
 
-from service.api import deepl, kserve, libretranslate, native
+from service.api import azure, deepl, google, kserve, libretranslate, native
 from service.api.dialect import Dialect, dialect_of
 from service.api.errors import STATUS, code_of
 from service.app import create_app
 from service.settings import Settings
 from tests.service.running import TOKEN
 
-BY_TAG = {"DeepL": deepl.DIALECT, "LibreTranslate": libretranslate.DIALECT, "KServe": kserve.DIALECT}
+BY_TAG = {
+    "DeepL": deepl.DIALECT,
+    "LibreTranslate": libretranslate.DIALECT,
+    "KServe": kserve.DIALECT,
+    "Google": google.DIALECT,
+    "Azure": azure.DIALECT,
+}
 DIALECTS = [native.DIALECT, *BY_TAG.values()]
 
 
@@ -58,7 +64,8 @@ def test_a_path_that_nobody_owns_has_the_default_form() -> None:
 
 
 def test_the_first_owner_answers() -> None:
-    first, second = Dialect(re.compile("/a"), "first"), Dialect(re.compile("/"), "second")
+    first = Dialect(re.compile("/a"), lambda status, sentence, code: {"first": sentence})
+    second = Dialect(re.compile("/"))
     assert dialect_of("/a/b", [first, second]) is first
     assert dialect_of("/b", [first, second]) is second
     # beginnings only: an owner of /a is asked for no /b/a
@@ -75,7 +82,7 @@ def test_codes_of_errors_are_stable() -> None:
         *("not_live", "unknown_model", "canary_conflict", "last_model", "swap_in_progress", "insufficient_memory"),
         *("too_many_followers", "queue_full", "self_test_failed", "not_ready", "swap_took_too_long"),
         *("scheduler_closed", "unknown_format", "file_refused", "unknown_file", "too_many_files", "client_closed"),
-        *("client_disconnect", "deadline_exceeded"),
+        *("client_disconnect", "deadline_exceeded", "no_room"),
     }
     assert code_of(RuntimeError()) == "internal"
     assert code_of(HTTPException(413)) == "body_too_large"
