@@ -165,8 +165,8 @@ class TranslateReply(Body):
     rungs: Rungs | None = Field(
         default=None,
         description="Sentences whose first translation lost a placeholder, a number or a term of the glossary, by what "
-        "gave them back: another hypothesis, a search under constraints, or cutting the sentence there. Absent "
-        "if none did.",
+        "gave them back: another hypothesis, a search with masks for numbers and terms, one under constraints, or "
+        "cutting the sentence there. Absent if none did.",
     )
 
 
