@@ -35,13 +35,18 @@ HOUSE: dict[str, list[dict[str, str]]] = {
     "models": [
         {
             "format": (
-                "atomic schema typed_json / files weights / layout vocabulary / faults / directory / "
+                "atomic languages schema typed_json / files weights / layout vocabulary / faults / directory / "
                 "describe package store write"
             ),
             "text": "frames language lines numbers / pieces",
         },
         {"codes": "bcq bit_config / compensate straight_through"},
-        {"marian": "checkpoint transformer / batches files rows / coded imported marian / read"},
+        {
+            "marian": (
+                "checkpoint names transformer / batches files rows tables / coded ctranslate2 imported marian npz / "
+                "argos / read"
+            )
+        },
         {"evaluate": "divergence fidelity quality / evaluate"},
         {"quantize": "allocate assemble calibrate / apportion export fisher"},
         {

@@ -29,7 +29,6 @@ from service.api.azure_schemas import (
     AzureTranslations,
     BreakParameters,
     LanguagesParameters,
-    TokenParameters,
     TranslateParameters,
     VersionParameters,
 )
@@ -244,7 +243,6 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
         _TOKEN,
         dependencies=[_SECURITY],
         response_class=PlainTextResponse,
-        openapi_extra=query_fields(TokenParameters),
         summary="Exchange a key for a bearer token, which is the key",
     )
     async def issue_token(request: Request) -> Response:

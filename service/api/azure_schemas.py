@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from service.api.schemas import OPTIONAL_KEY, Body
+from service.api.schemas import Body
 
 Version = Literal["3.0"]
 Code = Annotated[str, Field(min_length=1, examples=["de"])]
@@ -48,15 +48,6 @@ BreakParameters = TypedDict(
     {
         "api-version": Version,
         "language": NotRequired[Annotated[str, Field(description="Detected for each text if missing.")]],
-    },
-)
-_Key = Annotated[str, Field(description="Unless a header has it.", json_schema_extra=OPTIONAL_KEY)]
-TokenParameters = TypedDict(
-    "TokenParameters",
-    {
-        "Subscription-Key": NotRequired[
-            Annotated[str, Field(description="Unless a header has it.", json_schema_extra=OPTIONAL_KEY)]
-        ]
     },
 )
 TranslateParameters = TypedDict(

@@ -189,6 +189,7 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
     )
     @routes.post(
         "/language/translate/v2/languages",
+        name="list_languages_by_body",
         response_model=GoogleLanguages,
         openapi_extra=form_body(LanguagesFields),
         summary="List languages",
@@ -206,7 +207,7 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
 
     @routes.get(
         "/translate_a/single",
-        name="translate_as_web_by_query",
+        name="translate_for_web_by_query",
         response_model=WebList | WebTranslation,
         openapi_extra=query_fields(WebFields),
         summary="Translate a text as the web page's clients do",
@@ -217,7 +218,7 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
         openapi_extra=form_body(WebFields),
         summary="Translate a text as the web page's clients do",
     )
-    async def translate_as_web(request: Request) -> Response:
+    async def translate_for_web(request: Request) -> Response:
         fields = await read_fields(request)
         texts = _texts(fields)
         options = _pair(fields, registry, "sl", "tl")

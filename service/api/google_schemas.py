@@ -5,13 +5,12 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from service.api.schemas import OPTIONAL_KEY, Body
+from service.api.schemas import Body
 
 MAX_TEXTS = 128
 
 Texts = str | Annotated[list[str], Field(min_length=1, max_length=MAX_TEXTS)]
 Code = Annotated[str, Field(min_length=1, examples=["de"])]
-Key = Annotated[str, Field(description="The API key, unless a header has it.", json_schema_extra=OPTIONAL_KEY)]
 Model = Literal["nmt", "base"]
 Status = Literal[
     "INVALID_ARGUMENT",
@@ -56,7 +55,6 @@ class TranslateFields(TypedDict):
     source: NotRequired[Annotated[str, Field(description="Detected for each text if missing.")]]
     format: NotRequired[Annotated[Literal["html", "text"], Field(description="html if missing.")]]
     model: NotRequired[Annotated[Model, Field(description="Repeated in the reply; there is one kind of model.")]]
-    key: NotRequired[Key]
 
 
 class GoogleTranslation(TypedDict):
@@ -83,7 +81,6 @@ class DetectFields(TypedDict):
     """The fields of a request to detect languages."""
 
     q: Texts
-    key: NotRequired[Key]
 
 
 class GoogleDetection(TypedDict):
@@ -111,7 +108,6 @@ class LanguagesFields(TypedDict):
 
     target: NotRequired[Annotated[str, Field(description="Asks for names, which are in English.")]]
     model: NotRequired[Model]
-    key: NotRequired[Key]
 
 
 class GoogleLanguage(TypedDict):
@@ -142,7 +138,6 @@ class WebFields(TypedDict):
     client: NotRequired[Annotated[str, Field(examples=["gtx"])]]
     dt: NotRequired[Annotated[str, Field(examples=["t"])]]
     dj: NotRequired[Annotated[Literal["0", "1"], Field(description="1: the reply is an object.")]]
-    key: NotRequired[Key]
 
 
 class WebSentence(TypedDict):

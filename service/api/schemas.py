@@ -11,10 +11,11 @@ from typing_extensions import TypedDict
 
 from service.accounts.glossaries import MAX_NAME_CHARACTERS
 from service.files import ENDINGS
-from service.text.glossary import MAX_ENTRIES, MAX_TERM_CHARACTERS
+from service.text.glossary import MAX_TERM_CHARACTERS
 from service.translation.cost import Memory, ModelIdentity, Rungs, StageTimings
 from service.translation.results import Unchanged
 
+MAX_ENTRIES = 5000  # of a glossary in a request, which is prepared for it alone
 STARTED = "x-started"
 KEY_MARK = "x-api-key"  # of a field that has the API key
 KEY_IN_BODY, OPTIONAL_KEY = {KEY_MARK: "required"}, {KEY_MARK: "optional"}
@@ -36,11 +37,10 @@ _TERM = rf"^[^{_NO_CONTROL}]*[^\s{_NO_CONTROL}][^{_NO_CONTROL}]*$"
 _TERM_SCHEMA = {"type": "string", "minLength": 1, "maxLength": MAX_TERM_CHARACTERS, "pattern": _TERM}
 TERMS_SCHEMA: dict[str, Any] = {
     "type": "object",
-    "maxProperties": MAX_ENTRIES,
     "propertyNames": _TERM_SCHEMA,
     "additionalProperties": _TERM_SCHEMA,
 }
-Terms = Annotated[dict[str, str], WithJsonSchema(TERMS_SCHEMA)]
+Terms = Annotated[dict[str, str], WithJsonSchema({**TERMS_SCHEMA, "maxProperties": MAX_ENTRIES})]
 SomeTerms = Annotated[dict[str, str], WithJsonSchema({**TERMS_SCHEMA, "minProperties": 1})]
 Text = Annotated[str, Field(json_schema_extra={"minLength": 1} | started(maxLength="max_text_characters"))]
 Texts = Annotated[  # fail_fast: one error, not one for each item
@@ -213,8 +213,8 @@ class TranslateReply(Body):
     rungs: Rungs | None = Field(
         default=None,
         description="Sentences whose first translation lost a placeholder, a number or a term of the glossary, by what "
-        "gave them back: another hypothesis, a search under constraints, or cutting the sentence there. Absent "
-        "if none did.",
+        "gave them back: another hypothesis, a search with masks for numbers and terms, one under constraints, or "
+        "cutting the sentence there. Absent if none did.",
     )
 
 
@@ -245,7 +245,8 @@ class GlossaryRequest(Body):
     )
     entries: SomeTerms = Field(
         description="Terms and their translations (the term itself if it must stay untranslated). A term matches whole "
-        "words: a lower-case term in any case, one with capitals exactly. Up to 5,000, each of up to 200 characters.",
+        "words: a lower-case term in any case, one with capitals exactly. Each has up to 200 "
+        "characters; those of a key together have up to 10 MiB by default.",
         examples=[{"printer": "Drucker", "GitHub": "GitHub"}],
     )
 

@@ -60,12 +60,14 @@ class Rungs:
     """Sentences whose first hypothesis lost a unit, a number or a term, by what gave them back.
 
     Attributes:
-        next_best: Another hypothesis of the same search.
-        constrained: A second search, under the constraint that the mask of each stands in the translation.
+        next_best: Another hypothesis of the same search, or of one with a wider beam.
+        masked: A search of the sentence with masks for its numbers and terms, too.
+        constrained: A search, under the constraint that the mask of each stands in the translation.
         cut: The sentence, cut at them.
     """
 
     next_best: int = 0
+    masked: int = 0
     constrained: int = 0
     cut: int = 0
 

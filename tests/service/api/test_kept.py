@@ -205,7 +205,9 @@ def test_a_term_stands_in_its_place_once(client: httpx.Client, text: str, glossa
 
 
 def test_what_was_repaired_is_counted(client: httpx.Client) -> None:
-    translate(client, "About 75% of people agree, and the year 2024 was good, and 555-0199 too.")
+    translated = translate(client, "About 75% of people agree, and the year 2024 was good, and 555-0199 too.")
+    assert sum(translated.json()["rungs"].values()) == 1
+    assert "rungs" not in translate(client, "The dog sleeps.").json()
     counted = dict(re.findall(r'sub3_repaired_sentences_total\{rung="(\w+)"\} (\S+)', client.get("/metrics").text))
-    assert set(counted) == {"next_best", "constrained", "cut"}
+    assert set(counted) == {"next_best", "masked", "constrained", "cut"}
     assert sum(map(float, counted.values())) > 0

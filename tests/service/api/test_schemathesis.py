@@ -1,4 +1,4 @@
-"""Schemathesis, with every check and phase, finds nothing: `make schemathesis`. test_bad_input has a small part of it."""
+"""Schemathesis, with every check and phase, finds nothing: `make schemathesis`. test_bad_input has a part of it."""
 
 import os
 import subprocess
