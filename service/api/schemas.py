@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
 from typing_extensions import TypedDict
 
+from models.format.languages import canonical
 from service.files import ENDINGS
 from service.translation.cost import Memory, ModelIdentity, Rungs, StageTimings
 from service.translation.results import Unchanged
@@ -98,7 +99,7 @@ class TranslateRequest(Body):
     @field_validator("source", "target")
     @classmethod
     def _lower(cls, code: str) -> str:
-        return code.lower()
+        return canonical(code).lower()
 
     @field_validator("glossary", mode="before")
     @classmethod
@@ -195,7 +196,7 @@ class GlossaryRequest(Body):
     @field_validator("source", "target")
     @classmethod
     def _lower(cls, code: str) -> str:
-        return code.lower()
+        return canonical(code).lower()
 
     @field_validator("entries", mode="before")
     @classmethod
