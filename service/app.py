@@ -81,7 +81,12 @@ def create_app(settings: Settings) -> FastAPI:
     metrics.gauge("sub3_key_store_up", "1 while the store of API keys answers.", lambda: not keys.down)
     dispatcher = Dispatcher(settings, registry, scheduler, metrics, keys)
     files = FileJobs(settings, dispatcher, registry, keys)
-    glossaries = Glossaries(lambda: open_glossaries(settings), registry.direct_pairs, settings.max_glossaries)
+    glossaries = Glossaries(
+        lambda: open_glossaries(settings),
+        registry.direct_pairs,
+        settings.max_glossaries,
+        settings.max_glossary_bytes,
+    )
     history = History()
     swaps = Swaps(registry, folder, open_state(settings), history, metrics)
     metrics.gauge("sub3_state_store_up", "1 while the desired state is kept over a restart.", lambda: not swaps.down)

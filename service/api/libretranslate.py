@@ -73,7 +73,7 @@ DIALECT = Dialect(
         FileRefused: (400, "{}"),
         TooManyFiles: (429, "Slowdown: {}"),
     },
-    uploads=frozenset({"/translate_file"}),
+    uploads=re.compile("/translate_file"),
     foreign_headers="Authorization, Content-Type",
 )
 

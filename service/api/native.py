@@ -25,7 +25,7 @@ from service.requests.dispatch import Dispatcher
 from service.translation.cost import NO_RUNGS
 from service.translation.results import OnSentence, Options
 
-DIALECT = Dialect(paths=re.compile("/v1/"), error=coded_error, uploads=frozenset({"/v1/files"}), head_key=native_key)
+DIALECT = Dialect(paths=re.compile("/v1/"), error=coded_error, uploads=re.compile("/v1/files"), head_key=native_key)
 TIMEOUT_PARAMETER = {
     "name": TIMEOUT_HEADER,
     "in": "header",

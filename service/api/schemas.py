@@ -189,7 +189,8 @@ class GlossaryRequest(Body):
     target: Language = Field(examples=["de"])
     entries: dict[str, str] = Field(
         description="Terms and their translations (the term itself if it must stay untranslated). A term matches whole "
-        "words: a lower-case term in any case, one with capitals exactly. Up to 5,000, each of up to 200 characters.",
+        "words: a lower-case term in any case, one with capitals exactly. Each has up to 200 "
+        "characters; those of a key together have up to 10 MiB by default.",
         examples=[{"printer": "Drucker", "GitHub": "GitHub"}],
     )
 

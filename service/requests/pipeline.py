@@ -29,6 +29,7 @@ class TranslationRequest(NamedTuple):
         options: With the source "auto", the language of each text is detected.
         markup: What is to be kept of the texts; None for plain text.
         keeps_empty: An empty text comes back as it is; otherwise the request is refused.
+        context: Stands around the texts, and tells the language of those that are too short to tell it.
         on_sentence: Is called with each sentence as soon as it is ready; for texts without markup.
     """
 
@@ -36,6 +37,7 @@ class TranslationRequest(NamedTuple):
     options: Options
     markup: Markup | None = None
     keeps_empty: bool = False
+    context: str = ""
     on_sentence: OnSentence | None = None
 
 
@@ -206,7 +208,7 @@ def _detected(
         text if document is None else document.text for text, document in zip(request.texts, documents, strict=True)
     ]
     if request.options.source == AUTO:
-        detected = [detect(text, known) for text in plain]
+        detected = [detect(text, known, request.context) for text in plain]
     else:
         detected = [Detected(request.options.source, 1.0)] * len(plain)
     choices = [
