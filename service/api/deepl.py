@@ -30,6 +30,7 @@ from service.api.downloads import FILE_REPLY, download
 from service.api.errors import documented, sentence_of
 from service.api.fields import Fields, read_fields
 from service.api.json_reply import JsonReply
+from service.api.language_codes import read_code
 from service.api.native_key import DEEPL_SECURITY
 from service.api.openapi import form_body, query_fields, upload_body
 from service.api.uploads import read_upload
@@ -321,10 +322,8 @@ def language_code(fields: Fields, name: str, known: set[str]) -> str | None:
     given = fields.first(name)
     if given is None or given == "":
         return None
-    code = str(given).lower()
-    for candidate in (code, code.split("-")[0]):
-        if candidate in known:
-            return candidate
+    if (code := read_code(str(given), known)) is not None:
+        return code
     raise HTTPException(400, f"Value for '{name}' not supported.")
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema, field_validator
 from typing_extensions import TypedDict
 
+from models.format.languages import canonical
 from service.accounts.glossaries import MAX_NAME_CHARACTERS
 from service.files import ENDINGS
 from service.text.glossary import MAX_TERM_CHARACTERS
@@ -146,7 +147,7 @@ class TranslateRequest(Body):
     @field_validator("source", "target")
     @classmethod
     def _lower(cls, code: str) -> str:
-        return code.lower()
+        return canonical(code).lower()
 
     @field_validator("glossary", mode="before")
     @classmethod
@@ -253,7 +254,7 @@ class GlossaryRequest(Body):
     @field_validator("source", "target")
     @classmethod
     def _lower(cls, code: str) -> str:
-        return code.lower()
+        return canonical(code).lower()
 
     @field_validator("entries", mode="before")
     @classmethod

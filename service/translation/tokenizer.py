@@ -40,7 +40,7 @@ class Tokenizer:
         for language, token in directory.config.target_tokens.items():
             if (row := vocabulary.source.find(token)) is None:
                 raise ModelError(f"{vocabulary_path}: no row for {token}, the token of language {language}.")
-            self._prefixes[language] = [row]
+            self._prefixes[language.lower()] = [row]
 
     def encode(self, text: str, target: str) -> list[int]:
         """Return the ids of one sentence: the target language's token where the model has one, the pieces, eos.
@@ -55,7 +55,7 @@ class Tokenizer:
             rows = list(map(self._row, self._source.encode(plain, out_type=str)))
         else:
             rows = [row if (row := self._rows[id_]) != _UNSEEN else self._look_up(id_) for id_ in ids]
-        return self._ended([*self._prefixes.get(target, ()), *rows])
+        return self._ended([*self._prefixes.get(target.lower(), ()), *rows])
 
     def spans(self, text: str) -> list[Span]:
         """Return where each piece of a text stands in it, in characters; a piece includes the space before it."""
