@@ -110,6 +110,11 @@ test-linear: $(VENV)/installed-extras  ## hostile texts take time that is linear
 real-files: $(VENV)/installed-extras  ## files of others come back to the byte; writes docs/results/real-files.json
 	$(BIN)/python -m tests.bench.real_files $(ARGS) $(FILES)
 
+# The tests of DeepL's own clients, from clones of them; five minutes.
+.PHONY: deepl-suites
+deepl-suites: $(VENV)/installed-extras  ## DeepL's suites: make deepl-suites DEEPL_PYTHON=FOLDER DEEPL_NODE=FOLDER
+	$(BIN)/python -m tests.bench.deepl_suites $(if $(DEEPL_PYTHON),--python $(DEEPL_PYTHON)) $(if $(DEEPL_NODE),--node $(DEEPL_NODE))
+
 # What runs on Ray, on a local one: corpora and replicas, with workers that are killed. A few minutes.
 .PHONY: test-ray
 test-ray: $(VENV)/installed-extras  ## corpora and replicas on a local Ray
@@ -173,6 +178,12 @@ load-curve: $(VENV)/installed-load  ## latency against arrival rate, with a plot
 # Stop whatever else computes first. A minute; nginx and redis-server are measured where they are.
 capacity: $(VENV)/installed-extras  ## what a request costs, and how many replicas; writes docs/scaling.md
 	PATH="$$PATH:/usr/sbin" $(BIN)/python -m tests.load.capacity $(LOAD_OPTIONS)
+
+# Texts, streams, files, cancels, attacks and two administrators, while Redis, the disk and the clock fail in turn; SIGTERM
+# ends it. Needs redis-server, and to be root for a disk of its own. An hour, MINUTES another time.
+.PHONY: soak
+soak: $(VENV)/installed-extras  ## an hour of mixed load with faults; docs/results/soak.json
+	PATH="$$PATH:/usr/sbin" $(BIN)/python -m tests.load.soak --minutes $(MINUTES) $(ARGS)
 
 # Against CTranslate2's int8 behind FastAPI; stop whatever else computes first. Needs ../shared.
 load-versus: $(VENV)/installed-bench  ## against CTranslate2 behind FastAPI; needs ../shared

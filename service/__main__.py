@@ -15,8 +15,8 @@ from importlib import import_module
 
 from models import __version__
 
-SERVE, COMPLETION = "serve", "completion"
-VERBS = ("translate", "corpus", "models", "keys", "bench", "doctor", COMPLETION)  # modules of service/cli
+SERVE, COMPLETION, COMPRESS = "serve", "completion", "compress"
+VERBS = ("translate", "corpus", "models", COMPRESS, "keys", "bench", "doctor", COMPLETION)  # modules of service/cli
 SERVE_HELP = "serve translations over HTTP"
 _EPILOG = """\
 `sub3 VERB --help` explains a verb. `python -m models` makes and measures models.
@@ -24,7 +24,8 @@ _EPILOG = """\
 examples:
   sub3 serve --port 9000                        the page, and the API of several dialects
   sub3 translate letter.docx                    letter.de.docx beside it
-  sub3 models list                              what there is to serve"""
+  sub3 models list                              what there is to serve
+  sub3 compress opus-mt-en-fr my/en-fr --text mono.en  a model of your own, at two bits"""
 _INTERRUPTED, _PIPE_CLOSED = 130, 141  # as shells count: 128 and the number of the signal
 
 
@@ -38,6 +39,10 @@ def main(arguments: Sequence[str] | None = None, default: str | None = None) -> 
     given = list(sys.argv[1:] if arguments is None else arguments)
     if default and (not given or (given[0].startswith("-") and given[0] != "--version")):
         given.insert(0, default)
+    if given[:1] == [COMPRESS] or given[:2] == ["models", COMPRESS]:  # its options are where torch is
+        from service.cli.compress import hand_over
+
+        return hand_over(given[given.index(COMPRESS) + 1 :])
     try:
         parsed = parser(next((word for word in given[:1] if word in (SERVE, *VERBS)), None)).parse_args(given)
         if parsed.command is None:
