@@ -121,6 +121,12 @@ test-ray: $(VENV)/installed-extras  ## corpora and replicas on a local Ray
 report: $(VENV)/installed-extras  ## measure every configuration of en-de; needs ../shared
 	$(BIN)/python -m models report $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT))
 
+# The small shared checkpoint at two bits, by an hour of compress; stop whatever else computes first.
+.PHONY: compress-campaign
+compress-campaign: $(VENV)/installed-extras  ## the shared checkpoint at two bits, an hour; needs ../shared
+	$(BIN)/python -m models compress $(SHARED)/checkpoint/en-de-small $(RUNS)/compressed --bits 2 --minutes 60 --overwrite \
+	  --text $(TRAIN)/tatoeba.tsv.xz --json docs/results/compress.json
+
 # Numbers, placeholders and names of the engine alone, 200 sentences of two sets and 500 names each; needs ../shared. CHECKPOINT is
 # the fp32 model to measure beside en-de.
 .PHONY: fidelity
