@@ -72,7 +72,7 @@ def method_of(codes: Codes, allocation: Allocation, seed: int, warm_start: WarmS
     if codes.method == "pnr":
         return Replacement(codes, allocation)
     if codes.prefix:
-        return Nested(codes, allocation, seed)
+        return Nested(codes, allocation, seed, warm_start)
     return StraightThrough(codes, allocation, warm_start)
 
 
@@ -141,10 +141,10 @@ class Nested:
 
     kind: Literal["progressive", "specialised"] = "progressive"
 
-    def __init__(self, codes: Codes, allocation: Allocation, seed: int) -> None:
+    def __init__(self, codes: Codes, allocation: Allocation, seed: int, warm_start: WarmStart | None) -> None:
         if len({s.planes for segments in allocation.values() for s in segments}) > 1:
             raise RecipeError(f"codes.prefix wants a flat configuration, which {codes.config!r} is not.")
-        self._clip, self._seed, self.depth = codes.clip, seed, deepest(allocation)
+        self._clip, self._seed, self._warm_start, self.depth = codes.clip, seed, warm_start, deepest(allocation)
         self.scales = {
             f"{name}.scales.{planes}": nn.Parameter(torch.zeros(planes, segments[-1].end))
             for name, segments in allocation.items()
@@ -157,11 +157,16 @@ class Nested:
 
     @torch.no_grad()
     def begin(self, matrices: Sequence[str], parameters: Mapping[str, nn.Parameter]) -> list[str]:
-        """Begin with the scales of progressive codes of the weights."""
+        """Begin with the learned scales of the warm start, or else with those of progressive codes of the weights."""
         started = []
         for name in matrices:
-            for planes, alpha in bcq.progressive(parameters[name].detach().cpu(), self.depth).scales.items():
-                self.scales[f"{name}.scales.{planes}"].copy_(alpha[:, 0])
+            if self._warm_start:
+                scales = self._warm_start.nested(name, self.depth)
+            else:
+                code = bcq.progressive(parameters[name].detach().cpu(), self.depth)
+                scales = {planes: alpha[:, 0] for planes, alpha in code.scales.items()}
+            for planes, alpha in scales.items():
+                self.scales[f"{name}.scales.{planes}"].copy_(alpha)
                 started.append(f"{name}.scales.{planes}")
         return started
 

@@ -33,7 +33,7 @@ def visit(page: Page, view: str) -> None:
     else:
         page.get_by_label("Token", exact=True).fill(TOKEN)
         page.keyboard.press("Enter")
-        page.get_by_role("button", name="Canary balanced").click()
+        page.get_by_role("button", name="Canary flat-4").click()
         expect(page.locator("#canary")).to_be_visible()
         page.locator("#budget").press("Home")
         expect(page.locator("#planes td.changed").first).to_be_visible()
