@@ -194,7 +194,7 @@ RETRAINED_RUNS := best-2 best-1 paper-2.5
 model: $(VENV)/installed-extras  ## make the default model from runs/; needs ../shared
 	rm -rf models/store/en-de
 	cp -r $(RUNS)/nested/model models/store/en-de
-	$(BIN)/python -m models assemble models/store/en-de $(RETRAINED_RUNS:%=$(RUNS)/%/model) --default best-2
+	$(BIN)/python -m models assemble models/store/en-de $(RETRAINED_RUNS:%=$(RUNS)/%/model) --default best-2 --without flat-1 flat-2
 
 # What the recipes `nested` and `paper-2.5` begin with; four minutes of a core each.
 .PHONY: calibrated

@@ -67,7 +67,7 @@ def method_of(codes: Codes, allocation: Allocation, seed: int, warm_start: WarmS
         warm_start: learned scales to begin with.
 
     Raises:
-        RecipeError: nested codes are asked for a configuration that is not flat.
+        RecipeError: nested codes are asked for a configuration that is not flat, or have no scales to learn from.
     """
     if codes.method == "pnr":
         return Replacement(codes, allocation)
@@ -144,7 +144,10 @@ class Nested:
     def __init__(self, codes: Codes, allocation: Allocation, seed: int, warm_start: WarmStart | None) -> None:
         if len({s.planes for segments in allocation.values() for s in segments}) > 1:
             raise RecipeError(f"codes.prefix wants a flat configuration, which {codes.config!r} is not.")
-        self._clip, self._seed, self._warm_start, self.depth = codes.clip, seed, warm_start, deepest(allocation)
+        if codes.learn == "scales" and not warm_start:
+            raise RecipeError("codes.learn = 'scales' wants the codes to begin with: add codes.begin, or --begin DIR.")
+        self._clip, self._learn, self._seed = codes.clip, codes.learn, seed
+        self._warm_start, self.depth = warm_start, deepest(allocation)
         self.scales = {
             f"{name}.scales.{planes}": nn.Parameter(torch.zeros(planes, segments[-1].end))
             for name, segments in allocation.items()
@@ -170,10 +173,16 @@ class Nested:
                 started.append(f"{name}.scales.{planes}")
         return started
 
+    def _depth_scales(self, name: str, values: Mapping[str, Tensor]) -> Tensor:
+        """Return the scales that planes follow from: where scales alone learn, those of the warm start."""
+        if self._learn == "scales" and self._warm_start:
+            values = self._warm_start.learned
+        return values[f"{name}.scales.{self.depth}"]
+
     def seen(self, name: str, weights: Tensor, step: int) -> Tensor:
-        """Return the code of the step's planes, which follow from the scales of the whole depth."""
-        alpha, depth = (self.scales[f"{name}.scales.{planes}"] for planes in (self.planes(step), self.depth))
-        return coded(weights, alpha, depth, self._clip)
+        """Return the code of the step's planes, which follow from scales of the whole depth."""
+        alpha = self.scales[f"{name}.scales.{self.planes(step)}"]
+        return coded(weights, alpha, self._depth_scales(name, self.scales), self._clip)
 
     def after_step(self, step: int, matrices: Sequence[str], parameters: Mapping[str, nn.Parameter]) -> None:
         """Do nothing after a step."""
@@ -181,7 +190,7 @@ class Nested:
     def codes(self, name: str, values: Mapping[str, Tensor]) -> MatrixCodes:
         """Return the one nested code."""
         scales = {planes: values[f"{name}.scales.{planes}"] for planes in range(1, self.depth + 1)}
-        return [binary_code(values[name], scales)]
+        return [binary_code(values[name], scales, self._depth_scales(name, values))]
 
     def versions(self, codes: Mapping[str, MatrixCodes]) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """Yield the model of every width, the widest first."""

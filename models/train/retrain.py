@@ -89,8 +89,9 @@ class Retraining:
         self._coded = [name for name, first in self._phases.items() if first <= phase]
         frozen = frozen_tensors(self._recipe.phases[phase], self.parameters)
         for name, parameter in self.parameters.items():
-            matrix, _, _ = name.partition(".scales.")
-            parameter.requires_grad_(name not in frozen and (name == matrix or matrix in self._coded))
+            matrix, scales, _ = name.partition(".scales.")
+            is_learnt = matrix in self._coded if scales else self._recipe.codes.learn == "all"
+            parameter.requires_grad_(is_learnt and name not in frozen)
         if resumed:
             return []
         return self.method.begin([name for name in self._coded if name not in before], self.parameters)

@@ -766,6 +766,23 @@ def test_nested_codes_go_on_from_progressive_ones(tmp_path, shared, capsys):
     assert "has no specialised codes of 'flat-3'" in capsys.readouterr().err
 
 
+def test_scales_alone_may_learn(tmp_path, shared, capsys):
+    """Planes, biases and norms stay what they were."""
+    first, checkpoint = tmp_path / "first", shared / "checkpoint/tiny"
+    text = ["--text", str(shared / "corpus/train/toy.tsv.xz")]
+    assert main(["quantize", str(checkpoint), str(first), "--max-planes", "3", "--config", "flat-3", *text]) == 0
+    recipe = PREFIX.replace('["*embedding"]', '["*"]').replace("prefix = true", 'prefix = true\nlearn = "scales"')
+    arguments = ["retrain", written(tmp_path, recipe), "--shared", str(shared), "--out", str(tmp_path / "run")]
+    assert main(arguments) == 2
+    assert "wants the codes to begin with" in capsys.readouterr().err
+    assert main([*arguments, "--begin", str(first)]) == 0
+    before, after = (open_model(path).main.tensors for path in (first, tmp_path / "run/model"))
+    assert before.keys() == after.keys()
+    is_same = {name: np.array_equal(before[name], after[name]) for name in before}
+    assert all(is_same[name] for name in before if ".scales." not in name)
+    assert not any(is_same[name] for name in before if ".scales." in name)
+
+
 def test_retraining_begins_with_the_values_of_a_wider_configuration(tmp_path, shared, capsys):
     """Matrices of as many planes keep their learnt scales, the others get those of least error for the values."""
     short = RETRAIN.replace("tokens = 4000,", "tokens = 1500,")
