@@ -174,6 +174,12 @@ load-curve: $(VENV)/installed-load  ## latency against arrival rate, with a plot
 capacity: $(VENV)/installed-extras  ## what a request costs, and how many replicas; writes docs/scaling.md
 	PATH="$$PATH:/usr/sbin" $(BIN)/python -m tests.load.capacity $(LOAD_OPTIONS)
 
+# Texts, streams, files, cancels, attacks and two administrators, while Redis, the disk and the clock fail in turn; SIGTERM
+# ends it. Needs redis-server, and to be root for a disk of its own. An hour, MINUTES another time.
+.PHONY: soak
+soak: $(VENV)/installed-extras  ## an hour of mixed load with faults; docs/results/soak.json
+	PATH="$$PATH:/usr/sbin" $(BIN)/python -m tests.load.soak --minutes $(MINUTES) $(ARGS)
+
 # Against CTranslate2's int8 behind FastAPI; stop whatever else computes first. Needs ../shared.
 load-versus: $(VENV)/installed-bench  ## against CTranslate2 behind FastAPI; needs ../shared
 	$(BIN)/python -m tests.load.versus $(LOAD_OPTIONS)

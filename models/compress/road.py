@@ -89,6 +89,8 @@ class Options:
         target: language of the text's translations, for a model of several.
         threads: of torch.
         name: of the model.
+        source_languages: in place of what the model calls them; none for those.
+        target_languages: likewise.
         notes: text on data and licences for the card.
     """
 
@@ -97,6 +99,8 @@ class Options:
     target: str | None
     threads: int
     name: str
+    source_languages: tuple[str, ...] = ()
+    target_languages: tuple[str, ...] = ()
     notes: str = ""
 
 
@@ -125,7 +129,7 @@ def compress(source: Path, files: Sequence[Path], out: Path, options: Options, *
     work = out.with_name(f"{out.name}.work")
     _begin(work, source, files, options)
     clock = _Clock(work / "seconds.json")
-    plain = read_checkpoint(source)
+    plain = read_checkpoint(source, options.source_languages, options.target_languages)
     text = prepare(plain, files, work, target=options.target, seconds=TRANSLATING * 60 * options.minutes)
     checkpoint, vocabulary = sort_rows(plain, *piece_counts(plain, [text.training]))
     held_out = in_order(encode(checkpoint, text.held_out), checkpoint.ids, BATCH_TOKENS)
@@ -171,6 +175,7 @@ def _begin(work: Path, source: Path, files: Sequence[Path], options: Options) ->
         "text": [[str(path.resolve()), path.stat().st_size if path.exists() else None] for path in files],
         "goal": asdict(options.goal),
         "target": options.target,
+        "languages": [list(options.source_languages), list(options.target_languages)],
         "name": options.name,
     }
     plan = work / "plan.json"

@@ -1,16 +1,21 @@
 """Divergence of a model from the fp32 model that it was made of: needs text, but no references."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its customary name
 from torch import Tensor
 
-from models.marian.batches import Batch, decoder_states
+from models.format.directory import ModelDirectory
+from models.marian.batches import Batch, decoder_states, encode, in_order
 from models.marian.checkpoint import Checkpoint
+from models.marian.coded import dequantize
 from models.marian.transformer import Transformer
+from models.text.lines import read_lines
 
 PREDICTED_ROWS = 512  # positions whose predictions are held at a time
+PAIRS, BATCH_TOKENS = 200, 1024
 
 
 class Divergence:
@@ -46,3 +51,19 @@ class Divergence:
                 agreed += int((wanted.argmax(1) == found.argmax(1)).sum())
             count += len(states)
         return {"loss": total / count, "agreement": agreed / count}
+
+
+def diverging(checkpoint: Checkpoint, text: Path, model: ModelDirectory) -> dict[str, float]:
+    """Measure the default configuration of a model directory on 200 pairs of a text, evenly spread over its lines.
+
+    Args:
+        checkpoint: the fp32 model, its rows in the order of the directory.
+        text: source TAB target.
+        model: made of the checkpoint.
+    """
+    lines = list(read_lines(text))
+    count = min(PAIRS, len(lines))
+    # the middle of each stretch, where `read_batches` takes its beginning to calibrate on
+    some = [lines[(2 * n + 1) * len(lines) // (2 * count)] for n in range(count)]
+    divergence = Divergence(checkpoint, in_order(encode(checkpoint, some), checkpoint.ids, BATCH_TOKENS))
+    return divergence.measure(dequantize(model, model.allocation(model.config.default_configuration)))

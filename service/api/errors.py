@@ -15,12 +15,13 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 from models.format.schema import ModelError, UnavailableConfiguration
-from service.accounts.glossaries import UnknownGlossary
+from service.accounts.glossaries import UnknownDictionary, UnknownGlossary
 from service.accounts.keys import MissingKey, QuotaExceeded, RateExceeded, WrongKey
 from service.accounts.unavailable import StoreUnavailable
-from service.api.dialect import CODES, Dialect, dialect_of
+from service.api.dialect import CODES, Dialect, Refused, dialect_of
 from service.api.schemas import Body, Error
 from service.files import FileRefused, UnknownFormat
+from service.files.room import NoRoom
 from service.live.desired import CanaryConflict
 from service.live.history import TooManyFollowers
 from service.live.memory import InsufficientMemory
@@ -45,6 +46,7 @@ STATUS: dict[type[Exception], int] = {
     LimitExceeded: 422,
     GlossaryRefused: 422,
     UnknownGlossary: 404,
+    UnknownDictionary: 404,
     UnavailableConfiguration: 422,
     ModelError: 422,
     NotLive: 422,
@@ -63,6 +65,7 @@ STATUS: dict[type[Exception], int] = {
     FileRefused: 422,
     UnknownFile: 404,
     TooManyFiles: 429,
+    NoRoom: 507,
     ClientClosed: 499,  # nobody reads it; it is counted
     ClientDisconnect: 499,  # before the body was there
     DeadlineExceeded: 504,
@@ -79,7 +82,7 @@ MEANING = {
     429: "The queue is full, too many streams are open, or the API key is over its limits; retry after Retry-After.",
     503: "No model is ready, or a store cannot be reached.",
     504: "The request took longer than the settings or its X-Request-Timeout-Ms allow.",
-    507: "The configuration does not fit into the memory limit beside what is served.",
+    507: "The configuration does not fit into the memory limit, or the disk has no room for the file.",
 }
 
 
@@ -108,6 +111,8 @@ def status_of(error: Exception) -> int:
 
 def code_of(error: Exception) -> str:
     """Return the stable name of an exception's kind: LimitExceeded is `limit_exceeded`."""
+    if isinstance(error, Refused):
+        return error.code
     if isinstance(error, HTTPException | RequestValidationError):
         return CODES.get(status_of(error), "refused")
     kind = next((kind for kind in type(error).__mro__ if kind in STATUS), None)
@@ -136,7 +141,7 @@ def install(app: FastAPI, dialects: Sequence[Dialect]) -> None:
         # the framework's own words, as sentences
         sentences = {"Not Found": dialect.not_found, "Method Not Allowed": _METHOD_NOT_ALLOWED}
         headers = {"Allow": ", ".join(_allowed(request))} if error.status_code == 405 else error.headers
-        return dialect.refusal(error.status_code, sentences.get(error.detail, error.detail), headers)
+        return dialect.refusal(error.status_code, sentences.get(error.detail, error.detail), headers, code_of(error))
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)

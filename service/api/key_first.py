@@ -1,14 +1,13 @@
-"""Middleware that asks for the API key before a large body is read, where the headers carry the key."""
+"""Middleware that asks for the API key before a large body is read, where the head of the request carries the key."""
 
 import asyncio
-import re
-from collections.abc import Callable
+from collections.abc import Sequence
 
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.accounts.keys import Keys
-from service.api.native_key import native_key
+from service.api.dialect import Dialect, dialect_of
 
 _SMALL_BYTES = 64 << 10  # read at once in any case
 
@@ -16,23 +15,18 @@ _SMALL_BYTES = 64 << 10  # read at once in any case
 class KeyFirst:
     """Refuse a body of a client without a valid key before its first byte is taken.
 
-    LibreTranslate's clients, and old ones of DeepL, send the key in the body: those are checked once it is there.
+    A key that is in the body, as LibreTranslate's clients and old ones of DeepL send it, is checked once it is there.
     """
 
-    def __init__(self, app: ASGIApp, keys: Keys, native: re.Pattern[str], deepl: re.Pattern[str]) -> None:
-        """Guard the paths of two dialects.
+    def __init__(self, app: ASGIApp, keys: Keys, dialects: Sequence[Dialect]) -> None:
+        """Guard the paths of the dialects whose keys are in heads.
 
         Args:
             app: What is guarded.
             keys: The API keys.
-            native: Matches the paths of the native API.
-            deepl: Matches those of DeepL's.
+            dialects: They tell where a request has its key.
         """
-        self._app, self._keys = app, keys
-        self._readers: list[tuple[re.Pattern[str], Callable[[Request], str | None]]] = [
-            (native, native_key),
-            (deepl, _deepl_key),
-        ]
+        self._app, self._keys, self._dialects = app, keys, dialects
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on; the check comes with the first part of the body."""
@@ -44,11 +38,12 @@ class KeyFirst:
         is_large = "transfer-encoding" in request.headers or (
             declared.isdecimal() and int(declared[:20]) > _SMALL_BYTES
         )
-        reader = next((reader for paths, reader in self._readers if paths.match(scope["path"])), None)
-        if not is_large or reader is None or (reader is _deepl_key and reader(request) is None):
+        dialect = dialect_of(scope["path"], self._dialects)
+        key = None if dialect.head_key is None else dialect.head_key(request)
+        if not is_large or dialect.head_key is None or (dialect.body_key and key is None):
             await self._app(scope, receive, send)
             return
-        key, checked = reader(request), False
+        checked = False
 
         async def after_check() -> Message:
             nonlocal checked
@@ -58,8 +53,3 @@ class KeyFirst:
             return await receive()
 
         await self._app(scope, after_check, send)
-
-
-def _deepl_key(request: Request) -> str | None:
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    return key.strip() if scheme.lower() == "deepl-auth-key" else None

@@ -8,10 +8,9 @@ from urllib.parse import quote
 import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from models.format.languages import canonical
 from service.accounts.glossaries import Glossaries
 from service.accounts.keys import Keys, MissingKey, QuotaExceeded, RateExceeded, WrongKey
 from service.api.calls import call_of, cost_headers
@@ -20,6 +19,7 @@ from service.api.downloads import download
 from service.api.errors import documented
 from service.api.fields import Fields, read_fields
 from service.api.json_reply import JsonReply
+from service.api.language_codes import read_code
 from service.api.libretranslate_schemas import (
     DetectFields,
     FileFields,
@@ -55,15 +55,6 @@ from service.translation.scheduler import QueueFull
 # Our code -> the code in replies; requests may use either.
 _ISO = {"zh": "zh-Hans", "zt": "zh-Hant", "pb": "pt-BR"}
 _ALIASES = {iso.lower(): code for code, iso in _ISO.items()}
-_CORS = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Headers": "Authorization, Content-Type",
-    "Access-Control-Expose-Headers": "Authorization",
-    "Access-Control-Allow-Methods": "GET, POST",
-    "Access-Control-Allow-Credentials": "true",
-    "Access-Control-Max-Age": "1728000",
-}
-
 
 DIALECT = Dialect(
     paths=re.compile(
@@ -82,7 +73,8 @@ DIALECT = Dialect(
         FileRefused: (400, "{}"),
         TooManyFiles: (429, "Slowdown: {}"),
     },
-    uploads=frozenset({"/translate_file"}),
+    uploads=re.compile("/translate_file"),
+    foreign_headers="Authorization, Content-Type",
 )
 
 
@@ -189,7 +181,7 @@ def router(
     @routes.post(
         "/translate_file",
         response_model=LibreFile,
-        responses=documented(400, 403, 413, 415, 429, 503),
+        responses=documented(400, 403, 413, 415, 429, 503, 507),
         openapi_extra=upload_body(FileFields),
         summary="Translate a file and return the address of the translation",
     )
@@ -249,25 +241,6 @@ def _key(fields: Fields) -> str | None:
     return key if isinstance(key, str) else None
 
 
-def cross_origin(app: ASGIApp) -> ASGIApp:
-    """Wrap an app so that pages of any origin may use this dialect (CORS), its errors and preflights included."""
-
-    async def allowed(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not DIALECT.paths.match(scope["path"]):
-            await app(scope, receive, send)
-            return
-
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_CORS)
-            await send(message)
-
-        handler = Response() if scope["method"] == "OPTIONS" else app
-        await handler(scope, receive, with_headers)
-
-    return allowed
-
-
 class _Asked(NamedTuple):
     """A validated request; the reply is a list if `is_list`."""
 
@@ -299,8 +272,9 @@ def _asked(fields: Fields, registry: Registry, settings: Settings) -> _Asked:
 
 def _pair(fields: Fields, registry: Registry) -> tuple[str, str]:
     """Return the source language, which may be "auto", and the target language."""
-    source, target = _code(fields, "source"), _code(fields, "target")
     pairs = registry.pairs()
+    known = dict.fromkeys(code for pair in pairs for code in (pair[0], pair[1]))
+    source, target = (read_code(code, known) or code for code in (_code(fields, "source"), _code(fields, "target")))
     for code in (source, target):
         if code != AUTO and not any(code in pair for pair in pairs):
             raise HTTPException(400, f"{_iso(code)[:100]} is not supported")
@@ -386,4 +360,4 @@ def _detection(detected: Detected) -> LibreDetected:
 
 
 def _iso(code: str) -> str:
-    return _ISO.get(code, code)
+    return _ISO.get(code) or canonical(code)

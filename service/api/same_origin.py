@@ -4,7 +4,6 @@ On a server without keys a form on any page could make glossaries, and stand beh
 tell where a request comes from (Sec-Fetch-Site, or Origin in old ones); other clients send neither.
 """
 
-import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -20,21 +19,16 @@ _FOREIGN = "A page of another site sent this request; send it from a program, or
 class SameOrigin:
     """Refuse requests that change something and come from a page of another origin (403)."""
 
-    def __init__(self, app: ASGIApp, dialects: Sequence[Dialect], open_paths: re.Pattern[str]) -> None:
-        """Guard an app.
-
-        Args:
-            dialects: The form of errors.
-            open_paths: Those that pages of any origin may use (CORS).
-        """
-        self._app, self._dialects, self._open_paths = app, dialects, open_paths
+    def __init__(self, app: ASGIApp, dialects: Sequence[Dialect]) -> None:
+        """Guard an app; the dialects tell which of them pages of any origin may use."""
+        self._app, self._dialects = app, dialects
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
         if scope["type"] == "http" and scope["method"] not in _SAFE and _is_foreign(Headers(scope=scope)):
-            path = scope["path"]
-            if not self._open_paths.match(path):
-                await dialect_of(path, self._dialects).refusal(403, _FOREIGN)(scope, receive, send)
+            dialect = dialect_of(scope["path"], self._dialects)
+            if dialect.foreign_headers is None:
+                await dialect.refusal(403, _FOREIGN)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

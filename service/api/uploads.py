@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 
 from service.api.fields import Fields
 from service.api.json_route import MAX_FIELDS, media_type
+from service.files.room import room_needed
 
 
 class Upload:
@@ -38,10 +39,12 @@ async def read_upload(request: Request, missing: str) -> Upload:
 
     Raises:
         HTTPException: 400, the form has no file; 415, the body is not multipart/form-data.
+        NoRoom: the disk is full.
     """
     if media_type(request) != "multipart/form-data":
         raise HTTPException(415, "Send the file as multipart/form-data.")
-    form = await request.form(max_files=1, max_fields=MAX_FIELDS)
+    with room_needed():
+        form = await request.form(max_files=1, max_fields=MAX_FIELDS)
     file = form.get("file")
     if not isinstance(file, UploadFile):
         raise HTTPException(400, missing)

@@ -4,6 +4,7 @@ It has the file and the place of the result as descriptors, and exchanges lines 
 holds, then each part of its texts for the translations of it, at last that the result is written.
 """
 
+import errno
 import json
 import os
 import resource
@@ -15,6 +16,7 @@ from typing import Any
 
 from service.files import FileRefused, Limits, open_file
 from service.files.chunks import Collected, parts, sample
+from service.files.room import NoRoom, room_needed
 from service.text.alignment import Link
 
 
@@ -59,6 +61,8 @@ def main() -> None:
         _serve(task)
     except FileRefused as error:
         _say({"refused": str(error)})
+    except NoRoom:
+        _say({"has_no_room": True})
     except (MemoryError, RecursionError):
         _say({"refused": "The file is too large or nested too deeply to be taken apart; send it in parts."})
 
@@ -85,9 +89,20 @@ def _serve(task: Task) -> None:
         for (index, text), (translation, spans) in zip(part, json.loads(sys.stdin.readline()), strict=True):
             links = [Link((begin, end), (to_begin, to_end)) for (begin, end), (to_begin, to_end) in spans]
             collected.add(index, text, translation, links)
-    with os.fdopen(task.result_fd, "wb") as result:
-        result.write(opened.render(collected.joined(), task.target))
+    _write(task, opened.render(collected.joined(), task.target))
     _say({"is_written": True})
+
+
+def _write(task: Task, rendered: bytes) -> None:
+    try:
+        with room_needed(), os.fdopen(task.result_fd, "wb") as result:
+            result.write(rendered)
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise
+        raise FileRefused(
+            f"The translated file has more than {task.unpacked_bytes:,} bytes; send the file in parts."
+        ) from None
 
 
 def _say(what: dict[str, Any]) -> None:

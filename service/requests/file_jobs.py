@@ -14,6 +14,7 @@ from typing import IO, Literal
 from service.accounts.keys import Keys, QuotaExceeded, RateExceeded
 from service.files import ending_of
 from service.files.child import Task
+from service.files.room import room_needed
 from service.live.registry import Registry
 from service.requests import pipeline
 from service.requests.call import Call, never
@@ -209,12 +210,14 @@ class FileJobs:
 
     async def _translate(self, job: FileJob, file: IO[bytes]) -> None:
         settings = self._settings
-        file.flush()
-        job.result = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as its job
+        with room_needed():
+            file_fd = file.fileno()  # which writes a small one to the disk
+            file.flush()
+            job.result = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as its job
         task = Task(
             ending_of(job.name),
             job.options.target,
-            file.fileno(),
+            file_fd,
             job.result.fileno(),
             settings.max_unpacked_bytes,
             settings.file_memory_bytes,
@@ -228,8 +231,9 @@ class FileJobs:
             source = job.source = await self._source(job, opened.sample)
             if source == job.options.target:
                 file.seek(0)
-                await asyncio.to_thread(shutil.copyfileobj, file, job.result)
-                job.result.flush()
+                with room_needed():
+                    await asyncio.to_thread(shutil.copyfileobj, file, job.result)
+                    job.result.flush()
                 job.characters_done = job.characters
             else:
                 self._registry.way(source, job.options.target, job.call.model)

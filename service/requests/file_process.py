@@ -11,6 +11,7 @@ from typing import Any
 
 from service.files import FileRefused
 from service.files.child import Task
+from service.files.room import NoRoom
 from service.text.alignment import Link
 
 _LONGEST_LINE = 1 << 20  # a part of a file has 4000 characters
@@ -31,6 +32,7 @@ class FileProcess:
 
         Raises:
             FileRefused: the file cannot be read, or passes a limit.
+            NoRoom: the disk is full.
         """
         while not (said := await self._said()).get("is_written"):
             yield said["texts"]
@@ -68,6 +70,8 @@ class FileProcess:
         said: dict[str, Any] = json.loads(line)
         if "refused" in said:
             raise FileRefused(said["refused"])
+        if "has_no_room" in said:
+            raise NoRoom
         return said
 
 

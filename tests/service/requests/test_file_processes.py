@@ -2,10 +2,12 @@
 
 import io
 import os
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 import httpx
 import pytest
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from service.accounts.keys import new_key
 from service.settings import Settings, eighth, room_for_files
 from service.stores.opening import open_keys
-from tests.service.requests.test_file_jobs import TEXT, send, until_ended
+from tests.service.requests.test_file_jobs import PAIR, TEXT, send, until_ended
 from tests.service.running import Server, assert_refused, held_steps, held_worker, serve, texts_of, translate
 
 WORDS = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
@@ -96,6 +98,42 @@ def test_a_file_that_passes_a_limit_fails_alone(
         assert file_processes() == []
         job = send(client, TEXT.encode()).json()["id"]
         assert until_ended(client, job)["status"] == "done"
+
+
+@pytest.mark.parametrize("before", [0, 1])  # files that still find room: none, or the upload's
+def test_a_full_disk_is_told_and_fails_nothing_else(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    real = tempfile.TemporaryFile
+    made: list[int] = []
+
+    def full(**options: Any) -> IO[bytes]:
+        made.append(1)
+        return real(**options) if len(made) <= before else Path("/dev/full").open("r+b", buffering=0)
+
+    with served(Settings(model_directory=tiny_model, threads=1)) as (_, client):
+        for fields in ({}, {"source": "de"}):  # the latter is copied
+            with monkeypatch.context() as patch:
+                made.clear()
+                patch.setattr(tempfile, "TemporaryFile", full)  # also of what an upload spills into
+                last = until_ended(client, send(client, TEXT.encode(), **fields).json()["id"])
+                assert (last["status"], "no room for files" in last["error"]) == ("failed", True)
+        with monkeypatch.context() as patch:
+            made.clear()
+            patch.setattr(tempfile, "TemporaryFile", full)
+            files = {"file": ("a.txt", TEXT.encode() if before else b"5 " * (1 << 20))}
+            assert_refused(client.post("/translate_file", files=files, data=PAIR), 507, "no room for files")
+        assert file_processes() == []
+        assert texts_of(translate(client, "5"))
+        assert until_ended(client, send(client, TEXT.encode()).json()["id"])["status"] == "done"
+
+
+def test_a_result_beyond_the_limit_is_refused(tiny_model: Path) -> None:
+    catalogue = b'msgid "The river."\nmsgstr ""\n\nmsgid "The old house."\nmsgstr ""\n'
+    settings = Settings(model_directory=tiny_model, threads=1, max_unpacked_bytes=len(catalogue) + 1)
+    with served(settings) as (_, client):
+        last = until_ended(client, send(client, catalogue, "a.po").json()["id"])
+        assert (last["status"], "send the file in parts" in last["error"]) == ("failed", True)
 
 
 def test_keys_have_slots_and_turns_of_their_own(tiny_model: Path, tmp_path: Path) -> None:
