@@ -9,9 +9,7 @@ from models.format.schema import SENTENCEPIECE_FILES, ModelError, Weights
 from models.format.write import write_model
 
 
-def assemble(
-    path: Path, retrained: Sequence[Path], *, default: str | None = None, without: Sequence[str] = ()
-) -> None:
+def assemble(path: Path, retrained: Sequence[Path], *, default: str | None = None, without: Sequence[str] = ()) -> None:
     """Add specialised codes to a model directory, or replace those of the same configurations.
 
     Args:
