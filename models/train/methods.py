@@ -142,6 +142,17 @@ class Nested:
     kind: Literal["progressive", "specialised"] = "progressive"
 
     def __init__(self, codes: Codes, allocation: Allocation, seed: int, warm_start: WarmStart | None) -> None:
+        """Make scales for every prefix of planes.
+
+        Args:
+            codes: of the recipe.
+            allocation: matrix -> its one segment, of the whole depth.
+            seed: of the recipe.
+            warm_start: learned scales to begin with.
+
+        Raises:
+            RecipeError: the configuration is not flat, or there are no scales to learn from.
+        """
         if len({s.planes for segments in allocation.values() for s in segments}) > 1:
             raise RecipeError(f"codes.prefix wants a flat configuration, which {codes.config!r} is not.")
         if codes.learn == "scales" and not warm_start:
