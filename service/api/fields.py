@@ -10,6 +10,7 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 
 from service.api.json_route import MAX_FIELDS, is_json, media_type, parse_json
+from service.translation.preparing import prepared
 
 
 class Fields:
@@ -41,7 +42,7 @@ async def read_fields(request: Request) -> Fields:
         return _of_json(parse_json(body))
     fields = _urlencoded(request.scope["query_string"])
     if kind == "application/x-www-form-urlencoded":
-        fields += _urlencoded(body)
+        fields += await prepared(len(body), _urlencoded, body)
     elif kind == "multipart/form-data":
         fields += await _multipart(request, body)
     values: dict[str, list[Any]] = {}

@@ -10,15 +10,16 @@ from typing import NamedTuple
 from service.live.registry import Registry
 from service.requests.call import Call
 from service.requests.dispatch import Dispatcher, Part
-from service.text.detection import UNKNOWN, Detected, detect
+from service.text.detection import UNKNOWN, Detected, detect, is_loaded, load
 from service.text.markup import Document
 from service.text.markup_tokens import Markup
 from service.text.message_format import Choices
 from service.translation.cost import Cost
+from service.translation.preparing import CHARACTERS_ON_THE_LOOP, prepared
 from service.translation.results import Candidate, OnSentence, Options, TranslatedSentence, Translation, Unchanged
 
 AUTO = "auto"
-_CHARACTERS_ON_THE_LOOP = 5000  # larger requests are prepared in a thread: a millisecond at most holds up the others
+_MARKUP_TAKES = 2  # times the work of plain text, and more
 
 
 class TranslationRequest(NamedTuple):
@@ -110,11 +111,12 @@ async def translate(
         QueueFull, SchedulerClosed: the engine takes no more work.
     """
     sources = registry.sources(request.options.target, call.model)
-    if sum(map(len, request.texts)) > _CHARACTERS_ON_THE_LOOP:
+    size = sum(map(len, request.texts)) * (1 if request.markup is None else _MARKUP_TAKES)
+    if size > CHARACTERS_ON_THE_LOOP:
         await dispatcher.check_key(call)  # before the work, which is for those who have one
-        texts = await asyncio.to_thread(_prepare, dispatcher, call, request, sources, registry.languages)
-    else:
-        texts = _prepare(dispatcher, call, request, sources, registry.languages)
+    if request.options.source == AUTO:
+        await ready_to_detect()
+    texts = await prepared(size, _prepare, dispatcher, call, request, sources, registry.languages)
     if request.options.source == AUTO and not sources:
         registry.way(AUTO, request.options.target, call.model)  # there is none, and this says which there are
     parts = _parts(request, texts, sources, on_sentence)
@@ -127,7 +129,7 @@ async def translate(
         indices = [index for part in parts for index in part.indices]
         for index, translation in zip(indices, translated.translations, strict=True):
             translations[index] = translation
-    rendered = [text.rendered(translation) for text, translation in zip(texts, translations, strict=True)]
+    rendered = await prepared(size, lambda: list(map(_Text.rendered, texts, translations)))
     if on_sentence is not None:  # a message is passed on whole
         for index, text in enumerate(texts):
             if text.choices is not None:
@@ -138,6 +140,12 @@ async def translate(
         [len(text.plain) for text in texts],
         cost,
     )
+
+
+async def ready_to_detect() -> None:
+    """Load the detector in a thread, once: that takes 60 ms."""
+    if not is_loaded():
+        await asyncio.to_thread(load)
 
 
 def _prepare(

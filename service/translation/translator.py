@@ -4,9 +4,9 @@ import asyncio
 import functools
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from kernels.engine import (
     CONSTRAINED_ROWS,
@@ -26,18 +26,24 @@ from service.text.placeholders import Span
 from service.text.sentences import Piece, cut_at_kept, halve, split
 from service.translation.assembly import Arrivals, Document, SourceSentence, engine_sentences, join
 from service.translation.cost import NO_COST, Cost, Memory, ModelIdentity, StageTimings, milliseconds_since
-from service.translation.results import Candidate, Continuation, OnSentence, Options, Translated
+from service.translation.preparing import CHARACTERS_ON_THE_LOOP, prepared
+from service.translation.results import (
+    Candidate,
+    Continuation,
+    OnSentence,
+    Options,
+    Translated,
+    TranslatedSentence,
+)
 from service.translation.scheduler import Scheduler
 from service.translation.tokenizer import Tokenizer
 
 # Longer sentences are cut: models see few of them in training and the attention's cost grows with the square.
 MAX_SENTENCE_TOKENS = 200
-# Up to here texts are cut and tokenized on the event loop: 0.23 ms at most, where a thread and back takes 0.1 to 0.3.
-CHARACTERS_ON_THE_LOOP = 1000
+_REPAIR_TAKES = 8  # times the work of preparing a text: each unit is spelt in all ways
 _CHARACTERS_A_TOKEN = 3  # English text has 3.2, so that the estimate is rather high
 
-# One thread: more would only take turns at the interpreter's lock, and away from the engine's threads.
-_preparing = ThreadPoolExecutor(1, "prepare")
+_Repair = Callable[[Arrivals, Options], tuple[Any, list[Document]]]
 
 
 class Translator:
@@ -108,16 +114,23 @@ class Translator:
             SchedulerClosed: the server is shutting down.
             EngineError: the engine failed.
         """
-        tokens = sum(map(len, texts)) // _CHARACTERS_A_TOKEN * _most_rows(options)
-        with scheduler.reserve_queue(tokens, is_admitted=is_admitted):
-            documents, tokenize_ms = await self._prepared(texts, options)
-        arrivals = Arrivals(documents, self._tokenizer, on_sentence, options.alternatives + 1)
-        cost = await scheduler.run(self._engine, engine_sentences(documents), arrivals.ready)
-        for parts, arrived in self._repairs(arrivals, options):
-            cost = cost.then(await scheduler.run(self._engine, engine_sentences(parts), arrived.ready))
+        size = sum(map(len, texts))
+        with scheduler.reserve_queue(size // _CHARACTERS_A_TOKEN * _most_rows(options), is_admitted=is_admitted):
+            documents, tokenize_ms = await self._prepared(size, texts, options)
+            if on_sentence is not None and size > CHARACTERS_ON_THE_LOOP:
+                on_sentence = _on_this_loop(on_sentence)
+            most = options.alternatives + 1
+            sentences, arrivals = await prepared(size, self._expected, documents, on_sentence, most)
+        cost = await scheduler.run(self._engine, sentences, arrivals.ready)
+        for repair, replaced in self._repairs:
+            if arrivals.failed:
+                again, parts = await prepared(size * _REPAIR_TAKES, repair, arrivals, options)
+                sentences, arrived = await prepared(size, self._expected, parts)
+                cost = cost.then(await scheduler.run(self._engine, sentences, arrived.ready))
+                await prepared(size, replaced, arrivals, again, arrived)
         cost = replace(cost, rungs=arrivals.rungs)
         candidates = arrivals.candidates() if continuation is None else iter(await continuation(arrivals.translated()))
-        return self._translated(documents, candidates, arrivals.detokenize_ms, tokenize_ms, cost)
+        return await prepared(size, self._translated, documents, candidates, arrivals.detokenize_ms, tokenize_ms, cost)
 
     def translate(self, texts: Sequence[str], options: Options, cancel: CancelFlag | None = None) -> Translated:
         """Translate texts alone, without a scheduler. This blocks, so it belongs in a thread of its own.
@@ -129,8 +142,12 @@ class Translator:
         documents, tokenize_ms = self._prepare(texts, options, threading.Event())
         arrivals = Arrivals(documents, self._tokenizer, None, options.alternatives + 1)
         cost = self._decode_all(documents, arrivals, cancel)
-        for parts, arrived in self._repairs(arrivals, options):
-            cost = cost.then(self._decode_all(parts, arrived, cancel))
+        for repair, replaced in self._repairs:
+            if arrivals.failed:
+                again, parts = repair(arrivals, options)
+                arrived = Arrivals(parts, self._tokenizer)
+                cost = cost.then(self._decode_all(parts, arrived, cancel))
+                replaced(arrivals, again, arrived)
         cost = replace(cost, rungs=arrivals.rungs)
         return self._translated(documents, arrivals.candidates(), arrivals.detokenize_ms, tokenize_ms, cost)
 
@@ -163,13 +180,17 @@ class Translator:
         )
         return Translated(translations, own.then(engine))
 
-    async def _prepared(self, texts: Sequence[str], options: Options) -> tuple[list[Document], float]:
+    def _expected(
+        self, documents: Sequence[Document], on_sentence: OnSentence | None = None, wanted: int | None = None
+    ) -> tuple[list[Sentence], Arrivals]:
+        """Return what the engine is to translate of documents, and where its results go."""
+        return engine_sentences(documents), Arrivals(documents, self._tokenizer, on_sentence, wanted)
+
+    async def _prepared(self, size: int, texts: Sequence[str], options: Options) -> tuple[list[Document], float]:
         """Run `_prepare`, off the event loop where it takes long; it stops soon after this is cancelled."""
         stop = threading.Event()
-        if sum(map(len, texts)) <= CHARACTERS_ON_THE_LOOP:
-            return self._prepare(texts, options, stop)
         try:
-            return await asyncio.get_running_loop().run_in_executor(_preparing, self._prepare, texts, options, stop)
+            return await prepared(size, self._prepare, texts, options, stop)
         finally:
             stop.set()
 
@@ -241,23 +262,22 @@ class Translator:
             constraints.append(phrases)
         return tuple(constraints)
 
-    def _repairs(self, arrivals: Arrivals, options: Options) -> Iterator[tuple[list[Document], Arrivals]]:
-        """Yield what is to be translated again because something was lost, and where its hypotheses go.
+    @property
+    def _repairs(self) -> list[tuple[_Repair, Callable[[Arrivals, Any, Arrivals], None]]]:
+        """What is tried where something was lost: how the sentences are translated again, and who takes what is found.
 
         First the whole sentences, under the constraint that each mask stands in them; then those that still lack one,
         cut at their units.
         """
-        if arrivals.failed:
-            again = [self._again(arrivals, index, options) for index in arrivals.failed]
-            parts = [[sentence] for sentence in again]
-            arrived = Arrivals(parts, self._tokenizer)
-            yield parts, arrived
-            arrivals.replace_found(again, arrived)
-        if arrivals.failed:
-            parts = [list(self._parts(arrivals.searched(index), options)) for index in arrivals.failed]
-            arrived = Arrivals(parts, self._tokenizer)
-            yield parts, arrived
-            arrivals.replace_failed(parts, arrived)
+        return [(self._whole, Arrivals.replace_found), (self._cut, Arrivals.replace_failed)]
+
+    def _whole(self, arrivals: Arrivals, options: Options) -> tuple[list[SourceSentence], list[Document]]:
+        again = [self._again(arrivals, index, options) for index in arrivals.failed]
+        return again, [[sentence] for sentence in again]
+
+    def _cut(self, arrivals: Arrivals, options: Options) -> tuple[list[Document], list[Document]]:
+        parts = [list(self._parts(arrivals.searched(index), options)) for index in arrivals.failed]
+        return parts, parts
 
     def _again(self, arrivals: Arrivals, index: int, options: Options) -> SourceSentence:
         """Return a failed sentence to be searched again; what was lost of its numbers and terms is a unit now."""
@@ -339,6 +359,16 @@ class Translator:
             constraints=[sentence.constraints for sentence in batch],
             cancel=cancel,
         )
+
+
+def _on_this_loop(on_sentence: OnSentence) -> OnSentence:
+    """Return a function that any thread may call; the sentences arrive on this event loop, in order."""
+    loop = asyncio.get_running_loop()
+
+    def pass_on(sentence: TranslatedSentence) -> None:
+        loop.call_soon_threadsafe(on_sentence, sentence)
+
+    return pass_on
 
 
 def _with_terms(piece: Piece, units: Sequence[str], terms: Sequence[Term]) -> tuple[tuple[Span, ...], tuple[str, ...]]:
