@@ -110,6 +110,11 @@ test-linear: $(VENV)/installed-extras  ## hostile texts take time that is linear
 real-files: $(VENV)/installed-extras  ## files of others come back to the byte; writes docs/results/real-files.json
 	$(BIN)/python -m tests.bench.real_files $(ARGS) $(FILES)
 
+# The tests of DeepL's own clients, from clones of them; five minutes.
+.PHONY: deepl-suites
+deepl-suites: $(VENV)/installed-extras  ## DeepL's suites: make deepl-suites DEEPL_PYTHON=FOLDER DEEPL_NODE=FOLDER
+	$(BIN)/python -m tests.bench.deepl_suites $(if $(DEEPL_PYTHON),--python $(DEEPL_PYTHON)) $(if $(DEEPL_NODE),--node $(DEEPL_NODE))
+
 # What runs on Ray, on a local one: corpora and replicas, with workers that are killed. A few minutes.
 .PHONY: test-ray
 test-ray: $(VENV)/installed-extras  ## corpora and replicas on a local Ray

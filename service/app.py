@@ -8,7 +8,19 @@ from fastapi import APIRouter, FastAPI
 
 from service.accounts.glossaries import Glossaries
 from service.accounts.keys import Keys
-from service.api import admin, deepl, deepl_glossaries, deepl_languages, errors, kserve, libretranslate, native, page
+from service.api import (
+    admin,
+    azure,
+    deepl,
+    deepl_glossaries,
+    deepl_languages,
+    errors,
+    google,
+    kserve,
+    libretranslate,
+    native,
+    page,
+)
 from service.api import native_files as files_api
 from service.api import native_glossaries as glossaries_api
 from service.api.body_limit import BodyLimit
@@ -69,7 +81,12 @@ def create_app(settings: Settings) -> FastAPI:
     metrics.gauge("sub3_key_store_up", "1 while the store of API keys answers.", lambda: not keys.down)
     dispatcher = Dispatcher(settings, registry, scheduler, metrics, keys)
     files = FileJobs(settings, dispatcher, registry, keys)
-    glossaries = Glossaries(lambda: open_glossaries(settings), registry.direct_pairs, settings.max_glossaries)
+    glossaries = Glossaries(
+        lambda: open_glossaries(settings),
+        registry.direct_pairs,
+        settings.max_glossaries,
+        settings.max_glossary_bytes,
+    )
     history = History()
     swaps = Swaps(registry, folder, open_state(settings), history, metrics)
     metrics.gauge("sub3_state_store_up", "1 while the desired state is kept over a restart.", lambda: not swaps.down)
@@ -124,6 +141,8 @@ def create_app(settings: Settings) -> FastAPI:
                 deepl_languages.router(registry, keys),
             ],
         ),
+        (google.DIALECT, [google.router(dispatcher, registry, keys)]),
+        (azure.DIALECT, [azure.router(dispatcher, registry, settings, keys)]),
         (kserve.DIALECT, [kserve.router(settings.admin_names, dispatcher, registry, swaps, app.version)]),
     ]
     for _, routers in apis:
@@ -144,5 +163,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(SameOrigin, dialects=dialects)
     app.add_middleware(CrossOrigin, dialects=dialects)
     app.add_middleware(HeadOfGet)
+    app.add_middleware(azure.AzureAddress)
     app.add_middleware(AccessLog, metrics=metrics, tracing=tracing)  # outermost: it sees the refusals of the others
     return app

@@ -35,13 +35,18 @@ HOUSE: dict[str, list[dict[str, str]]] = {
     "models": [
         {
             "format": (
-                "atomic schema typed_json / files weights / layout vocabulary / faults / directory / "
+                "atomic languages schema typed_json / files weights / layout vocabulary / faults / directory / "
                 "describe package store write"
             ),
             "text": "frames language lines numbers / pieces",
         },
         {"codes": "bcq bit_config / compensate straight_through"},
-        {"marian": "checkpoint transformer / batches files rows / coded imported marian / read"},
+        {
+            "marian": (
+                "checkpoint names transformer / batches files rows tables / coded ctranslate2 imported marian npz / "
+                "argos / read"
+            )
+        },
         {"evaluate": "divergence fidelity quality / evaluate"},
         {"quantize": "allocate assemble calibrate / apportion export fisher"},
         {
@@ -88,11 +93,12 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         },
         {
             "api": (
-                "calls downloads json_reply json_route libretranslate_schemas native_key openapi page schemas / "
-                "admin_schemas deepl_schemas dialect fields kserve_schemas / "
+                "calls downloads json_reply json_route language_codes libretranslate_schemas "
+                "native_key openapi page schemas / "
+                "admin_schemas azure_places azure_schemas deepl_schemas dialect fields google_schemas kserve_schemas / "
                 "body_limit cross_origin errors head_of_get key_first same_origin uploads / "
-                "admin_guard events native_glossaries / deepl kserve libretranslate native native_files / admin "
-                "deepl_glossaries deepl_languages"
+                "admin_guard events native_glossaries / azure deepl google kserve libretranslate native "
+                "native_files / admin deepl_glossaries deepl_languages"
             ),
             "cli": "adding arguments completion compress health / bench corpus doctor keys models translate",
         },

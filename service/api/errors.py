@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 from models.format.schema import ModelError, UnavailableConfiguration
-from service.accounts.glossaries import UnknownGlossary
+from service.accounts.glossaries import UnknownDictionary, UnknownGlossary
 from service.accounts.keys import MissingKey, QuotaExceeded, RateExceeded, WrongKey
 from service.accounts.unavailable import StoreUnavailable
 from service.api.dialect import CODES, Dialect, Refused, dialect_of
@@ -46,6 +46,7 @@ STATUS: dict[type[Exception], int] = {
     LimitExceeded: 422,
     GlossaryRefused: 422,
     UnknownGlossary: 404,
+    UnknownDictionary: 404,
     UnavailableConfiguration: 422,
     ModelError: 422,
     NotLive: 422,

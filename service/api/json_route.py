@@ -36,8 +36,9 @@ def parse_json(body: bytes) -> Any:
     try:
         # orjson refuses invalid UTF-8, NaN and lone surrogates, and bounds the depth
         document = orjson.loads(body)
-        if isinstance(document, dict):
-            if len(document) > MAX_FIELDS:  # before anything is made of each of them
+        if isinstance(document, dict | list):
+            objects = [document] if isinstance(document, dict) else [part for part in document if type(part) is dict]
+            if any(len(each) > MAX_FIELDS for each in objects):  # before anything is made of each of them
                 raise HTTPException(400, f"The JSON object has more than {MAX_FIELDS} fields; no request has.")
             # orjson keeps the last of two equal names. Each name in the body ends with a quote and a colon, so if
             # these are as many as the names that were kept, none was lost. Text such as `"a\": b"` counts, too: only

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 from starlette.exceptions import HTTPException
 
+from models.format.languages import canonical
 from service.accounts.glossaries import Glossaries
 from service.accounts.keys import Keys, MissingKey, QuotaExceeded, RateExceeded, WrongKey
 from service.api.calls import call_of, cost_headers
@@ -18,6 +19,7 @@ from service.api.downloads import download
 from service.api.errors import documented
 from service.api.fields import Fields, read_fields
 from service.api.json_reply import JsonReply
+from service.api.language_codes import read_code
 from service.api.libretranslate_schemas import (
     DetectFields,
     FileFields,
@@ -71,7 +73,7 @@ DIALECT = Dialect(
         FileRefused: (400, "{}"),
         TooManyFiles: (429, "Slowdown: {}"),
     },
-    uploads=frozenset({"/translate_file"}),
+    uploads=re.compile("/translate_file"),
     foreign_headers="Authorization, Content-Type",
 )
 
@@ -271,8 +273,9 @@ def _asked(fields: Fields, registry: Registry, settings: Settings) -> _Asked:
 
 def _pair(fields: Fields, registry: Registry) -> tuple[str, str]:
     """Return the source language, which may be "auto", and the target language."""
-    source, target = _code(fields, "source"), _code(fields, "target")
     pairs = registry.pairs()
+    known = dict.fromkeys(code for pair in pairs for code in (pair[0], pair[1]))
+    source, target = (read_code(code, known) or code for code in (_code(fields, "source"), _code(fields, "target")))
     for code in (source, target):
         if code != AUTO and not any(code in pair for pair in pairs):
             raise HTTPException(400, f"{_iso(code)[:100]} is not supported")
@@ -358,4 +361,4 @@ def _detection(detected: Detected) -> LibreDetected:
 
 
 def _iso(code: str) -> str:
-    return _ISO.get(code, code)
+    return _ISO.get(code) or canonical(code)

@@ -22,9 +22,10 @@ from service.live.registry import Registry
 from service.observability.metrics import METRICS_TYPE, Metrics
 from service.requests import pipeline
 from service.requests.dispatch import Dispatcher
+from service.translation.cost import NO_RUNGS
 from service.translation.results import OnSentence, Options
 
-DIALECT = Dialect(paths=re.compile("/v1/"), error=coded_error, uploads=frozenset({"/v1/files"}), head_key=native_key)
+DIALECT = Dialect(paths=re.compile("/v1/"), error=coded_error, uploads=re.compile("/v1/files"), head_key=native_key)
 TIMEOUT_PARAMETER = {
     "name": TIMEOUT_HEADER,
     "in": "header",
@@ -67,8 +68,8 @@ def router(
         call = call_of(request, native_key(request), model=body.model, pin=body.config)
         if body.glossary is not None:
             options = await glossaries_api.with_terms(options, body.glossary, glossaries, keys, call.key)
-        wanted = pipeline.TranslationRequest(texts, options)
-        return await pipeline.translate(dispatcher, registry, call, wanted, on_sentence)
+        wanted = pipeline.TranslationRequest(texts, options, on_sentence=on_sentence)
+        return await pipeline.translate(dispatcher, registry, call, wanted)
 
     @routes.post(
         "/v1/translate",
@@ -149,6 +150,7 @@ def _reply(body: schemas.TranslateRequest, outcome: pipeline.Outcome) -> schemas
         models=None if len(cost.weights) == 1 else list(cost.weights),
         latency_ms=cost.latency_ms,
         memory=cost.memory,
+        rungs=None if cost.rungs == NO_RUNGS else cost.rungs,
     )
 
 

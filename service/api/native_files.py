@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.exceptions import HTTPException
 
+from models.format.languages import canonical
 from service.accounts.glossaries import Glossaries
 from service.accounts.keys import Keys
 from service.api import native_glossaries as glossaries_api
@@ -43,7 +44,9 @@ def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
         if source is None or target is None:
             raise HTTPException(400, "The form has no source or no target; send codes such as en and de.")
         options = Options(
-            source.lower(), target.lower(), split_sentences=split_sentences(upload.field("split_sentences"))
+            canonical(source).lower(),
+            canonical(target).lower(),
+            split_sentences=split_sentences(upload.field("split_sentences")),
         )
         if (wanted := upload.field("glossary")) is not None:
             options = await glossaries_api.with_terms(options, wanted, glossaries, keys, native_key(request))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
 
-from service.accounts.glossaries import NOBODY, Glossaries, Head
+from service.accounts.glossaries import NOBODY, Dictionary, Entries, Glossaries, Head
 from service.accounts.keys import Keys
 from service.api import schemas
 from service.api.errors import documented
@@ -17,6 +17,7 @@ from service.text.glossary import Glossary, GlossaryRefused
 from service.translation.results import Options
 
 _MAX_ENTRIES_ON_LOOP = 100  # 0.2 ms; more are prepared in a thread
+_MAX_ENTRIES = 5000  # of a request, which are prepared for it alone
 
 
 async def owner(keys: Keys, key: str | None) -> str:
@@ -51,14 +52,13 @@ async def find_glossary(
     """
     if source != AUTO:
         glossaries.check_pair(source, target)
-    if not isinstance(terms, str):
-        if len(terms) <= _MAX_ENTRIES_ON_LOOP:
-            return Glossary(terms, source, target)
-        return await asyncio.to_thread(Glossary, terms, source, target)
-    glossary = await asyncio.to_thread(glossaries.find, of, terms)
-    if glossary.target != target or source not in (glossary.source, AUTO):
-        raise GlossaryRefused(f"The glossary is for {glossary.source} to {glossary.target}.")
-    return glossary
+    if isinstance(terms, str):
+        return await asyncio.to_thread(glossaries.find, of, [terms], None if source == AUTO else source, target)
+    if len(terms) > _MAX_ENTRIES:
+        raise GlossaryRefused(f"A request takes up to {_MAX_ENTRIES:,} entries; store a glossary of more.")
+    if len(terms) <= _MAX_ENTRIES_ON_LOOP:
+        return Glossary(terms, source, target)
+    return await asyncio.to_thread(Glossary, terms, source, target)
 
 
 async def with_terms(
@@ -96,26 +96,43 @@ def router(keys: Keys, glossaries: Glossaries) -> APIRouter:
     )
     async def create(body: schemas.GlossaryRequest, request: Request, response: Response) -> schemas.GlossaryInfo:
         of = await owner(keys, native_key(request))
-        head = await asyncio.to_thread(glossaries.create, of, body.name, body.source, body.target, body.entries)
+        given = Entries(body.source, body.target, body.entries)
+        head = await asyncio.to_thread(glossaries.create, of, body.name, [given])
         response.headers["Location"] = f"/v1/glossaries/{head.id}"
-        return _info(head)
+        return _info(head, head.dictionaries[0])
 
-    @routes.get("", responses=documented(401, 403, 503), summary="List the glossaries of the API key", **SECURITY)
+    @routes.get(
+        "",
+        responses=documented(401, 403, 503),
+        summary="List the glossaries of the API key; one of several language pairs is there for each of them",
+        **SECURITY,
+    )
     async def every(request: Request) -> schemas.GlossariesReply:
         heads = await asyncio.to_thread(glossaries.heads, await owner(keys, native_key(request)))
-        return schemas.GlossariesReply(glossaries=[_info(head) for head in heads])
+        infos = [_info(head, dictionary) for head in heads for dictionary in head.dictionaries]
+        return schemas.GlossariesReply(glossaries=infos)
 
     @routes.get(
         "/{glossary_id}",
         responses=documented(401, 403, 404, 422, 503),
-        summary="Get a glossary and its entries",
+        summary="Get a glossary and its entries; of several language pairs, `source` and `target` name one",
         **SECURITY,
     )
-    async def one(glossary_id: str, request: Request) -> schemas.GlossaryReply:
+    async def one(
+        glossary_id: str,
+        request: Request,
+        source: schemas.Language | None = None,
+        target: schemas.Language | None = None,
+    ) -> schemas.GlossaryReply:
         of = await owner(keys, native_key(request))
         head = await asyncio.to_thread(glossaries.head, of, glossary_id)
-        entries = await asyncio.to_thread(glossaries.entries, of, glossary_id)
-        return schemas.GlossaryReply(**_info(head).model_dump(), entries=entries)
+        asked = (source and source.lower(), target and target.lower())
+        found = [own for own in head.dictionaries if asked[0] in (own.source, None) and asked[1] in (own.target, None)]
+        if len(found) != 1:
+            pairs = ", ".join(f"{own.source} to {own.target}" for own in head.dictionaries) or "none"
+            raise GlossaryRefused(f"Name one language pair of the glossary by source and target; it has: {pairs}.")
+        entries = await asyncio.to_thread(glossaries.entries, of, glossary_id, found[0].pair)
+        return schemas.GlossaryReply(**_info(head, found[0]).model_dump(), entries=entries)
 
     @routes.delete(
         "/{glossary_id}",
@@ -131,12 +148,12 @@ def router(keys: Keys, glossaries: Glossaries) -> APIRouter:
     return routes
 
 
-def _info(head: Head) -> schemas.GlossaryInfo:
+def _info(head: Head, dictionary: Dictionary) -> schemas.GlossaryInfo:
     return schemas.GlossaryInfo(
         id=head.id,
         name=head.name,
-        source=head.source,
-        target=head.target,
+        source=dictionary.source,
+        target=dictionary.target,
         created=head.created,
-        entry_count=head.entries,
+        entry_count=dictionary.entries,
     )

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
 from typing_extensions import TypedDict
 
+from models.format.languages import canonical
 from service.files import ENDINGS
-from service.translation.cost import Memory, ModelIdentity, StageTimings
+from service.translation.cost import Memory, ModelIdentity, Rungs, StageTimings
 from service.translation.results import Unchanged
 
 Language = Annotated[str, Field(min_length=1, max_length=35, description="Code such as `en`; case is ignored.")]
@@ -98,7 +99,7 @@ class TranslateRequest(Body):
     @field_validator("source", "target")
     @classmethod
     def _lower(cls, code: str) -> str:
-        return code.lower()
+        return canonical(code).lower()
 
     @field_validator("glossary", mode="before")
     @classmethod
@@ -162,6 +163,12 @@ class TranslateReply(Body):
     )
     latency_ms: StageTimings
     memory: Memory
+    rungs: Rungs | None = Field(
+        default=None,
+        description="Sentences whose first translation lost a placeholder, a number or a term of the glossary, by what "
+        "gave them back: another hypothesis, a search with masks for numbers and terms, one under constraints, or "
+        "cutting the sentence there. Absent if none did.",
+    )
 
 
 class SentenceEvent(Body):
@@ -182,14 +189,15 @@ class GlossaryRequest(Body):
     target: Language = Field(examples=["de"])
     entries: dict[str, str] = Field(
         description="Terms and their translations (the term itself if it must stay untranslated). A term matches whole "
-        "words: a lower-case term in any case, one with capitals exactly. Up to 5,000, each of up to 200 characters.",
+        "words: a lower-case term in any case, one with capitals exactly. Each has up to 200 "
+        "characters; those of a key together have up to 10 MiB by default.",
         examples=[{"printer": "Drucker", "GitHub": "GitHub"}],
     )
 
     @field_validator("source", "target")
     @classmethod
     def _lower(cls, code: str) -> str:
-        return code.lower()
+        return canonical(code).lower()
 
     @field_validator("entries", mode="before")
     @classmethod

@@ -26,6 +26,7 @@ from service.text.detection import UNKNOWN, detect
 from service.text.glossary import Glossary
 from service.text.glossary_files import read_entries
 from service.text.sentences import SplitSentences
+from service.translation.cost import NO_RUNGS
 from service.translation.results import Options, Translated
 from service.translation.tokenizer import Tokenizer
 from service.translation.translator import Translator
@@ -254,6 +255,7 @@ def _translate(
         "target": direction.target,
         "characters": characters,
         "cut_sentences": cut,
+        "rungs": asdict(sum((result.cost.rungs for result in work), NO_RUNGS)),
         "model": asdict(translator.identity),
         "latency_ms": {"load": round(translators.load_ms, 3)}
         | {

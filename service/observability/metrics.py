@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from service.process import process_rss_bytes
-from service.translation.cost import Cost, LiveConfiguration, StageTimings
+from service.translation.cost import RUNGS, Cost, LiveConfiguration, StageTimings
 from service.translation.scheduler import BATCH_SIZES, Load
 
 # they would be a second series for each counter, which no rule or dashboard reads
@@ -81,8 +81,8 @@ class Metrics:
             self._pivoted.inc(texts)
         for name, histogram in self._stage.items():
             histogram.observe(1e-3 * getattr(cost.latency_ms, name))
-        for rung, sentences in cost.rungs._asdict().items():
-            self._repaired.labels(rung).inc(sentences)
+        for rung in RUNGS:
+            self._repaired.labels(rung).inc(getattr(cost.rungs, rung))
 
     def failed(self, reason: str) -> None:
         """Count a translation that was refused or failed; `reason` is the name of its exception."""

@@ -30,12 +30,16 @@ class TranslationRequest(NamedTuple):
         options: With the source "auto", the language of each text is detected.
         markup: What is to be kept of the texts; None for plain text.
         keeps_empty: An empty text comes back as it is; otherwise the request is refused.
+        context: Stands around the texts, and tells the language of those that are too short to tell it.
+        on_sentence: Is called with each sentence as soon as it is ready; for texts without markup.
     """
 
     texts: Sequence[str]
     options: Options
     markup: Markup | None = None
     keeps_empty: bool = False
+    context: str = ""
+    on_sentence: OnSentence | None = None
 
 
 class Outcome(NamedTuple):
@@ -82,27 +86,36 @@ class _Text(NamedTuple):
         return text if self.document is None else self.document.render(text, links)
 
 
-async def translate(
-    dispatcher: Dispatcher,
-    registry: Registry,
-    call: Call,
-    request: TranslationRequest,
-    on_sentence: OnSentence | None = None,
-) -> Outcome:
-    """Translate a request. What is not for translation comes back as it is.
-
-    That is a text that is empty, or is markup alone; a text in the target language; and a text in a language that no
-    model translates, where the source was to be detected.
+async def translate(dispatcher: Dispatcher, registry: Registry, call: Call, request: TranslationRequest) -> Outcome:
+    """Translate one request, as `translate_each` does, with its exceptions.
 
     Args:
         dispatcher: checks and serves the request.
         registry: the live models.
         call: who asks, which model and configuration must answer, by when.
         request: the texts and options.
-        on_sentence: is called with each sentence as soon as it is ready; for texts without markup.
+    """
+    [outcome] = await translate_each(dispatcher, registry, call, [request])
+    return outcome
+
+
+async def translate_each(
+    dispatcher: Dispatcher, registry: Registry, call: Call, requests: Sequence[TranslationRequest]
+) -> list[Outcome]:
+    """Translate what one call asks for, such as the same texts to several languages. The limits, the charge and the
+    deadline are those of one request, and so is the cost.
+
+    What is not for translation comes back as it is: a text that is empty, or is markup alone; a text in the target
+    language; and a text in a language that no model translates, where the source was to be detected.
+
+    Args:
+        dispatcher: checks and serves the requests.
+        registry: the live models.
+        call: who asks, which model and configuration must answer, by when.
+        requests: at least one; they differ in nothing but their languages.
 
     Raises:
-        LimitExceeded: the request asks for more than the settings allow.
+        LimitExceeded: all requests together ask for more than the settings allow one.
         DeadlineExceeded: it took too long.
         ClientClosed: the client disconnected.
         MissingKey, WrongKey, RateExceeded, QuotaExceeded, StoreUnavailable: the key does not admit it.
@@ -110,36 +123,39 @@ async def translate(
         GlossaryRefused: the vocabulary cannot spell the translation of a term.
         QueueFull, SchedulerClosed: the engine takes no more work.
     """
-    sources = registry.sources(request.options.target, call.model)
-    size = sum(map(len, request.texts)) * (1 if request.markup is None else _MARKUP_TAKES)
+    sources = [registry.sources(request.options.target, call.model) for request in requests]
+    size = sum(map(_size, requests))
     if size > CHARACTERS_ON_THE_LOOP:
         await dispatcher.check_key(call)  # before the work, which is for those who have one
-    if request.options.source == AUTO:
+    if any(request.options.source == AUTO for request in requests):
         await ready_to_detect()
-    texts = await prepared(size, _prepare, dispatcher, call, request, sources, registry.languages)
-    if request.options.source == AUTO and not sources:
-        registry.way(AUTO, request.options.target, call.model)  # there is none, and this says which there are
-    parts = _parts(request, texts, sources, on_sentence)
-    translations = [Translation(Candidate(text.plain, 0.0), (), unchanged=text.unchanged) for text in texts]
-    if not parts:
-        cost = await dispatcher.admit(call)
+    texts_of = await prepared(size, _prepare, dispatcher, call, requests, sources, registry.languages)
+    for request, own in zip(requests, sources, strict=True):
+        if request.options.source == AUTO and not own:
+            registry.way(AUTO, request.options.target, call.model)  # there is none, and this says which there are
+    parts = [_parts(*of_request) for of_request in zip(requests, texts_of, sources, strict=True)]
+    together = [part for own in parts for part in own]
+    if together:
+        translated = await dispatcher.translate(call, together)
+        cost, made = translated.cost, iter(translated.translations)
     else:
-        translated = await dispatcher.translate(call, parts)
-        cost = translated.cost
-        indices = [index for part in parts for index in part.indices]
-        for index, translation in zip(indices, translated.translations, strict=True):
-            translations[index] = translation
-    rendered = await prepared(size, lambda: list(map(_Text.rendered, texts, translations)))
-    if on_sentence is not None:  # a message is passed on whole
-        for index, text in enumerate(texts):
-            if text.choices is not None:
-                on_sentence(TranslatedSentence(index, 0, request.texts[index], rendered[index].best, 0, is_last=True))
-    return Outcome(
-        rendered,
-        [text.detected for text in texts],
-        [len(text.plain) for text in texts],
-        cost,
-    )
+        cost, made = await dispatcher.admit(call), iter(())
+    outcomes = []
+    for request, texts, own_parts in zip(requests, texts_of, parts, strict=True):
+        translations = [Translation(Candidate(text.plain, 0.0), (), unchanged=text.unchanged) for text in texts]
+        for part in own_parts:
+            for index in part.indices:
+                translations[index] = next(made)
+        rendered = await prepared(size, list, map(_Text.rendered, texts, translations))
+        if request.on_sentence is not None:
+            _pass_messages_on(request.on_sentence, texts, rendered)
+        outcomes.append(Outcome(rendered, [text.detected for text in texts], [len(text.plain) for text in texts], cost))
+    return outcomes
+
+
+def _size(request: TranslationRequest) -> int:
+    """Return how much work the texts of a request are, in characters of plain text."""
+    return sum(map(len, request.texts)) * (1 if request.markup is None else _MARKUP_TAKES)
 
 
 async def ready_to_detect() -> None:
@@ -149,29 +165,63 @@ async def ready_to_detect() -> None:
 
 
 def _prepare(
-    dispatcher: Dispatcher, call: Call, request: TranslationRequest, sources: Sequence[str], known: Collection[str]
-) -> list[_Text]:
+    dispatcher: Dispatcher,
+    call: Call,
+    requests: Sequence[TranslationRequest],
+    sources: Sequence[Sequence[str]],
+    known: Collection[str],
+) -> list[list[_Text]]:
     """Take the markup out, check the limits, and detect the languages.
 
     Args:
         dispatcher: Checks the limits.
         call: Who asks.
+        requests: The texts and the options.
+        sources: For each request, the languages from which there is a route to its target.
+        known: The languages of all models.
+    """
+    marked_up = [text for request in requests if request.markup is not None for text in request.texts]
+    if marked_up:
+        dispatcher.check_markup(marked_up)
+    documents = [_documents(request) for request in requests]
+    first = requests[0]
+    checked = [
+        text if document is None else document.text
+        for request, own in zip(requests, documents, strict=True)
+        for text, document in zip(request.texts, own, strict=True)
+    ]
+    if first.keeps_empty:
+        checked = list(filter(None, checked))
+    if checked or not first.keeps_empty:
+        dispatcher.check(call, checked, first.options)
+    return [_detected(*of_request, known) for of_request in zip(requests, documents, sources, strict=True)]
+
+
+def _documents(request: TranslationRequest) -> list[Document | None]:
+    """Read the markup of each text; None for plain text."""
+    markup = request.markup
+    return [None if markup is None else Document(text, markup, is_aligned=True) for text in request.texts]
+
+
+def _detected(
+    request: TranslationRequest,
+    documents: Sequence[Document | None],
+    sources: Sequence[str],
+    known: Collection[str],
+) -> list[_Text]:
+    """Detect the languages of the texts, and take messages apart.
+
+    Args:
         request: The texts and the options.
+        documents: The texts' markup.
         sources: The languages from which there is a route to the target.
         known: The languages of all models.
     """
-    markup = request.markup
-    if markup is not None:
-        dispatcher.check_markup(request.texts)
-    documents = [None if markup is None else Document(text, markup, is_aligned=True) for text in request.texts]
     plain = [
         text if document is None else document.text for text, document in zip(request.texts, documents, strict=True)
     ]
-    checked = list(filter(None, plain)) if request.keeps_empty else plain
-    if checked or not request.keeps_empty:
-        dispatcher.check(call, checked, request.options)
     if request.options.source == AUTO:
-        detected = [detect(text, known) for text in plain]
+        detected = [detect(text, known, request.context) for text in plain]
     else:
         detected = [Detected(request.options.source, 1.0)] * len(plain)
     choices = [
@@ -188,10 +238,16 @@ def _choices(texts: Sequence[str], target: str) -> Choices | None:
     return choices if choices else None
 
 
-def _parts(
-    request: TranslationRequest, texts: Sequence[_Text], sources: Sequence[str], on_sentence: OnSentence | None
-) -> list[Part]:
+def _pass_messages_on(on_sentence: OnSentence, texts: Sequence[_Text], rendered: Sequence[Translation]) -> None:
+    """Pass each message on whole, as one sentence."""
+    for index, (text, translation) in enumerate(zip(texts, rendered, strict=True)):
+        if text.choices is not None:
+            on_sentence(TranslatedSentence(index, 0, text.given, translation.best, 0, is_last=True))
+
+
+def _parts(request: TranslationRequest, texts: Sequence[_Text], sources: Sequence[str]) -> list[Part]:
     """Group the texts that are to be translated by their language."""
+    on_sentence = request.on_sentence
     by_source: dict[tuple[str, bool], list[int]] = defaultdict(list)
     for index, text in enumerate(texts):
         if text.plain and text.unchanged is None:

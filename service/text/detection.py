@@ -46,14 +46,16 @@ class Detected(NamedTuple):
 UNKNOWN = Detected("en", 0.0)  # for a text without a letter: the answer that LibreTranslate's clients know
 
 
-def detect(text: str, known: Collection[str] = ()) -> Detected:
+def detect(text: str, known: Collection[str] = (), context: str = "") -> Detected:
     """Return the language of a text: the likeliest known one, unless another one is twice as likely as all of them.
 
     Args:
         text: of which the first 2,000 characters are read.
         known: languages that the server reads or writes.
+        context: text around it, in the same language, which is read with a text of a few words.
     """
-    chances = _chances(text, known)
+    is_short = len(_WORD.findall(text[:_SAMPLE_CHARACTERS])) <= _SHORT_WORDS
+    chances = _chances(f"{text} {context}" if context and is_short else text, known)
     if not chances:
         return UNKNOWN
     best = max(chances, key=chances.__getitem__)

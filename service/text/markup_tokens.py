@@ -19,6 +19,7 @@ Kind = Literal["html", "xml", "markdown"]
 
 # Elements whose content is not prose, whatever their attributes.
 _OPAQUE = frozenset({"code", "math", "pre", "script", "style", "svg", "var"})
+_FORMULAS = frozenset({"math", "m:math", "mml:math"})  # of MathML, in any markup
 _RAW = frozenset({"script", "style"})  # up to their end tag nothing is markup
 _VOID = frozenset(  # have no end tag
     {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"}
@@ -26,11 +27,13 @@ _VOID = frozenset(  # have no end tag
 _IMPLIED_END = frozenset({"p", "li", "dt", "dd", "td", "th", "tr", "option"})  # ended by the next of their kind
 # Elements that may stand within a sentence of HTML; in XML all may.
 _INLINE_NAMES = (
-    "a abbr b bdi bdo button cite code data dfn del em font g i img input ins kbd label mark math "
-    "q s samp small span strong sub sup svg time tt u var wbr x"
+    "a abbr acronym b bdi bdo big button cite code data dfn del em font g i img input ins kbd label mark math nobr "
+    "output q rb ruby s samp slot small span strike strong sub sup svg time tt u var wbr x"
 )
 _INLINE = frozenset(_INLINE_NAMES.split())
 _RAISED = frozenset({"sub", "sup"})  # a letter in one is that of a formula or of a note
+_MARK_OF_TRADE = re.compile(r"TM|SM|MC|MD")
+_ORDINAL = re.compile(r"st|nd|rd|th|er|re|e|è|ème|o|a|os|as")  # what is raised behind a digit: 1<sup>st</sup>
 _SLANTED = frozenset({"em", "i"})  # so is one in these
 _MEASURES = frozenset({"in", "mi", "mile", "min", "mol", "µm"})  # units with a vowel; those without are told by that
 _VOWEL = re.compile(r"[aeiouyàáâäãåæèéêëìíîïòóôöõøœùúûüý]", re.IGNORECASE)
@@ -278,7 +281,7 @@ def _is_void(tag: re.Match[str], markup: Markup) -> bool:
 def _is_ignored(tag: re.Match[str], markup: Markup) -> bool:
     """Return whether the element that a start tag opens is copied with its content."""
     name = tag["name"].lower()
-    if name in markup.ignored_tags or (markup.kind == "html" and name in _OPAQUE):
+    if name in markup.ignored_tags or name in _FORMULAS or (markup.kind == "html" and name in _OPAQUE):
         return True
     if "=" not in tag["attributes"]:  # most tags
         return False
@@ -345,11 +348,15 @@ def _mark(source: str, tokens: Sequence[Token], markup: Markup) -> Literal["", "
         if not text and is_seen:
             return ""
         return "sign" if text else "empty"
-    if markup.kind == "html" and sum(map(str.isalpha, text)) == 1:
-        if _name(source, tokens[0]) in _RAISED:
-            return "sign"
-        if _CONSONANT.fullmatch(text) and _name(source, tokens[0]) in _SLANTED:  # a vowel may be a word
-            return ""
+    if _name(source, tokens[0]) in _RAISED and (
+        sum(map(str.isalpha, text)) == 1
+        or _MARK_OF_TRADE.fullmatch(text)
+        or (_ORDINAL.fullmatch(text) and source[tokens[0].begin - 1 : tokens[0].begin].isdecimal())
+    ):
+        return "sign"
+    is_letter = markup.kind == "html" and _name(source, tokens[0]) in _SLANTED and sum(map(str.isalpha, text)) == 1
+    if is_letter and _CONSONANT.fullmatch(text):  # a vowel may be a word
+        return ""
     return None if has_words(text, find(text)) else ""
 
 

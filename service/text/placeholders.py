@@ -41,7 +41,8 @@ _STRICT = r"""
   | \$[A-Za-z_]\w* | @[A-Z_]{2,}@ | @@\w++@@                           # $VAR @VAR@ @@VAR@@
   | (?<!\#)\#{2,}+\w++\#{2,}+                                          # ###T01###
   | (?<![\w&])[\#@][^\W\d_][\w-]*                                      # #hashtag @mention
-  | (?<![\w:]):(?=[\d_+-]*+[a-z])[a-z0-9_+-]++:(?![\w:])               # :smile:
+  | (?<![\w:])(?>(?::(?=[\d_+-]*+[a-z]|[+-]?1:|100:|1234:)[a-z0-9_+-]++:)+)(?![\w:])   # :smile: :+1::skin-tone-2:
+  | <a?:\w{1,40}:\d{1,20}> | <[\#@!][^\s<>|]{1,40}(?:\|[^<>|\n]{0,80})?>     # <@U024BE7LH> <#C024|general>
   | &(?:[a-zA-Z][a-zA-Z0-9]+|\#\d+);                                   # &amp;
   | \\[nrtabfv0"'\\](?![a-z])                                          # \n as two characters
 """
@@ -82,6 +83,15 @@ _PATTERN = re.compile(f"{_FORMULA} | {_STRICT} | {_CODE}", re.VERBOSE)
 # The model's normalisation spells these out (m2 for m², 1/2 for ½), and it writes them so.
 _SPELT_OUT = re.compile(r"[\u00b2\u00b3\u00b9\u2070-\u209c\u00bc-\u00be\u2150-\u215e\u2460-\u24ff\u2122\u2120]")
 _WORD = re.compile(r"(?<!\.)(?>(?:\.*+[^\s,;:!?\"().]++)+)")  # full stops only before more of the word
+# No word of a language that puts spaces between words is as long: a key, a hash, encoded bytes. A model repeats itself.
+_LONG_WORD = re.compile(
+    r"[^\W\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]{100,}+"
+)
+_LONGEST_WORD = 100
+# What embeds, overrides or isolates text of another direction, and its end.
+DIRECTED = {"\u202a": "\u202c", "\u202b": "\u202c", "\u202d": "\u202c", "\u202e": "\u202c"} | dict.fromkeys(
+    "\u2066\u2067\u2068", "\u2069"
+)
 _LIKE_A_MASK = re.compile(r"%[s\d]")
 _NUMBERED = re.compile(r"%(\d{1,4})(?!\d)")
 _ONE = re.compile(r"%s")
@@ -114,7 +124,9 @@ def find(text: str) -> list[Span]:
         spans = merge(spans, words_with(text, spans, lambda word: _SPELT_OUT.search(word) is not None))
     if "%" in text:
         spans = merge(spans, words_with(text, spans, lambda word: _LIKE_A_MASK.search(word) is not None))
-    return list(_joined(text, spans)) if spans else []
+    if len(text) >= _LONGEST_WORD:
+        spans = merge(spans, [match.span() for match in _LONG_WORD.finditer(text)])
+    return merge([_with_direction(text, span) for span in _joined(text, spans)], []) if spans else []
 
 
 def merge(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
@@ -296,6 +308,14 @@ def _joined(text: str, spans: Sequence[Span]) -> Iterator[Span]:
             last = (begin, end)
         floor = end
     yield last
+
+
+def _with_direction(text: str, span: Span) -> Span:
+    """Return a unit with the marks of direction right around it."""
+    begin, end = span
+    while begin > 0 and end < len(text) and DIRECTED.get(text[begin - 1]) == text[end]:
+        begin, end = begin - 1, end + 1
+    return begin, end
 
 
 def _touches(text: str, begin: int, end: int) -> tuple[bool, bool]:

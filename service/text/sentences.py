@@ -36,6 +36,7 @@ _PROSE = re.compile(r"\b[^\W\d_]++,? [^\W\d_]++,? [^\W\d_]")
 # Emoji and their modifiers: symbols, joiners and other format characters, variation selectors, skin tones.
 _COPIED_CATEGORIES = frozenset({"So", "Cf", "Cc", "Cn"})
 _EMOJI_MODIFIERS = frozenset("\ufe0e\ufe0f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff")
+_DIRECTION = re.compile(f"[{''.join({*placeholders.DIRECTED, *placeholders.DIRECTED.values()})}]")
 # After a placeholder that is not part of the sentence: "%s: not found".
 _AFTER_HEAD = re.compile(r"\s*[:;,=.)\]–—-]+\s+|\s*\Z")
 
@@ -71,7 +72,7 @@ def split(text: str, language: str, sentences: SplitSentences = "1") -> list[Pie
         for end in [len(line)] if sentences in ("0", "lines") else _sentence_ends(line, position, spans, language):
             pieces += _edges(line, position, end, spans)
             position = end
-    return pieces
+    return _with_direction(pieces) if _DIRECTION.search(text) else pieces
 
 
 def halve(piece: Piece) -> list[Piece]:
@@ -158,9 +159,9 @@ def _edges(text: str, begin: int, end: int, spans: Sequence[Span]) -> list[Piece
 
     All of it is copied if it holds no word.
     """
-    first, last = _without_symbols(text, begin, end)
     place = bisect.bisect_left(spans, begin, key=lambda span: span[0])
     kept = spans[place : bisect.bisect_right(spans, end, key=lambda span: span[1])]
+    first, last = _without_symbols(text, begin, end, kept)
     first = _after_leading(text, first, last, kept)
     last = _before_trailing(text, first, last, kept)
     inside = [(b - first, e - first) for b, e in kept if first <= b and e <= last]
@@ -171,11 +172,12 @@ def _edges(text: str, begin: int, end: int, spans: Sequence[Span]) -> list[Piece
     return [piece for piece in pieces if piece.text]
 
 
-def _without_symbols(text: str, first: int, last: int) -> Span:
-    """Leave out the spaces and emoji at both ends of text[first:last]."""
-    while first < last and _is_copied(text[first]):
+def _without_symbols(text: str, first: int, last: int, kept: Sequence[Span]) -> Span:
+    """Leave out the spaces and emoji at both ends of text[first:last], up to a unit."""
+    low, high = (kept[0][0], kept[-1][1]) if kept else (last, first)
+    while first < min(low, last) and _is_copied(text[first]):
         first += 1
-    while first < last and _is_copied(text[last - 1]):
+    while first < last and last > high and _is_copied(text[last - 1]):
         last -= 1
     return first, last
 
@@ -201,6 +203,57 @@ def _before_trailing(text: str, first: int, last: int, kept: Sequence[Span]) -> 
             break
         last = before
     return last
+
+
+def _with_direction(pieces: Sequence[Piece]) -> list[Piece]:
+    """Return the pieces with each mark of direction in the words beside it if its other end is in words.
+
+    The model does not read these marks: both ends go. Copied alone, one would turn all that follows.
+    """
+    merged: list[Piece] = []
+    for piece in pieces:
+        if merged and not piece.translate and not merged[-1].translate:
+            merged[-1] = Piece(merged[-1].text + piece.text, False)
+        else:
+            merged.append(piece)
+    pieces = merged
+    heads, tails = [0] * len(pieces), [len(piece.text) for piece in pieces]  # of those to copy, what words take
+    opened: list[tuple[int, int, str]] = []
+    for number, piece in enumerate(pieces):
+        for match in _DIRECTION.finditer(piece.text):
+            if any(begin <= match.start() < end for begin, end in piece.kept):
+                continue
+            if match[0] in placeholders.DIRECTED:
+                opened.append((number, match.start(), placeholders.DIRECTED[match[0]]))
+            elif opened and opened[-1][2] == match[0]:
+                start, place, _ = opened.pop()
+                if piece.translate and not pieces[start].translate:
+                    tails[start] = min(tails[start], place)
+                elif pieces[start].translate and not piece.translate:
+                    heads[number] = match.end()
+    found: list[Piece] = []
+    prefix = ""
+    for number, piece in enumerate(pieces):
+        if piece.translate:
+            found.append(_with(prefix, piece, ""))
+            prefix = ""
+            continue
+        head = heads[number] if found and found[-1].translate else 0
+        if head:
+            found[-1] = _with("", found[-1], piece.text[:head])
+        is_before_words = number + 1 < len(pieces) and pieces[number + 1].translate
+        tail = max(tails[number], head) if is_before_words else len(piece.text)
+        prefix = piece.text[tail:]
+        found += [Piece(piece.text[head:tail], False)] if head < tail else []
+    return found
+
+
+def _with(before: str, piece: Piece, behind: str) -> Piece:
+    """Return a piece with more text, which may have units, too."""
+    if not before and not behind:
+        return piece
+    text = before + piece.text + behind
+    return Piece(text, True, tuple(placeholders.find(text)))
 
 
 def _is_copied(character: str) -> bool:

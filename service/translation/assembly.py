@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from kernels.engine import Hypothesis, Sentence, SentenceResult
@@ -138,7 +138,7 @@ class Arrivals:
         if hypotheses and not candidates:
             self.failed.append(index)
         else:
-            self.rungs = self.rungs._replace(next_best=self.rungs.next_best + (bool(hypotheses) and not first_is_good))
+            self.rungs += Rungs(next_best=bool(hypotheses) and not first_is_good)
             self._take(index, candidates)
         self.detokenize_ms += milliseconds_since(started)
 
@@ -146,22 +146,21 @@ class Arrivals:
         """Return whether every hypothesis of a failed sentence lost a unit; otherwise it was a number or a term."""
         return index not in self._nearest
 
-    def replace_found(self, again: Sequence[SourceSentence], arrived: "Arrivals") -> None:
-        """Give failed sentences what the second search found; those for which it found nothing stay failed.
+    def replace_found(self, again: Mapping[int, SourceSentence], arrived: "Arrivals", rung: Rungs) -> None:
+        """Give failed sentences what another search found; those for which it found nothing stay failed.
 
         Args:
-            again: the failed sentences, as they were searched again.
+            again: failed sentences by their number, as they were searched again.
             arrived: what was found.
+            rung: what to count for each sentence that has it.
         """
-        failed, self.failed = self.failed, []
-        for number, (index, sentence) in enumerate(zip(failed, again, strict=True)):
-            candidates = arrived._candidates[number]
+        for (index, sentence), candidates in zip(again.items(), arrived._candidates, strict=True):
             if candidates:
-                self.rungs = self.rungs._replace(constrained=self.rungs.constrained + 1)
+                self.rungs += rung
                 self._take(index, candidates)
             else:
                 self._again[index] = sentence
-                self.failed.append(index)
+        self.failed = [index for index in self.failed if self._candidates[index] is None]
         self.detokenize_ms += arrived.detokenize_ms
 
     def searched(self, index: int) -> SourceSentence:
@@ -187,7 +186,7 @@ class Arrivals:
                     for candidate in (best, *alternatives)
                 ],
             )
-        self.rungs = self.rungs._replace(cut=self.rungs.cut + len(self.failed))
+        self.rungs += Rungs(cut=len(self.failed))
         self.detokenize_ms += arrived.detokenize_ms
 
     def sentence(self, index: int) -> SourceSentence:
@@ -214,7 +213,8 @@ class Arrivals:
         moves = placeholders.hidden(sentence.piece.text, sentence.piece.kept)
         spans = self._tokenizer.spans(source)
         # without eos, and without the language's token
-        attention = [row[-1 - len(spans) : -1] for row in hypothesis.alignment[:-1]]
+        behind = self._tokenizer.behind
+        attention = [row[len(row) - behind - len(spans) : len(row) - behind] for row in hypothesis.alignment[:-1]]
         return [
             Link(placeholders.followed(link.source, moves), placeholders.followed(link.target, restored.moves))
             for link in links(attention, source, spans, decoded, self._tokenizer.decoded_spans(hypothesis.ids))

@@ -55,18 +55,25 @@ class Memory:
     process_rss_bytes: int
 
 
-class Rungs(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Rungs:
     """Sentences whose first hypothesis lost a unit, a number or a term, by what gave them back.
 
     Attributes:
-        next_best: Another hypothesis of the same search.
-        constrained: A second search, under the constraint that the mask of each stands in the translation.
+        next_best: Another hypothesis of the same search, or of one with a wider beam.
+        masked: A search of the sentence with masks for its numbers and terms, too.
+        constrained: A search, under the constraint that the mask of each stands in the translation.
         cut: The sentence, cut at them.
     """
 
     next_best: int = 0
+    masked: int = 0
     constrained: int = 0
     cut: int = 0
+
+    def __add__(self, later: "Rungs") -> "Rungs":
+        """Return the counts of two pieces of work."""
+        return Rungs(*map(operator.add, _counts(self), _counts(later)))
 
 
 NO_RUNGS = Rungs()
@@ -103,8 +110,7 @@ class Cost:
             kv_cache_peak_bytes=max(first.kv_cache_peak_bytes, second.kv_cache_peak_bytes),
             process_rss_bytes=max(first.process_rss_bytes, second.process_rss_bytes),
         )
-        rungs = Rungs(*map(operator.add, self.rungs, later.rungs))
-        return Cost(weights, self.latency_ms + later.latency_ms, memory, rungs)
+        return Cost(weights, self.latency_ms + later.latency_ms, memory, self.rungs + later.rungs)
 
     def finished(self, total_ms: float) -> "Cost":
         """Return the cost of a whole request, which took `total_ms`, with its stages to the microsecond."""
@@ -124,6 +130,8 @@ class LiveConfiguration(NamedTuple):
 STAGES = tuple(field.name for field in fields(StageTimings) if field.name != "total")
 _NO_TIME = dict.fromkeys(STAGES, 0.0)
 _times = operator.attrgetter(*STAGES, "total")
+RUNGS = tuple(field.name for field in fields(Rungs))
+_counts = operator.attrgetter(*RUNGS)
 NO_COST = Cost({}, StageTimings.of(), Memory(0, 0, 0, 0))
 
 

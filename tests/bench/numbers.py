@@ -3,10 +3,11 @@
     python -m tests.bench.numbers [--sentences 2000]
 
 Half of the sentences are frames filled with numbers, dates, times, amounts, versions and telephone numbers
-(`models/text/frames.py`, a seed of its own), half are those of the test sets with a digit. A sentence is right if
-`numbers.agree` says so. Without the check each takes the first hypothesis. Sentences are translated one at a time by
-one thread, the two ways in turn. Plain sentences, those of Tatoeba's validation set, tell what the check costs where
-it has nothing to do. Writes docs/results/numbers.json.
+(`models/text/frames.py`, a seed of its own), half are those of the test sets with a digit. A sentence is right if the
+comparison of the evaluation, `models/text/numbers.py`, which shares no code with the server's, finds each number of
+either side on the other; what the server's own says stands beside. Without the check each takes the first hypothesis.
+Sentences are translated one at a time by one thread, the two ways in turn. Plain sentences, those of Tatoeba's
+validation set, tell what the check costs where it has nothing to do. Writes docs/results/numbers.json.
 """
 
 from __future__ import annotations
@@ -14,17 +15,20 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from itertools import islice
 
 import sacrebleu
 
 from models.format.directory import open_model
 from models.text.frames import generate
+from models.text.numbers import arrive
 from service.live.configurations import by_name
 from service.text import numbers
 from service.translation.assembly import SourceSentence
@@ -36,7 +40,29 @@ from tests.bench.bench import MODEL, ROOT, SHARED, machine
 
 SETS = ("tatoeba", "newstest2014", "flores101_devtest", "software_po", "libreoffice_help", "games_po", "manpages")
 SEED = 2_000
+MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
+KINDS = {
+    "telephone": r"\+\d|\(\d{2,}\)|\b0\d{2,}[ /-]\d|\b\d{3}-\d{4}\b",
+    "version": r"\b\d+\.\d+\.\d+|\b[vV]\d|[Vv]ersion \d",
+    "date": rf"(?:{MONTHS}) \d|\d (?:{MONTHS})|\d{{4}}-\d\d-\d\d|\d+/\d+/\d+",
+    "time": r"\b\d{1,2}[:.]\d\d\b(?! ?%)|\b\d{1,2} ?[ap]\.?m\b",
+    "amount": r"[$€£¥] ?\d|\d ?(?:[$€£¥]|dollars|euros|pounds)",
+    "percent": r"\d ?%|\d per ?cent",
+    "year": r"\b(?:1[5-9]|20)\d\d\b",
+    "large or with decimals": r"\d[.,]\d",
+    "number": r"\d",
+}
 Pair = tuple[str, str]
+
+
+def is_right(source: str, translation: str) -> bool:
+    """Tell whether the numbers of an English sentence and of its German translation are the same."""
+    return arrive(source, "en", translation, "de") and arrive(translation, "de", source, "en")
+
+
+def kind_of(source: str) -> str:
+    """Return the first kind of number that a sentence has."""
+    return next((kind for kind, pattern in KINDS.items() if re.search(pattern, source)), "number")
 
 
 def has_digit(pair: Pair) -> bool:
@@ -80,17 +106,28 @@ def measured(translator: Translator, pairs: Sequence[Pair], beam_size: int) -> d
     for source, _ in pairs:
         with unchecked():
             translate("without", source)
-        rungs = Rungs(*map(sum, zip(rungs, translate("with", source), strict=True)))
+        rungs += translate("with", source)
     found: dict[str, dict[str, object]] = {}
     for way, texts in outputs.items():
-        right = [numbers.agree(source, "en", text, "de") for (source, _), text in zip(pairs, texts, strict=True)]
+        right = [is_right(source, text) for (source, _), text in zip(pairs, texts, strict=True)]
+        agree = [numbers.agree(source, "en", text, "de") for (source, _), text in zip(pairs, texts, strict=True)]
         found[way] = {
             "numbers_right": round(sum(right) / len(right), 4),
+            "by_the_server_s_comparison": round(sum(agree) / len(agree), 4),
             "bleu": round(sacrebleu.corpus_bleu(texts, [[reference for _, reference in pairs]]).score, 2),
             "ms_per_sentence": round(statistics.mean(times[way]), 3),
         }
     changed = sum(one != other for one, other in zip(*outputs.values(), strict=True))
-    return found | {"rungs": dict(rungs._asdict()), "changed": {"sentences": changed}}
+    kinds: dict[str, dict[str, object]] = {}
+    for kind in KINDS:
+        own = [index for index, (source, _) in enumerate(pairs) if kind_of(source) == kind]
+        if own:
+            shares = {
+                way: round(sum(is_right(pairs[index][0], texts[index]) for index in own) / len(own), 4)
+                for way, texts in outputs.items()
+            }
+            kinds[kind] = {"sentences": len(own), **shares}
+    return found | {"kinds": kinds, "rungs": asdict(rungs), "changed": {"sentences": changed}}
 
 
 def main() -> None:

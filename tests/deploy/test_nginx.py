@@ -43,6 +43,9 @@ def test_what_is_refused(stack: Stack) -> None:
     large = httpx.post(f"{stack.url}/v1/translate", content=b"x" * (1 << 21), timeout=60)
     assert large.status_code == 413
     assert "1 MiB" in large.json()["error"]
+    for path in ("/language/translate/v2", "/translate?api-version=3.0&to=de"):
+        error = httpx.post(f"{stack.url}{path}", content=b"x" * (1 << 21), timeout=60).json()["error"]
+        assert (error["code"], "1 MiB" in error["message"]) == (413, True)
 
 
 def test_a_head_that_does_not_come(stack: Stack) -> None:

@@ -28,7 +28,7 @@ from service.settings import Settings
 from tests.service.running import AUTHORIZED, PAIR, TOKEN, Server, serve
 
 JSON, FORM, MULTIPART = "application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b"
-LANGUAGES = {**PAIR, "source_lang": "EN", "target_lang": "DE"}
+LANGUAGES = {**PAIR, "source_lang": "EN", "target_lang": "DE", "from": "en", "to": ["de"], "sl": "en", "tl": "de"}
 NATIVE, LIBRE, DEEPL = "/v1/translate", "/translate", "/v2/translate"
 ROUTES = [NATIVE, LIBRE, "/detect", "/suggest", DEEPL, "/v2/languages", "/v2/usage"]
 GOOD: dict[str, dict[str, Any]] = {

@@ -65,6 +65,61 @@ def test_kserve(keyed: tuple[httpx.Client, str, str]) -> None:
         assert client.post(path, json=body, headers=headers).status_code in (401, 403)
 
 
+def test_google(keyed: tuple[httpx.Client, str, str]) -> None:
+    client, key, slow = keyed
+    path, fields = "/language/translate/v2", {"q": "The old house.", **PAIR}
+    for response in (
+        client.post(path, json=fields, headers={"X-Goog-Api-Key": key}),
+        client.post(path, json=fields, headers={"Authorization": f"Bearer {key}"}),
+        client.post(path, json=fields, params={"key": key}),
+        client.post(path, data={**fields, "key": key}),
+        client.get(f"{path}/detect", params={"q": "a", "key": key}),
+        client.get(f"{path}/languages", params={"key": key}),
+        client.get("/translate_a/single", params={"q": "a", "sl": "en", "tl": "de", "key": key}),
+    ):
+        assert response.status_code == 200, response.text
+    for lower in ("", "/detect", "/languages"):
+        missing, wrong = client.post(path + lower, json=fields), client.post(path + lower, data={**fields, "key": "x"})
+        assert [reply.json()["error"]["status"] for reply in (missing, wrong)] == [
+            "PERMISSION_DENIED",
+            "INVALID_ARGUMENT",
+        ]
+        assert [reply.status_code for reply in (missing, wrong)] == [403, 400]
+        assert wrong.json()["error"]["message"] == "API key not valid. Please pass a valid API key."
+    client.post("/translate", json={**LIBRE, "api_key": slow})
+    too_fast = client.post(path, json=fields, params={"key": slow})
+    assert too_fast.status_code == 403
+    assert too_fast.json()["error"]["errors"][0]["reason"] == "userRateLimitExceeded"
+    assert too_fast.json()["error"]["errors"][0]["domain"] == "usageLimits"
+    spent = client.post(path, json={**fields, "q": ["x " * 450] * 2}, params={"key": key})
+    assert (spent.status_code, spent.json()["error"]["errors"][0]["reason"]) == (403, "dailyLimitExceeded")
+
+
+def test_azure(keyed: tuple[httpx.Client, str, str]) -> None:
+    client, key, slow = keyed
+    asked, texts = {"api-version": "3.0", "from": "en", "to": "de"}, [{"Text": "The old house."}]
+    for response in (
+        client.post("/translate", params=asked, json=texts, headers={"Ocp-Apim-Subscription-Key": key}),
+        client.post("/translate", params=asked, json=texts, headers={"Authorization": f"Bearer {key}"}),
+        client.post("/translate", params={**asked, "Subscription-Key": key}, json=texts),
+        client.post("/detect", params={**asked, "Subscription-Key": key}, json=texts),
+        client.post("/breaksentence", params={**asked, "Subscription-Key": key}, json=texts),
+        client.get("/languages", params=asked),  # for which nobody needs a key
+    ):
+        assert response.status_code == 200, response.text
+    assert client.post("/sts/v1.0/issueToken", headers={"Ocp-Apim-Subscription-Key": key}).text == key
+    for path in ("/translate", "/detect", "/breaksentence", "/sts/v1.0/issueToken"):
+        for headers in ({}, {"Ocp-Apim-Subscription-Key": key + "x"}):
+            refused = client.post(path, params=asked, json=texts, headers=headers)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (401, 401000)
+    client.post("/translate", json={**LIBRE, "api_key": slow})
+    too_fast = client.post("/translate", params=asked, json=texts, headers={"Ocp-Apim-Subscription-Key": slow})
+    assert (too_fast.json()["error"]["code"], int(too_fast.headers["Retry-After"]) >= 1) == (429001, True)
+    much = [{"Text": "x " * 450}] * 2
+    spent = client.post("/translate", params=asked, json=much, headers={"Ocp-Apim-Subscription-Key": key})
+    assert spent.json()["error"]["code"] == 403001
+
+
 def test_deepl(keyed: tuple[httpx.Client, str, str]) -> None:
     client, key, _ = keyed
     header = {"Authorization": f"DeepL-Auth-Key {key}"}
@@ -128,6 +183,9 @@ def test_markup_is_bounded(keyed: tuple[httpx.Client, str, str]) -> None:
         ("/v1/files", {"X-Api-Key": "nobody.x", "Content-Type": "multipart/form-data; boundary=b"}, 403),
         ("/v1/glossaries", {"X-Api-Key": "small.x"}, 403),
         ("/v2/translate", {"Authorization": "DeepL-Auth-Key small.x"}, 403),
+        ("/language/translate/v2", {"X-Goog-Api-Key": "small.x"}, 400),
+        ("/translate?api-version=3.0&to=de", {}, 401),
+        ("/translator/text/v3.0/translate?api-version=3.0", {"Ocp-Apim-Subscription-Key": "small.x"}, 401),
         ("/v2/document", {"Authorization": "DeepL-Auth-Key x", "Content-Type": "multipart/form-data; boundary=b"}, 403),
     ],
 )

@@ -46,6 +46,13 @@ MASTODON = (
         ),
         ("<p>Water is H<sub>2</sub>O. The area is 5 m<sup>2</sup>.</p>", r" H<sub>2</sub>O\b.* 5 m<sup>2</sup>"),
         ("<p>The result is 10<sup>6</sup> people.</p>", r" 10<sup>6</sup> "),
+        ("<p>The 1<sup>st</sup> of May is a holiday.</p>", r" 1<sup>st</sup>\W"),
+        ("<p>The printer<sup>TM</sup> is ours.</p>", r"\w<sup>TM</sup>\W"),
+        (
+            "<p>The value is <mml:math><mml:mi>a</mml:mi></mml:math> here.</p>",
+            r"<mml:math><mml:mi>a</mml:mi></mml:math>",
+        ),
+        ("<p>The dog <ruby>sleeps<rt>s</rt></ruby> here.</p>", r"<ruby>[^<]+<rt>[^<]+</rt></ruby>"),
         ("<p>The gas is SO<sub>4</sub><sup>2-</sup> here.</p>", r" SO<sub>4</sub><sup>2-</sup>\W"),
         ("<p>The number x<sub>1</sub> is old.</p>", r" x<sub>1</sub>\W"),
         ('<p>Visit <a href="https://a.b">https://a.b</a> today.</p>', '<a href="https://a.b">https://a.b</a>'),
@@ -198,7 +205,9 @@ def test_a_term_stands_in_its_place_once(client: httpx.Client, text: str, glossa
 
 
 def test_what_was_repaired_is_counted(client: httpx.Client) -> None:
-    translate(client, "About 75% of people agree, and the year 2024 was good, and 555-0199 too.")
+    translated = translate(client, "About 75% of people agree, and the year 2024 was good, and 555-0199 too.")
+    assert sum(translated.json()["rungs"].values()) == 1
+    assert "rungs" not in translate(client, "The dog sleeps.").json()
     counted = dict(re.findall(r'sub3_repaired_sentences_total\{rung="(\w+)"\} (\S+)', client.get("/metrics").text))
-    assert set(counted) == {"next_best", "constrained", "cut"}
+    assert set(counted) == {"next_best", "masked", "constrained", "cut"}
     assert sum(map(float, counted.values())) > 0

@@ -33,6 +33,7 @@ first.last+tag@example.co.uk|#hashtag|@mention|&nbsp;|&#8217;|`rm -rf /`|--dry-r
 __name__|###T01###|@@name@@|@:link(name)|@:message.hello|@.lower:link|:smile:|:+a1:|:name|[b]|[/b]|[url=a.b]
 $x$|$a + b = I$|$2x + 1$|$$E = mc^2$$|\\[ y = 2 \\]|\\(x^2\\)|\\cite[1]{x}|{a}0|5{n}%|%s %s|{a}/{b}
 localhost:8080|10.0.0.5:8080|10.0.0.0/8|host.example.com|example.org:80/a|db:5432|fe80::1|report.pdf|Node.js|a.tar.gz|*.txt|.env
+:+1:|:-1:|:100:|:+1::skin-tone-2:|<:pepe:123456>|<@U024BE7LH>|<#C024BE7LR>|<!channel>|\u2068{name}\u2069|\u202b%s\u202c
 Łódź日本""".replace("\n", "|").split("|")
 KEPT.remove("{{ name "), KEPT.remove(" upper }}"), KEPT.append("{{ name | upper }}")
 FINDABLE = [kept for kept in KEPT if kept != "Łódź日本"]
@@ -99,10 +100,21 @@ def test_each_kind_is_found_and_nothing_around_it(kept: str, around: str) -> Non
         "No. #1",
         "at 5@3",
         "a - b",
+        "3:100:4",
+        "at 10:30: go",
+        "a" * 99,
+        "日本語" * 60,
+        "\u2068Anna\u2069",
     ],
 )
 def test_prose_is_not(text: str) -> None:
     assert find(text) == []
+
+
+@pytest.mark.parametrize("word", ["a" * 100, "Ab3_" * 2_000, "ßé" * 60, "слово" * 30, "9f" * 64])
+def test_what_no_language_has_as_a_word_is_kept(word: str) -> None:
+    text = f"The key is {word}, as ever."
+    assert [text[begin:end] for begin, end in find(text)] == [word]
 
 
 def restored(translation: str, *kept: str) -> str | None:

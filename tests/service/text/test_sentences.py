@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.text import placeholders
 from service.text.placeholders import find
 from service.text.sentences import Piece, SplitSentences, cut_at_kept, halve, split
 from tests.linear import growth
@@ -78,6 +79,46 @@ def test_emoji_around_a_sentence_are_copied() -> None:
         Piece("I love you", True),
         Piece(" 😀❤️", False),
     ]
+
+
+WORDS = st.lists(st.sampled_from(["Hello", "my friend", "{a}", "How are you?", "Fine.", "😀"]), min_size=1, max_size=4)
+MARKS = st.sampled_from([("", ""), *placeholders.DIRECTED.items()])
+DIRECTED = st.lists(st.tuples(WORDS.map(" ".join), MARKS).map(lambda part: part[0].join(part[1])), max_size=5)
+
+
+@settings(max_examples=300, deadline=None)
+@given(DIRECTED.map(" ".join) | DIRECTED.map("".join), MARKS)
+def test_of_a_pair_of_marks_of_direction_both_are_copied_or_none(inner: str, around: tuple[str, str]) -> None:
+    """The model reads neither; one alone would turn what follows it."""
+    text = inner.join(around)
+    pieces = split(text, "en")
+    assert "".join(piece.text for piece in pieces) == text
+    is_copied: list[bool] = []
+    for piece in pieces:
+        units = find(piece.text)
+        assert not piece.translate or list(piece.kept) == units
+        kept = {place for begin, end in units for place in range(begin, end)}
+        is_copied += [not piece.translate or place in kept for place in range(len(piece.text))]
+    opened: list[int] = []
+    for place, character in enumerate(text):
+        if character in placeholders.DIRECTED:
+            opened.append(place)
+        elif character in placeholders.DIRECTED.values():
+            assert is_copied[opened.pop()] == is_copied[place], ascii(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("\u202bHello.\u202c", ["Hello."]),
+        ("\u202bHello. How are you?\u202c", ["Hello.", "How are you?"]),
+        ("The cat \u2066eats\u2069", ["The cat \u2066eats\u2069"]),
+        ("\u2067Anna\u2069 sleeps.", ["\u2067Anna\u2069 sleeps."]),
+        ("\u2068{name}\u2069 sleeps.", ["\u2068{name}\u2069 sleeps."]),
+    ],
+)
+def test_marks_of_direction_around_a_sentence_are_copied(text: str, expected: list[str]) -> None:
+    assert translated(split(text, "en")) == expected
 
 
 def test_a_long_sentence_is_cut_after_a_clause_near_its_middle() -> None:
