@@ -126,6 +126,12 @@ test-ray: $(VENV)/installed-extras  ## corpora and replicas on a local Ray
 report: $(VENV)/installed-extras  ## measure every configuration of en-de; needs ../shared
 	$(BIN)/python -m models report $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT))
 
+# The small shared checkpoint at two bits, by an hour of compress; stop whatever else computes first.
+.PHONY: compress-campaign
+compress-campaign: $(VENV)/installed-extras  ## the shared checkpoint at two bits, an hour; needs ../shared
+	$(BIN)/python -m models compress $(SHARED)/checkpoint/en-de-small $(RUNS)/compressed --bits 2 --minutes 60 --overwrite \
+	  --text $(TRAIN)/tatoeba.tsv.xz --json docs/results/compress.json
+
 # Numbers, placeholders and names of the engine alone, 200 sentences of two sets and 500 names each; needs ../shared. CHECKPOINT is
 # the fp32 model to measure beside en-de.
 .PHONY: fidelity
@@ -193,18 +199,28 @@ $(VENV)/installed-load: $(VENV)/installed pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[load]'
 	touch $@
 
-# The default model, put together from the runs of docs/training.md; needs ../shared. `make report
-# CHECKPOINT=runs/base-decay/model` then measures it.
+# The default model, put together from the runs of docs/training.md; needs ../shared. `make report CHECKPOINT=...` then measures
+# it. BASE is the fp32 model that all its codes are of.
 SHARED := $(or $(SUB3_SHARED),../shared)
 TRAIN := $(SHARED)/corpus/train
 RUNS := runs
+BASE := $(SHARED)/checkpoint/en-de-2026-11
 COUNTED := tatoeba software_po libreoffice_help
 CALIBRATION := tatoeba games_po software_po libreoffice_help mlqe_wiki_pe ms_dynamics_bc_docs
-RETRAINED_RUNS := best-2 best-1
+RETRAINED_RUNS := best-2 best-1 paper-2.5
 model: $(VENV)/installed-extras  ## make the default model from runs/; needs ../shared
-	$(BIN)/python -m models quantize $(RUNS)/base-decay/model models/store/en-de --card models/configs/en-de.card.md \
-	  --config balanced --max-planes 6 --calibration-pairs 3000 --overwrite --text $(COUNTED:%=$(TRAIN)/%.tsv.xz) --calibrate $(CALIBRATION:%=$(TRAIN)/%.tsv.xz)
-	$(BIN)/python -m models assemble models/store/en-de $(RETRAINED_RUNS:%=$(RUNS)/%/model) --default best-2
+	rm -rf models/store/en-de
+	cp -r $(RUNS)/nested/model models/store/en-de
+	$(BIN)/python -m models assemble models/store/en-de $(RETRAINED_RUNS:%=$(RUNS)/%/model) --default best-2 --without flat-1 flat-2
+
+# What the recipes `nested` and `paper-2.5` begin with; four minutes of a core each.
+.PHONY: calibrated
+calibrated: $(RUNS)/calibrated/nested $(RUNS)/calibrated/paper-2.5  ## codes to retrain, calibrated without training
+$(RUNS)/calibrated/nested: CODES := --config flat-4 --max-planes 4
+$(RUNS)/calibrated/paper-2.5: CODES := --config paper-2.5 --kind specialised
+$(RUNS)/calibrated/%: | $(VENV)/installed-extras
+	$(BIN)/python -m models quantize $(BASE) $@ --name en-de $(CODES) --calibration-pairs 3000 \
+	  --text $(COUNTED:%=$(TRAIN)/%.tsv.xz) --calibrate $(CALIBRATION:%=$(TRAIN)/%.tsv.xz)
 
 # Sentence pairs with numbers, dates, amounts and names for the mix `general`.
 .PHONY: generated

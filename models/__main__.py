@@ -154,6 +154,7 @@ def add_quantize(verbs: Verbs) -> None:
     verb.add_argument("directory", type=Path, metavar="DIR", help="a model directory")
     verb.add_argument("retrained", type=Path, nargs="*", metavar="RETRAINED", help="directories that retrain wrote")
     verb.add_argument("--default", metavar="NAME", help="configuration that serves by default (default: as it was)")
+    verb.add_argument("--without", nargs="+", default=[], metavar="NAME", help="configurations to list no longer")
     verb.set_defaults(run=_assemble)
 
     verb = verbs.add_parser("inspect", help="print each matrix: planes, bytes, error and the rule that won")
@@ -216,7 +217,7 @@ def _quantize(arguments: argparse.Namespace) -> None:
 def _assemble(arguments: argparse.Namespace) -> None:
     from models.quantize.assemble import assemble
 
-    assemble(arguments.directory, arguments.retrained, default=arguments.default)
+    assemble(arguments.directory, arguments.retrained, default=arguments.default, without=arguments.without)
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
