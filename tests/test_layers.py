@@ -74,7 +74,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
                 "properties resx runs strings tables xliff yaml / slides word workbook"
             ),
             "accounts": "unavailable / glossaries keys",
-            "translation": "batches cost tokenizer / results scheduler / assembly / translator",
+            "translation": "batches cost preparing tokenizer / results scheduler / assembly / translator",
         },
         {
             "observability": "logs metrics request_context / tracing / middleware",

@@ -11,6 +11,7 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 
 from service.api.json_route import MAX_FIELDS, is_json, media_type, parse_json
+from service.translation.preparing import prepared
 
 _OF_AN_ITEM = re.compile(r"(?P<name>\w+)\[(?P<number>[0-9]{1,3})\]\.(?P<field>\w+)")
 
@@ -64,7 +65,7 @@ async def read_fields(request: Request) -> Fields:
         return _of_json(parse_json(body))
     fields = _urlencoded(request.scope["query_string"])
     if kind == "application/x-www-form-urlencoded":
-        fields += _urlencoded(body)
+        fields += await prepared(len(body), _urlencoded, body)
     elif kind == "multipart/form-data":
         fields += await _multipart(request, body)
     values: dict[str, list[Any]] = {}

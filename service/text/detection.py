@@ -65,6 +65,16 @@ def detect(text: str, known: Collection[str] = (), context: str = "") -> Detecte
     return Detected(best, round(chances[best], 4))
 
 
+def is_loaded() -> bool:
+    """Return whether the model is in memory."""
+    return _model.cache_info().currsize > 0
+
+
+def load() -> None:
+    """Load the model and the words that most texts need."""
+    detect("The river is wide.")
+
+
 def rank(text: str, sources: Collection[str], known: Collection[str]) -> list[Detected]:
     """Return the languages that a text may be in, likeliest first; never empty.
 
