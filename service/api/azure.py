@@ -242,7 +242,8 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
     @routes.post(
         _TOKEN,
         dependencies=[_SECURITY],
-        response_class=PlainTextResponse,
+        response_class=Response,  # refusals are JSON
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
         summary="Exchange a key for a bearer token, which is the key",
     )
     async def issue_token(request: Request) -> Response:
