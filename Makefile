@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 ENGINE_SOURCES := CMakeLists.txt pyproject.toml $(wildcard kernels/*.cc kernels/*.h kernels/*/*.cc kernels/*/*.h kernels/build_ffi.py)
 CLIENTS := tests/service/clients
 SCHEMAS := tests/kubernetes
+LINTERS := tests/service/linters
 
 .PHONY: help serve install test lint clang-tidy format test-native test-arm report bench bench-quick model swap-campaign \
   image image-train sbom lock test-deploy clean
@@ -35,12 +36,13 @@ $(VENV)/installed-extras: $(VENV)/installed pyproject.toml
 
 # Files of tests are shared out among processes. Torch has one thread in each: several would wait for one another on busy
 # cores.
-test: lint test-native $(CLIENTS)/node_modules/installed $(SCHEMAS)/node_modules/installed  ## lint, and pass every test
+NPM := $(CLIENTS) $(SCHEMAS) $(LINTERS)
+test: lint test-native $(NPM:%=%/node_modules/installed)  ## lint, and pass every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
-# The npm clients that the tests drive, and schemas of Kubernetes' operators. Without npm (or a registry) their tests are
-# skipped and say so.
-$(CLIENTS)/node_modules/installed $(SCHEMAS)/node_modules/installed: %/node_modules/installed: %/package-lock.json
+# The npm clients that the tests drive, schemas of Kubernetes' operators, and linters of the OpenAPI document. Without npm
+# (or a registry) their tests are skipped and say so.
+$(NPM:%=%/node_modules/installed): %/node_modules/installed: %/package-lock.json
 	mkdir -p $(@D)
 	if command -v npm > /dev/null && npm ci --prefix $* --no-audit --no-fund --silent; then touch $@; fi
 
@@ -105,10 +107,22 @@ mutants: $(VENV)/installed-extras  ## break the code in a hundred places, each o
 test-linear: $(VENV)/installed-extras  ## hostile texts take time that is linear in their length
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/service/text/test_linear.py -m campaign
 
+# Requests made from the OpenAPI, with every check and phase, to an open server and to one with keys and /admin. EXAMPLES are
+# those of each operation; some minutes.
+.PHONY: schemathesis
+EXAMPLES := 50
+schemathesis: $(VENV)/installed-extras  ## requests made from the OpenAPI: every answer is as it says
+	EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/service/api/test_schemathesis.py -m campaign
+
 # Files of others, of every format; FILES names folders or bare repositories: FILES="jgm/pandoc=../pandoc.git ...".
 .PHONY: real-files
 real-files: $(VENV)/installed-extras  ## files of others come back to the byte; writes docs/results/real-files.json
 	$(BIN)/python -m tests.bench.real_files $(ARGS) $(FILES)
+
+# The tests of DeepL's own clients, from clones of them; five minutes.
+.PHONY: deepl-suites
+deepl-suites: $(VENV)/installed-extras  ## DeepL's suites: make deepl-suites DEEPL_PYTHON=FOLDER DEEPL_NODE=FOLDER
+	$(BIN)/python -m tests.bench.deepl_suites $(if $(DEEPL_PYTHON),--python $(DEEPL_PYTHON)) $(if $(DEEPL_NODE),--node $(DEEPL_NODE))
 
 # What runs on Ray, on a local one: corpora and replicas, with workers that are killed. A few minutes.
 .PHONY: test-ray
@@ -120,6 +134,12 @@ test-ray: $(VENV)/installed-extras  ## corpora and replicas on a local Ray
 # model to compare with.
 report: $(VENV)/installed-extras  ## measure every configuration of en-de; needs ../shared
 	$(BIN)/python -m models report $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT))
+
+# The small shared checkpoint at two bits, by an hour of compress; stop whatever else computes first.
+.PHONY: compress-campaign
+compress-campaign: $(VENV)/installed-extras  ## the shared checkpoint at two bits, an hour; needs ../shared
+	$(BIN)/python -m models compress $(SHARED)/checkpoint/en-de-small $(RUNS)/compressed --bits 2 --minutes 60 --overwrite \
+	  --text $(TRAIN)/tatoeba.tsv.xz --json docs/results/compress.json
 
 # Numbers, placeholders and names of the engine alone, 200 sentences of two sets and 500 names each; needs ../shared. CHECKPOINT is
 # the fp32 model to measure beside en-de.
@@ -188,18 +208,28 @@ $(VENV)/installed-load: $(VENV)/installed pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[load]'
 	touch $@
 
-# The default model, put together from the runs of docs/training.md; needs ../shared. `make report
-# CHECKPOINT=runs/base-decay/model` then measures it.
+# The default model, put together from the runs of docs/training.md; needs ../shared. `make report CHECKPOINT=...` then measures
+# it. BASE is the fp32 model that all its codes are of.
 SHARED := $(or $(SUB3_SHARED),../shared)
 TRAIN := $(SHARED)/corpus/train
 RUNS := runs
+BASE := $(SHARED)/checkpoint/en-de-2026-11
 COUNTED := tatoeba software_po libreoffice_help
 CALIBRATION := tatoeba games_po software_po libreoffice_help mlqe_wiki_pe ms_dynamics_bc_docs
-RETRAINED_RUNS := best-2 best-1
+RETRAINED_RUNS := best-2 best-1 paper-2.5
 model: $(VENV)/installed-extras  ## make the default model from runs/; needs ../shared
-	$(BIN)/python -m models quantize $(RUNS)/base-decay/model models/store/en-de --card models/configs/en-de.card.md \
-	  --config balanced --max-planes 6 --calibration-pairs 3000 --overwrite --text $(COUNTED:%=$(TRAIN)/%.tsv.xz) --calibrate $(CALIBRATION:%=$(TRAIN)/%.tsv.xz)
-	$(BIN)/python -m models assemble models/store/en-de $(RETRAINED_RUNS:%=$(RUNS)/%/model) --default best-2
+	rm -rf models/store/en-de
+	cp -r $(RUNS)/nested/model models/store/en-de
+	$(BIN)/python -m models assemble models/store/en-de $(RETRAINED_RUNS:%=$(RUNS)/%/model) --default best-2 --without flat-1 flat-2
+
+# What the recipes `nested` and `paper-2.5` begin with; four minutes of a core each.
+.PHONY: calibrated
+calibrated: $(RUNS)/calibrated/nested $(RUNS)/calibrated/paper-2.5  ## codes to retrain, calibrated without training
+$(RUNS)/calibrated/nested: CODES := --config flat-4 --max-planes 4
+$(RUNS)/calibrated/paper-2.5: CODES := --config paper-2.5 --kind specialised
+$(RUNS)/calibrated/%: | $(VENV)/installed-extras
+	$(BIN)/python -m models quantize $(BASE) $@ --name en-de $(CODES) --calibration-pairs 3000 \
+	  --text $(COUNTED:%=$(TRAIN)/%.tsv.xz) --calibrate $(CALIBRATION:%=$(TRAIN)/%.tsv.xz)
 
 # Sentence pairs with numbers, dates, amounts and names for the mix `general`.
 .PHONY: generated

@@ -8,15 +8,20 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from models import __version__
 from models.format.files import sentence
 
+if TYPE_CHECKING:
+    from models.marian.checkpoint import Checkpoint
+
 ROOT = Path(__file__).resolve().parents[1]
 COUNTED = ("tatoeba", "software_po", "libreoffice_help")  # where the pieces of our model are counted
+OURS = ROOT / "models/store/en-de"
 SHARED = Path(os.environ.get("SUB3_SHARED", ROOT.parent / "shared"))
 # argparse has no public name for what add_subparsers returns.
+_READABLE = "of transformers, CTranslate2 or Marian, a package of Argos, what import wrote, or a model directory"
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
@@ -60,16 +65,37 @@ def _parser() -> argparse.ArgumentParser:
 def add_marian(verbs: Verbs) -> None:
     """Add the verbs that read checkpoints."""
     verb = verbs.add_parser("import", help="convert a Marian / Opus-MT directory into a checkpoint in fp32")
-    verb.add_argument("directory", type=Path, metavar="DIR", help="as Hugging Face transformers writes it")
+    verb.add_argument("directory", type=Path, metavar="DIR", help=_READABLE)
     verb.add_argument("out", type=Path, metavar="OUT", help="directory to write")
+    _add_languages(verb)
     verb.set_defaults(run=_import)
+
+
+def _add_languages(verb: argparse.ArgumentParser) -> None:
+    """Add the options that name a model's languages, where it names none, a group, or more than are wanted."""
+    for side, more in (("source", ""), ("target", "; of those that a token asks for, the ones to keep")):
+        verb.add_argument(
+            f"--{side}-languages",
+            type=lambda text: tuple(filter(None, text.split(","))),
+            default=(),
+            metavar="CODES",
+            help=f"such as es,ca,pt-BR (default: what the model calls them{more})",
+        )
+
+
+def _read(arguments: argparse.Namespace) -> "Checkpoint":
+    """Read the checkpoint of the arguments, with the languages that they name."""
+    from models.marian.read import read_checkpoint
+
+    return read_checkpoint(arguments.checkpoint, arguments.source_languages, arguments.target_languages)
 
 
 def _import(arguments: argparse.Namespace) -> None:
     from models.marian.imported import write_checkpoint
     from models.marian.read import read_checkpoint
 
-    write_checkpoint(read_checkpoint(arguments.directory), arguments.out)
+    checkpoint = read_checkpoint(arguments.directory, arguments.source_languages, arguments.target_languages)
+    write_checkpoint(checkpoint, arguments.out)
 
 
 # --- codes ------------------------------------------------------------------------------------------------------------
@@ -78,16 +104,14 @@ def _import(arguments: argparse.Namespace) -> None:
 def add_quantize(verbs: Verbs) -> None:
     """Add the verbs that make and inspect codes."""
     verb = verbs.add_parser("quantize", help="write a model directory from a checkpoint")
-    verb.add_argument(
-        "checkpoint", type=Path, metavar="CHECKPOINT", help="a Marian directory, one that import wrote, or a model's"
-    )
+    verb.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help=_READABLE)
     verb.add_argument("out", type=Path, metavar="OUT", help="directory to write")
     verb.add_argument("--config", default="balanced", metavar="NAME", help="serves by default (default: %(default)s)")
     verb.add_argument(
         "--kind",
         choices=("progressive", "specialised"),
         default="progressive",
-        help="progressive codes serve every narrower configuration, specialised ones only this one, with less error",
+        help="progressive codes serve narrower configurations, too; below five planes specialised ones are far better",
     )
     verb.add_argument(
         "--solver",
@@ -120,6 +144,7 @@ def add_quantize(verbs: Verbs) -> None:
         metavar="N",
         help="sentence pairs to read in all (default: %(default)s)",
     )
+    _add_languages(verb)
     verb.add_argument("--name", help="name of the model (default: the name of OUT)")
     verb.add_argument("--card", type=Path, metavar="FILE", help="text on data and licences for the model card")
     verb.add_argument("--overwrite", action="store_true", help="replace OUT")
@@ -129,6 +154,7 @@ def add_quantize(verbs: Verbs) -> None:
     verb.add_argument("directory", type=Path, metavar="DIR", help="a model directory")
     verb.add_argument("retrained", type=Path, nargs="*", metavar="RETRAINED", help="directories that retrain wrote")
     verb.add_argument("--default", metavar="NAME", help="configuration that serves by default (default: as it was)")
+    verb.add_argument("--without", nargs="+", default=[], metavar="NAME", help="configurations to list no longer")
     verb.set_defaults(run=_assemble)
 
     verb = verbs.add_parser("inspect", help="print each matrix: planes, bytes, error and the rule that won")
@@ -142,7 +168,7 @@ def add_quantize(verbs: Verbs) -> None:
     verb.add_argument("out", type=Path, metavar="OUT", help="TOML file to write")
     verb.add_argument("--by", choices=("bytes", "time"), default="bytes", help="what is saved (default: %(default)s)")
     verb.add_argument("--against", nargs="*", default=[], metavar="NAME", help="configurations to measure beside it")
-    verb.add_argument("--directory", type=Path, default=ROOT / "models/store/en-de", metavar="DIR", help="is timed")
+    verb.add_argument("--directory", type=Path, default=OURS, metavar="DIR", help="is timed")
     verb.add_argument("--shared", type=Path, default=SHARED, metavar="DIR", help="has corpus/")
     verb.add_argument("--limit", type=_positive, default=300, metavar="N", help="validation sentences")
     verb.add_argument("--learned", type=Path, metavar="F", help="TOML file for what training finds for the budget")
@@ -155,7 +181,8 @@ def _quantize(arguments: argparse.Namespace) -> None:
     import torch
 
     from models.codes.bit_config import find_config, shipped_configs
-    from models.marian.read import read_checkpoint
+    from models.evaluate.divergence import diverging
+    from models.format.directory import open_model
     from models.quantize.export import Request, export
 
     torch.set_num_threads(1)  # batches of small matrices: waiting for a second thread costs more than it brings
@@ -176,14 +203,21 @@ def _quantize(arguments: argparse.Namespace) -> None:
     if not arguments.text:
         print("No --text: pieces are sorted by SentencePiece's probabilities instead of counts.", file=sys.stderr)
     notes = arguments.card.read_text() if arguments.card else ""
-    checkpoint = read_checkpoint(arguments.checkpoint)
-    export(checkpoint, arguments.text, request, arguments.out, notes=notes, overwrite=arguments.overwrite)
+    checkpoint = export(
+        _read(arguments), arguments.text, request, arguments.out, notes=notes, overwrite=arguments.overwrite
+    )
+    if paired := [path for path in (*arguments.calibrate, *arguments.text) if ".tsv" in path.suffixes]:
+        found = diverging(checkpoint, paired[0], open_model(arguments.out))
+        print(
+            f"{arguments.out}: KL to fp32 {found['loss']:.4f} nats a piece, the same likeliest piece "
+            f"{100 * found['agreement']:.1f} %, on pairs of {paired[0].name}"
+        )
 
 
 def _assemble(arguments: argparse.Namespace) -> None:
     from models.quantize.assemble import assemble
 
-    assemble(arguments.directory, arguments.retrained, default=arguments.default)
+    assemble(arguments.directory, arguments.retrained, default=arguments.default, without=arguments.without)
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
@@ -255,6 +289,9 @@ def add_evaluate(verbs: Verbs) -> None:
     verb.add_argument("--checkpoint", type=Path, metavar="DIR", help="also measure this fp32 checkpoint, run by torch")
     verb.add_argument("--limit", type=_positive, metavar="N", help="only the first N sentences")
     verb.add_argument("--beam", type=_positive, default=1, metavar="N", help="beam size (default: 1, greedy)")
+    verb.add_argument(
+        "--target", metavar="LANGUAGE", help="to translate into, of a model of several (default: the first)"
+    )
     verb.add_argument("--names", action="store_true", help="also translate 400 places and 100 people")
     verb.set_defaults(run=_evaluate)
 
@@ -274,6 +311,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         checkpoint=arguments.checkpoint,
         limit=arguments.limit,
         beam_size=arguments.beam,
+        target=arguments.target,
         with_names=arguments.names,
     )
     arguments.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
@@ -523,8 +561,9 @@ def add_compress(verbs: Verbs) -> None:
         help="make a model directory of few bits from your own checkpoint: the whole road",
         description="A call that was stopped goes on when it is repeated; OUT.work holds what it did so far.",
     )
-    verb.add_argument("checkpoint", type=Path, metavar="DIR", help="a Marian directory, or one that import wrote")
+    verb.add_argument("checkpoint", type=Path, metavar="DIR", help=_READABLE)
     verb.add_argument("out", type=Path, metavar="OUT", help="model directory to write")
+    _add_languages(verb)
     goal = verb.add_mutually_exclusive_group()
     goal.add_argument("--bits", type=_bits, metavar="N", help="planes a weight on average, 1 to 8 (default: 2)")
     goal.add_argument("--size", type=_size, metavar="SIZE", help="bytes of the model, such as 20MB")
@@ -567,6 +606,8 @@ def _compress(arguments: argparse.Namespace) -> None:
             target=arguments.target,
             threads=arguments.threads,
             name=arguments.name or arguments.out.resolve().name,
+            source_languages=arguments.source_languages,
+            target_languages=arguments.target_languages,
             notes=arguments.card.read_text() if arguments.card else "",
         ),
         overwrite=arguments.overwrite,
@@ -628,16 +669,17 @@ def _number(text: str) -> float:
 def add_reports(verbs: Verbs) -> None:
     """Add the verbs that write reports."""
     verb = verbs.add_parser("report", help="measure all configurations on the corpus; results, README table and plot")
-    verb.add_argument("directory", type=Path, nargs="?", default=ROOT / "models/store/en-de", metavar="DIR")
+    verb.add_argument("directory", type=Path, nargs="?", default=OURS, metavar="DIR", help="(default: en-de)")
     verb.add_argument("--corpus", type=Path, default=SHARED / "corpus", metavar="DIR", help="has test/<set>.<language>")
-    verb.add_argument("--checkpoint", type=Path, default=SHARED / "checkpoint/en-de-small", metavar="DIR")
+    verb.add_argument("--checkpoint", type=Path, metavar="DIR", help="fp32 (default: en-de-small for en-de, else none)")
     verb.add_argument("--sets", nargs="+", default=[], metavar="SET", help="test sets (default: all)")
     verb.add_argument(
         "--configs", nargs="+", default=[], metavar="NAME", help="the others' figures stay (default: all)"
     )
     verb.add_argument("--limit", type=_positive, metavar="N", help="only the first N sentences of each set")
-    verb.add_argument("--out", type=Path, default=ROOT / "docs/results", metavar="DIR", help="JSON files and the plot")
-    verb.add_argument("--readme", type=Path, default=ROOT / "README.md", metavar="F", help="gets the table")
+    beside = "(default: this repository's for en-de, for other models beside DIR)"
+    verb.add_argument("--out", type=Path, metavar="DIR", help=f"JSON files and the plot {beside}")
+    verb.add_argument("--readme", type=Path, metavar="F", help=f"gets the table {beside}")
     verb.add_argument("--keep-times", action="store_true", help="the milliseconds stay as recorded")
     verb.set_defaults(run=_report)
 
@@ -645,7 +687,7 @@ def add_reports(verbs: Verbs) -> None:
     kinds = ("sensitivity", "embedding", "models", "blocks", "runs")
     verb.add_argument("--measure", choices=kinds, metavar="WHAT", help=f"first record one of {', '.join(kinds)}")
     verb.add_argument("--checkpoint", type=Path, default=SHARED / "checkpoint/en-de-small", metavar="DIR", help="fp32")
-    verb.add_argument("--directory", type=Path, default=ROOT / "models/store/en-de", metavar="DIR", help="of blocks")
+    verb.add_argument("--directory", type=Path, default=OURS, metavar="DIR", help="of blocks")
     verb.add_argument("--corpus", type=Path, default=SHARED / "corpus", metavar="DIR", help="has train/ and test/")
     verb.add_argument("--sets", nargs="+", default=["tatoeba", "multi30k_2016_flickr"], metavar="SET")
     verb.add_argument("--limit", type=_positive, metavar="N", help="only the first N sentences of each set")
@@ -668,9 +710,12 @@ def _report(arguments: argparse.Namespace) -> None:
 
     if not arguments.corpus.is_dir():
         raise ValueError(f"{arguments.corpus}: there is no corpus; --corpus or SUB3_SHARED says where it is.")
-    checkpoint = arguments.checkpoint if arguments.checkpoint.is_dir() else None
+    directory = arguments.directory.resolve()
+    ours = directory == OURS.resolve()
+    wanted = arguments.checkpoint or (SHARED / "checkpoint/en-de-small" if ours else None)
+    checkpoint = wanted if wanted and wanted.is_dir() else None
     if checkpoint is None:
-        print(f"{arguments.checkpoint}: no checkpoint, so nothing to compare with.", file=sys.stderr)
+        print(f"{wanted or '--checkpoint'}: no checkpoint, so nothing to compare with.", file=sys.stderr)
     report(
         arguments.directory,
         arguments.corpus,
@@ -678,8 +723,9 @@ def _report(arguments: argparse.Namespace) -> None:
         sets=arguments.sets,
         configurations=arguments.configs,
         limit=arguments.limit,
-        results_dir=arguments.out,
-        readme=arguments.readme,
+        results_dir=arguments.out
+        or (ROOT / "docs/results" if ours else directory.with_name(f"{directory.name}.results")),
+        readme=arguments.readme or (ROOT if ours else directory) / "README.md",
         keeps_times=arguments.keep_times,
     )
 

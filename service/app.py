@@ -14,9 +14,11 @@ from service.api import (
     deepl,
     deepl_glossaries,
     deepl_languages,
+    document,
     errors,
     google,
     kserve,
+    kserve_repository,
     libretranslate,
     native,
     page,
@@ -81,7 +83,12 @@ def create_app(settings: Settings) -> FastAPI:
     metrics.gauge("sub3_key_store_up", "1 while the store of API keys answers.", lambda: not keys.down)
     dispatcher = Dispatcher(settings, registry, scheduler, metrics, keys)
     files = FileJobs(settings, dispatcher, registry, keys)
-    glossaries = Glossaries(lambda: open_glossaries(settings), registry.direct_pairs, settings.max_glossaries)
+    glossaries = Glossaries(
+        lambda: open_glossaries(settings),
+        registry.direct_pairs,
+        settings.max_glossaries,
+        settings.max_glossary_bytes,
+    )
     history = History()
     swaps = Swaps(registry, folder, open_state(settings), history, metrics)
     metrics.gauge("sub3_state_store_up", "1 while the desired state is kept over a restart.", lambda: not swaps.down)
@@ -114,7 +121,11 @@ def create_app(settings: Settings) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},  # FastAPI's own would export query strings
         description="Translation with weights of one to eight binary planes, and what each request cost.",
         lifespan=lifespan,
+        servers=document.SERVERS,
+        openapi_tags=document.TAGS,
+        generate_unique_id_function=document.operation_id,
     )
+    document.install(app, registry, settings)
     app.state.registry, app.state.scheduler, app.state.history = registry, scheduler, history
     # a request tries the routes in the order in which they are included
     app.include_router(page.router())
@@ -138,7 +149,11 @@ def create_app(settings: Settings) -> FastAPI:
         ),
         (google.DIALECT, [google.router(dispatcher, registry, keys)]),
         (azure.DIALECT, [azure.router(dispatcher, registry, settings, keys)]),
-        (kserve.DIALECT, [kserve.router(settings.admin_names, dispatcher, registry, swaps, app.version)]),
+        (kserve.DIALECT, [kserve.router(dispatcher, registry, app.version)]),
+        (
+            kserve_repository.DIALECT,
+            [kserve_repository.router(settings.admin_names, registry, swaps)] if settings.admin_names else [],
+        ),
     ]
     for _, routers in apis:
         for router in routers:

@@ -25,6 +25,11 @@ def eighth(limits: list[int]) -> int:
     return max(1 << 20, min([64 << 20, *(limit // 8 for limit in limits)]))
 
 
+def room_for_glossaries(limits: list[int]) -> int:
+    """Return the bytes that an owner's glossaries may have: 10 MiB, and less in a container of less than 1.25 GiB."""
+    return min([10 << 20, *(limit // 128 for limit in limits)])
+
+
 def room_for_files(limits: list[int]) -> tuple[int, int]:
     """Return how many processes of files fit beside the service, its bodies and stored files, and the bytes of each.
 
@@ -255,6 +260,13 @@ class Settings(BaseSettings):
         default=100,
         ge=0,
         description="Maximum number of stored glossaries of an API key (of the server, without keys); more get 422.",
+    )
+    max_glossary_bytes: int = Field(
+        default_factory=lambda: room_for_glossaries(memory_limits()),
+        ge=1,
+        description="Maximum bytes of all stored glossaries of an API key (of the server, without keys), in UTF-8, "
+        "where an entry counts at least 32; more get 422. As many are held ready in memory, where they take up to 14 "
+        "times as much. The default is 10 MiB, or a 128th of the container's memory.",
     )
     redis_url: SecretStr | None = Field(
         default=None,

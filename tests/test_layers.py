@@ -35,13 +35,18 @@ HOUSE: dict[str, list[dict[str, str]]] = {
     "models": [
         {
             "format": (
-                "atomic schema typed_json / files weights / layout vocabulary / faults / directory / "
+                "atomic languages schema typed_json / files weights / layout vocabulary / faults / directory / "
                 "describe package store write"
             ),
             "text": "frames language lines numbers / pieces",
         },
         {"codes": "bcq bit_config / compensate straight_through"},
-        {"marian": "checkpoint transformer / batches files rows / coded imported marian / read"},
+        {
+            "marian": (
+                "checkpoint names transformer / batches files rows tables / coded ctranslate2 imported marian npz / "
+                "argos / read"
+            )
+        },
         {"evaluate": "divergence fidelity quality / evaluate"},
         {"quantize": "allocate assemble calibrate / apportion export fisher"},
         {
@@ -69,7 +74,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
                 "properties resx runs strings tables xliff yaml / slides word workbook"
             ),
             "accounts": "unavailable / glossaries keys",
-            "translation": "batches cost tokenizer / results scheduler / assembly / translator",
+            "translation": "batches cost preparing tokenizer / results scheduler / assembly / translator",
         },
         {
             "observability": "logs metrics request_context / tracing / middleware",
@@ -88,12 +93,12 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         },
         {
             "api": (
-                "calls downloads json_reply json_route language_codes libretranslate_schemas "
-                "native_key openapi page schemas / "
-                "admin_schemas azure_places azure_schemas deepl_schemas dialect fields google_schemas kserve_schemas / "
+                "calls downloads json_reply json_route language_codes native_key openapi page schemas / "
+                "admin_schemas azure_places azure_schemas deepl_schemas dialect fields google_schemas kserve_bodies "
+                "kserve_schemas libretranslate_schemas / "
                 "body_limit cross_origin errors head_of_get key_first same_origin uploads / "
-                "admin_guard events native_glossaries / azure deepl google kserve libretranslate native "
-                "native_files / admin deepl_glossaries deepl_languages"
+                "admin_guard events native_glossaries / azure deepl google kserve kserve_repository libretranslate "
+                "native native_files / admin deepl_glossaries deepl_languages / document"
             ),
             "cli": "adding arguments completion compress health / bench corpus doctor keys models translate",
         },

@@ -67,6 +67,11 @@ class BitConfig:
     rules: tuple[Rule, ...]
     retrained: bool = False
 
+    @property
+    def is_flat(self) -> bool:
+        """Whether every matrix has the same number of planes."""
+        return len(self.rules) == 1 and self.rules[0].match == ("*",) and self.rules[0].planes is not None
+
     def winners(self, architecture: Architecture) -> dict[str, Rule]:
         """Return matrix -> the rule that wins."""
         shapes = matrix_shapes(architecture)

@@ -132,10 +132,10 @@ def coded(w: Tensor, alpha: Tensor, depth_alpha: Tensor | None = None, clip: flo
 
 
 @torch.no_grad()
-def binary_code(w: Tensor, scales: dict[int, Tensor]) -> BinaryCode:
-    """Return the code that `coded` rounds to, to be stored: planes by the deepest scales [k, rows]."""
+def binary_code(w: Tensor, scales: dict[int, Tensor], depth_alpha: Tensor | None = None) -> BinaryCode:
+    """Return the code that `coded` rounds to, to be stored: planes by `depth_alpha` or the deepest scales [k, rows]."""
     depth = max(scales)
-    middles, signs, _ = half_levels(scales[depth].half().float())
+    middles, signs, _ = half_levels((scales[depth] if depth_alpha is None else depth_alpha).half().float())
     bits = torch.empty(depth, *w.shape, dtype=torch.bool)
     for part in _chunks(w):
         level = (w[part].abs()[:, :, None] > middles[part, None]).sum(2)

@@ -89,6 +89,8 @@ class Options:
         target: language of the text's translations, for a model of several.
         threads: of torch.
         name: of the model.
+        source_languages: in place of what the model calls them; none for those.
+        target_languages: likewise.
         notes: text on data and licences for the card.
     """
 
@@ -97,6 +99,8 @@ class Options:
     target: str | None
     threads: int
     name: str
+    source_languages: tuple[str, ...] = ()
+    target_languages: tuple[str, ...] = ()
     notes: str = ""
 
 
@@ -125,12 +129,15 @@ def compress(source: Path, files: Sequence[Path], out: Path, options: Options, *
     work = out.with_name(f"{out.name}.work")
     _begin(work, source, files, options)
     clock = _Clock(work / "seconds.json")
-    plain = read_checkpoint(source)
+    _say(f"{options.name}: reading the checkpoint")
+    plain = read_checkpoint(source, options.source_languages, options.target_languages)
     text = prepare(plain, files, work, target=options.target, seconds=TRANSLATING * 60 * options.minutes)
+    _say(f"{options.name}: sorting words by their frequency")
     checkpoint, vocabulary = sort_rows(plain, *piece_counts(plain, [text.training]))
+    del plain  # its embedding is another copy
     held_out = in_order(encode(checkpoint, text.held_out), checkpoint.ids, BATCH_TOKENS)
     clock.save()
-    divergence = Divergence(checkpoint, held_out)
+    divergence = Divergence(checkpoint, tqdm(held_out, desc="fp32 on held-out text", unit="batch"))
     calibrated = work / "calibrated"
     if not (work / "calibrated.json").exists():
         tokens = _calibrate(checkpoint, vocabulary, text, options, divergence, calibrated)
@@ -171,6 +178,7 @@ def _begin(work: Path, source: Path, files: Sequence[Path], options: Options) ->
         "text": [[str(path.resolve()), path.stat().st_size if path.exists() else None] for path in files],
         "goal": asdict(options.goal),
         "target": options.target,
+        "languages": [list(options.source_languages), list(options.target_languages)],
         "name": options.name,
     }
     plan = work / "plan.json"
@@ -332,6 +340,7 @@ def _train(
     plan = work / "training.json"
     if not plan.exists() and left <= 0:
         return 0
+    _say(f"{options.name}: reading text to train on")
     calibrated = open_model(work / "calibrated")
     name = calibrated.config.default_configuration
     allocation = calibrated.allocation(name)
@@ -360,6 +369,7 @@ def _train(
         return recipe, Retraining(recipe, checkpoint, target, of_codes(calibrated, allocation))
 
     if not plan.exists():
+        _say(f"{options.name}: timing {TIMED_STEPS} steps")
         _, timed = objective(LEAST_TOKENS)
         timed.enter(0, resumed=False)
         epoch = corpus.epoch(0)
@@ -378,6 +388,7 @@ def _train(
     count = int(json.loads(plan.read_text())["tokens"])
     if count < LEAST_TOKENS:
         return 0
+    _say(f"{options.name}: training on {count:,} tokens")
     recipe, objective_ = objective(count)
     progress = train(recipe, objective_, corpus, divergence, run)
     if progress.tokens < count or newest_state(run) is None:
@@ -396,6 +407,7 @@ def _divergence(divergence: Divergence, path: Path) -> dict[str, float]:
 
 def _judge(path: Path, checkpoint: Checkpoint, text: Text, divergence: Divergence) -> dict[str, Any]:
     """Measure the result on the held-out lines."""
+    _say("judging on the held-out text")
     model = open_model(path)
     name = model.config.default_configuration
     found = _divergence(divergence, path)

@@ -10,6 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from models.evaluate.evaluate import translate
+from models.format.languages import canonical
 from models.marian.checkpoint import Checkpoint
 from models.marian.transformer import Transformer
 from models.text.lines import DataError, Line, read_lines
@@ -97,6 +98,7 @@ def _marked(checkpoint: Checkpoint, lines: Sequence[Line], target: str | None) -
     marks = checkpoint.target_tokens
     if not marks:
         return list(lines)
+    target = target and canonical(target)
     if target is not None and target not in marks:
         raise DataError(f"The model has no target language {target!r}; it has {', '.join(sorted(marks))}.")
     turn = [marks[target]] if target else list(checkpoint.marks)

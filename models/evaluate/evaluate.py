@@ -18,6 +18,7 @@ from kernels.engine import isa
 from models.evaluate.fidelity import Named, named, names_right, numbers_all_arrive
 from models.evaluate.quality import faults, scores
 from models.format.directory import ModelDirectory
+from models.format.languages import canonical
 from models.format.schema import SENTENCEPIECE_FILES
 from models.text.lines import DataError, read_lines
 from models.text.pieces import PieceTokenizer
@@ -100,7 +101,7 @@ def evaluate_engine(
     tokens = tuple(config.target_tokens.values())
     translations, milliseconds, workspace, kv_cache = [], [], 0, 0
     for text in tqdm(sources, desc=configuration, unit="sentence"):
-        source = [*reader.encode_marked(text, tokens), ids.eos]
+        source = ids.ended(reader.encode_marked(text, tokens))
         begin = time.perf_counter()
         result = engine.translate(
             [source],
@@ -134,7 +135,7 @@ def translate(model: "Transformer", checkpoint: "Checkpoint", sources: Sequence[
     """Translate greedily by torch, in batches of sentences of similar lengths."""
     ids = checkpoint.ids
     reader, writer = checkpoint.source_tokenizer(), checkpoint.target_tokenizer()
-    encoded = [[*reader.encode_marked(text, checkpoint.marks), ids.eos] for text in sources]
+    encoded = [ids.ended(reader.encode_marked(text, checkpoint.marks)) for text in sources]
     order = sorted(range(len(encoded)), key=lambda n: len(encoded[n]))
     translations = [""] * len(encoded)
     for first in tqdm(range(0, len(order), FP32_BATCH), desc="fp32", unit="batch", leave=False):
@@ -180,6 +181,7 @@ def evaluate(
     checkpoint: Path | None = None,
     limit: int | None = None,
     beam_size: int = 1,
+    target: str | None = None,
     with_names: bool = False,
 ) -> Mapping[str, Any]:
     """Measure one configuration on one test set, and the checkpoint beside it where given.
@@ -192,6 +194,7 @@ def evaluate(
         checkpoint: the fp32 checkpoint to measure too.
         limit: sentences to take; None = all.
         beam_size: hypotheses that the engine's search keeps.
+        target: language, for a model of several; None for its first, or what a source begins with.
         with_names: translate the 500 names of `fidelity.py` too.
 
     Returns:
@@ -201,6 +204,8 @@ def evaluate(
         DataError: the files can't be read or have different lengths.
     """
     sources, references = read_test_set(source, reference, limit)
+    if target is not None:
+        sources = _marked(sources, model, canonical(target))
     sentences = named(*_languages(model)) if with_names else []
     return {
         "model": model.config.name,
@@ -216,6 +221,15 @@ def evaluate(
         if checkpoint
         else None,
     }
+
+
+def _marked(sources: Sequence[str], model: ModelDirectory, target: str) -> list[str]:
+    """Put the token of a target language before each source, where the model has such tokens."""
+    config = model.config
+    if target not in config.target_languages:
+        raise DataError(f"{config.name} has no target {target!r}; it has {', '.join(config.target_languages)}.")
+    token = config.target_tokens.get(target)
+    return [f"{token} {text}" for text in sources] if token else list(sources)
 
 
 def _names(sentences: Sequence[Named], translate: Callable[[Sequence[str]], Mapping[str, Any]]) -> dict[str, Any]:

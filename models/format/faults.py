@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from models.format.layout import bits_per_weight, matrix_shapes
 from models.format.schema import (
+    MAX_BEAM_SIZE,
     MAX_LAYERS,
     MAX_LENGTH_PENALTY,
     MAX_PLANES,
@@ -90,6 +91,8 @@ def _ids_fault(config: ModelConfig) -> str | None:
 def _search_fault(config: ModelConfig) -> str | None:
     if not 0 <= config.length_penalty <= MAX_LENGTH_PENALTY:
         return f"length_penalty is {config.length_penalty}, outside 0 to {MAX_LENGTH_PENALTY}"
+    if not 1 <= config.beam_size <= MAX_BEAM_SIZE:
+        return f"beam_size is {config.beam_size}, outside 1 to {MAX_BEAM_SIZE}"
     return None
 
 

@@ -1,6 +1,6 @@
 """Records of config.json, constants of the format, and its two errors."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -22,6 +22,7 @@ MAX_WIDTH = 1 << 17
 MAX_POSITIONS = 1 << 16
 MAX_VOCABULARY = 1 << 24
 MAX_LENGTH_PENALTY = 10
+MAX_BEAM_SIZE = 8
 
 
 class ModelError(ValueError):
@@ -67,7 +68,12 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Ids:
-    """Rows of the sorted vocabulary. The search never predicts `suppressed`."""
+    """Rows of the sorted vocabulary.
+
+    Attributes:
+        suppressed: the search never predicts these.
+        ends_sources: eos ends each source; models of OpenNMT-py, which Argos distributes, read none.
+    """
 
     eos: int
     pad: int
@@ -75,6 +81,11 @@ class Ids:
     unk_target: int
     decoder_start: int
     suppressed: tuple[int, ...]
+    ends_sources: bool = True
+
+    def ended(self, rows: Sequence[int]) -> list[int]:
+        """Return the rows of a source as the model reads them; one without any is eos alone."""
+        return [*rows, self.eos] if self.ends_sources or not rows else list(rows)
 
     @property
     def silent(self) -> frozenset[int]:
@@ -125,6 +136,7 @@ class ModelConfig:
 
     Attributes:
         codes: of model.safetensors, as `matrices` are.
+        beam_size: of requests that name none.
         specialised: configuration -> what NAME.safetensors holds, codes made for this configuration alone. They serve
             every request for its allocation, and model.safetensors serves the other allocations.
     """
@@ -143,6 +155,7 @@ class ModelConfig:
     configurations: Mapping[str, Configuration]
     default_configuration: str
     checksums: Mapping[str, str]
+    beam_size: int = 1
 
     @property
     def weight_files(self) -> tuple[str, ...]:

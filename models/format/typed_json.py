@@ -5,7 +5,7 @@ import json
 import math
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 MAX_JSON_BYTES = 16 << 20  # a hostile document must not fill the memory
@@ -43,7 +43,8 @@ def decode_json(kind: Any, value: Any, where: str) -> Any:
     """Turn a JSON value into the annotated type `kind`.
 
     Args:
-        kind: a dataclass, int, float, str, bool, Literal, X | None, tuple[X, ...], Mapping[str, X] or a NamedTuple.
+        kind: a dataclass, whose fields with defaults may be missing; or int, float, str, bool, Literal, X | None,
+            tuple[X, ...], Mapping[str, X] or a NamedTuple.
         value: what the JSON reader made.
         where: path of the value in the document, for the sentence; "the document" for all of it.
 
@@ -76,19 +77,20 @@ def _decoder(kind: Any) -> _Decode:
 
 def _dataclass(kind: Any) -> _Decode:
     hints = get_type_hints(kind)
-    names = [field.name for field in fields(kind)]
-    decoders = {name: _decoder(hints[name]) for name in names}
+    needed = [field.name for field in fields(kind) if field.default is MISSING]
+    decoders = {field.name: _decoder(hints[field.name]) for field in fields(kind)}
 
     def decode(value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise ValueError(f"{where} must be an object")
         prefix = "" if where == "the document" else f"{where}."
         if value.keys() != decoders.keys():
-            for name in names:
+            for name in needed:
                 if name not in value:
                     raise ValueError(f"the field {prefix}{name} is missing")
-            unknown = next(name for name in value if name not in decoders)
-            raise ValueError(f"the field {prefix}{unknown} is unknown")
+            for name in value:
+                if name not in decoders:
+                    raise ValueError(f"the field {prefix}{name} is unknown")
         return kind(**{name: decoders[name](item, f"{prefix}{name}") for name, item in value.items()})
 
     return decode

@@ -5,8 +5,9 @@ import os
 import re
 import types
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from kernels.tensor import Array
 from models.format.atomic import replace_file, replaced_directory
@@ -78,10 +79,21 @@ def _write_weights(
 
 def _config_bytes(config: ModelConfig) -> bytes:
     """Write a line for each field, matrix and allocated matrix: small, and a diff of two versions reads well."""
-    text = json.dumps(asdict(config), indent=1, ensure_ascii=False)
+    text = json.dumps(_without_defaults(config, asdict(config)), indent=1, ensure_ascii=False)
     # Lists of numbers on one line.
     text = re.sub(r"\[\s+([^\[\]{}\"]*?)\s+\]", lambda m: "[" + re.sub(r"\s+", " ", m.group(1)) + "]", text)
     return (text + "\n").encode()
+
+
+def _without_defaults(part: Any, document: dict[str, Any]) -> dict[str, Any]:
+    """Take fields out that have their default: releases that do not know them yet read most models all the same."""
+    for field in fields(part):
+        value = getattr(part, field.name)
+        if value == field.default:
+            del document[field.name]
+        elif is_dataclass(value):
+            _without_defaults(value, document[field.name])
+    return document
 
 
 def write_config(path: str | os.PathLike[str], config: ModelConfig) -> None:

@@ -51,11 +51,15 @@ def decoder_states(model: Transformer, batch: Batch) -> Tensor:
 
 
 def encode(checkpoint: Checkpoint, lines: Iterable[Line]) -> list[Pair]:
-    """Return the ids of sentence pairs, each side ended by eos; pairs that are longer than the model are left out."""
-    eos, limit = checkpoint.ids.eos, checkpoint.architecture.max_positions
+    """Return the ids of sentence pairs, each side ended by eos; pairs that are longer than the model are left out.
+
+    A source has eos only if the model reads it so.
+    """
+    ids, limit = checkpoint.ids, checkpoint.architecture.max_positions
     source, target, tokens = checkpoint.source_tokenizer(), checkpoint.target_tokenizer(), checkpoint.marks
     pairs = [
-        ([*source.encode_marked(line.source, tokens), eos], [*target.encode(line.target or ""), eos]) for line in lines
+        (ids.ended(source.encode_marked(line.source, tokens)), [*target.encode(line.target or ""), ids.eos])
+        for line in lines
     ]
     return [pair for pair in pairs if max(map(len, pair)) <= limit]
 

@@ -24,6 +24,8 @@ class Checkpoint:
         source_pieces: piece of row i; target_pieces is None where the two sides share one vocabulary.
         tensors: our name -> float32 tensor: matrices [rows, columns] and vectors.
         spm: content of source.spm and target.spm.
+        beam_size: that the model was meant to be searched with.
+        length_penalty: likewise; the score is divided by the length to the power of it.
     """
 
     source_languages: tuple[str, ...]
@@ -35,6 +37,8 @@ class Checkpoint:
     target_pieces: tuple[str, ...] | None
     tensors: Mapping[str, Tensor]
     spm: Mapping[str, bytes]
+    beam_size: int = 1
+    length_penalty: float = 1.0
 
     @property
     def marks(self) -> tuple[str, ...]:

@@ -49,4 +49,6 @@ def read_coded(path: Path) -> Checkpoint:
         target_pieces=None if target is None else tuple(piece for piece, _ in target),
         tensors=dequantize(model, allocation),
         spm=read_spm(path),
+        beam_size=config.beam_size,
+        length_penalty=config.length_penalty,
     )

@@ -28,6 +28,8 @@ class _ImportedConfig:
     target_tokens: Mapping[str, str]
     architecture: Architecture
     ids: Ids
+    beam_size: int = 1
+    length_penalty: float = 1.0
 
 
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -45,6 +47,8 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         checkpoint.target_tokens,
         checkpoint.architecture,
         checkpoint.ids,
+        checkpoint.beam_size,
+        checkpoint.length_penalty,
     )
     vocabulary = {"source": checkpoint.source_pieces, "target": checkpoint.target_pieces}
     with replaced_directory(path) as new:
@@ -79,6 +83,8 @@ def read_imported(path: Path, values: Mapping[str, Any]) -> Checkpoint:
         target_pieces=None if shared else _pieces(path, vocabulary, "target", architecture.target_vocab_size),
         tensors=_tensors(path, architecture),
         spm=read_spm(path),
+        beam_size=config.beam_size,
+        length_penalty=config.length_penalty,
     )
 
 

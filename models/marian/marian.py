@@ -1,7 +1,6 @@
 """Marian and Opus-MT checkpoints, as Hugging Face transformers writes them: read and written."""
 
 import json
-import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +13,11 @@ from torch import Tensor
 from models.format.atomic import replaced_directory
 from models.format.faults import architecture_fault
 from models.format.layout import matrix_shapes, output_matrix, vector_sizes
-from models.format.schema import CONFIG_FILE, WEIGHTS_FILE, Architecture, Ids
+from models.format.schema import CONFIG_FILE, MAX_BEAM_SIZE, MAX_LENGTH_PENALTY, WEIGHTS_FILE, Architecture, Ids
 from models.marian.checkpoint import Checkpoint, CheckpointError
 from models.marian.files import VOCABULARY_FILE, load_tensors, read_object, read_optional_object, read_spm
-from models.marian.transformer import positions
+from models.marian.names import languages_of, languages_of_name, target_tokens
+from models.marian.transformer import sinusoidal
 
 ACTIVATIONS: dict[str, Literal["relu", "swish", "gelu"]] = {
     "relu": "relu",
@@ -25,10 +25,8 @@ ACTIVATIONS: dict[str, Literal["relu", "swish", "gelu"]] = {
     "silu": "swish",
     "gelu": "gelu",
 }
-TARGET_TOKEN = re.compile(r">>([A-Za-z0-9_.-]+)<<")
 # Marian computes layer norm with this, and so do the models of transformers (the default of torch.nn.LayerNorm).
 NORM_EPSILON = 1e-5
-LANGUAGE_CODE = re.compile(r"[a-z]{2,3}(?:[_-][A-Za-z0-9]+)*")
 # Ours -> transformers' names, below a layer.
 _PARTS = {
     "self_attention": "self_attn",
@@ -74,18 +72,20 @@ def read_marian(path: Path, values: Mapping[str, Any]) -> Checkpoint:
         # Some Opus-MT models have one joint vocabulary but embeddings of their own on each side.
         name = "target_vocab.json" if (path / "target_vocab.json").exists() else VOCABULARY_FILE
         target_pieces = read_pieces(path, name, architecture.target_vocab_size)
-    target_tokens = {m[1]: piece for piece in source_pieces if (m := TARGET_TOKEN.fullmatch(piece))}
-    source_languages, target_languages = _languages(path, values, tokenizer, target_tokens)
+    source_languages, target_languages = _languages(path, values, tokenizer)
+    beam_size, length_penalty = _search(path, config)
     return Checkpoint(
         source_languages=source_languages,
         target_languages=target_languages,
-        target_tokens=target_tokens,
+        target_tokens=target_tokens(source_pieces),
         architecture=architecture,
         ids=_marian_ids(path, config, source_pieces, target_pieces or source_pieces),
         source_pieces=source_pieces,
         target_pieces=target_pieces,
         tensors=_marian_tensors(path, architecture),
         spm=read_spm(path),
+        beam_size=beam_size,
+        length_penalty=length_penalty,
     )
 
 
@@ -193,21 +193,25 @@ def read_pieces(path: Path, name: str, size: int) -> tuple[str, ...]:
 
 
 def _languages(
-    path: Path, values: Mapping[str, Any], tokenizer: Mapping[str, Any], target_tokens: Mapping[str, str]
+    path: Path, values: Mapping[str, Any], tokenizer: Mapping[str, Any]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Read the languages from the tokenizer's settings, else from a name such as opus-mt-en-de."""
-    source, target = tokenizer.get("source_lang"), tokenizer.get("target_lang")
-    if not source or not target:
-        for name in (str(values.get("_name_or_path") or ""), path.resolve().name):
-            parts = re.sub(r"^.*opus-mt-(?:tc-)?(?:big-|base-)?", "", name).split("-")
-            if len(parts) >= 2 and all(LANGUAGE_CODE.fullmatch(part) for part in parts[:2]):
-                source, target = source or parts[0], target or parts[1]
-                break
-    if not isinstance(source, str) or not isinstance(target, str) or not source or not target:
-        raise CheckpointError(
-            f"{path / 'tokenizer_config.json'}: source_lang and target_lang must name the languages of the model."
-        )
-    return tuple(source.split("+")), tuple(sorted(target_tokens)) or tuple(target.split("+"))
+    """Read the languages from the tokenizer's settings, else from a name such as opus-mt-en-de; else there are none."""
+    fields = (tokenizer.get("source_lang"), tokenizer.get("target_lang"))
+    source, target = (languages_of(field) if isinstance(field, str) else () for field in fields)
+    for name in (str(values.get("_name_or_path") or ""), path.resolve().name):
+        named = languages_of_name(name)
+        source, target = source or named[0], target or named[1]
+    return source, target
+
+
+def _search(path: Path, config: _Config) -> tuple[int, float]:
+    """Return the beam and the length penalty that the model is searched with; transformers' own are 1 and 1."""
+    generation = {**config.values, **read_optional_object(path, "generation_config.json")}
+    beams, penalty = generation.get("num_beams"), generation.get("length_penalty")
+    beam_size = min(beams, MAX_BEAM_SIZE) if isinstance(beams, int) and beams > 0 else 1
+    if isinstance(penalty, int | float) and 0 <= penalty <= MAX_LENGTH_PENALTY:
+        return beam_size, float(penalty)
+    return beam_size, 1.0
 
 
 def _marian_tensors(path: Path, architecture: Architecture) -> dict[str, Tensor]:
@@ -280,10 +284,7 @@ def _check_positions(path: Path, theirs: Mapping[str, Tensor], taken: set[str], 
         if name in theirs:
             taken.add(name)
             stored = theirs[name]
-            expected = positions(stored.shape[0], architecture.d_model)
-            # Sinusoids are off by so much once they are rounded; learned positions by tenths.
-            tolerance = {torch.float16: 1e-3, torch.bfloat16: 8e-3}.get(stored.dtype, 1e-4)
-            if stored.shape != expected.shape or not torch.allclose(stored.float(), expected, atol=tolerance):
+            if not sinusoidal(stored, architecture.d_model):
                 raise CheckpointError(f"{path}: {name!r} holds learned positions, which are not supported.")
 
 
@@ -333,6 +334,8 @@ def write_marian(checkpoint: Checkpoint, path: Path) -> None:
         "eos_token_id": ids.eos,
         "decoder_start_token_id": ids.decoder_start,
         "bad_words_ids": [[token] for token in ids.suppressed],
+        "num_beams": checkpoint.beam_size,
+        "length_penalty": checkpoint.length_penalty,
     }
     tokenizer = {
         "tokenizer_class": "MarianTokenizer",

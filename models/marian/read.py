@@ -1,27 +1,62 @@
-"""Reading a checkpoint of any form: Marian's, the imported one, or a model directory."""
+"""Reading a checkpoint of any form: of transformers, Marian, CTranslate2 or Argos, imported, or coded."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from models.format.languages import canonical
 from models.format.schema import CONFIG_FILE
+from models.marian.argos import PACKAGE, read_argos
 from models.marian.checkpoint import Checkpoint, CheckpointError
 from models.marian.coded import read_coded
+from models.marian.ctranslate2 import WEIGHTS, read_ctranslate2
 from models.marian.files import read_object
 from models.marian.imported import IMPORTED, read_imported
 from models.marian.marian import read_marian
+from models.marian.npz import read_npz
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a directory of any form: Marian's, one that `import` wrote, or a model directory in its deepest codes.
+def read_checkpoint(path: Path, sources: Sequence[str] = (), targets: Sequence[str] = ()) -> Checkpoint:
+    """Read a model of any form: of transformers, Marian, CTranslate2, Argos, of `import`, or a model directory.
+
+    Args:
+        path: a directory, or a package of Argos; of a model directory the deepest codes are read.
+        sources: languages, in place of what the model calls them.
+        targets: likewise; where a token asks for the target, those to keep.
 
     Raises:
         CheckpointError: it can't be read, or the engine can't represent the model.
         ModelError: it is a model directory that is not valid.
     """
+    checkpoint = _read(path)
+    sources = tuple(dict.fromkeys(map(canonical, sources))) or checkpoint.source_languages
+    targets = tuple(dict.fromkeys(map(canonical, targets)))
+    marks = checkpoint.target_tokens
+    if marks:
+        if unknown := sorted(set(targets) - marks.keys()):
+            raise CheckpointError(f"{path}: it has no target {unknown[0]!r}; it has {', '.join(sorted(marks))}.")
+        marks = {language: token for language, token in marks.items() if language in (targets or marks)}
+        targets = tuple(sorted(marks))
+    targets = targets or checkpoint.target_languages
+    if not sources or not targets:
+        raise CheckpointError(
+            f"{path}: nothing in it names its languages; give --source-languages and --target-languages."
+        )
+    return replace(checkpoint, source_languages=sources, target_languages=targets, target_tokens=marks)
+
+
+def _read(path: Path) -> Checkpoint:
+    if path.suffix == PACKAGE and path.is_file():
+        return read_argos(path)
     if fault := _not_a_checkpoint(path):
         raise CheckpointError(f"{path}: {fault}.")
+    if (path / WEIGHTS).exists():
+        return read_ctranslate2(path)
+    if not (path / CONFIG_FILE).exists() and next(path.glob("*.npz"), None):
+        return read_npz(path)
     config = read_object(path, CONFIG_FILE)
     if "format_version" in config:
         return read_coded(path)
@@ -31,7 +66,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def _not_a_checkpoint(path: Path) -> str | None:
     """Say what a path is that holds no checkpoint, and what to do, without a full stop; None if it may hold one."""
     if path.is_file():
-        if path.suffix in (".zip", ".argosmodel", ".tar", ".gz", ".tgz", ".bz2", ".xz"):
+        if path.suffix in (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz"):
             return "this is an archive; unpack it, and give the folder in it"
         return "this is a file; give the folder that holds config.json and the weights"
     if not path.exists():
@@ -41,16 +76,11 @@ def _not_a_checkpoint(path: Path) -> str | None:
                 f"huggingface-cli download {path} --local-dir {path.name}"
             )
         return "there is no such directory"
-    if (path / CONFIG_FILE).exists() and not (path / "model.bin").exists():
+    if (path / CONFIG_FILE).exists() or (path / WEIGHTS).exists():
         return None
     found = {entry.name for entry in path.iterdir()}
-    if "model.bin" in found:
-        return "this is a model of CTranslate2, whose weights are rounded already; give the checkpoint it was made of"
     if any(name.endswith(".npz") for name in found):
-        return (
-            "this is a model as Marian itself writes it (.npz); convert it by "
-            "transformers/models/marian/convert_marian_to_pytorch.py, and give what that writes"
-        )
+        return None
     if any(".intgemm" in name for name in found):
         return "this is a student of Bergamot (Firefox), whose decoder has no self-attention; it can't be read"
     inner = sorted(entry.name for entry in path.iterdir() if (entry / CONFIG_FILE).exists())

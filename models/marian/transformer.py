@@ -28,6 +28,14 @@ def positions(length: int, d_model: int) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=1).float()
 
 
+def sinusoidal(stored: Tensor, d_model: int) -> bool:
+    """Tell whether a stored table [length, d_model] holds these positions, up to its rounding."""
+    expected = positions(len(stored), d_model)
+    # Sinusoids are off by so much once they are rounded; learned positions by tenths.
+    tolerance = {torch.float16: 1e-3, torch.bfloat16: 8e-3}.get(stored.dtype, 1e-4)
+    return stored.shape == expected.shape and torch.allclose(stored.float(), expected, atol=tolerance)
+
+
 def visible(mask: Tensor) -> Tensor:
     """Return what attention adds to its scores: 0 where the mask is true, -inf where nothing may be seen."""
     return torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, -math.inf)
@@ -235,7 +243,7 @@ class Transformer(nn.Module):
         """Translate one batch by greedy search; results are without eos. A sentence that ended leaves the batch."""
         source_length = max(map(len, sources))
         device = self.positions.device
-        source = torch.tensor([[*s, *[ids.pad] * (source_length - len(s))] for s in sources], device=device)
+        source = torch.tensor([[*s, *[0] * (source_length - len(s))] for s in sources], device=device)
         mask = torch.tensor([[True] * len(s) + [False] * (source_length - len(s)) for s in sources], device=device)
         memory = self.encode(source, mask)
         cache: Cache = {}

@@ -9,16 +9,17 @@ from models.format.schema import SENTENCEPIECE_FILES, ModelError, Weights
 from models.format.write import write_model
 
 
-def assemble(path: Path, retrained: Sequence[Path], *, default: str | None = None) -> None:
+def assemble(path: Path, retrained: Sequence[Path], *, default: str | None = None, without: Sequence[str] = ()) -> None:
     """Add specialised codes to a model directory, or replace those of the same configurations.
 
     Args:
         path: the model directory.
         retrained: directories that `retrain` wrote, of the same vocabulary in the same order.
         default: the configuration that serves by default from now on; None leaves it.
+        without: configurations that are no longer listed, such as widths whose translations are of no use.
 
     Raises:
-        ModelError: one of them is not of this model.
+        ModelError: one of them is not of this model, or there is no such configuration.
     """
     model = open_model(path)
     config = model.config
@@ -32,6 +33,12 @@ def assemble(path: Path, retrained: Sequence[Path], *, default: str | None = Non
         configurations[name] = other.config.configurations[name]
         specialised[name] = Weights(other.config.codes, other.config.matrices)
         tensors[name] = other.main.tensors
+    if unknown := [name for name in without if name not in configurations]:
+        raise ModelError(f"{path}: it has no configuration {unknown[0]!r} to leave out.")
+    for name in without:
+        del configurations[name]
+        specialised.pop(name, None)
+        tensors.pop(name, None)
     config = replace(
         config,
         configurations=configurations,

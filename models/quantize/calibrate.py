@@ -186,6 +186,11 @@ class _Walk:
             part: Any = model.get_submodule(name)
             sums = [state + getattr(part, last)(x) for state, x in zip(states, xs, strict=True)]
             states[:] = sums if self._architecture.norm == "pre" else [part.norm(x) for x in sums]
+        plain, coded = (model.get_submodule(name) for model in self._models)
+        for key, module in coded.named_children():
+            if isinstance(module, nn.Linear):  # read for the last time: of 240 M weights a gigabyte
+                original: Any = plain.get_submodule(key)
+                module.weight = original.weight
 
     def _code(self, names: Sequence[str], inputs: Streams, masks: Sequence[Tensor], *, residual: bool = False) -> None:
         """Code matrices that read the same inputs."""

@@ -215,8 +215,8 @@ Not measured yet; `python -m models report` fills this in.
 
 def export(
     checkpoint: Checkpoint, texts: Sequence[Path], request: Request, path: Path, *, notes: str, overwrite: bool
-) -> None:
-    """Sort, quantise and write a model directory.
+) -> Checkpoint:
+    """Sort, quantise and write a model directory; return the checkpoint, its rows in the order of the directory.
 
     Args:
         checkpoint: in the order of its own vocabulary.
@@ -251,6 +251,7 @@ def export(
         notes=notes,
         overwrite=overwrite,
     )
+    return checkpoint
 
 
 def check(request: Request) -> None:
@@ -332,7 +333,7 @@ def write_coded(
         target_tokens=checkpoint.target_tokens,
         architecture=architecture,
         ids=checkpoint.ids,
-        length_penalty=1.0,
+        length_penalty=checkpoint.length_penalty,
         codes=Codes(
             kind=request.kind,
             depth=depth,
@@ -352,6 +353,7 @@ def write_coded(
         },
         default_configuration=request.base.name,
         checksums={},
+        beam_size=checkpoint.beam_size,
     )
     files = {**checkpoint.spm, "README.md": model_card(config, texts, notes).encode()}
     write_model(path, config, tensors, vocabulary, files, overwrite=overwrite)

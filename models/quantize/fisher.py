@@ -20,7 +20,7 @@ from models.marian.checkpoint import Checkpoint
 from models.marian.transformer import Transformer
 from models.quantize.calibrate import DAMPING
 
-PREDICTED_ROWS = 512  # positions whose predictions are held at a time
+PREDICTED_ROWS, PREDICTED = 512, 1 << 23  # positions, and chances, that are held at a time
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,9 @@ class _Gathered:
         states = decoder_states(self._model, batch)
         inputs, gradient = states.detach(), torch.empty_like(states)
         weight, bias = self._model.output.weight.detach(), self._model.output.bias
-        for begin in range(0, len(states), PREDICTED_ROWS):
-            part = slice(begin, begin + PREDICTED_ROWS)
+        rows = min(PREDICTED_ROWS, max(1, PREDICTED // len(weight)))
+        for begin in range(0, len(states), rows):
+            part = slice(begin, begin + rows)
             chances = (inputs[part] @ weight.T + bias).softmax(1)
             self._predicted += (chances * (1 - chances)).sum(0)  # the mean over the labels, without a draw
             labels = torch.multinomial(chances, 1, generator=generator)

@@ -7,7 +7,8 @@ number of sentences follows from the bucket, lengths are even. The order of batc
 a run that resumes needs nothing but epoch and batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -204,7 +205,6 @@ class Encoder:
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
         self._source, self._target = checkpoint.source_tokenizer(), checkpoint.target_tokenizer()
-        self._eos = checkpoint.ids.eos
 
     def __call__(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[Side, Side]:
         """Encode both sides.
@@ -222,9 +222,11 @@ class Encoder:
                     f"{tokens[0]}, and {unmarked[:40]!r} has none."
                 )
             encoded = [self._source.encode_marked(text, tokens) for text in sources]
-        return self._side(encoded), self._side(self._target.encode_all(targets, threads=2))
+        ids = self._checkpoint.ids
+        ends = replace(ids, ends_sources=True).ended
+        return _side(encoded, ids.ended), _side(self._target.encode_all(targets, threads=2), ends)
 
-    def _side(self, encoded: Sequence[Sequence[int]]) -> Side:
-        lengths = np.array([len(rows) + 1 for rows in encoded], dtype=np.int64)
-        ends = chain.from_iterable(chain(rows, (self._eos,)) for rows in encoded)
-        return Side(np.fromiter(ends, np.int32, lengths.sum()), lengths)
+
+def _side(encoded: Sequence[Sequence[int]], ended: Callable[[Sequence[int]], list[int]]) -> Side:
+    lengths = np.array([len(ended(rows)) for rows in encoded], dtype=np.int64)
+    return Side(np.fromiter(chain.from_iterable(map(ended, encoded)), np.int32, lengths.sum()), lengths)

@@ -67,12 +67,12 @@ def method_of(codes: Codes, allocation: Allocation, seed: int, warm_start: WarmS
         warm_start: learned scales to begin with.
 
     Raises:
-        RecipeError: nested codes are asked for a configuration that is not flat.
+        RecipeError: nested codes are asked for a configuration that is not flat, or have no scales to learn from.
     """
     if codes.method == "pnr":
         return Replacement(codes, allocation)
     if codes.prefix:
-        return Nested(codes, allocation, seed)
+        return Nested(codes, allocation, seed, warm_start)
     return StraightThrough(codes, allocation, warm_start)
 
 
@@ -141,10 +141,24 @@ class Nested:
 
     kind: Literal["progressive", "specialised"] = "progressive"
 
-    def __init__(self, codes: Codes, allocation: Allocation, seed: int) -> None:
+    def __init__(self, codes: Codes, allocation: Allocation, seed: int, warm_start: WarmStart | None) -> None:
+        """Make scales for every prefix of planes.
+
+        Args:
+            codes: of the recipe.
+            allocation: matrix -> its one segment, of the whole depth.
+            seed: of the recipe.
+            warm_start: learned scales to begin with.
+
+        Raises:
+            RecipeError: the configuration is not flat, or there are no scales to learn from.
+        """
         if len({s.planes for segments in allocation.values() for s in segments}) > 1:
             raise RecipeError(f"codes.prefix wants a flat configuration, which {codes.config!r} is not.")
-        self._clip, self._seed, self.depth = codes.clip, seed, deepest(allocation)
+        if codes.learn == "scales" and not warm_start:
+            raise RecipeError("codes.learn = 'scales' wants the codes to begin with: add codes.begin, or --begin DIR.")
+        self._clip, self._learn, self._seed = codes.clip, codes.learn, seed
+        self._warm_start, self.depth = warm_start, deepest(allocation)
         self.scales = {
             f"{name}.scales.{planes}": nn.Parameter(torch.zeros(planes, segments[-1].end))
             for name, segments in allocation.items()
@@ -157,18 +171,29 @@ class Nested:
 
     @torch.no_grad()
     def begin(self, matrices: Sequence[str], parameters: Mapping[str, nn.Parameter]) -> list[str]:
-        """Begin with the scales of progressive codes of the weights."""
+        """Begin with the learned scales of the warm start, or else with those of progressive codes of the weights."""
         started = []
         for name in matrices:
-            for planes, alpha in bcq.progressive(parameters[name].detach().cpu(), self.depth).scales.items():
-                self.scales[f"{name}.scales.{planes}"].copy_(alpha[:, 0])
+            if self._warm_start:
+                scales = self._warm_start.nested(name, self.depth)
+            else:
+                code = bcq.progressive(parameters[name].detach().cpu(), self.depth)
+                scales = {planes: alpha[:, 0] for planes, alpha in code.scales.items()}
+            for planes, alpha in scales.items():
+                self.scales[f"{name}.scales.{planes}"].copy_(alpha)
                 started.append(f"{name}.scales.{planes}")
         return started
 
+    def _depth_scales(self, name: str, values: Mapping[str, Tensor]) -> Tensor:
+        """Return the scales that planes follow from: where scales alone learn, those of the warm start."""
+        if self._learn == "scales" and self._warm_start:
+            values = self._warm_start.learned
+        return values[f"{name}.scales.{self.depth}"]
+
     def seen(self, name: str, weights: Tensor, step: int) -> Tensor:
-        """Return the code of the step's planes, which follow from the scales of the whole depth."""
-        alpha, depth = (self.scales[f"{name}.scales.{planes}"] for planes in (self.planes(step), self.depth))
-        return coded(weights, alpha, depth, self._clip)
+        """Return the code of the step's planes, which follow from scales of the whole depth."""
+        alpha = self.scales[f"{name}.scales.{self.planes(step)}"]
+        return coded(weights, alpha, self._depth_scales(name, self.scales), self._clip)
 
     def after_step(self, step: int, matrices: Sequence[str], parameters: Mapping[str, nn.Parameter]) -> None:
         """Do nothing after a step."""
@@ -176,7 +201,7 @@ class Nested:
     def codes(self, name: str, values: Mapping[str, Tensor]) -> MatrixCodes:
         """Return the one nested code."""
         scales = {planes: values[f"{name}.scales.{planes}"] for planes in range(1, self.depth + 1)}
-        return [binary_code(values[name], scales)]
+        return [binary_code(values[name], scales, self._depth_scales(name, values))]
 
     def versions(self, codes: Mapping[str, MatrixCodes]) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """Yield the model of every width, the widest first."""

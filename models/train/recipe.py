@@ -229,8 +229,9 @@ class Codes:
         clip: of ste, see models/codes/straight_through.py.
         prefix: of ste: nested codes, each step at a random number of planes up to those of `config`, which must be
             flat; the file serves every width up to it.
-        begin: of ste, warm start: a model directory with codes of this configuration, or a run, whose averages are
-            taken; the checkpoint's weights without.
+        learn: of nested codes: "all" learns weights and scales, "scales" only the scales of those that they begin with.
+        begin: of ste, warm start: a model directory with codes of this configuration (progressive ones for `prefix`),
+            or a run, whose averages are taken; the checkpoint's weights without.
         begin_config: configuration of those codes, if it is another; their values are the first weights.
         begin_teacher: the checkpoint that they were distilled from, if it was another; the difference between the two
             teachers is added to the first weights (models/train/warm_start.py).
@@ -243,6 +244,7 @@ class Codes:
     period: Positive = 1000
     clip: float = 1.0
     prefix: bool = False
+    learn: Literal["all", "scales"] = "all"
     begin: str | None = None
     begin_config: str | None = None
     begin_teacher: str | None = None
@@ -251,8 +253,8 @@ class Codes:
     def _check(self) -> Self:
         if self.method == "pnr" and (self.prefix or self.begin):
             raise ValueError("codes.prefix and codes.begin need the method ste")
-        if self.prefix and self.begin:
-            raise ValueError("codes.begin takes specialised codes, which codes.prefix does not make")
+        if self.learn == "scales" and not self.prefix:
+            raise ValueError("codes.learn can be 'scales' only for nested codes, codes.prefix")
         return self
 
 

@@ -41,7 +41,7 @@ class Target:
 
     Attributes:
         base: the bit configuration.
-        others: configurations that a file of nested codes may serve too.
+        others: configurations that the file serves too: of nested codes the narrower widths, which were trained.
         vocabulary: rows in the order of the checkpoint in training.
         texts: in which its pieces were counted.
     """
@@ -89,8 +89,9 @@ class Retraining:
         self._coded = [name for name, first in self._phases.items() if first <= phase]
         frozen = frozen_tensors(self._recipe.phases[phase], self.parameters)
         for name, parameter in self.parameters.items():
-            matrix, _, _ = name.partition(".scales.")
-            parameter.requires_grad_(name not in frozen and (name == matrix or matrix in self._coded))
+            matrix, scales, _ = name.partition(".scales.")
+            is_learnt = matrix in self._coded if scales else self._recipe.codes.learn == "all"
+            parameter.requires_grad_(is_learnt and name not in frozen)
         if resumed:
             return []
         return self.method.begin([name for name in self._coded if name not in before], self.parameters)
@@ -150,7 +151,7 @@ class Retraining:
         request = Request(
             name=target.name,
             base=target.base,
-            others=target.others if method.kind == "progressive" else (),
+            others=target.others,
             kind=method.kind,
             depth=method.depth,
             solver=self._recipe.codes.solver,
@@ -219,11 +220,12 @@ def retrain_recipe(
     checkpoint = read_checkpoint(located(recipe.init.checkpoint, shared))
     texts = tuple(Source(name, "").path(shared / "corpus") for name in recipe.codes.text)
     base = find_config(recipe.codes.config)
+    widths = [config for config in shipped_configs().values() if config.is_flat and config.name != base.name]
     checkpoint, vocabulary = sort_rows(checkpoint, *piece_counts(checkpoint, texts))
     target = Target(
         name="-".join((*checkpoint.source_languages, *checkpoint.target_languages)),
         base=base,
-        others=tuple(config for config in shipped_configs().values() if config.name != base.name),
+        others=tuple(widths) if recipe.codes.prefix else (),
         vocabulary=vocabulary,
         texts=texts,
         notes=notes or licences(recipe.sources),

@@ -33,7 +33,7 @@ class WarmStart:
     Attributes:
         tensors: first values of matrices and vectors; a model directory has no biases of the output that are all 0.
         allocation: of the codes.
-        learned: their scales, `M.scales.k` -> [planes, rows].
+        learned: their scales, `M.scales.k` -> [planes, rows]; of progressive codes those of every prefix.
     """
 
     tensors: Mapping[str, Tensor]
@@ -45,6 +45,10 @@ class WarmStart:
         if list(self.allocation[name]) != list(segments):
             return None
         return {segment.planes: self.learned[f"{name}.scales.{segment.planes}"] for segment in segments}
+
+    def nested(self, name: str, depth: int) -> dict[int, Tensor]:
+        """Return planes -> scales [planes, rows] of every prefix of a matrix's progressive codes."""
+        return {planes: self.learned[f"{name}.scales.{planes}"] for planes in range(1, depth + 1)}
 
 
 def read_warm_start(
@@ -73,9 +77,9 @@ def read_warm_start(
     allocation = config.allocation(checkpoint.architecture)
     values = averages(path)
     if values is None:
-        warm_start = _of_model(path, config.name, allocation, checkpoint, vocabulary)
+        warm_start = _of_model(path, codes, config.name, allocation, checkpoint, vocabulary)
     else:
-        warm_start = _of_run(path, config.name, allocation, values)
+        warm_start = _of_run(path, codes, config.name, allocation, values)
     if codes.begin_teacher is None:
         return warm_start
     teacher = _sorted_alike(read_checkpoint(located(codes.begin_teacher, shared)), checkpoint, vocabulary)
@@ -102,38 +106,42 @@ def _sorted_alike(teacher: Checkpoint, checkpoint: Checkpoint, vocabulary: Vocab
 
 
 def _of_model(
-    path: Path, config: str, allocation: Allocation, checkpoint: Checkpoint, vocabulary: Vocabulary
+    path: Path, codes: Codes, config: str, allocation: Allocation, checkpoint: Checkpoint, vocabulary: Vocabulary
 ) -> WarmStart:
     """Return the values of a model directory's codes."""
     model = open_model(path)
     model.check(allocation)
-    mapped = model.mapped(allocation)
-    if mapped.weights.codes.kind != "specialised" or model.config.architecture != checkpoint.architecture:
-        raise RecipeError(f"{path}: this has no retrained codes of {config!r} for such a checkpoint.")
+    kind = "progressive" if codes.prefix else "specialised"
+    if model.mapped(allocation).weights.codes.kind != kind or model.config.architecture != checkpoint.architecture:
+        raise RecipeError(f"{path}: this has no {kind} codes of {config!r} for such a checkpoint.")
     if model.vocabulary != vocabulary:
         raise RecipeError(f"{path}: its pieces, or their order, are not those of the checkpoint.")
     return of_codes(model, allocation)
 
 
 def of_codes(model: ModelDirectory, allocation: Allocation) -> WarmStart:
-    """Return the values and scales of the specialised codes of a model directory."""
-    tensors = model.mapped(allocation).tensors
+    """Return the values and scales of the codes of a model directory."""
+    mapped = model.mapped(allocation)
+    is_nested = mapped.weights.codes.kind == "progressive"
     scales = {}
     for name, segments in allocation.items():
         for segment in segments:
-            key, (first, _) = f"{name}.scales.{segment.planes}", block_range(segment)
-            rows = np.asarray(tensors[key])[:, 0, segment.begin - first : segment.end - first]
-            scales[key] = torch.from_numpy(rows.astype(np.float32))
+            first, _ = (segment.begin, segment.end) if is_nested else block_range(segment)
+            for planes in range(1 if is_nested else segment.planes, segment.planes + 1):
+                key = f"{name}.scales.{planes}"
+                rows = np.asarray(mapped.tensors[key])[:, 0, segment.begin - first : segment.end - first]
+                scales[key] = torch.from_numpy(rows.astype(np.float32))
     return WarmStart(dequantize(model, allocation), allocation, scales)
 
 
-def _of_run(path: Path, config: str, allocation: Allocation, values: Mapping[str, Tensor]) -> WarmStart:
+def _of_run(path: Path, codes: Codes, config: str, allocation: Allocation, values: Mapping[str, Tensor]) -> WarmStart:
     """Return the averages of a run, before they are coded."""
     scales = {name: value for name, value in values.items() if ".scales." in name}
     wanted = {
-        f"{name}.scales.{segment.planes}": (segment.planes, segment.end - segment.begin)
+        f"{name}.scales.{planes}": (planes, segment.end - segment.begin)
         for name, segments in allocation.items()
         for segment in segments
+        for planes in range(1 if codes.prefix else segment.planes, segment.planes + 1)
     }
     if {name: tuple(value.shape) for name, value in scales.items()} != wanted:
         raise RecipeError(f"{path}: this run's scales are not those of {config!r}.")

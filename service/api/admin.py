@@ -6,15 +6,14 @@ from dataclasses import asdict
 from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from fastapi.security import HTTPBearer
 from pydantic import SecretStr
 
 from models.format.directory import ModelDirectory
 from models.format.schema import Allocation
 from service.api import admin_schemas as schemas
-from service.api.admin_guard import guarded
+from service.api.admin_guard import BEARER, guarded
 from service.api.errors import documented
 from service.api.events import EVENT_STREAM, encode
 from service.api.native import configuration_infos, pair_infos
@@ -43,9 +42,7 @@ def router(
         history: The events of each model.
         metrics: Rendered for the page.
     """
-    # the dependency describes the scheme in the OpenAPI; the route class checks the token before any body is read
-    scheme = HTTPBearer(auto_error=False)
-    routes = APIRouter(prefix="/admin", route_class=guarded(tokens), dependencies=[Depends(scheme)])
+    routes = APIRouter(prefix="/admin", tags=["Administration"], route_class=guarded(tokens), dependencies=[BEARER])
     refusals = documented(401, 404, 409, 422, 503, 507)
 
     async def change(
@@ -61,7 +58,7 @@ def router(
         return _reply(model, done, _live(registry, model), swaps.saved(name))
 
     @routes.get("/models", responses=documented(401), summary="List model directories and which of them are served")
-    async def installed() -> schemas.InstalledReply:
+    async def list_models() -> schemas.InstalledReply:
         models = await asyncio.to_thread(swaps.installed)
         return schemas.InstalledReply(
             models=[_installed(entry, swaps) for entry in models],
@@ -74,14 +71,14 @@ def router(
         responses=refusals,
         summary="Load a model from the server's folder; its language pairs are served when this returns",
     )
-    async def add(
+    async def load_model(
         name: str, request: Request, config: Annotated[str | None, Query(min_length=1, max_length=200)] = None
     ) -> schemas.ModelMove:
         move = await asyncio.to_thread(swaps.add, name, request.state.admin, config)
         return _moved(name, move, registry, swaps)
 
     @routes.delete("/models/{name}", responses=refusals, summary="Unload a model; in-flight requests finish")
-    async def remove(name: str, request: Request) -> schemas.ModelMove:
+    async def unload_model(name: str, request: Request) -> schemas.ModelMove:
         move = await asyncio.to_thread(swaps.remove, name, request.state.admin)
         return _moved(name, move, registry, swaps)
 
@@ -90,7 +87,7 @@ def router(
         responses=documented(401, 404, 422, 503),
         summary="Get what a model serves, its configurations and its history",
     )
-    async def model(name: str) -> schemas.AdminModelReply:
+    async def get_model(name: str) -> schemas.AdminModelReply:
         found = registry.find(name)
         active = found.active
         return schemas.AdminModelReply(
@@ -111,7 +108,7 @@ def router(
         responses=refusals | documented(400, 413, 415),
         summary="Switch the active configuration or start a canary; in-flight requests finish on the old one",
     )
-    async def swap(name: str, body: schemas.ConfigRequest, request: Request) -> schemas.ConfigReply:
+    async def swap_configuration(name: str, body: schemas.ConfigRequest, request: Request) -> schemas.ConfigReply:
         percent = body.canary_percent
         if percent is None:
             return await change(
@@ -134,15 +131,15 @@ def router(
         responses=documented(400, 401, 404, 413, 415, 422),
         summary="Preview a change of configuration",
     )
-    async def preview(name: str, body: schemas.ConfigRequest) -> schemas.ConfigPreview:
+    async def preview_configuration(name: str, body: schemas.ConfigRequest) -> schemas.ConfigPreview:
         return await asyncio.to_thread(_preview, registry.find(name).directory, body)
 
     @routes.post("/models/{name}/promote", responses=refusals, summary="Promote the canary to the active configuration")
-    async def promote(name: str, request: Request) -> schemas.ConfigReply:
+    async def promote_canary(name: str, request: Request) -> schemas.ConfigReply:
         return await change(request, name, "promote", lambda _, now: now.promote())
 
     @routes.post("/models/{name}/rollback", responses=refusals, summary="Roll back the canary")
-    async def rollback(name: str, request: Request) -> schemas.ConfigReply:
+    async def roll_back_canary(name: str, request: Request) -> schemas.ConfigReply:
         return await change(request, name, "rollback", lambda _, now: now.roll_back())
 
     @routes.put(
@@ -150,11 +147,11 @@ def router(
         responses=refusals,
         summary="Load a configuration beside the active one, for requests that pin it",
     )
-    async def load(name: str, config: str, request: Request) -> schemas.ConfigReply:
+    async def load_configuration(name: str, config: str, request: Request) -> schemas.ConfigReply:
         return await change(request, name, "load", lambda files, now: now.load(configurations.by_name(files, config)))
 
     @routes.delete("/models/{name}/configs/{config}", responses=refusals, summary="Unload a configuration")
-    async def unload(name: str, config: str, request: Request) -> schemas.ConfigReply:
+    async def unload_configuration(name: str, config: str, request: Request) -> schemas.ConfigReply:
         return await change(request, name, "unload", lambda _, now: now.unload(config))
 
     @routes.get(
@@ -163,7 +160,7 @@ def router(
         responses={200: EVENT_STREAM, **documented(401, 404, 422, 429)},
         summary="Stream the history of a model (SSE); Last-Event-ID replays missed events",
     )
-    async def events(name: str, last_event_id: Annotated[int | None, Header(ge=0)] = None) -> StreamingResponse:
+    async def follow_model(name: str, last_event_id: Annotated[int | None, Header(ge=0)] = None) -> StreamingResponse:
         registry.find(name)
         stream = history.follow(name, last_event_id, BEAT_S)
         history.check_room()
@@ -176,7 +173,7 @@ def router(
         responses=documented(401),
         summary="Get Prometheus metrics of this process; unlike /metrics, a proxy passes it on to the page",
     )
-    async def prometheus() -> Response:
+    async def get_metrics() -> Response:
         return Response(metrics.render(), media_type=METRICS_TYPE, headers={"Cache-Control": "no-store"})
 
     return routes

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import Depends, Request, Response
+from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic import SecretStr
 from starlette.exceptions import HTTPException
 
@@ -16,6 +17,14 @@ from service.api.json_route import JsonRoute
 TRITON_HEADER = "admin-key"  # the name in the documentation of Triton's --http-restricted-api
 WRONG_TOKEN_S = 0.5  # before the refusal: on one connection a day has 172,800 guesses
 _log = logging.getLogger("sub3.admin")
+# Dependencies that describe the token in the OpenAPI; the route class checks it before any body is read.
+SCHEMES = {"AdminToken", "TritonAdminKey"}
+BEARER = Depends(HTTPBearer(scheme_name="AdminToken", description="An administrator's token.", auto_error=False))
+TRITON_KEY = Depends(
+    APIKeyHeader(
+        name=TRITON_HEADER, scheme_name="TritonAdminKey", description="An administrator's token.", auto_error=False
+    )
+)
 
 
 def guarded(tokens: Mapping[str, SecretStr], route_class: type[JsonRoute] = JsonRoute) -> type[JsonRoute]:

@@ -1,17 +1,18 @@
 """Bodies of the /admin routes."""
 
+import itertools
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from models.format.schema import MAX_PLANES
-from service.api.schemas import Body, ConfigurationInfo, PairInfo, Quality
+from service.api.schemas import INTEGRAL, Body, ConfigurationInfo, PairInfo, Quality
 from service.live.canary import Report
 from service.live.configurations import ConfigurationChoice
 from service.live.history import Event
 from service.translation.cost import ModelIdentity
 
-Planes = Annotated[int, Field(ge=1, le=MAX_PLANES)]
+Planes = Annotated[int, Field(ge=1, le=MAX_PLANES), INTEGRAL]
 Glob = Annotated[str, Field(min_length=1, max_length=200)]
 MAX_GLOBS = 1000
 
@@ -99,8 +100,19 @@ class AdminModelReply(Body):
     configurations: list[ConfigurationInfo]
 
 
+_CHOICES = ("config", "planes", "memory_budget_bytes")
+_GIVEN: dict[str, Any] = {"not": {"type": "null"}}
+# `oneOf` would say the same, but generators of clients make three types of it, without the other fields.
+_NOT_ONE: list[Any] = [
+    {"properties": {name: {"type": "null"} for name in _CHOICES}},
+    *({"required": list(two), "properties": dict.fromkeys(two, _GIVEN)} for two in itertools.combinations(_CHOICES, 2)),
+]
+
+
 class ConfigRequest(Body):
     """A configuration, given by exactly one of config, planes and memory_budget_bytes, and how to switch to it."""
+
+    model_config = ConfigDict(json_schema_extra={"not": {"anyOf": _NOT_ONE}})
 
     config: str | None = Field(default=None, min_length=1, max_length=200, description="Name of a configuration.")
     planes: Annotated[dict[Glob, Planes], Field(min_length=1, max_length=MAX_GLOBS)] | None = Field(
@@ -108,8 +120,8 @@ class ConfigRequest(Body):
         description="Planes by glob over blocks or matrices; the last match wins, the rest is as by default.",
         examples=[{"decoder.*.ffn": 1}],
     )
-    memory_budget_bytes: int | None = Field(
-        default=None, ge=1, description="Selects the configuration with the best measured BLEU whose bytes fit."
+    memory_budget_bytes: Annotated[int, Field(ge=1), INTEGRAL] | None = Field(
+        default=None, description="Selects the configuration with the best measured BLEU whose bytes fit."
     )
     policy: Literal["availability", "resource"] = Field(
         default="availability",

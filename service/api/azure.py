@@ -9,8 +9,9 @@ from collections import defaultdict
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import PlainTextResponse
+from fastapi.security import APIKeyHeader
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -57,6 +58,9 @@ _TOKEN = "/sts/v1.0/issueToken"
 _VERSION = re.compile(rb"(?:\A|&)api-version=", re.IGNORECASE)
 _AT_ROOT = re.compile(r"/(translate|detect|languages|breaksentence|transliterate|dictionary/(lookup|examples))\Z")
 _SCOPES = ("translation", "transliteration", "dictionary")
+_SECURITY = Depends(
+    APIKeyHeader(name="Ocp-Apim-Subscription-Key", scheme_name="AzureKey", description="The API key.", auto_error=False)
+)
 _WRITTEN = {"zh": "zh-Hans", "zt": "zh-Hant", "pb": "pt-br"}  # our code -> Azure's
 _UNAUTHORIZED = (
     "The request is not authorized because credentials are missing or invalid. Send the key as the header "
@@ -142,6 +146,7 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
 
     @routes.post(
         f"{PREFIX}/translate",
+        dependencies=[_SECURITY],
         response_model=list[AzureTranslations],
         openapi_extra=query_fields(TranslateParameters) | json_body(AzureTexts),
         summary="Translate texts to one or more languages",
@@ -168,6 +173,7 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
 
     @routes.post(
         f"{PREFIX}/detect",
+        dependencies=[_SECURITY],
         response_model=list[AzureDetection],
         openapi_extra=query_fields(VersionParameters) | json_body(AzureTexts),
         summary="Detect the languages of texts",
@@ -180,6 +186,7 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
 
     @routes.post(
         f"{PREFIX}/breaksentence",
+        dependencies=[_SECURITY],
         response_model=list[AzureBreaks],
         openapi_extra=query_fields(BreakParameters) | json_body(AzureTexts),
         summary="Find the sentences of texts",
@@ -234,7 +241,9 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
 
     @routes.post(
         _TOKEN,
-        response_class=PlainTextResponse,
+        dependencies=[_SECURITY],
+        response_class=Response,  # refusals are JSON
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
         summary="Exchange a key for a bearer token, which is the key",
     )
     async def issue_token(request: Request) -> Response:

@@ -33,7 +33,7 @@ class BodyLimit:
         self._app, self._dialects = app, dialects
         self._max_bytes, self._max_header_bytes = max_bytes, max_header_bytes
         self._max_upload_bytes = max_file_bytes + _FORM_FIELDS_BYTES
-        self._uploads = frozenset().union(*(dialect.uploads for dialect in dialects))
+        self._uploads = [dialect.uploads for dialect in dialects if dialect.uploads is not None]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and count its body."""
@@ -55,7 +55,8 @@ class BodyLimit:
             # decompressing would need a limit of its own against bodies that inflate a thousandfold
             await refuse(415, "Send the body without Content-Encoding.")
             return
-        max_bytes = self._max_upload_bytes if scope["path"] in self._uploads else self._max_bytes
+        is_upload = any(paths.fullmatch(scope["path"]) for paths in self._uploads)
+        max_bytes = self._max_upload_bytes if is_upload else self._max_bytes
         too_large = f"The body is larger than {max_bytes:,} bytes; send less text in a request."
         declared = headers.get("content-length", "")
         if declared.isdecimal() and int(declared[:20]) > max_bytes:

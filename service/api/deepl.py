@@ -26,12 +26,13 @@ from service.api.deepl_schemas import (
     TranslateFields,
 )
 from service.api.dialect import Dialect
-from service.api.downloads import download
+from service.api.downloads import FILE_REPLY, download
 from service.api.errors import documented, sentence_of
 from service.api.fields import Fields, read_fields
 from service.api.json_reply import JsonReply
-from service.api.native_glossaries import find_glossary
-from service.api.openapi import FILE_REPLY, form_body, query_fields, upload_body
+from service.api.language_codes import read_code
+from service.api.native_key import DEEPL_SECURITY
+from service.api.openapi import form_body, query_fields, upload_body
 from service.api.uploads import read_upload
 from service.files import FileRefused, UnknownFormat
 from service.live.model import NotLive, Pin
@@ -55,8 +56,9 @@ _MODEL_TYPES: dict[str, ModelType] = {  # requested -> used
     "prefer_quality_optimized": "quality_optimized",
 }
 _FORMALITIES = ("default", "more", "less", "prefer_more", "prefer_less")
-_UNSUPPORTED = ("glossary_ids", "style_id", "translation_memory_id")
-_REFUSALS = documented(400, 403, 413, 415, 429, 503, 504, model=DeeplError)
+# Wishes that no model here can meet: a request that has one is refused, by its name, rather than translated without.
+_WISHES = ("style_id", "custom_instructions", "translation_memory_id", "translation_memory_threshold")
+_REFUSALS = documented(400, 403, 404, 413, 415, 429, 503, 504, model=DeeplError)
 _DOCUMENT_STATES: dict[str, Literal["queued", "translating", "done", "error"]] = {
     "queued": "queued",
     "translating": "translating",
@@ -86,11 +88,11 @@ DIALECT = Dialect(
         LimitExceeded: (413, "{}"),
         GlossaryRefused: (400, "{}"),
         NotLive: (400, "{}"),
-        UnknownFormat: (400, "{}"),
+        UnknownFormat: (400, "Invalid file extension. {}"),
         FileRefused: (400, "{}"),
     },
     not_found="Not found",
-    uploads=frozenset({"/v2/document"}),
+    uploads=re.compile("/v2/document|/v2/glossaries|/v3/glossaries(/[^/]+(/dictionaries)?)?"),
     head_key=_head_key,
     body_key=True,  # of old clients
 )
@@ -108,7 +110,7 @@ def router(
         files: The jobs of documents.
         glossaries: The stored glossaries.
     """
-    routes = APIRouter(prefix="/v2", tags=["DeepL"], responses=_REFUSALS)
+    routes = APIRouter(prefix="/v2", tags=["DeepL"], dependencies=[DEEPL_SECURITY], responses=_REFUSALS)
     characters = 0  # translated by this process, for /v2/usage without API keys
 
     async def key_use(request: Request, fields: Fields) -> KeyUse:
@@ -117,19 +119,20 @@ def router(
         return await asyncio.to_thread(keys.usage, deepl_key(request, fields))  # raises for an unknown key
 
     async def with_glossary(use: KeyUse, fields: Fields, options: Options) -> Options:
-        """Return the options with the glossary that the fields name."""
-        glossary_id = fields.first("glossary_id")
-        if not glossary_id:
+        """Return the options with the glossaries that the fields name; the first that has a term decides."""
+        wanted = _strings(fields, "glossary_id") + _strings(fields, "glossary_ids")
+        if not wanted:
             return options
-        if options.source == AUTO:
+        source, target = options.source, options.target
+        if source == AUTO:
             raise HTTPException(400, "Use of a glossary requires the 'source_lang' parameter.")
-        if not isinstance(glossary_id, str):
-            raise HTTPException(400, "Value for 'glossary_id' not supported.")
-        glossary = await find_glossary(glossaries, use.name or NOBODY, glossary_id, options.source, options.target)
+        glossaries.check_pair(source, target)
+        glossary = await asyncio.to_thread(glossaries.find, use.name or NOBODY, wanted, source, target)
         return replace(options, glossary=glossary)
 
     @routes.get(
         "/translate",
+        name="translate_by_query",
         response_model=DeeplTranslations,
         openapi_extra=query_fields(TranslateFields),
         summary="Translate texts of the query string",
@@ -152,7 +155,9 @@ def router(
         characters += sum(outcome.characters)
         return JsonReply(_translated(asked, outcome), headers=cost_headers(outcome.cost))
 
-    @routes.get("/usage", response_model=DeeplUsage, summary="Get the characters used this month")
+    @routes.get(
+        "/usage", name="usage_by_query", response_model=DeeplUsage, summary="Get the characters used this month"
+    )
     @routes.post("/usage", response_model=DeeplUsage, summary="Get the characters used this month")
     async def usage(request: Request) -> Response:
         use = await key_use(request, await read_fields(request))
@@ -169,10 +174,10 @@ def router(
         if (key := deepl_key(request, Fields({}, False))) is not None or not keys.required:
             await files.admit(key)
         upload = await read_upload(request, "Parameter 'file' not specified")
-        fields = upload.fields(*DocumentFields.__annotations__, "auth_key")
+        fields = upload.fields(*DocumentFields.__annotations__, *_WISHES, "context", "auth_key")
         use = await key_use(request, fields)
         source, target = _pair(fields, registry)
-        _formality(fields, target)
+        _refuse_wishes(fields, target, *(["context"] if fields.first("context") else []))
         name, wanted = fields.first("filename") or upload.name, fields.first("output_format")
         if wanted and not name.lower().endswith(f".{wanted.lower()}"):
             raise HTTPException(400, "Value for 'output_format' not supported.")
@@ -224,6 +229,19 @@ def router(
             raise HTTPException(400, "The document was not translated; its status says why.")
         return download(job)
 
+    # Nothing here improves texts: whatever is asked for, the language doesn't support it, in DeepL's words.
+    @routes.post("/write/rephrase", include_in_schema=False)
+    async def rephrase(request: Request) -> Response:
+        fields = await read_fields(request)
+        await key_use(request, fields)
+        has_style, has_tone = (fields.first(name) not in (None, "", "default") for name in ("writing_style", "tone"))
+        if has_style and has_tone:
+            raise HTTPException(400, "Both writing_style and tone defined; send one of them.")
+        if has_style or has_tone:
+            language, what = str(fields.first("target_lang"))[:35], "a writing style" if has_style else "a tone"
+            raise HTTPException(400, f"Language {language} does not support setting {what}.")
+        raise HTTPException(400, "Value for 'target_lang' not supported.")
+
     return routes
 
 
@@ -258,16 +276,18 @@ def _asked(fields: Fields, registry: Registry) -> _Asked:
     """Validate a request, with DeepL's error texts. Unknown fields are ignored: clients send extra ones."""
     texts = _texts(fields)
     source, target = _pair(fields, registry)
-    _formality(fields, target)
-    for name in _UNSUPPORTED:
-        if fields.first(name):
-            raise HTTPException(400, f"Value for '{name}' not supported.")
+    context = fields.first("context") or ""
+    if not isinstance(context, str):
+        raise HTTPException(400, "Value for 'context' not supported.")
+    # it tells the language of short texts; where that is told, nothing is left that it could change
+    _refuse_wishes(fields, target, *(["context"] if context and source else []))
+    _one_of(fields, "tag_handling_version", ("v1", "v2"))
     split = _split_sentences(fields)
     markup = _markup(fields, split)
     asked_type = _one_of(fields, "model_type", tuple(_MODEL_TYPES))
     model_type = _MODEL_TYPES[asked_type] if asked_type else None
     options = Options(source or AUTO, target, split_sentences=split)
-    return _Asked(TranslationRequest(texts, options, markup, keeps_empty=True), model_type)
+    return _Asked(TranslationRequest(texts, options, markup, keeps_empty=True, context=context), model_type)
 
 
 def _pair(fields: Fields, registry: Registry) -> tuple[str | None, str]:
@@ -302,10 +322,8 @@ def language_code(fields: Fields, name: str, known: set[str]) -> str | None:
     given = fields.first(name)
     if given is None or given == "":
         return None
-    code = str(given).lower()
-    for candidate in (code, code.split("-")[0]):
-        if candidate in known:
-            return candidate
+    if (code := read_code(str(given), known)) is not None:
+        return code
     raise HTTPException(400, f"Value for '{name}' not supported.")
 
 
@@ -318,10 +336,21 @@ def _split_sentences(fields: Fields) -> SplitSentences:
     return "1"
 
 
-def _formality(fields: Fields, target: str) -> None:
-    formality = _one_of(fields, "formality", _FORMALITIES)
-    if formality in ("more", "less"):
+def _refuse_wishes(fields: Fields, target: str, *more: str) -> None:
+    """Refuse a request for what can't be done, in DeepL's words.
+
+    Args:
+        fields: those of the request.
+        target: the target language.
+        more: names of further fields that can't be obeyed.
+
+    Raises:
+        HTTPException: 400, a field asks for formality or for one of the _WISHES.
+    """
+    if _one_of(fields, "formality", _FORMALITIES) in ("more", "less"):
         raise HTTPException(400, f"Target language '{target.upper()}' doesn't support formality.")
+    if unmet := [name for name in _WISHES if any(fields.every(name, f"{name}[]"))] + list(more):
+        raise HTTPException(400, " ".join(f"Value for '{name}' not supported." for name in unmet))
 
 
 def _markup(fields: Fields, split: SplitSentences) -> Markup | None:
@@ -344,15 +373,17 @@ def _markup(fields: Fields, split: SplitSentences) -> Markup | None:
 
 def _tags(fields: Fields, name: str) -> frozenset[str]:
     """Return tag names in lower case, from lists and comma-separated strings."""
-    tags: list[str] = []
+    return frozenset(tag.strip().lower() for given in _strings(fields, name) for tag in given.split(","))
+
+
+def _strings(fields: Fields, name: str) -> list[str]:
+    """Return the values of a field, from strings and lists of strings; empty ones are left out."""
+    values: list[Any] = []
     for given in fields.every(name, f"{name}[]"):
-        if isinstance(given, str):
-            tags += given.split(",")
-        elif isinstance(given, list) and all(isinstance(tag, str) for tag in given):
-            tags += given
-        else:
-            raise HTTPException(400, f"Value for '{name}' not supported.")
-    return frozenset(tag.strip().lower() for tag in tags)
+        values += given if isinstance(given, list) else [given]
+    if not all(isinstance(value, str) for value in values):
+        raise HTTPException(400, f"Value for '{name}' not supported.")
+    return [value for value in values if value]
 
 
 def _one_of(fields: Fields, name: str, values: tuple[str, ...]) -> str | None:

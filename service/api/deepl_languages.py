@@ -16,6 +16,7 @@ from service.api.errors import documented
 from service.api.fields import Fields, read_fields
 from service.api.json_reply import JsonReply
 from service.api.native_glossaries import owner
+from service.api.native_key import DEEPL_SECURITY
 from service.api.openapi import form_body, query_fields
 from service.live.registry import Registry
 from service.live.routing import Pair
@@ -32,7 +33,9 @@ _OTHER_RESOURCES = ("voice", "write", "style_rules")  # DeepL's, and nothing of 
 
 def router(registry: Registry, keys: Keys) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(tags=["DeepL"], responses=documented(400, 403, 413, 415, 503, model=DeeplError))
+    routes = APIRouter(
+        tags=["DeepL"], dependencies=[DEEPL_SECURITY], responses=documented(400, 403, 413, 415, 503, model=DeeplError)
+    )
 
     async def asked(request: Request) -> Fields:
         fields = await read_fields(request)
@@ -41,6 +44,7 @@ def router(registry: Registry, keys: Keys) -> APIRouter:
 
     @routes.get(
         "/v2/languages",
+        name="list_languages_by_query",
         response_model=list[DeeplLanguage],
         openapi_extra=query_fields(LanguagesFields),
         summary="List source or target languages",
@@ -51,7 +55,7 @@ def router(registry: Registry, keys: Keys) -> APIRouter:
         openapi_extra=form_body(LanguagesFields),
         summary="List source or target languages",
     )
-    async def known_languages(request: Request) -> Response:
+    async def list_languages(request: Request) -> Response:
         kind = (await asked(request)).first("type") or "source"
         if kind == "source":
             sources = dict.fromkeys(source for source, _ in registry.pairs())
@@ -72,7 +76,7 @@ def router(registry: Registry, keys: Keys) -> APIRouter:
         openapi_extra=query_fields(ResourceFields),
         summary="List the languages of a resource",
     )
-    async def languages_of_resource(request: Request) -> Response:
+    async def list_resource_languages(request: Request) -> Response:
         resource = (await asked(request)).first("resource")
         if not resource:
             raise HTTPException(400, "Parameter 'resource' not specified")
@@ -93,6 +97,13 @@ def router(registry: Registry, keys: Keys) -> APIRouter:
         return JsonReply(_usable(pairs) + variants)
 
     return routes
+
+
+def codes(pairs: list[Pair]) -> tuple[list[str], list[str]]:
+    """Return the source and the target languages of pairs as DeepL writes them; targets with their variants."""
+    sources = dict.fromkeys(source for source, _ in pairs)
+    targets = dict.fromkeys(name for _, code in pairs for name in (code, *_VARIANTS.get(code, ())))
+    return [code.upper() for code in sources], [code.upper() for code in targets]
 
 
 def _usable(pairs: list[Pair]) -> list[DeeplResourceLanguage]:

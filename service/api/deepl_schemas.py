@@ -2,19 +2,22 @@
 
 from typing import Annotated, Literal, NotRequired
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
+from service.accounts.glossaries import MAX_NAME_CHARACTERS
 from service.api.schemas import Body
 
 MAX_TEXTS = 50
 
 Switch = Literal[True, False] | Literal["0", "1"]  # two enums: generators of clients skip a mixed one
 Tags = str | list[str]
-TargetLanguage = Annotated[str, Field(examples=["DE"])]
+TargetLanguage = Annotated[str, Field(min_length=1, examples=["DE"])]
 ModelType = Literal["quality_optimized", "latency_optimized"]
 Formality = Literal["default", "prefer_more", "prefer_less"]
+GlossaryName = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)]
 GlossaryId = Annotated[str, Field(description="A glossary of the API key; needs source_lang.")]
+GlossaryIds = Annotated[Tags, Field(description="Several glossaries: the first that has a term decides.")]
 
 
 class DeeplError(Body):
@@ -26,13 +29,18 @@ class DeeplError(Body):
 class TranslateFields(TypedDict):
     """The fields of a translation request."""
 
-    text: str | Annotated[list[str], Field(max_length=MAX_TEXTS)]
+    text: str | Annotated[list[str], Field(min_length=1, max_length=MAX_TEXTS)]
     target_lang: TargetLanguage
     source_lang: NotRequired[Annotated[str, Field(description="Detected for each text if missing.")]]
     split_sentences: NotRequired[Literal["0", "1", "nonewlines"]]
     preserve_formatting: NotRequired[Annotated[Switch, Field(description="Formatting is always preserved.")]]
     formality: NotRequired[Formality]
     glossary_id: NotRequired[GlossaryId]
+    glossary_ids: NotRequired[GlossaryIds]
+    context: NotRequired[
+        Annotated[str, Field(description="Tells the language of texts of a few words; refused with source_lang.")]
+    ]
+    tag_handling_version: NotRequired[Literal["v1", "v2"]]
     model_type: NotRequired[Literal["quality_optimized", "latency_optimized", "prefer_quality_optimized"]]
     tag_handling: NotRequired[Literal["xml", "html"]]
     ignore_tags: NotRequired[Tags]
@@ -112,6 +120,7 @@ class DocumentFields(TypedDict):
     output_format: NotRequired[Annotated[str, Field(description="The format of the document; others are refused.")]]
     formality: NotRequired[Formality]
     glossary_id: NotRequired[GlossaryId]
+    glossary_ids: NotRequired[GlossaryIds]
 
 
 class DocumentKeyFields(TypedDict):
@@ -137,18 +146,86 @@ class DeeplDocumentStatus(TypedDict):
     error_message: NotRequired[str]
 
 
-class GlossaryFields(TypedDict):
+class PairFields(TypedDict):
+    """The fields that name a dictionary."""
+
+    source_lang: Annotated[str, Field(min_length=1, examples=["en"])]
+    target_lang: Annotated[str, Field(min_length=1, examples=["de"])]
+
+
+class DictionaryFields(PairFields):
+    """The entries for one language pair."""
+
+    entries: Annotated[str, Field(min_length=1, examples=["printer\tDrucker"], description="One entry per line.")]
+    entries_format: NotRequired[Annotated[Literal["tsv", "csv"], Field(description="tsv if missing.")]]
+
+
+class GlossaryFields(DictionaryFields):
+    """The fields of a new glossary of one language pair."""
+
+    name: GlossaryName
+
+
+class MultilingualGlossaryFields(TypedDict):
     """The fields of a new glossary."""
 
+    name: GlossaryName
+    dictionaries: NotRequired[Annotated[list[DictionaryFields], Field(description="One for each language pair.")]]
+
+
+class GlossaryChangeFields(TypedDict):
+    """The fields of a change to a glossary; at least one."""
+
+    __pydantic_config__ = ConfigDict(  # type: ignore[misc]
+        json_schema_extra={"anyOf": [{"required": ["name"]}, {"required": ["dictionaries"]}]}
+    )
+
+    name: NotRequired[GlossaryName]
+    dictionaries: NotRequired[
+        Annotated[list[DictionaryFields], Field(description="A term that is there gets the new translation.")]
+    ]
+
+
+class DeeplDictionary(TypedDict):
+    """A dictionary without its entries."""
+
+    source_lang: str
+    target_lang: str
+    entry_count: int
+
+
+class DeeplMultilingualGlossary(TypedDict):
+    """A stored glossary without its entries."""
+
+    glossary_id: str
     name: str
-    source_lang: Annotated[str, Field(examples=["en"])]
-    target_lang: Annotated[str, Field(examples=["de"])]
-    entries: Annotated[str, Field(examples=["printer\tDrucker"], description="One entry per line.")]
-    entries_format: Literal["tsv", "csv"]
+    dictionaries: list[DeeplDictionary]
+    creation_time: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+
+
+class DeeplMultilingualGlossaries(TypedDict):
+    """The stored glossaries, oldest first."""
+
+    glossaries: list[DeeplMultilingualGlossary]
+
+
+class DeeplDictionaryEntries(TypedDict):
+    """A dictionary with its entries."""
+
+    source_lang: str
+    target_lang: str
+    entries: str
+    entries_format: Literal["tsv"]
+
+
+class DeeplEntries(TypedDict):
+    """The dictionary of the language pair that was asked for."""
+
+    dictionaries: list[DeeplDictionaryEntries]
 
 
 class DeeplGlossary(TypedDict):
-    """A stored glossary without its entries."""
+    """A stored glossary of one language pair without its entries."""
 
     glossary_id: str
     ready: bool

@@ -41,7 +41,7 @@ class Dialect:
         refusals: Status and text for exceptions where the dialect differs from `errors.STATUS`; `{}` in the text
             stands for the exception's own sentence. Subclasses of an exception need an entry of their own.
         not_found: Sentence of a 404 for a path that no route serves.
-        uploads: Paths whose bodies may be as large as a file.
+        uploads: Matches the paths whose bodies may be as large as a file; None if there is none.
         head_key: Returns the API key that the head of a request has; None if the dialect has it in bodies alone.
         body_key: Whether a body may have the key where the head has none.
         foreign_headers: Those that pages of any origin may send with its requests (CORS); None if only pages of this
@@ -52,7 +52,7 @@ class Dialect:
     error: Callable[[int, str, str], dict[str, Any]] = plain_error
     refusals: Mapping[type[Exception], tuple[int, str]] = field(default_factory=dict)
     not_found: str = "There is nothing at this path; /docs lists what there is."
-    uploads: frozenset[str] = frozenset()
+    uploads: re.Pattern[str] | None = None
     head_key: Callable[[Request], str | None] | None = None
     body_key: bool = False
     foreign_headers: str | None = None

@@ -4,16 +4,31 @@ import mimetypes
 import os
 from collections.abc import AsyncIterator
 from pathlib import PurePath
+from typing import Any
 from urllib.parse import quote
 
 from fastapi import Response
 from fastapi.responses import StreamingResponse
 
-from service.files import translated_name
+from service.files import ENDINGS, translated_name
 from service.requests.file_jobs import FileJob
 
 _CHUNK = 1 << 16
+_ANY = "application/octet-stream"
 _MEDIA_TYPES = {".md": "text/markdown", ".po": "text/x-gettext-translation", ".srt": "application/x-subrip"}
+
+
+def _media_type(ending: str) -> str:
+    return _MEDIA_TYPES.get(ending) or mimetypes.guess_type(f"file{ending}")[0] or _ANY
+
+
+# Describes `download` in the OpenAPI.
+FILE_REPLY: dict[str, Any] = {
+    "content": {
+        kind: {"schema": {"type": "string", "format": "binary"}}
+        for kind in dict.fromkeys([_ANY, *map(_media_type, ENDINGS)])
+    }
+}
 
 
 def download(job: FileJob) -> Response:
@@ -32,11 +47,10 @@ def download(job: FileJob) -> Response:
             os.close(handle)
 
     name = translated_name(job.name, job.options.target)
-    kind = _MEDIA_TYPES.get(PurePath(name).suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
     headers = {
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
         "Content-Length": str(size),
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "no-store",
     }
-    return StreamingResponse(chunks(), media_type=kind, headers=headers)
+    return StreamingResponse(chunks(), media_type=_media_type(PurePath(name).suffix), headers=headers)

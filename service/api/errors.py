@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 from models.format.schema import ModelError, UnavailableConfiguration
-from service.accounts.glossaries import UnknownGlossary
+from service.accounts.glossaries import UnknownDictionary, UnknownGlossary
 from service.accounts.keys import MissingKey, QuotaExceeded, RateExceeded, WrongKey
 from service.accounts.unavailable import StoreUnavailable
 from service.api.dialect import CODES, Dialect, Refused, dialect_of
@@ -46,9 +46,10 @@ STATUS: dict[type[Exception], int] = {
     LimitExceeded: 422,
     GlossaryRefused: 422,
     UnknownGlossary: 404,
+    UnknownDictionary: 404,
     UnavailableConfiguration: 422,
     ModelError: 422,
-    NotLive: 422,
+    NotLive: 404,
     UnknownModel: 404,
     CanaryConflict: 409,
     LastModel: 409,
@@ -73,7 +74,7 @@ MEANING = {
     400: "The body is not valid JSON in UTF-8.",
     401: "The bearer token or the API key is missing, or the bearer token is wrong.",
     403: "The API key is missing or wrong, or the function is disabled.",
-    404: "The model, file or glossary does not exist.",
+    404: "The model, live configuration, file or glossary does not exist.",
     409: "Another swap is running, a canary prevents it, the model is the only one, or a file is not translated yet.",
     413: "The body is too large.",
     415: "The media type of the body is not supported, or the body is compressed.",

@@ -3,6 +3,7 @@
 They are read strictly: valid UTF-8, at most MAX_FIELDS fields, no files. BodyLimit bounds the bytes before.
 """
 
+import re
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -10,6 +11,9 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 
 from service.api.json_route import MAX_FIELDS, is_json, media_type, parse_json
+from service.translation.preparing import prepared
+
+_OF_AN_ITEM = re.compile(r"(?P<name>\w+)\[(?P<number>[0-9]{1,3})\]\.(?P<field>\w+)")
 
 
 class Fields:
@@ -28,6 +32,26 @@ class Fields:
         """Return all values of the names."""
         return [value for name in names for value in self._values.get(name, ()) if value is not None]
 
+    def items(self, name: str) -> list["Fields"] | None:
+        """Return the fields of each object of a list: of a JSON list, or of a form's `name[0].field`, `name[1].field`.
+
+        Returns:
+            None if the field is missing.
+
+        Raises:
+            HTTPException: 400, the field is something else.
+        """
+        given = self.first(name)
+        if given is not None:
+            if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
+                raise HTTPException(400, f"Value for '{name}' not supported.")
+            return [Fields({field: [value] for field, value in each.items()}, True) for each in given]
+        found: dict[int, dict[str, list[Any]]] = {}
+        for key, values in self._values.items():
+            if (part := _OF_AN_ITEM.fullmatch(key)) and part["name"] == name:
+                found.setdefault(int(part["number"]), {})[part["field"]] = values
+        return [Fields(found[number], False) for number in sorted(found)] or None
+
 
 async def read_fields(request: Request) -> Fields:
     """Read the fields of a request: its JSON object, or its query string and form together.
@@ -41,7 +65,7 @@ async def read_fields(request: Request) -> Fields:
         return _of_json(parse_json(body))
     fields = _urlencoded(request.scope["query_string"])
     if kind == "application/x-www-form-urlencoded":
-        fields += _urlencoded(body)
+        fields += await prepared(len(body), _urlencoded, body)
     elif kind == "multipart/form-data":
         fields += await _multipart(request, body)
     values: dict[str, list[Any]] = {}

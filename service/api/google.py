@@ -8,7 +8,8 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.security import APIKeyHeader
 
 from service.accounts.keys import Keys, MissingKey, QuotaExceeded, RateExceeded, WrongKey
 from service.api.calls import call_of, cost_headers
@@ -46,6 +47,9 @@ from service.text.detection import UNKNOWN, detect
 from service.text.markup_tokens import Markup
 from service.translation.results import Options
 
+_SECURITY = Depends(
+    APIKeyHeader(name="X-Goog-Api-Key", scheme_name="GoogleKey", description="The API key.", auto_error=False)
+)
 _WRITTEN = {"zh": "zh-CN", "zt": "zh-TW", "pb": "pt-BR"}  # our code -> Google's
 _STATUS: dict[int, Status] = {
     401: "PERMISSION_DENIED",
@@ -117,7 +121,7 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
         keys: The API keys.
     """
     refusals = documented(400, 403, 413, 415, 429, 503, 504, model=GoogleError)
-    routes = APIRouter(tags=["Google"], responses=refusals)
+    routes = APIRouter(tags=["Google"], dependencies=[_SECURITY], responses=refusals)
 
     async def translated(request: Request, fields: Fields, wanted: TranslationRequest) -> Outcome:
         return await pipeline.translate(dispatcher, registry, call_of(request, _key(request, fields)), wanted)
@@ -178,6 +182,7 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
 
     @routes.get(
         "/language/translate/v2/languages",
+        name="list_languages_by_query",
         response_model=GoogleLanguages,
         openapi_extra=query_fields(LanguagesFields),
         summary="List languages",

@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
+MAX_ITEMS = 50_000  # of a list or an object within; a text in a body of a mebibyte has 20 bytes then
 MAX_FIELDS = 200  # of an object or a form; DeepL's clients send up to 50 texts as repeated fields
 _NAME_END = re.compile(rb'"[ \t\n\r]*:')
 
@@ -55,9 +56,15 @@ def parse_json(body: bytes) -> Any:
 
 
 def _count_names(container: dict[str, Any] | list[Any]) -> int:
-    """Count the names of all objects in a parsed document."""
+    """Count the names of all objects in a parsed document.
+
+    Raises:
+        HTTPException: 400, one of its lists or objects is larger than that of any request.
+    """
     count = 0
     values: Iterable[Any] = container
+    if len(container) > MAX_ITEMS:
+        raise HTTPException(400, f"A list or object in the JSON has more than {MAX_ITEMS:,} items; no request has.")
     if isinstance(container, dict):
         count, values = len(container), container.values()
     for value in values:

@@ -1,12 +1,12 @@
 """Bodies of the KServe v2 and model repository routes."""
 
-from math import prod
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import orjson
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator
+from pydantic.json_schema import SkipJsonSchema
 
-from service.api.schemas import Body
+from service.api.schemas import INTEGRAL, Body, Texts, started
 
 
 class KserveServer(Body):
@@ -118,25 +118,34 @@ class RepositoryUnload(Body):
     parameters: UnloadParameters = Field(default_factory=UnloadParameters)
 
 
+class InferTensorParameters(Body):
+    """Parameters of an input."""
+
+    binary_data_size: int | None = Field(
+        default=None, ge=0, description="Bytes of the input behind the head of JSON, in place of `data`."
+    )
+
+
 class InferTensor(Body):
-    """The texts of a request."""
+    """The texts of a request. The schema is that of a request of JSON alone: what is binary has none."""
+
+    model_config = ConfigDict(json_schema_extra={"required": ["name", "datatype", "shape", "data"]})
 
     name: Literal["text"]
     datatype: Literal["BYTES"]
-    shape: list[Annotated[int, Field(ge=0)]] = Field(min_length=1, max_length=8)
-    data: Annotated[list[str], Field(fail_fast=True)] = Field(description="The texts, in row-major order, not nested.")
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if prod(self.shape) != len(self.data):
-            raise ValueError(f"the shape is not that of {len(self.data)} texts")
-        return self
+    shape: list[Annotated[int, Field(ge=0), INTEGRAL]] = Field(
+        min_length=1, max_length=8, description="The reply repeats it if it has as many texts."
+    )
+    data: Texts | SkipJsonSchema[None] = Field(
+        default=None, description="The texts, in row-major order, not nested; or binary, behind the head."
+    )
+    parameters: SkipJsonSchema[InferTensorParameters] = Field(default_factory=InferTensorParameters)
 
 
 class InferOutputParameters(Body):
-    """Parameters of a requested output; it is sent as JSON whatever they say."""
+    """Parameters of a requested output."""
 
-    binary_data: bool = False
+    binary_data: bool | None = Field(default=None, description="Whether it is sent behind a head of JSON.")
 
 
 class InferOutput(Body):
@@ -147,11 +156,13 @@ class InferOutput(Body):
 
 
 class InferParameters(Body):
-    """The languages, which a model with one pair does not need; outputs are sent as JSON whatever is asked."""
+    """The languages, which a model with one pair does not need, and the form of the output."""
 
-    source: str | None = Field(default=None, max_length=100, description="A code, or `auto`.")
-    target: str | None = Field(default=None, max_length=100)
-    binary_data_output: bool = False
+    source: Annotated[str, Field(max_length=100, json_schema_extra=started(enum="sources"))] | None = Field(
+        default=None, description="A code, or `auto`."
+    )
+    target: Annotated[str, Field(max_length=100, json_schema_extra=started(enum="targets"))] | None = None
+    binary_data_output: bool = Field(default=False, description="What an output's `binary_data` is by default.")
 
 
 class InferRequest(Body):
@@ -163,13 +174,20 @@ class InferRequest(Body):
     parameters: InferParameters = Field(default_factory=InferParameters)
 
 
+class InferredParameters(Body):
+    """Parameters of an output that is sent behind the head of JSON."""
+
+    binary_data_size: int
+
+
 class InferredTensor(Body):
     """The translations, in the shape of the texts."""
 
     name: Literal["translation"] = "translation"
     datatype: Literal["BYTES"] = "BYTES"
     shape: list[int]
-    data: list[str]
+    data: list[str] | None = Field(default=None, description="Absent if it is sent behind the head of JSON.")
+    parameters: InferredParameters | None = None
 
 
 class InferReply(Body):

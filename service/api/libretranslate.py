@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote
 
@@ -10,16 +11,19 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 from starlette.exceptions import HTTPException
 
+from models.format.languages import canonical
 from service.accounts.glossaries import Glossaries
 from service.accounts.keys import Keys, MissingKey, QuotaExceeded, RateExceeded, WrongKey
 from service.api.calls import call_of, cost_headers
 from service.api.dialect import Dialect
-from service.api.downloads import download
+from service.api.downloads import FILE_REPLY, download
 from service.api.errors import documented
 from service.api.fields import Fields, read_fields
 from service.api.json_reply import JsonReply
+from service.api.language_codes import read_code
 from service.api.libretranslate_schemas import (
     DetectFields,
+    DetectForm,
     FileFields,
     LibreDetected,
     LibreFile,
@@ -28,15 +32,16 @@ from service.api.libretranslate_schemas import (
     LibreSettings,
     LibreTranslations,
     TranslateFields,
+    TranslateForm,
 )
 from service.api.native_glossaries import with_terms
-from service.api.openapi import FILE_REPLY, form_body, upload_body
+from service.api.openapi import form_body, upload_body
 from service.api.schemas import are_terms
 from service.api.uploads import read_upload
 from service.files import ENDINGS, FileRefused, UnknownFormat, translated_name
 from service.live.model import NotLive, NotReady
 from service.live.registry import Registry
-from service.live.routing import UnsupportedPair
+from service.live.routing import Pair, UnsupportedPair
 from service.requests import pipeline
 from service.requests.disconnect import while_connected
 from service.requests.dispatch import Dispatcher, LimitExceeded
@@ -71,7 +76,7 @@ DIALECT = Dialect(
         FileRefused: (400, "{}"),
         TooManyFiles: (429, "Slowdown: {}"),
     },
-    uploads=frozenset({"/translate_file"}),
+    uploads=re.compile("/translate_file"),
     foreign_headers="Authorization, Content-Type",
 )
 
@@ -108,8 +113,8 @@ def router(
     @routes.post(
         "/translate",
         response_model=LibreTranslations,
-        responses=documented(400, 403, 413, 415, 429, 503, 504),
-        openapi_extra=form_body(TranslateFields),
+        responses=documented(400, 403, 404, 413, 415, 429, 503, 504),
+        openapi_extra=form_body(TranslateFields, TranslateForm),
         summary="Translate a text or a list of texts",
     )
     async def translate(request: Request) -> Response:
@@ -125,19 +130,20 @@ def router(
         "/detect",
         response_model=Annotated[list[LibreDetected], Field(min_length=1)],
         responses=documented(400, 403, 413, 415, 503),
-        openapi_extra=form_body(DetectFields),
+        openapi_extra=form_body(DetectFields, DetectForm),
         summary="Detect the language of a text, most likely first",
     )
-    async def detection(request: Request) -> Response:
+    async def detect(request: Request) -> Response:
         fields = await read_fields(request)
         (text, *_), _ = _texts(fields)
         if keys.required:
             await asyncio.to_thread(keys.usage, _key(fields))  # raises for an unknown key; detection is not charged
         sources = dict.fromkeys(source for source, _ in registry.pairs())
+        await pipeline.ready_to_detect()
         return JsonReply([_detection(found) for found in rank(text, sources, registry.languages)])
 
     @routes.get("/languages", response_model=list[LibreLanguage], summary="List languages and their targets")
-    async def known_languages() -> Response:
+    async def list_languages() -> Response:
         pairs = registry.pairs()
         codes = dict.fromkeys(code for pair in pairs for code in pair)
         return JsonReply(
@@ -152,13 +158,13 @@ def router(
         )
 
     @routes.get("/health", response_model=LibreHealth, responses=documented(503), summary="Check readiness")
-    async def health() -> Response:
+    async def check_readiness() -> Response:
         if not registry.ready:
             raise NotReady(registry.altered)
         return JsonReply({"status": "ok"})
 
     @routes.get("/frontend/settings", response_model=LibreSettings, summary="Get the settings of a front end")
-    async def frontend_settings() -> Response:
+    async def get_settings() -> Response:
         source, target = registry.pairs()[0]
         return JsonReply(
             {
@@ -179,7 +185,7 @@ def router(
     @routes.post(
         "/translate_file",
         response_model=LibreFile,
-        responses=documented(400, 403, 413, 415, 429, 503, 507),
+        responses=documented(400, 403, 404, 413, 415, 429, 503, 507),
         openapi_extra=upload_body(FileFields),
         summary="Translate a file and return the address of the translation",
     )
@@ -222,7 +228,7 @@ def router(
         raise HTTPException(403, "Suggestions are disabled on this server.")
 
     @routes.get("/spec", response_model=dict[str, Any], summary="Get this OpenAPI document")
-    async def spec(request: Request) -> Response:
+    async def get_document(request: Request) -> Response:
         return JsonReply(request.app.openapi())
 
     return routes
@@ -261,8 +267,8 @@ def _asked(fields: Fields, registry: Registry, settings: Settings) -> _Asked:
     longest = max(map(len, texts))
     if longest > settings.max_text_characters:
         raise _exceeds(longest, settings.max_text_characters)
-    form = fields.first("format") or "text"
-    if form not in ("text", "html"):
+    form = fields.first("format")
+    if form not in (None, "", "text", "html"):
         raise HTTPException(400, f"{str(form)[:100]} format is not supported")
     source, target = _pair(fields, registry)
     return _Asked(texts, is_list, source, target, alternatives, form == "html")
@@ -270,8 +276,9 @@ def _asked(fields: Fields, registry: Registry, settings: Settings) -> _Asked:
 
 def _pair(fields: Fields, registry: Registry) -> tuple[str, str]:
     """Return the source language, which may be "auto", and the target language."""
-    source, target = _code(fields, "source"), _code(fields, "target")
     pairs = registry.pairs()
+    known = dict.fromkeys(code for pair in pairs for code in (pair[0], pair[1]))
+    source, target = (read_code(code, known) or code for code in (_code(fields, "source"), _code(fields, "target")))
     for code in (source, target):
         if code != AUTO and not any(code in pair for pair in pairs):
             raise HTTPException(400, f"{_iso(code)[:100]} is not supported")
@@ -318,6 +325,10 @@ def _code(fields: Fields, name: str) -> str:
 def _alternatives(fields: Fields, most: int) -> int:
     given = fields.first("alternatives")
     try:
+        if fields.is_json and not (
+            given is None or isinstance(given, str) or (type(given) in (int, float) and given == given // 1)
+        ):
+            raise ValueError
         number = int(given or 0)
     except (TypeError, ValueError, OverflowError):
         raise HTTPException(400, "Invalid request: alternatives parameter is not a number") from None
@@ -356,5 +367,11 @@ def _detection(detected: Detected) -> LibreDetected:
     return {"confidence": confidence, "language": _iso(detected.language)}
 
 
+def codes(pairs: Iterable[Pair]) -> tuple[list[str], list[str]]:
+    """Return the source and the target languages of pairs by the codes that replies have."""
+    sources, targets = zip(*pairs, strict=True) if pairs else ((), ())
+    return [_iso(code) for code in dict.fromkeys(sources)], [_iso(code) for code in dict.fromkeys(targets)]
+
+
 def _iso(code: str) -> str:
-    return _ISO.get(code, code)
+    return _ISO.get(code) or canonical(code)

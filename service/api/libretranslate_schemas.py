@@ -5,10 +5,21 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-Source = Annotated[str, Field(description="A code or `auto`.", examples=["en"])]
-Target = Annotated[str, Field(examples=["de"])]
+from service.api.schemas import KEY_IN_BODY, Terms, Text, started
+
+AnyText = Annotated[str, Field(json_schema_extra=started(maxLength="max_text_characters"))]  # may be empty in a list
+
+_SOURCES, _TARGETS = started(enum="libretranslate_sources"), started(enum="libretranslate_targets")
+Source = Annotated[str, Field(description="A code or `auto`.", examples=["en"], json_schema_extra=_SOURCES)]
+Target = Annotated[str, Field(examples=["de"], json_schema_extra=_TARGETS)]
+Format = Annotated[Literal["text", "html", ""], Field(description="`text` if it is empty.")]
+Alternatives = (
+    Annotated[int, Field(json_schema_extra=started(maximum="max_alternatives"))]
+    | Annotated[str, Field(json_schema_extra=started(enum="alternatives"))]
+)
+Key = Annotated[str, Field(description="The API key.", json_schema_extra=KEY_IN_BODY)]
 Glossary = Annotated[
-    str | dict[str, str],
+    str | Terms,
     Field(
         description="Terms and their translations (JSON only), or the id or name of a stored glossary. Not a field of "
         "the original API."
@@ -19,20 +30,39 @@ Glossary = Annotated[
 class TranslateFields(TypedDict):
     """The fields of a translation request."""
 
-    q: str | list[str]
+    q: Text | Annotated[list[AnyText], Field(min_length=1, json_schema_extra=started(maxItems="max_texts"))]
     source: Source
     target: Target
-    format: NotRequired[Literal["text", "html"]]
-    alternatives: NotRequired[Annotated[int, Field(ge=0)]]
+    format: NotRequired[Format]
+    alternatives: NotRequired[Alternatives]
     glossary: NotRequired[Glossary]
-    api_key: NotRequired[str]
+    api_key: NotRequired[Key]
+
+
+class TranslateForm(TypedDict):
+    """The same as a form."""
+
+    q: Annotated[Text, Field(description="A text, or a list of texts as JSON.")]
+    source: Source
+    target: Target
+    format: NotRequired[Format]
+    alternatives: NotRequired[Alternatives]
+    glossary: NotRequired[Annotated[str, Field(description="The id or name of a stored glossary.")]]
+    api_key: NotRequired[Key]
 
 
 class DetectFields(TypedDict):
     """The fields of a request to detect a language."""
 
-    q: str
-    api_key: NotRequired[str]
+    q: Annotated[str, Field(min_length=1)] | Annotated[list[str], Field(min_length=1)]
+    api_key: NotRequired[Key]
+
+
+class DetectForm(TypedDict):
+    """The same as a form."""
+
+    q: Annotated[str, Field(min_length=1)]
+    api_key: NotRequired[Key]
 
 
 class FileFields(TypedDict):
@@ -42,7 +72,7 @@ class FileFields(TypedDict):
     source: Source
     target: Target
     glossary: NotRequired[str]
-    api_key: NotRequired[str]
+    api_key: NotRequired[Key]
 
 
 class LibreDetected(TypedDict):

@@ -25,7 +25,7 @@ from service.requests.dispatch import Dispatcher
 from service.translation.cost import NO_RUNGS
 from service.translation.results import OnSentence, Options
 
-DIALECT = Dialect(paths=re.compile("/v1/"), error=coded_error, uploads=frozenset({"/v1/files"}), head_key=native_key)
+DIALECT = Dialect(paths=re.compile("/v1/"), error=coded_error, uploads=re.compile("/v1/files"), head_key=native_key)
 TIMEOUT_PARAMETER = {
     "name": TIMEOUT_HEADER,
     "in": "header",
@@ -55,8 +55,12 @@ def router(
     """
     routes = APIRouter(route_class=DirectRoute)
 
-    translation_route: dict[str, Any] = {**SECURITY, "openapi_extra": {"parameters": [TIMEOUT_PARAMETER]}}
-    refusals = documented(400, 401, 403, 413, 415, 422, 429, 503, 504)
+    translation_route: dict[str, Any] = {
+        **SECURITY,
+        "tags": ["Translation"],
+        "openapi_extra": {"parameters": [TIMEOUT_PARAMETER]},
+    }
+    refusals = documented(400, 401, 403, 404, 413, 415, 422, 429, 503, 504)
 
     async def ask(
         body: schemas.TranslateRequest, request: Request, on_sentence: OnSentence | None = None
@@ -93,7 +97,7 @@ def router(
         summary="Translate a text or a list of texts, streaming sentences as they are ready (SSE)",
         **translation_route,
     )
-    async def stream(body: schemas.TranslateRequest, request: Request) -> Response:
+    async def translate_stream(body: schemas.TranslateRequest, request: Request) -> Response:
         async def work(on_sentence: OnSentence) -> schemas.TranslateReply:
             return _reply(body, await ask(body, request, on_sentence))
 
@@ -101,28 +105,31 @@ def router(
         await events.wait_for_first()  # a refused request gets its status, not a stream
         return EventStream(events.lines(), headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
 
-    @routes.get("/v1/models", summary="List models, their configurations and language pairs")
-    async def models() -> schemas.ModelsReply:
+    operation: dict[str, Any] = {"tags": ["Operation"]}
+
+    @routes.get("/v1/models", **operation, summary="List models, their configurations and language pairs")
+    async def list_models() -> schemas.ModelsReply:
         infos = [_model_info(registry, model) for model in registry.models.values()]
         return schemas.ModelsReply(models=infos, pairs=pair_infos(registry))
 
-    @routes.get("/health/live", response_model_exclude_defaults=True, summary="Check liveness")
-    async def live() -> schemas.Health:
+    @routes.get("/health/live", **operation, response_model_exclude_defaults=True, summary="Check liveness")
+    async def check_liveness() -> schemas.Health:
         return schemas.Health(status="live")
 
     @routes.get(
         "/health/ready",
+        **operation,
         responses=documented(503),
         response_model_exclude_defaults=True,
         summary="Check readiness: every model has passed its self-test",
     )
-    async def ready() -> schemas.Health:
+    async def check_readiness() -> schemas.Health:
         if not registry.ready:
             raise NotReady(registry.altered)
         return schemas.Health(status="ready", complaints=complaints())
 
-    @routes.get("/metrics", response_class=Response, summary="Get Prometheus metrics")
-    async def prometheus() -> Response:
+    @routes.get("/metrics", **operation, response_class=Response, summary="Get Prometheus metrics")
+    async def get_metrics() -> Response:
         return Response(metrics.render(), media_type=METRICS_TYPE)
 
     return routes

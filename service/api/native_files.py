@@ -6,16 +6,17 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.exceptions import HTTPException
 
+from models.format.languages import canonical
 from service.accounts.glossaries import Glossaries
 from service.accounts.keys import Keys
 from service.api import native_glossaries as glossaries_api
 from service.api import schemas
 from service.api.calls import call_of
-from service.api.downloads import download
+from service.api.downloads import FILE_REPLY, download
 from service.api.errors import documented, sentence_of
 from service.api.events import EVENT_STREAM, encode
 from service.api.native_key import SECURITY, native_key
-from service.api.openapi import FILE_REPLY, upload_body
+from service.api.openapi import upload_body
 from service.api.uploads import read_upload
 from service.files import translated_name
 from service.requests.file_jobs import FileJob, FileJobs
@@ -31,19 +32,21 @@ def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
         "",
         status_code=202,
         response_model=schemas.FileReply,
-        responses=documented(400, 401, 403, 413, 415, 422, 429, 503, 507),
+        responses=documented(400, 401, 403, 404, 413, 415, 422, 429, 503, 507),
         openapi_extra=upload_body(schemas.FileFields),
         summary="Upload a file to translate",
         **SECURITY,
     )
-    async def submit(request: Request) -> Response:
+    async def upload_file(request: Request) -> Response:
         await jobs.admit(native_key(request))
         upload = await read_upload(request, "The form has no file; send it in the field `file`.")
         source, target = upload.field("source"), upload.field("target")
         if source is None or target is None:
             raise HTTPException(400, "The form has no source or no target; send codes such as en and de.")
         options = Options(
-            source.lower(), target.lower(), split_sentences=split_sentences(upload.field("split_sentences"))
+            canonical(source).lower(),
+            canonical(target).lower(),
+            split_sentences=split_sentences(upload.field("split_sentences")),
         )
         if (wanted := upload.field("glossary")) is not None:
             options = await glossaries_api.with_terms(options, wanted, glossaries, keys, native_key(request))
@@ -57,7 +60,7 @@ def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
         )
 
     @routes.get("/{file_id}", responses=documented(404, 422), summary="Get translation status", **SECURITY)
-    async def state(file_id: str, request: Request) -> schemas.FileReply:
+    async def get_file(file_id: str, request: Request) -> schemas.FileReply:
         return _reply(jobs.find(file_id, native_key(request)))
 
     @routes.get(
@@ -67,7 +70,7 @@ def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
         summary="Stream translation status (SSE)",
         **SECURITY,
     )
-    async def events(file_id: str, request: Request) -> Response:
+    async def follow_file(file_id: str, request: Request) -> Response:
         job = jobs.find(file_id, native_key(request))
 
         async def lines() -> AsyncIterator[bytes]:
@@ -83,7 +86,7 @@ def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
         summary="Download the translated file",
         **SECURITY,
     )
-    async def result(file_id: str, request: Request) -> Response:
+    async def download_file(file_id: str, request: Request) -> Response:
         job = jobs.find(file_id, native_key(request))
         if job.status != "done":
             raise HTTPException(409, f"The file is not translated: it is {job.status}.")
@@ -96,7 +99,7 @@ def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
         summary="Cancel a translation and delete its files",
         **SECURITY,
     )
-    async def remove(file_id: str, request: Request) -> Response:
+    async def delete_file(file_id: str, request: Request) -> Response:
         await jobs.remove(jobs.find(file_id, native_key(request)))
         return Response(status_code=204)
 

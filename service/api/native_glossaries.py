@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
 
-from service.accounts.glossaries import NOBODY, Glossaries, Head
+from service.accounts.glossaries import NOBODY, Dictionary, Entries, Glossaries, Head
 from service.accounts.keys import Keys
 from service.api import schemas
 from service.api.errors import documented
@@ -46,19 +46,19 @@ async def find_glossary(
         target: A code.
 
     Raises:
-        GlossaryRefused: There is no such glossary, it is for other languages, or its entries are invalid.
+        GlossaryRefused: It is for other languages, or its entries are invalid.
+        UnknownGlossary: There is no such glossary.
         StoreUnavailable: The store of glossaries cannot be reached.
     """
-    if source != AUTO:
+    if source not in (AUTO, target):  # what is in the target's language comes back as it is
         glossaries.check_pair(source, target)
-    if not isinstance(terms, str):
-        if len(terms) <= _MAX_ENTRIES_ON_LOOP:
-            return Glossary(terms, source, target)
-        return await asyncio.to_thread(Glossary, terms, source, target)
-    glossary = await asyncio.to_thread(glossaries.find, of, terms)
-    if glossary.target != target or source not in (glossary.source, AUTO):
-        raise GlossaryRefused(f"The glossary is for {glossary.source} to {glossary.target}.")
-    return glossary
+    if isinstance(terms, str):
+        return await asyncio.to_thread(glossaries.find, of, [terms], None if source == AUTO else source, target)
+    if len(terms) > schemas.MAX_ENTRIES:
+        raise GlossaryRefused(f"A request takes up to {schemas.MAX_ENTRIES:,} entries; store a glossary of more.")
+    if len(terms) <= _MAX_ENTRIES_ON_LOOP:
+        return Glossary(terms, source, target)
+    return await asyncio.to_thread(Glossary, terms, source, target)
 
 
 async def with_terms(
@@ -76,7 +76,8 @@ async def with_terms(
     Raises:
         MissingKey: The server requires a key.
         WrongKey: The key is unknown.
-        GlossaryRefused: There is no such glossary, it is for other languages, or its entries are invalid.
+        GlossaryRefused: It is for other languages, or its entries are invalid.
+        UnknownGlossary: There is no such glossary.
         StoreUnavailable: A store cannot be reached.
     """
     of = await owner(keys, key)
@@ -94,28 +95,47 @@ def router(keys: Keys, glossaries: Glossaries) -> APIRouter:
         summary="Create a glossary (owned by the API key, shared if keys are off)",
         **SECURITY,
     )
-    async def create(body: schemas.GlossaryRequest, request: Request, response: Response) -> schemas.GlossaryInfo:
+    async def create_glossary(
+        body: schemas.GlossaryRequest, request: Request, response: Response
+    ) -> schemas.GlossaryInfo:
         of = await owner(keys, native_key(request))
-        head = await asyncio.to_thread(glossaries.create, of, body.name, body.source, body.target, body.entries)
+        given = Entries(body.source, body.target, body.entries)
+        head = await asyncio.to_thread(glossaries.create, of, body.name, [given])
         response.headers["Location"] = f"/v1/glossaries/{head.id}"
-        return _info(head)
+        return _info(head, head.dictionaries[0])
 
-    @routes.get("", responses=documented(401, 403, 503), summary="List the glossaries of the API key", **SECURITY)
-    async def every(request: Request) -> schemas.GlossariesReply:
+    @routes.get(
+        "",
+        responses=documented(401, 403, 503),
+        summary="List the glossaries of the API key; one of several language pairs is there for each of them",
+        **SECURITY,
+    )
+    async def list_glossaries(request: Request) -> schemas.GlossariesReply:
         heads = await asyncio.to_thread(glossaries.heads, await owner(keys, native_key(request)))
-        return schemas.GlossariesReply(glossaries=[_info(head) for head in heads])
+        infos = [_info(head, dictionary) for head in heads for dictionary in head.dictionaries]
+        return schemas.GlossariesReply(glossaries=infos)
 
     @routes.get(
         "/{glossary_id}",
         responses=documented(401, 403, 404, 422, 503),
-        summary="Get a glossary and its entries",
+        summary="Get a glossary and its entries; of several language pairs, `source` and `target` name one",
         **SECURITY,
     )
-    async def one(glossary_id: str, request: Request) -> schemas.GlossaryReply:
+    async def get_glossary(
+        glossary_id: str,
+        request: Request,
+        source: schemas.Language | None = None,
+        target: schemas.Language | None = None,
+    ) -> schemas.GlossaryReply:
         of = await owner(keys, native_key(request))
         head = await asyncio.to_thread(glossaries.head, of, glossary_id)
-        entries = await asyncio.to_thread(glossaries.entries, of, glossary_id)
-        return schemas.GlossaryReply(**_info(head).model_dump(), entries=entries)
+        asked = (source and source.lower(), target and target.lower())
+        found = [own for own in head.dictionaries if asked[0] in (own.source, None) and asked[1] in (own.target, None)]
+        if len(found) != 1:
+            pairs = ", ".join(f"{own.source} to {own.target}" for own in head.dictionaries) or "none"
+            raise GlossaryRefused(f"Name one language pair of the glossary by source and target; it has: {pairs}.")
+        entries = await asyncio.to_thread(glossaries.entries, of, glossary_id, found[0].pair)
+        return schemas.GlossaryReply(**_info(head, found[0]).model_dump(), entries=entries)
 
     @routes.delete(
         "/{glossary_id}",
@@ -124,19 +144,19 @@ def router(keys: Keys, glossaries: Glossaries) -> APIRouter:
         summary="Delete a glossary",
         **SECURITY,
     )
-    async def remove(glossary_id: str, request: Request) -> Response:
+    async def delete_glossary(glossary_id: str, request: Request) -> Response:
         await asyncio.to_thread(glossaries.remove, await owner(keys, native_key(request)), glossary_id)
         return Response(status_code=204)
 
     return routes
 
 
-def _info(head: Head) -> schemas.GlossaryInfo:
+def _info(head: Head, dictionary: Dictionary) -> schemas.GlossaryInfo:
     return schemas.GlossaryInfo(
         id=head.id,
         name=head.name,
-        source=head.source,
-        target=head.target,
+        source=dictionary.source,
+        target=dictionary.target,
         created=head.created,
-        entry_count=head.entries,
+        entry_count=dictionary.entries,
     )

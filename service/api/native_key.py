@@ -7,8 +7,16 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 
 # Arguments of a route's declaration that describe in the OpenAPI where the key goes.
 SECURITY: dict[str, Any] = {
-    "dependencies": [Depends(HTTPBearer(auto_error=False)), Depends(APIKeyHeader(name="X-Api-Key", auto_error=False))]
+    "dependencies": [
+        Depends(HTTPBearer(scheme_name="ApiKeyBearer", description="The API key.", auto_error=False)),
+        Depends(APIKeyHeader(name="X-Api-Key", scheme_name="ApiKey", description="The API key.", auto_error=False)),
+    ]
 }
+DEEPL_SECURITY = Depends(
+    APIKeyHeader(
+        name="Authorization", scheme_name="DeepLKey", description="`DeepL-Auth-Key` and the API key.", auto_error=False
+    )
+)
 
 
 def native_key(request: Request) -> str | None:

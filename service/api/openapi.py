@@ -5,9 +5,6 @@ from typing import Any
 from pydantic import TypeAdapter
 
 _FORM, _MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
-FILE_REPLY: dict[str, Any] = {
-    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-}
 
 
 def json_body(fields: type) -> dict[str, Any]:
@@ -16,18 +13,38 @@ def json_body(fields: type) -> dict[str, Any]:
     Args:
         fields: A pydantic model or TypedDict.
     """
-    return _body(fields, "application/json")
+    described = _body(fields, "application/json")
+    schema = _schema(fields)
+    if schema["type"] == "array" or schema.get("required"):
+        described["requestBody"]["required"] = True
+    return described
 
 
-def form_body(fields: type) -> dict[str, Any]:
-    """Describe a body that `read_fields` reads: JSON or a form of either kind."""
-    return _body(fields, "application/json", _FORM, _MULTIPART)
+def form_body(fields: type, form: type | None = None) -> dict[str, Any]:
+    """Describe a body that `read_fields` reads: JSON or a form of either kind.
+
+    Args:
+        fields: A TypedDict. In JSON, null stands for a field that is missing.
+        form: The same for forms, where they differ.
+    """
+    described = _body(form or fields, _FORM, _MULTIPART)
+    json = _schema(fields)
+    required = json.get("required", ())
+    json["properties"] = {
+        name: field if name in required else {"anyOf": [field, {"type": "null"}]}
+        for name, field in json["properties"].items()
+    }
+    content = {"application/json": {"schema": json}, **described["requestBody"]["content"]}
+    return {"requestBody": {"content": content, **({"required": True} if required else {})}}
 
 
 def upload_body(fields: type) -> dict[str, Any]:
     """Describe a form with a file, which `read_upload` reads."""
     described = _body(fields, _MULTIPART)
     described["requestBody"]["required"] = True
+    name = {"schema": {"type": "string"}, "example": 'form-data; name="file"; filename="letter.txt"'}
+    encoding = {"file": {"contentType": "text/plain", "headers": {"Content-Disposition": name}}}
+    described["requestBody"]["content"][_MULTIPART]["encoding"] = encoding
     return described
 
 

@@ -6,14 +6,47 @@ settings may change (characters, texts, alternatives, beam size); the limits her
 
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema, field_validator
 from typing_extensions import TypedDict
 
+from models.format.languages import canonical
+from service.accounts.glossaries import MAX_NAME_CHARACTERS
 from service.files import ENDINGS
+from service.text.glossary import MAX_TERM_CHARACTERS
 from service.translation.cost import Memory, ModelIdentity, Rungs, StageTimings
 from service.translation.results import Unchanged
 
-Language = Annotated[str, Field(min_length=1, max_length=35, description="Code such as `en`; case is ignored.")]
+MAX_ENTRIES = 5000  # of a glossary in a request, which is prepared for it alone
+STARTED = "x-started"
+KEY_MARK = "x-api-key"  # of a field that has the API key
+KEY_IN_BODY, OPTIONAL_KEY = {KEY_MARK: "required"}, {KEY_MARK: "optional"}
+
+
+def started(**keywords: str) -> dict[str, Any]:
+    """Return what a schema has for keywords whose values depend on how the server was started, such as its limits.
+
+    Args:
+        keywords: Keyword of JSON schema -> name of the value, which `document` puts there.
+    """
+    return {STARTED: keywords}
+
+
+Language = Annotated[str, Field(min_length=1, max_length=35)]
+# What `text.glossary` takes: a character that is neither space nor control, and no control character.
+_NO_CONTROL = r"\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"
+_TERM = rf"^[^{_NO_CONTROL}]*[^\s{_NO_CONTROL}][^{_NO_CONTROL}]*$"
+_TERM_SCHEMA = {"type": "string", "minLength": 1, "maxLength": MAX_TERM_CHARACTERS, "pattern": _TERM}
+TERMS_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "propertyNames": _TERM_SCHEMA,
+    "additionalProperties": _TERM_SCHEMA,
+}
+Terms = Annotated[dict[str, str], WithJsonSchema({**TERMS_SCHEMA, "maxProperties": MAX_ENTRIES})]
+SomeTerms = Annotated[dict[str, str], WithJsonSchema({**TERMS_SCHEMA, "minProperties": 1})]
+Text = Annotated[str, Field(json_schema_extra={"minLength": 1} | started(maxLength="max_text_characters"))]
+Texts = Annotated[  # fail_fast: one error, not one for each item
+    list[Text], Field(fail_fast=True, json_schema_extra={"minItems": 1} | started(maxItems="max_texts"))
+]
 Quality = dict[str, dict[str, float]]
 
 
@@ -40,6 +73,13 @@ class Detected(Body):
     confidence: float = Field(ge=0, le=1)
 
 
+def _integral(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+INTEGRAL = BeforeValidator(_integral)  # JSON has one type of number: 2.0 is 2
+
+
 def are_terms(value: Any) -> bool:
     """Return whether a value is an object of terms and their translations."""
     return isinstance(value, dict) and all(isinstance(text, str) for entry in value.items() for text in entry)
@@ -52,21 +92,30 @@ def _shape(text: Any) -> str | None:
 class TranslateRequest(Body):
     """Texts to translate, the languages, and options."""
 
+    model_config = ConfigDict(json_schema_extra=started(**{"not": "unserved"}))
+
     text: Annotated[
-        Annotated[str, Tag("string")]
-        | Annotated[list[str], Field(fail_fast=True), Tag("list")],  # one error, not one for each item
+        Annotated[Text, Tag("string")] | Annotated[Texts, Tag("list")],
         Discriminator(
             _shape, custom_error_type="text_shape", custom_error_message="Input should be a string or a list of strings"
         ),
     ] = Field(description="A text or a list of texts; by default up to 128 texts of up to 10,000 characters.")
-    source: Language = Field(examples=["en"], description="A code, or `auto` to detect the language of each text.")
-    target: Language = Field(examples=["de"])
-    beam_size: int = Field(
-        default=1, ge=1, description="Hypotheses kept at each step; 1 is greedy. By default up to 8."
+    source: Language = Field(
+        examples=["en"],
+        description="A code, or `auto` to detect the language of each text; case is ignored.",
+        json_schema_extra=started(enum="sources"),
     )
-    alternatives: int = Field(
+    target: Language = Field(
+        examples=["de"], description="A code; case is ignored.", json_schema_extra=started(enum="targets")
+    )
+    beam_size: Annotated[int, Field(ge=1), INTEGRAL] = Field(
+        default=1,
+        description="Hypotheses kept at each step; 1 is greedy. By default up to 8.",
+        json_schema_extra=started(maximum="max_beam_size"),
+    )
+    alternatives: Annotated[int, Field(ge=0), INTEGRAL] = Field(
         default=0,
-        ge=0,
+        json_schema_extra=started(maximum="max_alternatives"),
         description="Number of further translations, by default up to 4; the beam size is at least alternatives + 1.",
     )
     split_sentences: Literal["0", "1", "nonewlines"] = Field(
@@ -74,7 +123,7 @@ class TranslateRequest(Body):
         description="Where sentences end: 1 at punctuation and line breaks, nonewlines at punctuation only, 0 nowhere.",
     )
     alignment: bool = Field(default=False, description="Also return word alignments.")
-    glossary: str | dict[str, str] | None = Field(
+    glossary: Annotated[str, Field(min_length=1)] | Terms | None = Field(
         default=None,
         description="Up to 5,000 terms and their translations (the term itself if it must stay untranslated), or the "
         "id or name of a stored glossary.",
@@ -98,7 +147,7 @@ class TranslateRequest(Body):
     @field_validator("source", "target")
     @classmethod
     def _lower(cls, code: str) -> str:
-        return code.lower()
+        return canonical(code).lower()
 
     @field_validator("glossary", mode="before")
     @classmethod
@@ -119,8 +168,8 @@ class Alternative(Body):
 class Link(Body):
     """A word or punctuation mark and the one it translates, as ranges [begin, end) in Unicode characters."""
 
-    source: tuple[int, int]
-    target: tuple[int, int]
+    source: Annotated[tuple[int, ...], Field(min_length=2, max_length=2)]
+    target: Annotated[tuple[int, ...], Field(min_length=2, max_length=2)]
 
 
 class TranslationReply(Body):
@@ -183,19 +232,29 @@ class SentenceEvent(Body):
 class GlossaryRequest(Body):
     """A glossary to store."""
 
-    name: str = Field(description="Need not be unique: a name refers to the newest glossary that has it.")
-    source: Language = Field(examples=["en"])
-    target: Language = Field(examples=["de"])
-    entries: dict[str, str] = Field(
+    model_config = ConfigDict(json_schema_extra=started(**{"not": "unserved_by_glossaries"}))
+
+    name: str = Field(
+        description="Need not be unique: a name refers to the newest glossary that has it.",
+        json_schema_extra={"minLength": 1, "maxLength": MAX_NAME_CHARACTERS, "pattern": r"\S"},
+    )
+    source: Language = Field(
+        examples=["en"], description="A code; case is ignored.", json_schema_extra=started(enum="glossary_sources")
+    )
+    target: Language = Field(
+        examples=["de"], description="A code; case is ignored.", json_schema_extra=started(enum="glossary_targets")
+    )
+    entries: SomeTerms = Field(
         description="Terms and their translations (the term itself if it must stay untranslated). A term matches whole "
-        "words: a lower-case term in any case, one with capitals exactly. Up to 5,000, each of up to 200 characters.",
+        "words: a lower-case term in any case, one with capitals exactly. Each has up to 200 "
+        "characters; those of a key together have up to 10 MiB by default.",
         examples=[{"printer": "Drucker", "GitHub": "GitHub"}],
     )
 
     @field_validator("source", "target")
     @classmethod
     def _lower(cls, code: str) -> str:
-        return code.lower()
+        return canonical(code).lower()
 
     @field_validator("entries", mode="before")
     @classmethod
@@ -232,8 +291,8 @@ class FileFields(TypedDict):
     """The fields of a form that uploads a file."""
 
     file: Annotated[bytes, Field(description="One of " + " ".join(ENDINGS))]
-    source: Annotated[str, Field(description="A code or `auto`.")]
-    target: str
+    source: Annotated[str, Field(description="A code or `auto`.", json_schema_extra=started(enum="sources"))]
+    target: Annotated[str, Field(json_schema_extra=started(enum="targets"))]
     split_sentences: NotRequired[Literal["0", "1", "nonewlines"]]
     glossary: NotRequired[Annotated[str, Field(description="The id or name of a stored glossary.")]]
     columns: NotRequired[

@@ -4,6 +4,7 @@ A configuration that is no longer wanted is freed when its last lease ends.
 """
 
 import asyncio
+import itertools
 import math
 import threading
 import time
@@ -41,7 +42,7 @@ class NotReady(Exception):
 
 
 class UnknownModel(Exception):
-    """There is no model of that name; the sentence lists the models."""
+    """There is no model of that name, or none for the language pair; the sentence lists the models."""
 
 
 class NotLive(Exception):
@@ -96,9 +97,10 @@ class Model:
 
     @property
     def pairs(self) -> list[Pair]:
-        """The language pairs that the model translates."""
+        """The language pairs that the model translates, in small letters as requests name them."""
         config = self.directory.config
-        return [(source, target) for source in config.source_languages for target in config.target_languages]
+        sources, targets = (map(str.lower, codes) for codes in (config.source_languages, config.target_languages))
+        return list(itertools.product(sources, targets))
 
     @property
     def active(self) -> Translator:

@@ -179,13 +179,14 @@ class Registry:
         """Find the models that translate a pair, in order: the named one alone, or the way of `routing.ways`.
 
         Raises:
-            UnsupportedPair: none does, or the named one doesn't.
+            UnsupportedPair: none does.
+            UnknownModel: the named one doesn't.
         """
         pair = (source, target)
         if model is not None:
             able = [name for name, other in self.models.items() if pair in other.pairs]
             if model not in able:
-                raise UnsupportedPair(
+                raise UnknownModel(
                     f"No model {model[:100]!r} translates this language pair itself; {', '.join(able) or 'none'} can."
                 )
             return (Leg(model, source, target),)
@@ -227,7 +228,8 @@ class Registry:
             model: the only one that may answer.
 
         Raises:
-            UnsupportedPair: no model translates it, or the named one doesn't.
+            UnsupportedPair: no model translates it.
+            UnknownModel: the named one doesn't.
             NotReady: a model hasn't translated its warm-up sentence yet.
             NotLive: the configuration is not live.
             SwapTookTooLong: the configuration was being replaced under `resource` for longer than a request may wait.
@@ -258,7 +260,7 @@ class Registry:
             model: the only one that may answer.
 
         Raises:
-            UnsupportedPair, NotReady, NotLive, SwapTookTooLong: see `steps`.
+            UnsupportedPair, UnknownModel, NotReady, NotLive, SwapTookTooLong: see `steps`.
         """
         async with self.steps(source, target, configuration, model) as (step,):
             yield step.translator

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from kernels.engine import CancelFlag, Cancelled
 from service.live.canary import Canary
-from service.live.model import NotLive, NotReady, SwapTookTooLong
+from service.live.model import NotLive, NotReady, SwapTookTooLong, UnknownModel
 from service.live.registry import Registry
 from service.live.routing import UnsupportedPair
 from service.translation.cost import Cost
@@ -81,7 +81,7 @@ class ShadowTraffic:
         try:
             async with self._registry.lease(options.source, options.target, active, model) as other:
                 again = await loop.run_in_executor(self._thread, other.translate, texts, options, self._cancel)
-        except (NotLive, NotReady, UnsupportedPair, SwapTookTooLong, Cancelled):
+        except (NotLive, NotReady, UnknownModel, UnsupportedPair, SwapTookTooLong, Cancelled):
             return  # the canary ended, or the server or the model does: nobody reads the report
         canary.compared([mine == other.best.text for mine, other in zip(answers, again.translations, strict=True)])
 

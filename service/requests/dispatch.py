@@ -156,7 +156,8 @@ class Dispatcher:
             RateExceeded: the key has made too many requests.
             QuotaExceeded: the key has no characters left.
             StoreUnavailable: the key could not be looked up.
-            UnsupportedPair: no model translates the language pair, or the named one does not.
+            UnsupportedPair: no model translates the language pair.
+            UnknownModel: the named one does not.
             NotLive: the pinned configuration is not live.
             NotReady: a model is still loading, or the server is shutting down.
             SwapTookTooLong: the configuration was being replaced for too long.

@@ -124,7 +124,8 @@ class FileJobs:
 
         Raises:
             UnknownFormat: files of that ending are not translated.
-            UnsupportedPair: no model translates the language pair, or the named one does not.
+            UnsupportedPair: no model translates the language pair.
+            UnknownModel: the named one does not.
             TooManyFiles: as many of the key as the settings allow are being translated.
             QuotaExceeded: the key has no characters left.
             MissingKey, WrongKey, StoreUnavailable: the call has no valid key, or the keys' store does not answer.
@@ -203,7 +204,8 @@ class FileJobs:
         except Exception as error:
             job.status, job.error = "failed", error
         finally:
-            file.close()
+            with contextlib.suppress(OSError):  # what could not be written to a full disk
+                file.close()
             job.stored_bytes = 0 if job.result is None else os.fstat(job.result.fileno()).st_size
             job.ended_at = time.monotonic()
             job.tell()
@@ -296,4 +298,5 @@ class FileJobs:
     def _forget(self, job: FileJob) -> None:
         self._jobs.pop(job.id, None)
         if job.result is not None:
-            job.result.close()
+            with contextlib.suppress(OSError):  # a full disk
+                job.result.close()

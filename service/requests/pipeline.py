@@ -10,15 +10,16 @@ from typing import NamedTuple
 from service.live.registry import Registry
 from service.requests.call import Call
 from service.requests.dispatch import Dispatcher, Part
-from service.text.detection import UNKNOWN, Detected, detect
+from service.text.detection import UNKNOWN, Detected, detect, is_loaded, load
 from service.text.markup import Document
 from service.text.markup_tokens import Markup
 from service.text.message_format import Choices
 from service.translation.cost import Cost
+from service.translation.preparing import CHARACTERS_ON_THE_LOOP, prepared
 from service.translation.results import Candidate, OnSentence, Options, TranslatedSentence, Translation, Unchanged
 
 AUTO = "auto"
-_CHARACTERS_ON_THE_LOOP = 5000  # larger requests are prepared in a thread: a millisecond at most holds up the others
+_MARKUP_TAKES = 2  # times the work of plain text, and more
 
 
 class TranslationRequest(NamedTuple):
@@ -29,6 +30,7 @@ class TranslationRequest(NamedTuple):
         options: With the source "auto", the language of each text is detected.
         markup: What is to be kept of the texts; None for plain text.
         keeps_empty: An empty text comes back as it is; otherwise the request is refused.
+        context: Stands around the texts, and tells the language of those that are too short to tell it.
         on_sentence: Is called with each sentence as soon as it is ready; for texts without markup.
     """
 
@@ -36,6 +38,7 @@ class TranslationRequest(NamedTuple):
     options: Options
     markup: Markup | None = None
     keeps_empty: bool = False
+    context: str = ""
     on_sentence: OnSentence | None = None
 
 
@@ -116,20 +119,21 @@ async def translate_each(
         DeadlineExceeded: it took too long.
         ClientClosed: the client disconnected.
         MissingKey, WrongKey, RateExceeded, QuotaExceeded, StoreUnavailable: the key does not admit it.
-        UnsupportedPair, NotLive, NotReady, SwapTookTooLong: no live model or configuration can answer.
+        UnsupportedPair, UnknownModel, NotLive, NotReady, SwapTookTooLong: no live model or configuration can answer.
         GlossaryRefused: the vocabulary cannot spell the translation of a term.
         QueueFull, SchedulerClosed: the engine takes no more work.
     """
     sources = [registry.sources(request.options.target, call.model) for request in requests]
-    if sum(len(text) for request in requests for text in request.texts) > _CHARACTERS_ON_THE_LOOP:
+    size = sum(map(_size, requests))
+    if size > CHARACTERS_ON_THE_LOOP:
         await dispatcher.check_key(call)  # before the work, which is for those who have one
-        prepared = await asyncio.to_thread(_prepare, dispatcher, call, requests, sources, registry.languages)
-    else:
-        prepared = _prepare(dispatcher, call, requests, sources, registry.languages)
+    if any(request.options.source == AUTO for request in requests):
+        await ready_to_detect()
+    texts_of = await prepared(size, _prepare, dispatcher, call, requests, sources, registry.languages)
     for request, own in zip(requests, sources, strict=True):
         if request.options.source == AUTO and not own:
             registry.way(AUTO, request.options.target, call.model)  # there is none, and this says which there are
-    parts = [_parts(*of_request) for of_request in zip(requests, prepared, sources, strict=True)]
+    parts = [_parts(*of_request) for of_request in zip(requests, texts_of, sources, strict=True)]
     together = [part for own in parts for part in own]
     if together:
         translated = await dispatcher.translate(call, together)
@@ -137,16 +141,27 @@ async def translate_each(
     else:
         cost, made = await dispatcher.admit(call), iter(())
     outcomes = []
-    for request, texts, own_parts in zip(requests, prepared, parts, strict=True):
+    for request, texts, own_parts in zip(requests, texts_of, parts, strict=True):
         translations = [Translation(Candidate(text.plain, 0.0), (), unchanged=text.unchanged) for text in texts]
         for part in own_parts:
             for index in part.indices:
                 translations[index] = next(made)
-        rendered = [text.rendered(translation) for text, translation in zip(texts, translations, strict=True)]
+        rendered = await prepared(size, list, map(_Text.rendered, texts, translations))
         if request.on_sentence is not None:
             _pass_messages_on(request.on_sentence, texts, rendered)
         outcomes.append(Outcome(rendered, [text.detected for text in texts], [len(text.plain) for text in texts], cost))
     return outcomes
+
+
+def _size(request: TranslationRequest) -> int:
+    """Return how much work the texts of a request are, in characters of plain text."""
+    return sum(map(len, request.texts)) * (1 if request.markup is None else _MARKUP_TAKES)
+
+
+async def ready_to_detect() -> None:
+    """Load the detector in a thread, once: that takes 60 ms."""
+    if not is_loaded():
+        await asyncio.to_thread(load)
 
 
 def _prepare(
@@ -206,7 +221,7 @@ def _detected(
         text if document is None else document.text for text, document in zip(request.texts, documents, strict=True)
     ]
     if request.options.source == AUTO:
-        detected = [detect(text, known) for text in plain]
+        detected = [detect(text, known, request.context) for text in plain]
     else:
         detected = [Detected(request.options.source, 1.0)] * len(plain)
     choices = [

@@ -7,6 +7,7 @@ from dataclasses import MISSING, asdict, fields
 from typing import Any, TypeVar
 
 from models.format.typed_json import decode_json
+from service.accounts.glossaries import ENTRY_BYTES, Dictionary, Head
 
 T = TypeVar("T")
 _log = logging.getLogger("sub3.stores")
@@ -37,6 +38,22 @@ def read_record(kind: type[T], text: str | bytes | None) -> T | None:
 def read_records(kind: type[T], texts: Iterable[str | bytes | None]) -> list[T]:
     """Read records, without those that are not."""
     return [record for text in texts if (record := read_record(kind, text)) is not None]
+
+
+def read_heads(texts: Iterable[str | bytes | None]) -> list[Head]:
+    """Read heads of glossaries, without what is none. In version 0.1 a glossary was a dictionary, with the same id."""
+    return read_records(Head, map(_renewed, texts))
+
+
+def _renewed(text: str | bytes | None) -> str | bytes | None:
+    try:
+        match json.loads(text or "null"):
+            case {"id": str(id), "source": str(source), "target": str(target), "entries": int(entries), **rest}:
+                only = Dictionary(id, source, target, entries, entries * ENTRY_BYTES)
+                return json.dumps({**rest, "id": id, "dictionaries": [asdict(only)]})
+    except (ValueError, RecursionError):
+        pass
+    return text
 
 
 def write_record(record: Any, replaced: str | bytes = "{}") -> str:

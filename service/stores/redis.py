@@ -3,18 +3,17 @@
 The redis package is an extra. It is imported by the first store that is opened.
 """
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import orjson
 
-from service.accounts.glossaries import Head
+from service.accounts.glossaries import Change, Head, outdated
 from service.accounts.keys import NameTaken, Record
 from service.accounts.unavailable import StoreUnavailable
 from service.live.state import BadState, Saved, dump, parse
-from service.stores.records import read_record, read_records, write_record
+from service.stores.records import read_heads, read_record, read_records, write_record
 
 TIMEOUT_S = 0.5  # of one reply; a replica in the same network needs a thousandth
 _KEY = "sub3:key:"
@@ -114,47 +113,41 @@ class RedisKeys(_Client):
 
 
 class RedisGlossaries(_Client):
-    """Glossaries: two hashes for each owner, heads and entries by id, changed in one transaction."""
-
-    def add(self, owner: str, head: Head, entries: Mapping[str, str], most: int) -> bool:
-        """Store a new glossary, unless the owner has `most` already; return whether it was stored.
-
-        Args:
-            owner: the name of an API key, or NOBODY.
-            head: with an id that is new.
-            entries: terms and their translations.
-            most: glossaries that an owner may have.
-        """
-
-        def write(pipe: Any) -> bool:
-            if pipe.hlen(_HEADS + owner) >= most:
-                return False
-            pipe.multi()
-            pipe.hset(_HEADS + owner, head.id, write_record(head))
-            pipe.hset(_ENTRIES + owner, head.id, json.dumps(entries))
-            return True
-
-        with self._failures():
-            return bool(self._redis.transaction(write, _HEADS + owner, value_from_callable=True))
+    """Glossaries: two hashes for each owner, heads and entries of dictionaries by id, changed in one transaction."""
 
     def heads(self, owner: str) -> list[Head]:
         """See GlossaryStore."""
         with self._failures():
-            heads = read_records(Head, self._redis.hvals(_HEADS + owner))
-        return sorted(heads, key=lambda head: (head.created, head.id))
+            return _sorted_heads(self._redis.hvals(_HEADS + owner))
 
-    def entries(self, owner: str, glossary_id: str) -> dict[str, str] | None:
+    def entries(self, owner: str, dictionary_id: str) -> dict[str, str] | None:
         """See GlossaryStore."""
         with self._failures():
-            text = self._redis.hget(_ENTRIES + owner, glossary_id)
-            return None if text is None else json.loads(text)
+            text = self._redis.hget(_ENTRIES + owner, dictionary_id)
+            return None if text is None else orjson.loads(text)
 
-    def remove(self, owner: str, glossary_id: str) -> bool:
+    def update(self, owner: str, glossary_id: str, change: Callable[[list[Head]], Change]) -> None:
         """See GlossaryStore."""
-        with self._failures(), self._redis.pipeline() as pipe:
-            pipe.hdel(_HEADS + owner, glossary_id)
-            pipe.hdel(_ENTRIES + owner, glossary_id)
-            return bool(pipe.execute()[0])
+
+        def write(pipe: Any) -> None:
+            heads = _sorted_heads(pipe.hvals(_HEADS + owner))
+            changed = change(heads)
+            pipe.multi()
+            if changed.head is None:
+                pipe.hdel(_HEADS + owner, glossary_id)
+            else:
+                pipe.hset(_HEADS + owner, glossary_id, write_record(changed.head))
+            for gone in outdated(heads, glossary_id, changed):
+                pipe.hdel(_ENTRIES + owner, gone)
+            for id, entries in changed.entries.items():
+                pipe.hset(_ENTRIES + owner, id, orjson.dumps(entries))
+
+        with self._failures():
+            self._redis.transaction(write, _HEADS + owner)
+
+
+def _sorted_heads(texts: Iterable[bytes]) -> list[Head]:
+    return sorted(read_heads(texts), key=lambda head: (head.created, head.id))
 
 
 class RedisState(_Client):

@@ -3,16 +3,17 @@
 Several processes may have a file open: the server and the command line.
 """
 
-import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from service.accounts.glossaries import Head
+import orjson
+
+from service.accounts.glossaries import Change, Head, outdated
 from service.accounts.keys import NameTaken, Record
 from service.accounts.unavailable import StoreUnavailable
-from service.stores.records import read_record, read_records, write_record
+from service.stores.records import read_heads, read_record, read_records, write_record
 
 _BUSY_S = 0.5  # how long a statement waits for another process's transaction
 
@@ -53,6 +54,18 @@ class _File:
         except sqlite3.Error as error:
             raise StoreUnavailable(f"The file of {self._content} fails: {error}.") from None
 
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Run the block in one step; if it fails, nothing of it has happened."""
+        with self._failures():
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._database.execute("COMMIT")
+            finally:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+
 
 class SqliteKeys(_File):
     """API keys, one row each; see `KeyStore`."""
@@ -82,67 +95,68 @@ class SqliteKeys(_File):
 
     def update(self, name: str, change: Callable[[Record], Record]) -> Record | None:
         """See KeyStore."""
-        with self._failures():
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                row = self._database.execute("SELECT record FROM keys WHERE name = ?", (name,)).fetchone()
-                if row is None or (record := read_record(Record, row[0])) is None:
-                    return None
-                record = change(record)
-                changed = write_record(record, row[0])
-                self._database.execute("UPDATE keys SET record = ? WHERE name = ?", (changed, name))
-                self._database.execute("COMMIT")
-                return record
-            finally:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
+        with self._transaction():
+            row = self._database.execute("SELECT record FROM keys WHERE name = ?", (name,)).fetchone()
+            if row is None or (record := read_record(Record, row[0])) is None:
+                return None
+            record = change(record)
+            changed = write_record(record, row[0])
+            self._database.execute("UPDATE keys SET record = ? WHERE name = ?", (changed, name))
+            return record
 
 
 class SqliteGlossaries(_File):
-    """Glossaries, one row each; see `GlossaryStore`."""
+    """Glossaries: a row for each head, and one for the entries of each dictionary; see `GlossaryStore`."""
 
     def __init__(self, path: Path) -> None:
         """Open or create the file. Raises StoreUnavailable."""
         super().__init__(
             path,
             "glossaries",
-            "CREATE TABLE IF NOT EXISTS glossaries "
-            "(number INTEGER PRIMARY KEY, owner TEXT NOT NULL, id TEXT NOT NULL, head TEXT NOT NULL, "
-            "entries TEXT NOT NULL, UNIQUE (owner, id))",
+            "CREATE TABLE IF NOT EXISTS heads (number INTEGER PRIMARY KEY, owner TEXT NOT NULL, id TEXT NOT NULL, "
+            "head TEXT NOT NULL, UNIQUE (owner, id))",
+            "CREATE TABLE IF NOT EXISTS dictionaries "
+            "(owner TEXT NOT NULL, id TEXT NOT NULL, entries TEXT NOT NULL, PRIMARY KEY (owner, id)) WITHOUT ROWID",
         )
-
-    def add(self, owner: str, head: Head, entries: Mapping[str, str], most: int) -> bool:
-        """Store a new glossary, unless the owner has `most` already; return whether it was stored.
-
-        Args:
-            owner: the name of an API key, or NOBODY.
-            head: with an id that is new.
-            entries: terms and their translations.
-            most: glossaries that an owner may have.
-        """
         with self._failures():
-            added = self._database.execute(
-                "INSERT INTO glossaries (owner, id, head, entries) "
-                "SELECT ?1, ?2, ?3, ?4 WHERE (SELECT count(*) FROM glossaries WHERE owner = ?1) < ?5",
-                (owner, head.id, write_record(head), json.dumps(entries), most),
-            )
-            return added.rowcount == 1
+            row = self._database.execute("SELECT 1 FROM sqlite_master WHERE name = 'glossaries'").fetchone()
+        if row is not None:  # version 0.1 had all of a glossary in one row
+            with self._transaction():
+                self._database.execute("INSERT INTO heads SELECT number, owner, id, head FROM glossaries")
+                self._database.execute("INSERT INTO dictionaries SELECT owner, id, entries FROM glossaries")
+                self._database.execute("DROP TABLE glossaries")
 
     def heads(self, owner: str) -> list[Head]:
         """See GlossaryStore."""
         with self._failures():
-            rows = self._database.execute("SELECT head FROM glossaries WHERE owner = ? ORDER BY number", (owner,))
-            return read_records(Head, (row[0] for row in rows))
+            rows = self._database.execute("SELECT head FROM heads WHERE owner = ? ORDER BY number", (owner,))
+            return read_heads(row[0] for row in rows)
 
-    def entries(self, owner: str, glossary_id: str) -> dict[str, str] | None:
+    def entries(self, owner: str, dictionary_id: str) -> dict[str, str] | None:
         """See GlossaryStore."""
         with self._failures():
-            query = "SELECT entries FROM glossaries WHERE owner = ? AND id = ?"
-            row = self._database.execute(query, (owner, glossary_id)).fetchone()
-            return None if row is None else json.loads(row[0])
+            query = "SELECT entries FROM dictionaries WHERE owner = ? AND id = ?"
+            row = self._database.execute(query, (owner, dictionary_id)).fetchone()
+            return None if row is None else orjson.loads(row[0])
 
-    def remove(self, owner: str, glossary_id: str) -> bool:
+    def update(self, owner: str, glossary_id: str, change: Callable[[list[Head]], Change]) -> None:
         """See GlossaryStore."""
-        with self._failures():
-            query = "DELETE FROM glossaries WHERE owner = ? AND id = ?"
-            return self._database.execute(query, (owner, glossary_id)).rowcount == 1
+        with self._transaction():
+            heads = self.heads(owner)
+            changed = change(heads)
+            if changed.head is None:
+                self._database.execute("DELETE FROM heads WHERE owner = ? AND id = ?", (owner, glossary_id))
+            else:
+                self._database.execute(
+                    "INSERT INTO heads (owner, id, head) VALUES (?, ?, ?) "
+                    "ON CONFLICT (owner, id) DO UPDATE SET head = excluded.head",
+                    (owner, glossary_id, write_record(changed.head)),
+                )
+            self._database.executemany(
+                "DELETE FROM dictionaries WHERE owner = ? AND id = ?",
+                [(owner, gone) for gone in outdated(heads, glossary_id, changed)],
+            )
+            self._database.executemany(
+                "INSERT INTO dictionaries VALUES (?, ?, ?)",
+                [(owner, id, orjson.dumps(entries).decode()) for id, entries in changed.entries.items()],
+            )

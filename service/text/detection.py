@@ -46,14 +46,16 @@ class Detected(NamedTuple):
 UNKNOWN = Detected("en", 0.0)  # for a text without a letter: the answer that LibreTranslate's clients know
 
 
-def detect(text: str, known: Collection[str] = ()) -> Detected:
+def detect(text: str, known: Collection[str] = (), context: str = "") -> Detected:
     """Return the language of a text: the likeliest known one, unless another one is twice as likely as all of them.
 
     Args:
         text: of which the first 2,000 characters are read.
         known: languages that the server reads or writes.
+        context: text around it, in the same language, which is read with a text of a few words.
     """
-    chances = _chances(text, known)
+    is_short = len(_WORD.findall(text[:_SAMPLE_CHARACTERS])) <= _SHORT_WORDS
+    chances = _chances(f"{text} {context}" if context and is_short else text, known)
     if not chances:
         return UNKNOWN
     best = max(chances, key=chances.__getitem__)
@@ -61,6 +63,16 @@ def detect(text: str, known: Collection[str] = ()) -> Detected:
     if ours and best not in ours and chances[best] < _SURELY_ANOTHER * sum(ours.values()):
         best = max(ours, key=ours.__getitem__)
     return Detected(best, round(chances[best], 4))
+
+
+def is_loaded() -> bool:
+    """Return whether the model is in memory."""
+    return _model.cache_info().currsize > 0
+
+
+def load() -> None:
+    """Load the model and the words that most texts need."""
+    detect("The river is wide.")
 
 
 def rank(text: str, sources: Collection[str], known: Collection[str]) -> list[Detected]:

@@ -6,6 +6,7 @@ overlap, the one that begins first is taken, and of those the longest. Kept unit
 """
 
 import bisect
+import functools
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,9 +14,8 @@ from typing import NamedTuple
 
 from service.text.placeholders import Span
 
-MAX_ENTRIES = 5000
 MAX_TERM_CHARACTERS = 200
-MAX_TERM_WORDS = 20  # and marks: from each word of a sentence, terms of up to this length are looked up
+MAX_TERM_LENGTHS = 20  # in words and marks, of terms with the same first word: each is looked up from that word
 
 _WORD = re.compile(r"(?:\w[\u0300-\u036f]*)+|[^\w\s]")
 _SENTENCE_END = re.compile(r"(?<!\d)[.!?…](?=\s+\S)")
@@ -38,7 +38,7 @@ class Glossary:
     """Terms and their translations; immutable, so that threads can share it."""
 
     def __init__(self, entries: Mapping[str, str], source: str, target: str) -> None:
-        """Check the entries and index them by their first words.
+        """Index the entries by their first words.
 
         Args:
             entries: the translation of each term; a term that is its own translation is not translated.
@@ -46,24 +46,23 @@ class Glossary:
             target: the language of the translations.
 
         Raises:
-            GlossaryRefused: there are too many entries, or a term or translation is empty, too long or has a control
-                character.
+            GlossaryRefused: a term or translation is empty, too long or has a control character, or too many
+                lengths of terms begin with one word.
         """
-        if len(entries) > MAX_ENTRIES:
-            raise GlossaryRefused(f"A glossary takes up to {MAX_ENTRIES:,} entries.")
         self.source, self.target = source, target
-        self._targets: dict[str, dict[str, str]] = {}  # translations by term in lower case, then by spelling
-        self._lengths: dict[str, list[int]] = {}  # of the terms by their first word, in words and marks, longest first
-        for term, translation in entries.items():
-            term, translation = _checked(term), _checked(translation)
+        self._translations: dict[str, str] = {}
+        # How long the terms are that begin with a word, in words and marks, longest first. Words share their tuples:
+        # most begin terms of one length.
+        self._lengths: dict[str, tuple[int, ...]] = {}
+        for term, translation in map(_checked_entry, entries.items()):
+            self._translations[term] = translation
             words = _WORD.findall(term)
-            if len(words) > MAX_TERM_WORDS:
-                raise GlossaryRefused(f"A glossary's terms have up to {MAX_TERM_WORDS} words and marks.")
-            self._targets.setdefault(_lowered(term), {})[term] = translation
-            lengths = self._lengths.setdefault(_lowered(words[0]), [])
+            first = _lowered(words[0])
+            lengths = self._lengths.get(first, ())
             if len(words) not in lengths:
-                lengths.append(len(words))
-                lengths.sort(reverse=True)
+                if len(lengths) == MAX_TERM_LENGTHS:
+                    raise GlossaryRefused(f"More than {MAX_TERM_LENGTHS} lengths of terms begin with one word.")
+                self._lengths[first] = _longest_first((*lengths, len(words)))
 
     def covers(self, source: str, target: str) -> bool:
         """Return whether the glossary is for this pair of languages."""
@@ -99,11 +98,16 @@ class Glossary:
 
     def _entry(self, stands: str) -> tuple[str, str] | None:
         """Return the term as the glossary spells it and its translation; None if the text is not a term."""
-        spellings = self._targets.get(_lowered(stands), {})
         for term in (stands, _lowered(stands)):
-            if term in spellings:
-                return term, spellings[term]
+            if (translation := self._translations.get(term)) is not None:
+                return term, translation
         return None
+
+
+def check_entries(entries: Mapping[str, str]) -> None:
+    """Check terms and translations. Raises GlossaryRefused, as `Glossary` does."""
+    for entry in entries.items():
+        _checked_entry(entry)
 
 
 def are_obeyed(terms: Sequence[Term], text: str, translation: str) -> bool:
@@ -145,13 +149,24 @@ def _spellings(term: str, translation: str, stands: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(spellings))
 
 
+def _checked_entry(entry: tuple[str, str]) -> tuple[str, str]:
+    term, translation = map(_checked, entry)
+    return term, translation
+
+
+@functools.cache
+def _longest_first(lengths: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the lengths in order, as one tuple however often it is asked for."""
+    return tuple(sorted(lengths, reverse=True))
+
+
 def _checked(term: str) -> str:
     term = _composed(term)
     if not _WORD.search(term):
         raise GlossaryRefused("A glossary's terms and their translations must not be empty.")
     if len(term) > MAX_TERM_CHARACTERS:
         raise GlossaryRefused(f"A glossary's terms have up to {MAX_TERM_CHARACTERS} characters.")
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in term):
+    if not term.isprintable() and any(unicodedata.category(character) in ("Cc", "Cs") for character in term):
         raise GlossaryRefused("A glossary's terms must not hold control characters.")
     return term
 

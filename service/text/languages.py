@@ -1,5 +1,7 @@
 """Language codes of the dialects, with their names in English and in the languages themselves."""
 
+from models.format.languages import canonical
+
 _NAMES = """
 af Afrikaans|ar Arabic = العربية|az Azerbaijani = azərbaycan|be Belarusian = беларуская|bg Bulgarian = български
 bn Bengali = বাংলা|bs Bosnian = bosanski|ca Catalan = català|cs Czech = čeština|cy Welsh = Cymraeg|da Danish = dansk
@@ -22,9 +24,17 @@ RIGHT_TO_LEFT = frozenset({"ar", "fa", "he", "ur"})
 
 def name(code: str) -> str:
     """Return the English name of a language, or its code if it is not known."""
-    return _NAME.get(code, code).partition(" = ")[0]
+    return _named(code).partition(" = ")[0]
 
 
 def native_name(code: str) -> str:
     """Return the name of a language in that language, or its code if it is not known."""
-    return _NAME.get(code, code).rpartition(" = ")[2]
+    return _named(code).rpartition(" = ")[2]
+
+
+def _named(code: str) -> str:
+    """Look a code up; a variant such as zh-Hans has the names of its language, and its variant in brackets."""
+    language, _, variant = canonical(code).partition("-")
+    if code in _NAME or language not in _NAME or not variant:
+        return _NAME.get(code, code)
+    return " = ".join(f"{each} ({variant})" for each in _NAME[language].split(" = "))

@@ -213,7 +213,8 @@ class Arrivals:
         moves = placeholders.hidden(sentence.piece.text, sentence.piece.kept)
         spans = self._tokenizer.spans(source)
         # without eos, and without the language's token
-        attention = [row[-1 - len(spans) : -1] for row in hypothesis.alignment[:-1]]
+        behind = self._tokenizer.behind
+        attention = [row[len(row) - behind - len(spans) : len(row) - behind] for row in hypothesis.alignment[:-1]]
         return [
             Link(placeholders.followed(link.source, moves), placeholders.followed(link.target, restored.moves))
             for link in links(attention, source, spans, decoded, self._tokenizer.decoded_spans(hypothesis.ids))

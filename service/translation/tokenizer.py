@@ -32,17 +32,20 @@ class Tokenizer:
         self._target = self._source if alike else _load(directory, "target.spm")
         self._source_pieces, self._target_pieces = vocabulary.source, vocabulary.target_pieces
         self._rows = [_UNSEEN] * self._source.get_piece_size()  # by SentencePiece's own ids
-        self._eos, self.unknown = ids.eos, ids.unk_source
+        self._ended, self.unknown = ids.ended, ids.unk_source
+        self.behind = int(ids.ends_sources)  # ids behind those of a source's pieces
         self._silent = ids.silent
         self._prefixes: dict[str, list[int]] = {}
         vocabulary_path = directory.path / directory.config.vocabulary_file
         for language, token in directory.config.target_tokens.items():
             if (row := vocabulary.source.find(token)) is None:
                 raise ModelError(f"{vocabulary_path}: no row for {token}, the token of language {language}.")
-            self._prefixes[language] = [row]
+            self._prefixes[language.lower()] = [row]
 
     def encode(self, text: str, target: str) -> list[int]:
         """Return the ids of one sentence: the target language's token where the model has one, the pieces, eos.
+
+        Some models read no eos (`Ids.ends_sources`).
 
         The text is composed (NFC) and loses invisible characters before; spans that are copied keep theirs.
         """
@@ -52,7 +55,7 @@ class Tokenizer:
             rows = list(map(self._row, self._source.encode(plain, out_type=str)))
         else:
             rows = [row if (row := self._rows[id_]) != _UNSEEN else self._look_up(id_) for id_ in ids]
-        return [*self._prefixes.get(target, ()), *rows, self._eos]
+        return self._ended([*self._prefixes.get(target.lower(), ()), *rows])
 
     def spans(self, text: str) -> list[Span]:
         """Return where each piece of a text stands in it, in characters; a piece includes the space before it."""

@@ -5,7 +5,6 @@ import functools
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from kernels.engine import (
@@ -26,21 +25,24 @@ from service.text.placeholders import Span
 from service.text.sentences import Piece, cut_at_kept, halve, split
 from service.translation.assembly import Arrivals, Document, SourceSentence, engine_sentences, join
 from service.translation.cost import NO_COST, Cost, Memory, ModelIdentity, Rungs, StageTimings, milliseconds_since
-from service.translation.results import Candidate, Continuation, OnSentence, Options, Translated
+from service.translation.preparing import CHARACTERS_ON_THE_LOOP, prepared
+from service.translation.results import (
+    Candidate,
+    Continuation,
+    OnSentence,
+    Options,
+    Translated,
+    TranslatedSentence,
+)
 from service.translation.scheduler import Scheduler
 from service.translation.tokenizer import Tokenizer
 
 # Longer sentences are cut: models see few of them in training and the attention's cost grows with the square.
 MAX_SENTENCE_TOKENS = 200
-# Up to here texts are cut and tokenized on the event loop: 0.23 ms at most, where a thread and back takes 0.1 to 0.3.
-CHARACTERS_ON_THE_LOOP = 1000
 # Hypotheses of the searches for a sentence that lost something. A third of those that lost a number have a second one
 # that did not; 4 hypotheses take twice as long and help 44 %.
 _WIDER_BEAM = 2
 _CHARACTERS_A_TOKEN = 3  # English text has 3.2, so that the estimate is rather high
-
-# One thread: more would only take turns at the interpreter's lock, and away from the engine's threads.
-_preparing = ThreadPoolExecutor(1, "prepare")
 
 
 class Translator:
@@ -111,16 +113,22 @@ class Translator:
             SchedulerClosed: the server is shutting down.
             EngineError: the engine failed.
         """
-        tokens = sum(map(len, texts)) // _CHARACTERS_A_TOKEN * _most_rows(options)
-        with scheduler.reserve_queue(tokens, is_admitted=is_admitted):
-            documents, tokenize_ms = await self._prepared(texts, options)
-        arrivals = Arrivals(documents, self._tokenizer, on_sentence, options.alternatives + 1)
-        cost = await scheduler.run(self._engine, engine_sentences(documents), arrivals.ready)
-        for parts, arrived in self._repairs(arrivals, options):
-            cost = cost.then(await scheduler.run(self._engine, engine_sentences(parts), arrived.ready))
+        size = sum(map(len, texts))
+        with scheduler.reserve_queue(size // _CHARACTERS_A_TOKEN * _most_rows(options), is_admitted=is_admitted):
+            documents, tokenize_ms = await self._prepared(size, texts, options)
+            if on_sentence is not None and size > CHARACTERS_ON_THE_LOOP:
+                on_sentence = _on_this_loop(on_sentence)
+            most = options.alternatives + 1
+            sentences, arrivals = await prepared(size, self._expected, documents, on_sentence, most)
+        cost = await scheduler.run(self._engine, sentences, arrivals.ready)
+        repairs = self._repairs(arrivals, options)
+        while (repair := await prepared(size, lambda: next(repairs, None))) is not None:
+            parts, arrived = repair
+            sentences = await prepared(size, engine_sentences, parts)
+            cost = cost.then(await scheduler.run(self._engine, sentences, arrived.ready))
         cost = replace(cost, rungs=arrivals.rungs)
         candidates = arrivals.candidates() if continuation is None else iter(await continuation(arrivals.translated()))
-        return self._translated(documents, candidates, arrivals.detokenize_ms, tokenize_ms, cost)
+        return await prepared(size, self._translated, documents, candidates, arrivals.detokenize_ms, tokenize_ms, cost)
 
     def translate(self, texts: Sequence[str], options: Options, cancel: CancelFlag | None = None) -> Translated:
         """Translate texts alone, without a scheduler. This blocks, so it belongs in a thread of its own.
@@ -166,13 +174,17 @@ class Translator:
         )
         return Translated(translations, own.then(engine))
 
-    async def _prepared(self, texts: Sequence[str], options: Options) -> tuple[list[Document], float]:
+    def _expected(
+        self, documents: Sequence[Document], on_sentence: OnSentence | None = None, wanted: int | None = None
+    ) -> tuple[list[Sentence], Arrivals]:
+        """Return what the engine is to translate of documents, and where its results go."""
+        return engine_sentences(documents), Arrivals(documents, self._tokenizer, on_sentence, wanted)
+
+    async def _prepared(self, size: int, texts: Sequence[str], options: Options) -> tuple[list[Document], float]:
         """Run `_prepare`, off the event loop where it takes long; it stops soon after this is cancelled."""
         stop = threading.Event()
-        if sum(map(len, texts)) <= CHARACTERS_ON_THE_LOOP:
-            return self._prepare(texts, options, stop)
         try:
-            return await asyncio.get_running_loop().run_in_executor(_preparing, self._prepare, texts, options, stop)
+            return await prepared(size, self._prepare, texts, options, stop)
         finally:
             stop.set()
 
@@ -360,6 +372,16 @@ class Translator:
             constraints=[sentence.constraints for sentence in batch],
             cancel=cancel,
         )
+
+
+def _on_this_loop(on_sentence: OnSentence) -> OnSentence:
+    """Return a function that any thread may call; the sentences arrive on this event loop, in order."""
+    loop = asyncio.get_running_loop()
+
+    def pass_on(sentence: TranslatedSentence) -> None:
+        loop.call_soon_threadsafe(on_sentence, sentence)
+
+    return pass_on
 
 
 def _wide(search: Sentence) -> Sentence:

@@ -91,19 +91,19 @@ def test_a_canary(server: Server, admin: httpx.Client, open_page: OpenPage) -> N
     page = open_page(server, "administration")
     enter(page)
     page.get_by_label("Canary’s share").fill("50")
-    page.get_by_role("button", name="Canary balanced").click()
+    page.get_by_role("button", name="Canary flat-4").click()
     expect(page.locator("#canary")).to_be_visible()
     for _ in range(4):
         assert texts_of(translate(admin, TEXT))
     rows = page.locator("#canary-table tbody tr")
-    for row, name in ((rows.nth(0), "best-2"), (rows.nth(1), "balanced")):
+    for row, name in ((rows.nth(0), "best-2"), (rows.nth(1), "flat-4")):
         expect(row.locator("th")).to_have_text(name)
         expect(row.locator("td").first).to_have_text("2")
     expect(page.locator("#live-now")).to_contain_text("MB resident")
     page.get_by_role("button", name="Promote").click()
-    expect(page.locator("#configurations tr.active th")).to_have_text("balanced")
+    expect(page.locator("#configurations tr.active th")).to_have_text("flat-4")
     expect(page.locator("#canary")).to_be_hidden()
-    assert active(admin) == "balanced"
+    assert active(admin) == "flat-4"
 
 
 def test_a_refused_swap_says_why(server: Server, admin: httpx.Client, open_page: OpenPage) -> None:

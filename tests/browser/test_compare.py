@@ -18,7 +18,7 @@ DIFFERENCE = "async ([a, b]) => (await import('/page/diff.js')).difference(a, b)
 def test_live_configurations_side_by_side(server: Server, admin: httpx.Client, open_page: OpenPage) -> None:
     assert admin.put("/admin/models/en-de/configs/flat-3").status_code == 200
     page = open_page(server, "compare")
-    expect(page.get_by_role("checkbox", name="balanced")).to_be_disabled()  # not live, and there is no token
+    expect(page.get_by_role("checkbox", name="flat-4")).to_be_disabled()  # not live, and there is no token
     page.locator("#compare-text").fill(TEXT)
     for name in ("best-2", "flat-3"):
         page.get_by_role("checkbox", name=name).check()
@@ -50,15 +50,15 @@ def test_the_token_loads_what_is_not_live(server: Server, admin: httpx.Client, o
     expect(page.locator("#admin")).to_be_visible()
     page.get_by_role("link", name="Compare").click()
     page.locator("#compare-text").fill(TEXT)
-    wanted = ("best-2", "flat-2", "paper-2.5", "balanced")
-    for name in ("flat-3", "flat-1", *wanted):
+    wanted = ("best-2", "flat-3", "paper-2.5", "flat-4")
+    for name in ("best-1", *wanted):
         page.get_by_role("checkbox", name=name).set_checked(name in wanted)
-    expect(page.get_by_role("checkbox", name="flat-4")).to_be_disabled()  # four are enough
+    expect(page.get_by_role("checkbox", name="best-1")).to_be_disabled()  # four are enough
     page.get_by_role("button", name="Compare").click()
     expect(page.locator(".card")).to_have_count(4)
     expect(page.locator("#compare-progress")).to_have_text("4 translations")
     live = {entry["config"] for entry in admin.get("/admin/models/en-de").json()["live"]}
-    assert live == {"best-2", "flat-2", "paper-2.5", "balanced"}
+    assert live == {"best-2", "flat-3", "paper-2.5", "flat-4"}
     keep(page, "compare")
 
 

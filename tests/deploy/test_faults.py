@@ -101,13 +101,13 @@ def test_a_replica_is_killed(stack: Stack, key: Key, texts: list[str], answers: 
 
 def test_a_swap_reaches_all_replicas(stack: Stack, key: Key, texts: list[str], answers: Answers) -> None:
     with load(stack.url, key, texts, answers) as seen:
-        activate(stack, "balanced")
-        until_all_answer("balanced", seen)
+        activate(stack, "flat-4")
+        until_all_answer("flat-4", seen)
         activate(stack, "best-2")
         until_all_answer("best-2", seen)
     report("two swaps of the configuration", seen)
     assert not seen.failures
-    assert set(seen.answered) == {"balanced", "best-2"}
+    assert set(seen.answered) == {"flat-4", "best-2"}
 
 
 def until_all_answer(config: str, seen: Load) -> None:
@@ -151,7 +151,7 @@ def test_the_desired_state_comes_back_from_a_backup(stack: Stack, key: Key, tmp_
         reply = httpx.post(f"{stack.url}/v1/translate", json=body, headers=key, timeout=60)
         return reply.status_code == 200 and reply.headers["X-Sub3-Config"] == config
 
-    activate(stack, "balanced")
+    activate(stack, "flat-4")
     stack.compose("exec", "-T", "redis", "sh", "-c", "REDISCLI_AUTH=$(cat /run/secrets/redis_password) redis-cli save")
     docker("cp", f"{stack.containers('redis')[0]}:/data/dump.rdb", tmp_path / "backup.rdb")
     activate(stack, "best-2")
@@ -167,7 +167,7 @@ def test_the_desired_state_comes_back_from_a_backup(stack: Stack, key: Key, tmp_
         until("a log", lambda: written in docker("exec", restoring, "redis-cli", "info", "persistence"))
         docker("stop", restoring)
     stack.compose("start", "redis", "translate")
-    until("the configuration of the backup", lambda: answered_by("balanced"))
+    until("the configuration of the backup", lambda: answered_by("flat-4"))
     activate(stack, "best-2")
 
 
@@ -178,7 +178,7 @@ def test_the_whole_model_volume_is_swapped(
     directory = tmp_path / "en-de-2"  # what Redis keeps is of the model's name, which is its directory's
     shutil.copytree(DEFAULT_MODEL, directory)
     config = json.loads((directory / "config.json").read_text())
-    config["default_configuration"] = "balanced"
+    config["default_configuration"] = "flat-4"
     (directory / "config.json").write_text(json.dumps(config))
     volume = f"{stack.environment['SUB3_MODELS']}-2"
     mounts = ["--volume", f"{volume}:/models", "--volume", f"{tmp_path}:/from:ro"]
@@ -186,7 +186,7 @@ def test_the_whole_model_volume_is_swapped(
     docker("run", "--rm", "--user", "0", *mounts, SERVER, "sh", "-c", fill)
     with load(stack.url, key, texts, answers) as seen:
         rolling_update(stack, SUB3_MODELS=volume)
-        until_all_answer("balanced", seen)
+        until_all_answer("flat-4", seen)
         rolling_update(stack)
         until_all_answer("best-2", seen)
     report("swap of the model volume and back", seen)

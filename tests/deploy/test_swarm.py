@@ -63,7 +63,7 @@ def test_update_and_rollback(swarm: Stack, texts: list[str], answers: Answers) -
     name = swarm.environment["COMPOSE_PROJECT_NAME"]
     docker("tag", SERVER, "sub3-test:next")
     with load(swarm.url, {}, texts, answers) as seen:
-        deploy(swarm, SUB3_IMAGE="sub3-test:next", SUB3_CONFIGURATION="balanced")
+        deploy(swarm, SUB3_IMAGE="sub3-test:next", SUB3_CONFIGURATION="flat-4")
         until("the update", lambda: update(name) == "completed", WAIT_S)
         assert image_of(name).startswith("sub3-test:next")
         seen.go_on()
@@ -71,7 +71,7 @@ def test_update_and_rollback(swarm: Stack, texts: list[str], answers: Answers) -
         until("the rollback", lambda: update(name) == "rollback_completed", WAIT_S)
     print(f"\nswarm: rolling update and rollback of {REPLICAS} replicas: {seen}")
     assert not seen.failures
-    assert set(seen.answered) == {"best-2", "balanced"}
+    assert set(seen.answered) == {"best-2", "flat-4"}
     assert image_of(name).startswith(SERVER)
     assert running(name) == REPLICAS
 

@@ -80,7 +80,10 @@ def _end(target: str, process: subprocess.Popen[bytes], work: Path) -> dict[str,
         "edges_covered": int(covered[-1]) if covered else 0,
         "peak_rss_mb": int(figures.get("peak_rss_mb", 0)),
         "exit_status": status,
-        "findings": sorted(path.name for path in work.glob(f"{target}-*") if path.is_file()),
+        "slow_by_the_clock": len(list(work.glob(f"{target}-slow-unit-*"))),
+        "findings": sorted(
+            path.name for path in work.glob(f"{target}-*") if path.is_file() and "-slow-unit-" not in path.name
+        ),
     }
 
 

@@ -86,7 +86,7 @@ def plot(curves: dict[str, list[dict[str, object]]], path: Path) -> None:
 def main() -> int:
     """Return 1 if a request failed below the saturation."""
     parser = argparse.ArgumentParser(prog="python -m tests.load.open_loop", description=__doc__)
-    parser.add_argument("--configurations", nargs="+", default=["best-2", "flat-4", "balanced"])
+    parser.add_argument("--configurations", nargs="+", default=["best-2", "best-1", "flat-4"])
     parser.add_argument("--seconds", type=float, default=5.0, help="of each of the nine runs a configuration")
     parser.add_argument("--placement", choices=["split", "shared"], default="split")
     parser.add_argument("--output", type=Path, default=RESULTS, help="directory of load-curve.json and load-curve.png")

@@ -249,6 +249,9 @@ class Clients:
             return reply
         in_the_way = what in ("swap", "canary") and reply.status_code in (409, 422) and "canary" in reply.text.lower()
         other_swap = what in ("swap", "canary") and reply.status_code == 409
+        other_swap |= (
+            "swap_took_too_long" in reply.text
+        )  # of the policy resource, where requests took longer than it may
         if reply.status_code == 429 or in_the_way or other_swap or self.faults.explains(reply.status_code, since):
             self.account.count(what, str(reply.status_code))
         else:

@@ -116,7 +116,7 @@ def _judge(
     reply: httpx.Response, pinned: str | None, chosen: int, answers: Mapping[str, Sequence[str]]
 ) -> tuple[str, str | None]:
     """Tell who answered, and what was wrong with the answer."""
-    if pinned is not None and reply.status_code == 422 and f"'{pinned}' is not live" in reply.text:
+    if pinned is not None and reply.status_code == 404 and f"'{pinned}' is not live" in reply.text:
         return "not live any more", None
     if reply.status_code != 200:
         return "failed", f"{reply.status_code} {reply.text}"

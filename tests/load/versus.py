@@ -167,7 +167,7 @@ def _figures(total: Sum, peer: Sum) -> dict[str, object]:
 def main() -> int:
     """Return 1 if a request failed; missed goals are printed."""
     parser = argparse.ArgumentParser(prog="python -m tests.load.versus", description=__doc__)
-    parser.add_argument("--configurations", nargs="+", default=["best-2", "balanced"])
+    parser.add_argument("--configurations", nargs="+", default=["best-2", "flat-4"])
     parser.add_argument("--placements", nargs="+", choices=["split", "shared"], default=["split", "shared"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each load on each server in each round")

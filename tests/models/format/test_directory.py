@@ -392,6 +392,13 @@ def test_a_bad_config_is_refused_with_a_sentence(model_dir, edit, sentence):
     assert str(caught.value).endswith(".")
 
 
+def test_specialised_codes_are_as_deep_as_their_allocation(made, tmp_path):
+    path = shutil.copytree(made / "specialised", tmp_path / "tiny")
+    _edit_config(path, _set("codes", "depth", 5))
+    with pytest.raises(ModelError, match=r"codes\.depth is 5, but the stored allocation has 4 planes at most"):
+        open_model(path)
+
+
 _NUMBERS = [
     *(("architecture", name) for name in ("max_positions", "norm_epsilon", "encoder_heads", "decoder_heads")),
     *(("ids", name) for name in ("eos", "pad", "unk_source", "unk_target", "decoder_start")),

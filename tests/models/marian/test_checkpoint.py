@@ -181,13 +181,26 @@ def test_target_tokens_come_from_the_vocabulary(tmp_path, pieces, spm):
     multilingual = (*pieces[:-1], ">>deu<<", ">>nld<<", "<pad>")
     save_marian(tmp_path / "m", multilingual, spm)
     checkpoint = read_checkpoint(tmp_path / "m")
-    assert checkpoint.target_tokens == {"deu": ">>deu<<", "nld": ">>nld<<"}
-    assert checkpoint.target_languages == ("deu", "nld")
+    assert checkpoint.target_tokens == {"de": ">>deu<<", "nl": ">>nld<<"}
+    assert checkpoint.target_languages == ("de", "nl")
+    assert read_checkpoint(tmp_path / "m", ["eng", "en"], ["nld"]).target_tokens == {"nl": ">>nld<<"}
+    with pytest.raises(CheckpointError, match="has no target 'fr'; it has de, nl"):
+        read_checkpoint(tmp_path / "m", targets=["fra"])
+
+
+def test_the_search_that_a_model_was_made_for_is_kept(marian_dir, tmp_path):
+    assert (read_checkpoint(marian_dir).beam_size, read_checkpoint(marian_dir).length_penalty) == (1, 1.0)
+    edit(marian_dir, num_beams=4)
+    (marian_dir / "generation_config.json").write_text(json.dumps({"num_beams": 6, "length_penalty": 0.8}))
+    checkpoint = read_checkpoint(marian_dir)
+    assert (checkpoint.beam_size, checkpoint.length_penalty) == (6, 0.8)
+    write_checkpoint(checkpoint, tmp_path / "imported")
+    assert read_checkpoint(tmp_path / "imported").beam_size == 6
 
 
 def test_the_languages_of_a_published_name(tmp_path, marian_dir):
     (marian_dir / "tokenizer_config.json").unlink()
-    with pytest.raises(CheckpointError, match="source_lang and target_lang"):
+    with pytest.raises(CheckpointError, match="--source-languages and --target-languages"):
         read_checkpoint(marian_dir)
     named = Path(shutil.copytree(marian_dir, tmp_path / "opus-mt-en-fr"))
     assert read_checkpoint(named).target_languages == ("fr",)
@@ -320,9 +333,9 @@ def test_a_marian_model_without_its_head_and_buffers_of_integers_are_read(tmp_pa
     [
         (lambda path: (path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n"), "LFS"),
         (lambda path: (path / "model.safetensors").rename(path / "tf_model.h5"), "TensorFlow"),
-        (lambda path: (path / "config.json").rename(path / "model.npz"), "Marian itself"),
+        (lambda path: (path / "config.json").rename(path / "model.npz"), "no .*vocab"),
         (lambda path: (path / "config.json").rename(path / "model.ende.intgemm.alphas.bin"), "Bergamot"),
-        (lambda path: (path / "model.safetensors").rename(path / "model.bin"), "CTranslate2"),
+        (lambda path: (path / "model.safetensors").rename(path / "model.bin"), "neither shared_vocabulary"),
     ],
 )
 def test_what_other_programs_wrote_is_named(marian_dir, make, sentence):
@@ -334,7 +347,7 @@ def test_what_other_programs_wrote_is_named(marian_dir, make, sentence):
 def test_a_name_of_the_hub_an_archive_and_a_file_are_named(tmp_path):
     with pytest.raises(CheckpointError, match="huggingface-cli download Helsinki-NLP/opus-mt-en-de --local-dir"):
         read_checkpoint(Path("Helsinki-NLP/opus-mt-en-de"))
-    for name, sentence in (("translate-en_de-1_0.argosmodel", "archive"), ("model.safetensors", "this is a file")):
+    for name, sentence in (("opus-mt-en-de.zip", "archive"), ("model.safetensors", "this is a file")):
         (tmp_path / name).write_bytes(b"x")
         with pytest.raises(CheckpointError, match=sentence):
             read_checkpoint(tmp_path / name)

@@ -90,8 +90,18 @@ def test_what_is_not_of_this_model_is_refused_and_changes_nothing(made, model, t
         assemble(model, [made / "flat-4"])
     with pytest.raises(ModelError, match="default_configuration is 'flat-2', which configurations does not have"):
         assemble(model, [], default="flat-2")
+    with pytest.raises(ModelError, match="no configuration 'flat-2' to leave out"):
+        assemble(model, [], without=["flat-2"])
     assert {path.name: path.read_bytes() for path in model.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_configuration_may_be_left_out(made, model):
+    assemble(model, [made / "paper-2.5", made / "flat-2"], default="flat-2", without=["flat-3", "paper-2.5"])
+    opened = open_model(model)
+    assert set(opened.config.configurations) == {"flat-2", "flat-4"}
+    assert set(opened.specialised) == {"flat-2"}
+    assert not (model / "paper-2.5.safetensors").exists()
 
 
 @pytest.mark.parametrize(

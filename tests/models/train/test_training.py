@@ -738,6 +738,51 @@ def test_retraining_goes_on_from_codes_that_were_learnt(tmp_path, shared, capsys
     assert "specialised to the configuration 'paper-2.5' and serve no other" in capsys.readouterr().err
 
 
+def test_nested_codes_go_on_from_progressive_ones(tmp_path, shared, capsys):
+    """Every prefix of planes has the values it had; codes of the other kind are refused."""
+    nested = PREFIX.replace('["*embedding"]', '["*"]').replace("tokens = 4000,", "tokens = 1500,")
+    path, common = written(tmp_path, nested), ["--shared", str(shared), "--out"]
+    quantized = tmp_path / "quantized"
+    checkpoint, text = shared / "checkpoint/tiny", shared / "corpus/train/toy.tsv.xz"
+    quantize = ["quantize", str(checkpoint), str(quantized), "--max-planes", "3", "--config", "flat-3"]
+    assert main([*quantize, "--text", str(text), "--calibrate", str(text)]) == 0
+    assert main(["retrain", path, "--begin", str(quantized), *common, str(tmp_path / "first")]) == 0
+    assert set(open_model(tmp_path / "first/model").config.configurations) == {"flat-1", "flat-2", "flat-3"}
+    for begin in (quantized, tmp_path / "first/model"):
+        recipe = read_recipe(RetrainRecipe, path)
+        objective, _ = retraining(
+            dataclasses.replace(recipe, codes=dataclasses.replace(recipe.codes, begin=str(begin))), shared
+        )
+        objective.enter(0, resumed=False)
+        model = open_model(begin)
+        for label, tensors in objective.versions({n: p.detach() for n, p in objective.parameters.items()}):
+            for name, value in dequantize(model, f"flat-{label[0]}").items():
+                torch.testing.assert_close(tensors[name], value, atol=1e-6, rtol=0)
+    assert (
+        main(["retrain", path, "--begin", str(tmp_path / "first"), *common, str(tmp_path / "on"), "--steps", "1"]) == 0
+    )
+    flat = written(tmp_path, RETRAIN.replace('"paper-2.5"', '"flat-3"'), "flat")
+    assert main(["retrain", flat, "--begin", str(quantized), *common, str(tmp_path / "third")]) == 2
+    assert "has no specialised codes of 'flat-3'" in capsys.readouterr().err
+
+
+def test_scales_alone_may_learn(tmp_path, shared, capsys):
+    """Planes, biases and norms stay what they were."""
+    first, checkpoint = tmp_path / "first", shared / "checkpoint/tiny"
+    text = ["--text", str(shared / "corpus/train/toy.tsv.xz")]
+    assert main(["quantize", str(checkpoint), str(first), "--max-planes", "3", "--config", "flat-3", *text]) == 0
+    recipe = PREFIX.replace('["*embedding"]', '["*"]').replace("prefix = true", 'prefix = true\nlearn = "scales"')
+    arguments = ["retrain", written(tmp_path, recipe), "--shared", str(shared), "--out", str(tmp_path / "run")]
+    assert main(arguments) == 2
+    assert "wants the codes to begin with" in capsys.readouterr().err
+    assert main([*arguments, "--begin", str(first)]) == 0
+    before, after = (open_model(path).main.tensors for path in (first, tmp_path / "run/model"))
+    assert before.keys() == after.keys()
+    is_same = {name: np.array_equal(before[name], after[name]) for name in before}
+    assert all(is_same[name] for name in before if ".scales." not in name)
+    assert not any(is_same[name] for name in before if ".scales." in name)
+
+
 def test_retraining_begins_with_the_values_of_a_wider_configuration(tmp_path, shared, capsys):
     """Matrices of as many planes keep their learnt scales, the others get those of least error for the values."""
     short = RETRAIN.replace("tokens = 4000,", "tokens = 1500,")

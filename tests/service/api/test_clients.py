@@ -1,11 +1,8 @@
 """The clients that people have, as they are, against a running server; and the requests of programs, byte for byte."""
 
 import json
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.error import HTTPError
 
 import deep_translator.deepl
@@ -19,9 +16,9 @@ from libretranslatepy import LibreTranslateAPI
 from service.accounts.keys import new_key
 from service.settings import Settings
 from service.stores.sqlite import SqliteKeys
+from tests.service.npm_clients import run_npm_clients
 from tests.service.running import Server, exchange, http_request, serve, texts_of, translate
 
-CLIENTS = Path(__file__).parents[1] / "clients"
 HOUSE, TREE = "The old house.", "A big tree sees the river."
 
 
@@ -117,8 +114,12 @@ def test_deepl_python(server: Server, german: dict[str, str], monkeypatch: pytes
         client.translate_text(HOUSE, target_lang="DE", formality="more")
     with pytest.raises(deepl.DeepLException, match="'target_lang' not supported"):
         client.translate_text(HOUSE, target_lang="FR")
-    with pytest.raises(deepl.DeepLException):
-        client.list_multilingual_glossaries()  # of version 3
+    with pytest.raises(deepl.DeepLException, match="'custom_instructions' not supported"):
+        client.translate_text(HOUSE, target_lang="DE", custom_instructions=["Be brief."])
+    with pytest.raises(deepl.DeepLException, match="'target_lang' not supported"):
+        client.rephrase_text(HOUSE, target_lang="DE")
+    with pytest.raises(deepl.DeepLException, match="Not found"):
+        client.get_all_style_rules()
 
 
 def test_deepl_python_with_keys(locked: tuple[str, str]) -> None:
@@ -134,14 +135,7 @@ def test_deepl_python_with_keys(locked: tuple[str, str]) -> None:
 
 
 def test_npm_clients(server: Server, german: dict[str, str]) -> None:
-    node = shutil.which("node")
-    if node is None or not (CLIENTS / "node_modules" / "installed").is_file():
-        pytest.skip("the npm clients are not installed: `make test` installs them where node and npm are")
-    done = subprocess.run(
-        [node, "drive.js", server.url], cwd=CLIENTS, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    results: dict[str, Any] = json.loads(done.stdout)
+    results = run_npm_clients(server)
     assert results["libretranslate"] == german[HOUSE]
     assert results["libretranslateHtml"] == f"<b>{german[HOUSE]}</b>"
     assert [result["text"] for result in results["deepl"]] == [german[HOUSE], german[TREE]]

@@ -1,5 +1,8 @@
 """The clouds' own clients, as they are, against a running server."""
 
+import json
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from service.settings import Settings
 from service.stores.sqlite import SqliteKeys
 from tests.service.running import Server, serve, texts_of, translate
 
+CLIENTS = Path(__file__).parents[1] / "clients"
 HOUSE, TREE = "The old house.", "A big tree sees the river."
 
 
@@ -125,3 +129,21 @@ def test_azure_ai_translation_text_with_keys(locked: tuple[str, str]) -> None:
     assert azure(url, "none.x").get_supported_languages().translation
     with pytest.raises(HttpResponseError, match="403001"):
         azure(url, key).translate(body=[TREE], to_language=["de"])
+
+
+def test_azures_npm_client(server: Server, german: dict[str, str]) -> None:
+    node = shutil.which("node")
+    if node is None or not (CLIENTS / "node_modules" / "@azure-rest").is_dir():
+        pytest.skip("the npm clients are not installed: `make test` installs them where node and npm are")
+    done = subprocess.run(
+        [node, "azure.js", server.url], cwd=CLIENTS, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)
+    made = [result["translations"][0] for result in results["translated"]]
+    assert [(each["text"], each["to"]) for each in made] == [(german[HOUSE], "de"), (german[TREE], "de")]
+    assert [each["sentLen"]["transSentLen"] for each in made] == [[len(german[HOUSE])], [len(german[TREE])]]
+    assert results["requestId"]
+    assert [result["sentLen"] for result in results["sentences"]] == [[len(HOUSE)], [len(TREE)]]
+    assert results["languages"]["translation"]["de"]["nativeName"] == "Deutsch"
+    assert results["refusal"]["error"]["code"] == 400036

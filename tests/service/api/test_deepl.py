@@ -50,7 +50,7 @@ def test_every_form_of_input_is_the_same_request(client: httpx.Client, native: d
         client.post("/v2/translate", params=form),
         client.get("/v2/translate", params={**form, "auth_key": "k"}),
         client.get("/v2/translate", params={"text": [HELLO, TREE], "source_lang": "en", "target_lang": "de"}),
-        ask(client, [HELLO, TREE], show_billed_characters=True, debug=1, context="a", preserve_formatting=False),
+        ask(client, [HELLO, TREE], show_billed_characters=True, debug=1, context="", preserve_formatting=False),
         ask(client, [HELLO, TREE], formality="default", split_sentences="1"),
         ask(client, [HELLO, TREE], formality="prefer_more", source_lang="en-GB", tag_handling=None),
     ):
@@ -183,9 +183,20 @@ def test_languages_and_usage(tiny_model: Path, method: str) -> None:
         ({"tag_handling": "sgml"}, "Value for 'tag_handling' not supported."),
         ({"ignore_tags": [5]}, "Value for 'ignore_tags' not supported."),
         ({"model_type": "best"}, "Value for 'model_type' not supported."),
-        ({"glossary_id": "abc"}, "There is no glossary of that id or name."),
         ({"glossary_id": 7}, "Value for 'glossary_id' not supported."),
-        ({"glossary_ids": ["abc"]}, "Value for 'glossary_ids' not supported."),
+        ({"glossary_ids": ["abc", 7]}, "Value for 'glossary_ids' not supported."),
+        ({"glossary_ids": {"a": "b"}}, "Value for 'glossary_ids' not supported."),
+        ({"source_lang": None, "glossary_id": "a"}, "Use of a glossary requires the 'source_lang' parameter."),
+        ({"context": "Once upon a time."}, "Value for 'context' not supported."),
+        ({"context": 7}, "Value for 'context' not supported."),
+        ({"tag_handling_version": "v3"}, "Value for 'tag_handling_version' not supported."),
+        ({"style_id": "a"}, "Value for 'style_id' not supported."),
+        ({"custom_instructions": ["Be brief."]}, "Value for 'custom_instructions' not supported."),
+        (
+            {"translation_memory_id": "a", "translation_memory_threshold": 80, "context": "a"},
+            "Value for 'translation_memory_id' not supported. Value for 'translation_memory_threshold' not supported. "
+            "Value for 'context' not supported.",
+        ),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -255,7 +266,63 @@ def test_english_and_portuguese_are_targets_by_their_variants(tmp_path: Path) ->
         assert usable("translate_text") == bases | variants
 
 
-@pytest.mark.parametrize("path", ["/v3/glossaries/1", "/v2/write/rephrase", "/v3/style_rules"])
+def test_wishes_that_are_empty_are_none(client: httpx.Client, native: dict[str, str]) -> None:
+    nothing = {"custom_instructions": [], "style_id": "", "translation_memory_id": None, "glossary_ids": []}
+    assert texts(ask(client, HELLO, **nothing)) == [native[HELLO]]
+    form = {"text": HELLO, **EN_DE, "custom_instructions": "", "glossary_ids[]": ""}
+    assert texts(client.post("/v2/translate", data=form)) == [native[HELLO]]
+    listed = client.post("/v2/translate", data={**form, "custom_instructions[]": "Be brief."})
+    assert (listed.status_code, listed.json()["message"]) == (400, "Value for 'custom_instructions' not supported.")
+
+
+@pytest.mark.parametrize("text", ["Gift", "Die!"])
+def test_the_context_tells_the_language_of_a_few_words(client: httpx.Client, text: str) -> None:
+    found = [
+        client.post("/v2/translate", json={"text": [text], "target_lang": "DE", "context": context}).json()
+        for context in ("She gave it to her friend on her birthday.", "Das Wasser war nicht mehr zu trinken.")
+    ]
+    assert [reply["translations"][0]["detected_source_language"] for reply in found] == ["EN", "DE"]
+    told = {"text": ["Where is the railway station?"], "target_lang": "DE", "context": "Das ist ein Bahnhof."}
+    (translation,) = client.post("/v2/translate", json=told).json()["translations"]
+    assert translation["detected_source_language"] == "EN"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "Value for 'target_lang' not supported."),
+        ({"target_lang": "de"}, "Value for 'target_lang' not supported."),
+        ({"target_lang": "de", "tone": "default"}, "Value for 'target_lang' not supported."),
+        ({"target_lang": "ja", "tone": "confident"}, "Language ja does not support setting a tone."),
+        ({"target_lang": "ja", "writing_style": "simple"}, "Language ja does not support setting a writing style."),
+        ({"tone": "confident", "writing_style": "simple"}, "Both writing_style and tone defined; send one of them."),
+    ],
+)
+def test_nothing_improves_texts(client: httpx.Client, fields: dict[str, str], message: str) -> None:
+    for response in (
+        client.post("/v2/write/rephrase", json={"text": [HELLO], **fields}),
+        client.post("/v2/write/rephrase", data={"text": HELLO, **fields}),
+    ):
+        assert (response.status_code, response.json()) == (400, {"message": message})
+
+
+def test_a_document_is_refused_what_cannot_be_done(client: httpx.Client) -> None:
+    def send(name: str = "a.txt", **fields: str) -> httpx.Response:
+        return client.post("/v2/document", data={**EN_DE, **fields}, files={"file": (name, b"The old house.")})
+
+    for fields, message in (
+        ({"context": "a"}, "Value for 'context' not supported."),
+        ({"style_id": "a", "custom_instructions": "b"}, "Value for 'style_id' not supported. Value for 'custom_i"),
+        ({"formality": "less"}, "Target language 'DE' doesn't support formality."),
+        ({"name": "a.invalid"}, "Invalid file extension. Files ending in '.invalid' are not translated"),
+    ):
+        response = send(**fields)
+        assert response.status_code == 400
+        assert response.json()["message"].startswith(message)
+    assert send().status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v3/style_rules", "/v3/style_rules/1", "/v3/translation_memories"])
 def test_what_is_not_there(client: httpx.Client, path: str) -> None:
     for response in (client.get(path), client.post(path)):
         assert (response.status_code, response.json()) == (404, {"message": "Not found"})

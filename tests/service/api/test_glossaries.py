@@ -1,7 +1,9 @@
 """Stored glossaries: both stores by the same tests, the native routes, DeepL's by its own client."""
 
+import json
 import sqlite3
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,10 @@ from typing import Any
 import deepl
 import httpx
 import pytest
+from deepl.api_data import MultilingualGlossaryDictionaryEntries
+from pydantic import SecretStr
 
-from service.accounts.glossaries import NOBODY, Glossaries, UnknownGlossary
+from service.accounts.glossaries import NOBODY, Entries, Glossaries, Head, UnknownDictionary, UnknownGlossary
 from service.accounts.keys import new_key
 from service.accounts.unavailable import StoreUnavailable
 from service.api.deepl_glossaries import TSV
@@ -19,11 +23,14 @@ from service.stores.redis import RedisGlossaries
 from service.stores.sqlite import SqliteGlossaries
 from service.stores.sqlite import SqliteKeys as KeyStore
 from service.text.glossary import GlossaryRefused
+from tests.service.npm_clients import run_npm_clients
 from tests.service.redis_server import RedisServer
 from tests.service.running import Server, assert_refused, serve, texts_of, translate
+from tests.service.tiny_model import write_tiny_model
 
 ENTRIES = {"tree": "Baum", "the river": "die Elbe", "Sun": "Sun"}
 TREE = "A big tree sees the river."
+DICTIONARY = {"source_lang": "EN", "target_lang": "DE", "entries": "tree\tBaum", "entries_format": "tsv"}
 
 
 @dataclass
@@ -47,7 +54,7 @@ def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shelf]:
 
         def fail() -> None:
             with sqlite3.connect(path) as database:
-                database.execute("DROP TABLE glossaries")
+                database.execute("DROP TABLE heads")
 
         yield Shelf(lambda: keep(SqliteGlossaries(path)), fail)
     else:
@@ -61,92 +68,290 @@ def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shelf]:
         store.close()
 
 
-def glossaries_over(shelf: Shelf, most: int = 3) -> Glossaries:
-    return Glossaries(shelf.open, lambda: [("en", "de")], most)
+def glossaries_over(shelf: Shelf, most: int = 3, most_bytes: int = 10_000) -> Glossaries:
+    return Glossaries(shelf.open, lambda: [("en", "de"), ("de", "en")], most, most_bytes)
+
+
+def en_de(entries: Mapping[str, str] = ENTRIES) -> list[Entries]:
+    return [Entries("en", "de", entries)]
+
+
+def by_id(glossaries: Glossaries) -> list[Callable[[str, str], object]]:
+    """List what is asked or done of one glossary, given its owner and id."""
+    return [
+        glossaries.head,
+        glossaries.remove,
+        lambda owner, id: glossaries.entries(owner, id, ("en", "de")),
+        lambda owner, id: glossaries.update(owner, id, "mine"),
+        lambda owner, id: glossaries.replace(owner, id, en_de()[0]),
+        lambda owner, id: glossaries.remove_dictionary(owner, id, ("en", "de")),
+    ]
+
+
+def spelt(glossaries: Glossaries, *wanted: str, text: str = "tree") -> tuple[str, ...]:
+    """Return how a term is translated."""
+    return glossaries.find("acme", wanted, "en", "de").find(text, ())[0].spellings
 
 
 def test_what_is_kept_is_found_again_by_every_replica(shelf: Shelf) -> None:
     one, other = glossaries_over(shelf), glossaries_over(shelf)
     assert one.heads("acme") == []
-    head = one.create("acme", "house style", "en", "de", ENTRIES)
-    assert (head.name, head.source, head.target, head.entries) == ("house style", "en", "de", 3)
-    second = other.create("acme", "other", "en", "de", {"a": "b"})
+    head = one.create("acme", "house style", en_de())
+    assert (head.name, [(own.source, own.target, own.entries) for own in head.dictionaries]) == (
+        "house style",
+        [("en", "de", 3)],
+    )
+    second = other.create("acme", "other", en_de({"a": "b"}))
     for glossaries in (one, other, glossaries_over(shelf)):
         assert glossaries.heads("acme") == [head, second]
         assert glossaries.head("acme", head.id) == head
-        assert glossaries.entries("acme", head.id) == ENTRIES
-        assert glossaries.find("acme", head.id).covers("en", "de")
+        assert glossaries.entries("acme", head.id, ("en", "de")) == ENTRIES
+        assert glossaries.find("acme", [head.id], "en", "de").covers("en", "de")
     other.remove("acme", head.id)
-    for call in (one.head, one.entries, one.remove):
+    for call in by_id(one):
         with pytest.raises(UnknownGlossary):
             call("acme", head.id)
-    with pytest.raises(GlossaryRefused, match="no glossary"):
-        one.find("acme", head.id)  # though it has read it before
+    with pytest.raises(UnknownGlossary):
+        one.find("acme", [head.id], "en", "de")  # though it has read it before
     assert one.heads("acme") == [second]
 
 
 def test_a_glossary_is_its_owners(shelf: Shelf) -> None:
     glossaries = glossaries_over(shelf)
-    head = glossaries.create("acme", "ours", "en", "de", ENTRIES)
+    head = glossaries.create("acme", "ours", en_de())
     for stranger in ("bolt", NOBODY, "acm"):
         assert glossaries.heads(stranger) == []
-        for call in (glossaries.head, glossaries.entries, glossaries.remove):
+        for call in by_id(glossaries):
             with pytest.raises(UnknownGlossary):
                 call(stranger, head.id)
         for wanted in (head.id, "ours"):
-            with pytest.raises(GlossaryRefused):
-                glossaries.find(stranger, wanted)
+            with pytest.raises(UnknownGlossary):
+                glossaries.find(stranger, [wanted], "en", "de")
     assert glossaries.heads("acme") == [head]
 
 
 def test_the_youngest_of_a_name_answers_to_it_and_an_id_before_a_name(shelf: Shelf) -> None:
     glossaries = glossaries_over(shelf)
-    first = glossaries.create("acme", "style", "en", "de", {"tree": "Baum"})
-    glossaries.create("acme", "style", "en", "de", {"tree": "Linde"})
-    glossaries.create("acme", first.id, "en", "de", {"tree": "Eiche"})
+    first = glossaries.create("acme", "style", en_de({"tree": "Baum"}))
+    glossaries.create("acme", "style", en_de({"tree": "Linde"}))
+    glossaries.create("acme", first.id, en_de({"tree": "Eiche"}))
 
-    def spelt(wanted: str) -> tuple[str, ...]:
-        return glossaries.find("acme", wanted).find("tree", ())[0].spellings
-
-    assert spelt("style") == ("Linde",)
-    assert spelt(first.id) == ("Baum",)
+    assert spelt(glossaries, "style") == ("Linde",)
+    assert spelt(glossaries, first.id) == ("Baum",)
+    # of several glossaries, the first that has the term
+    assert spelt(glossaries, "style", first.id) == ("Linde",)
+    assert spelt(glossaries, first.id, "style", first.id) == ("Baum",)
 
 
 def test_an_owner_has_so_many_and_no_more(shelf: Shelf) -> None:
     glossaries = glossaries_over(shelf, most=2)
     for _ in range(2):
-        head = glossaries.create("acme", "a", "en", "de", ENTRIES)
+        head = glossaries.create("acme", "a", en_de())
     with pytest.raises(GlossaryRefused, match="delete one"):
-        glossaries_over(shelf, most=2).create("acme", "a", "en", "de", ENTRIES)
-    glossaries.create("bolt", "a", "en", "de", ENTRIES)
+        glossaries_over(shelf, most=2).create("acme", "a", en_de())
+    glossaries.create("bolt", "a", en_de())
     glossaries.remove("acme", head.id)
-    glossaries.create("acme", "a", "en", "de", ENTRIES)
+    glossaries.create("acme", "a", en_de())
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"target": "fr"}, "No model translates from en to fr"),
+        ({"given": [Entries("en", "fr", ENTRIES)]}, "No model translates from en to fr"),
         ({"name": " "}, "name"),
         ({"name": "a" * 201}, "name"),
-        ({"entries": {}}, "at least one"),
-        ({"entries": {"": "a"}}, "empty"),
+        ({"given": en_de({})}, "at least one"),
+        ({"given": en_de({"": "a"})}, "empty"),
+        ({"given": en_de() + en_de()}, "comes twice"),
+        ({"given": en_de({f"t{number}": "b" * 98 for number in range(100)})}, "would have 10,090 bytes"),
+        ({"given": en_de({f"t{number}": "b" for number in range(313)})}, "would have 10,016 bytes"),
     ],
 )
 def test_what_is_refused_is_not_kept(shelf: Shelf, changes: dict[str, Any], words: str) -> None:
     glossaries = glossaries_over(shelf)
     with pytest.raises(GlossaryRefused, match=words):
-        glossaries.create(**{"owner": "a", "name": "a", "source": "en", "target": "de", "entries": ENTRIES, **changes})
+        glossaries.create(**{"owner": "a", "name": "a", "given": en_de(), **changes})
     assert glossaries.heads("a") == []
+
+
+def test_dictionaries_are_merged_replaced_and_deleted_for_every_replica(shelf: Shelf) -> None:
+    one, other = glossaries_over(shelf), glossaries_over(shelf)
+    head = one.create("acme", "style", [])
+    assert head.dictionaries == ()
+    steps: list[tuple[Callable[[], object], dict[tuple[str, str], dict[str, str]]]] = [
+        (lambda: one.update("acme", head.id, None, en_de({"tree": "Baum"})), {("en", "de"): {"tree": "Baum"}}),
+        (
+            lambda: other.update("acme", head.id, None, [*en_de({"a": "b"}), Entries("de", "en", {"Baum": "tree"})]),
+            {("en", "de"): {"tree": "Baum", "a": "b"}, ("de", "en"): {"Baum": "tree"}},
+        ),
+        (
+            lambda: one.update("acme", head.id, None, en_de({"tree": "Linde"})),
+            {("en", "de"): {"tree": "Linde", "a": "b"}, ("de", "en"): {"Baum": "tree"}},
+        ),
+        (
+            lambda: other.replace("acme", head.id, en_de({"tree": "Eiche"})[0]),
+            {("en", "de"): {"tree": "Eiche"}, ("de", "en"): {"Baum": "tree"}},
+        ),
+        (lambda: one.remove_dictionary("acme", head.id, ("de", "en")), {("en", "de"): {"tree": "Eiche"}}),
+    ]
+    for step, expected in steps:
+        step()
+        for glossaries in (one, other):
+            found = glossaries.head("acme", head.id)
+            assert (found.name, found.created) == ("style", head.created)
+            assert {own.pair: glossaries.entries("acme", head.id, own.pair) for own in found.dictionaries} == expected
+            assert [own.entries for own in found.dictionaries] == list(map(len, expected.values()))
+            assert spelt(glossaries, "style")[0] == expected["en", "de"]["tree"]  # not what it was before
+    assert one.update("acme", head.id, "other").name == "other"
+    assert other.head("acme", head.id).name == "other"
+    for call in (one.entries, one.remove_dictionary):
+        with pytest.raises(UnknownDictionary, match="No dictionary found for language pair"):
+            call("acme", head.id, ("de", "en"))
+    with pytest.raises(GlossaryRefused, match="No dictionary found for language pair"):
+        one.find("acme", ["other"], "de", "en")
+
+
+def test_a_change_that_is_refused_changes_nothing(shelf: Shelf) -> None:
+    glossaries = glossaries_over(shelf, most_bytes=200)
+    head = glossaries.create("acme", "style", en_de())
+    for given in (en_de({"": "a"}), en_de(dict.fromkeys("abcd", "e")), [Entries("en", "fr", ENTRIES)], en_de({})):
+        with pytest.raises(GlossaryRefused):
+            glossaries.update("acme", head.id, "other", given)
+    large = dict.fromkeys("abcdefg", "e")
+    with pytest.raises(GlossaryRefused, match="would have 224 bytes"):
+        glossaries.replace("acme", head.id, Entries("en", "de", large))
+    with pytest.raises(GlossaryRefused, match="limit is 200"):
+        glossaries.create("acme", "another", en_de(dict.fromkeys("abcd", "e")))
+    assert glossaries.heads("acme") == [head]
+    assert glossaries.entries("acme", head.id, ("en", "de")) == ENTRIES
+    glossaries.create("bolt", "their own bytes", en_de())
+    glossaries.replace("acme", head.id, Entries("en", "de", dict.fromkeys("abcdef", "e")))  # in the place of the others
+
+
+def test_what_replicas_merge_at_once_is_all_there(shelf: Shelf) -> None:
+    head = glossaries_over(shelf).create("acme", "style", en_de({"first": "a"}))
+    replicas = [glossaries_over(shelf) for _ in range(3)]
+
+    def merge(number: int) -> None:
+        for step in range(8):
+            replicas[number].update("acme", head.id, None, en_de({f"term {number} {step}": "b"}))
+
+    threads = [threading.Thread(target=merge, args=(number,)) for number in range(len(replicas))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    merged = {f"term {number} {step}": "b" for number in range(3) for step in range(8)}
+    assert replicas[0].entries("acme", head.id, ("en", "de")) == {"first": "a", **merged}
+    assert len(left_behind(shelf)) == 1
+
+
+def left_behind(shelf: Shelf) -> list[Any]:
+    """List the ids of the dictionaries whose entries are in the store, whether or not a head has them."""
+    store = shelf.open()
+    if isinstance(store, SqliteGlossaries):
+        return store._database.execute("SELECT id FROM dictionaries").fetchall()
+    found: list[Any] = store._redis.hkeys("sub3:glossary-entries:acme")
+    return found
+
+
+def test_entries_of_what_is_gone_are_deleted(shelf: Shelf) -> None:
+    glossaries = glossaries_over(shelf)
+    head = glossaries.create("acme", "style", [*en_de(), Entries("de", "en", {"a": "b"})])
+    glossaries.replace("acme", head.id, en_de({"c": "d"})[0])
+    glossaries.update("acme", head.id, None, en_de({"e": "f"}))
+    assert len(left_behind(shelf)) == 2
+    glossaries.remove_dictionary("acme", head.id, ("en", "de"))
+    assert len(left_behind(shelf)) == 1
+    glossaries.remove("acme", head.id)
+    assert left_behind(shelf) == []
+
+
+def test_a_glossary_of_version_0_1_is_one_of_one_dictionary(shelf: Shelf, tmp_path: Path) -> None:
+    old = {"id": "7f", "name": "old", "source": "en", "target": "de", "created": "2026-11-27T10:00:00", "entries": 3}
+    with sqlite3.connect(tmp_path / "glossaries.sqlite3") as database:
+        database.execute(
+            "CREATE TABLE glossaries (number INTEGER PRIMARY KEY, owner TEXT, id TEXT, head TEXT, entries TEXT)"
+        )
+        database.execute(
+            "INSERT INTO glossaries VALUES (1, 'acme', '7f', ?, ?)", (json.dumps(old), json.dumps(ENTRIES))
+        )
+    store = shelf.open()
+    if isinstance(store, RedisGlossaries):
+        store._redis.hset("sub3:glossary-heads:acme", "7f", json.dumps(old))
+        store._redis.hset("sub3:glossary-entries:acme", "7f", json.dumps(ENTRIES))
+    glossaries = glossaries_over(shelf)
+    (head,) = glossaries.heads("acme")
+    assert (head.id, head.name, head.created) == ("7f", "old", old["created"])
+    assert glossaries.entries("acme", "7f", ("en", "de")) == ENTRIES
+    glossaries.update("acme", "7f", "renamed", en_de({"a": "b"}))
+    assert glossaries_over(shelf).entries("acme", "7f", ("en", "de")) == {**ENTRIES, "a": "b"}
+    assert len(left_behind(shelf)) == 1
+
+
+def test_a_head_without_its_entries_is_refused(shelf: Shelf) -> None:
+    glossaries = glossaries_over(shelf)
+    head = glossaries.create("acme", "style", en_de())
+    store = shelf.open()
+    if isinstance(store, SqliteGlossaries):
+        store._database.execute("DELETE FROM dictionaries")
+    else:
+        store._redis.delete("sub3:glossary-entries:acme")
+    with pytest.raises(UnknownGlossary):
+        glossaries.entries("acme", head.id, ("en", "de"))
+    with pytest.raises(UnknownGlossary):
+        glossaries.find("acme", ["style"], "en", "de")
+
+
+def test_as_many_are_held_ready_as_the_limit_has_bytes(shelf: Shelf) -> None:
+    glossaries = glossaries_over(shelf, most=5, most_bytes=300)
+    heads = [glossaries.create("acme", name, en_de({name: "b", "c": "d"})) for name in ("tree", "sun", "sea", "sky")]
+
+    def found(head: Head) -> object:
+        return glossaries.find("acme", [head.id], "en", "de")
+
+    first = [found(head) for head in heads]
+    assert [found(head) is known for head, known in zip(heads, first, strict=True)] == [True] * 4  # 64 bytes each
+    glossaries.find("acme", [heads[1].id, heads[2].id], "en", "de")  # 128: those of two go
+    assert [found(head) is known for head, known in zip(reversed(heads), reversed(first), strict=True)][:2] == [
+        True
+    ] * 2
+    assert found(heads[0]) is not first[0]
 
 
 def test_a_store_that_fails_is_told_without_its_reason(shelf: Shelf, caplog: pytest.LogCaptureFixture) -> None:
     glossaries = glossaries_over(shelf)
-    glossaries.create("acme", "a", "en", "de", ENTRIES)
+    glossaries.create("acme", "a", en_de())
     shelf.fail()
     with pytest.raises(StoreUnavailable, match=r"^The glossaries can't be reached at the moment; retry later\.$"):
         glossaries.heads("acme")
     assert "down" in caplog.text
+
+
+@pytest.fixture(scope="module", params=["sqlite", "redis"])
+def both_ways(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Run a server over each store, with a model for each direction."""
+    folder = tmp_path_factory.mktemp("both-ways")
+    write_tiny_model(folder / "en-de")
+    write_tiny_model(folder / "de-en", sources=("de",), targets=("en",), seed=8)
+    settings = Settings(
+        models_directory=folder,
+        threads=1,
+        glossaries_file=folder / "glossaries.sqlite3",
+        max_glossary_bytes=2_000_000,
+        state_file=None,
+    )
+    if request.param == "sqlite":
+        with serve(settings) as running:
+            yield running
+        return
+    redis = RedisServer(folder)
+    redis.start()
+    try:
+        with serve(settings.model_copy(update={"redis_url": SecretStr(redis.url)})) as running:
+            yield running
+    finally:
+        redis.stop()
 
 
 @pytest.fixture(scope="module")
@@ -200,13 +405,12 @@ def test_the_native_routes(own: httpx.Client) -> None:
     assert own.delete(address).status_code == 204
     for response in (own.get(address), own.delete(address)):
         assert_refused(response, 404, "Glossary not found")
-    assert_refused(translate(own, TREE, glossary="style"), 422, "no glossary")
+    assert_refused(translate(own, TREE, glossary="style"), 404, "Glossary not found")
 
 
 @pytest.mark.parametrize(
     ("glossary", "words"),
     [
-        ("nothing", "no glossary of that id or name"),
         (7, "glossary"),
         (["tree"], "an object of terms"),
         ({"tree": 7}, "an object of terms"),
@@ -268,9 +472,13 @@ def test_libretranslate_has_terms_too(own: httpx.Client) -> None:
         files={"file": ("a.txt", TREE.encode())},
     )
     assert own.get(upload.json()["translatedFileUrl"]).text == texts[0]
-    for glossary, words in (("nothing", "no glossary"), (7, "glossary parameter"), ({"a": 7}, "glossary parameter")):
+    for glossary, status, words in (
+        ("nothing", 404, "Glossary not found"),
+        (7, 400, "glossary parameter"),
+        ({"a": 7}, 400, "glossary parameter"),
+    ):
         response = own.post("/translate", json={**body, "glossary": glossary})
-        assert response.status_code == 400
+        assert response.status_code == status
         assert words in response.json()["error"]
     (kept,) = own.get("/v1/glossaries").json()["glossaries"]
     own.delete(f"/v1/glossaries/{kept['id']}")
@@ -300,11 +508,173 @@ def test_the_client_of_deepl(open_server: Server, own: httpx.Client) -> None:
     for call in (client.get_glossary, client.get_glossary_entries, client.delete_glossary):
         with pytest.raises(deepl.GlossaryNotFoundException):
             call(other.glossary_id)
-    with pytest.raises(deepl.DeepLException, match="no glossary"):
+    with pytest.raises(deepl.DeepLException, match="Glossary not found"):
         client.translate_text(TREE, source_lang="EN", target_lang="DE", glossary=other.glossary_id)
     with pytest.raises(deepl.DeepLException, match="not supported"):
         client.create_glossary("style", "EN", "FR", ENTRIES)
     client.delete_glossary(glossary)
+
+
+def test_multilingual_glossaries_of_the_client_of_deepl(both_ways: Server) -> None:
+    client = deepl.DeepLClient("any", server_url=both_ways.url)
+    there = MultilingualGlossaryDictionaryEntries("EN-US", "DE", ENTRIES)
+    back = MultilingualGlossaryDictionaryEntries("DE", "EN", {"Baum": "tree"})
+    glossary = client.create_multilingual_glossary("style", [there, back])
+    single = client.create_glossary("single", "EN", "DE", {"a": "b"})
+
+    def counts(id: str = glossary.glossary_id) -> dict[tuple[str, str], int]:
+        found = client.get_multilingual_glossary(id).dictionaries
+        return {(each.source_lang, each.target_lang): each.entry_count for each in found}
+
+    def entries(source: str, target: str) -> dict[str, str]:
+        (found,) = client.get_multilingual_glossary_entries(glossary, source, target).dictionaries
+        assert (found.source_lang, found.target_lang) == (source.lower(), target.lower())
+        return deepl.convert_tsv_to_dict(found.entries)  # type: ignore[no-any-return]
+
+    assert counts() == {("EN", "DE"): 3, ("DE", "EN"): 1}
+    assert entries("EN", "DE") == ENTRIES
+    listed = client.list_multilingual_glossaries()
+    assert [(item.name, len(item.dictionaries)) for item in listed] == [("style", 2), ("single", 1)]
+    assert [item.creation_time for item in listed] == [glossary.creation_time, single.creation_time]
+    # version 2 sees those of one dictionary
+    assert [item.name for item in client.list_glossaries()] == ["single"]
+    assert counts(single.glossary_id) == {("EN", "DE"): 1}
+    for call in (client.get_glossary, client.get_glossary_entries, client.delete_glossary):
+        with pytest.raises(deepl.GlossaryNotFoundException):
+            call(glossary.glossary_id)
+
+    def translated(**given: Any) -> str:
+        result = client.translate_text(TREE, source_lang="EN", target_lang="DE", **given)
+        assert isinstance(result, deepl.TextResult)
+        return result.text
+
+    assert "Baum" in translated(glossary=glossary)
+    client.update_multilingual_glossary_dictionary(
+        glossary, MultilingualGlossaryDictionaryEntries("EN", "DE", {"tree": "Linde"})
+    )
+    assert entries("EN", "DE") == {**ENTRIES, "tree": "Linde"}
+    assert "Linde" in translated(glossary=glossary)
+    replaced = client.replace_multilingual_glossary_dictionary(
+        glossary, MultilingualGlossaryDictionaryEntries("EN", "DE", {"tree": "Eiche"})
+    )
+    assert (replaced.source_lang, replaced.target_lang, replaced.entry_count) == ("EN", "DE", 1)
+    assert "Eiche" in translated(glossary=glossary)
+    other = client.create_multilingual_glossary_from_csv("other", "EN", "DE", "tree,Linde\nthe river,die Elbe\n")
+    for ids, tree in (([glossary, other], "Eiche"), ([other, glossary], "Linde")):
+        text = translated(extra_body_parameters={"glossary_ids": [each.glossary_id for each in ids]})
+        assert tree in text
+        assert "ie Elbe" in text
+    assert client.update_multilingual_glossary_name(glossary, "renamed").name == "renamed"
+    assert client.get_multilingual_glossary(glossary.glossary_id).creation_time == glossary.creation_time
+    client.delete_multilingual_glossary_dictionary(glossary, source_lang="EN", target_lang="DE")
+    assert counts() == {("DE", "EN"): 1}
+    assert [item.name for item in client.list_glossaries()] == ["renamed", "single", "other"]
+    for missing in (
+        lambda: entries("EN", "DE"),
+        lambda: client.delete_multilingual_glossary_dictionary(glossary, None, "EN", "DE"),
+    ):
+        with pytest.raises(deepl.GlossaryNotFoundException, match="No dictionary found for language pair"):
+            missing()
+    with pytest.raises(deepl.DeepLException, match="No dictionary found for language pair"):
+        translated(glossary=glossary.glossary_id)
+    for item in client.list_multilingual_glossaries():
+        client.delete_multilingual_glossary(item)
+    assert client.list_multilingual_glossaries() == []
+    for call in (client.get_multilingual_glossary, client.delete_multilingual_glossary):
+        with pytest.raises(deepl.GlossaryNotFoundException):
+            call(glossary.glossary_id)
+
+
+def test_multilingual_glossaries_of_deepl_node(both_ways: Server) -> None:
+    result = run_npm_clients(both_ways, "glossaries")
+    assert result == {
+        "created": [["en", "de", 1], ["de", "en", 1]],
+        "csv": [["en", "de", 2]],
+        "merged": {"tree": "Linde", "sun": "Stern"},
+        "replaced": {"river": "Elbe"},
+        "named": "renamed",
+        "listed": ["renamed", "table"],
+        "left": [["de", "en", 1]],
+        "refusal": "No dictionary found for language pair",
+    }
+
+
+def test_ten_thousand_entries_and_more_than_a_body_of_texts(both_ways: Server) -> None:
+    with httpx.Client(base_url=both_ways.url, timeout=60) as client:
+        entries = "\n".join(f"Source {number}\t{'Target ' * 14}{number}" for number in range(10_000))
+        assert len(entries) > Settings().max_body_bytes
+        dictionary = {"source_lang": "en", "target_lang": "de", "entries": entries, "entries_format": "tsv"}
+        response = client.post("/v2/glossaries", json={"name": "large", **dictionary})
+        assert response.status_code == 201, response.text
+        address = f"/v3/glossaries/{response.json()['glossary_id']}"
+        (found,) = client.get(f"{address}/entries", params={"source_lang": "en", "target_lang": "de"}).json()[
+            "dictionaries"
+        ]
+        assert found["entries"] == entries
+        more = client.put(f"{address}/dictionaries", json={**dictionary, "entries": "a\tb"})
+        assert (more.status_code, more.json()["entry_count"]) == (200, 1)
+        too_many = "\n".join(f"a{number}\tb" for number in range(70_000))
+        refused = client.put(f"{address}/dictionaries", json={**dictionary, "entries": too_many})
+        assert refused.status_code == 400
+        assert "up to 62,500 entries" in refused.json()["message"]
+        assert client.delete(address).status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "words"),
+    [
+        ("POST", "", {}, 400, "'name' not specified"),
+        ("POST", "", {"name": 7}, 400, "'name' not supported"),
+        ("POST", "", {"name": "a", "dictionaries": {}}, 400, "'dictionaries' not supported"),
+        ("POST", "", {"name": "a", "dictionaries": ["a"]}, 400, "'dictionaries' not supported"),
+        ("POST", "", {"name": "a", "dictionaries": [{}]}, 400, "'source_lang' not specified"),
+        (
+            "POST",
+            "",
+            {"name": "a", "dictionaries": [DICTIONARY | {"target_lang": "xx"}]},
+            400,
+            "'target_lang' not supp",
+        ),
+        ("POST", "", {"name": "a", "dictionaries": [DICTIONARY | {"target_lang": "en"}]}, 400, "No model translates"),
+        ("POST", "", {"name": "a", "dictionaries": [DICTIONARY | {"entries": ""}]}, 400, "'entries' not specified"),
+        ("POST", "", {"name": "a", "dictionaries": [DICTIONARY, DICTIONARY]}, 400, "comes twice"),
+        ("POST", "", {"name": "a", "dictionaries": [DICTIONARY] * 3}, 400, "Too many dictionaries"),
+        ("PATCH", "/x", {}, 400, "Parameter 'name' or 'dictionaries' not specified"),
+        ("PATCH", "/x", {"name": "a"}, 404, "Glossary not found"),
+        ("PUT", "/x/dictionaries", DICTIONARY, 404, "Glossary not found"),
+        ("PUT", "/x/dictionaries", {"entries": "a\tb"}, 400, "'source_lang' not specified"),
+        ("DELETE", "/x/dictionaries", None, 400, "'source_lang' not specified"),
+        ("DELETE", "/x/dictionaries?source_lang=en&target_lang=de", None, 404, "Glossary not found"),
+        ("GET", "/x/entries", None, 400, "'source_lang' not specified"),
+        ("GET", "/x/entries?source_lang=EN&target_lang=DE", None, 404, "Glossary not found"),
+        ("GET", "/x", None, 404, "Glossary not found"),
+        ("DELETE", "/x", None, 404, "Glossary not found"),
+    ],
+)
+def test_version_3_refuses_in_its_shape(
+    both_ways: Server, method: str, path: str, body: dict[str, Any] | None, status: int, words: str
+) -> None:
+    with httpx.Client(base_url=both_ways.url, timeout=60) as client:
+        response = client.request(method, f"/v3/glossaries{path}", json=body)
+        assert response.status_code == status, response.text
+        assert list(response.json()) == ["message"]
+        assert words in response.json()["message"]
+        assert client.get("/v3/glossaries").json() == {"glossaries": []}
+
+
+def test_the_native_routes_have_each_language_pair(both_ways: Server) -> None:
+    with httpx.Client(base_url=both_ways.url, timeout=60) as client:
+        given = [DICTIONARY, {"source_lang": "de", "target_lang": "en", "entries": "Baum\ttree"}]
+        id = client.post("/v3/glossaries", json={"name": "style", "dictionaries": given}).json()["glossary_id"]
+        listed = client.get("/v1/glossaries").json()["glossaries"]
+        assert [(each["id"], each["source"], each["target"]) for each in listed] == [(id, "en", "de"), (id, "de", "en")]
+        assert_refused(client.get(f"/v1/glossaries/{id}"), 422, "Name one language pair", "en to de, de to en")
+        one = client.get(f"/v1/glossaries/{id}", params={"source": "DE", "target": "en"}).json()
+        assert one == {**listed[1], "entries": {"Baum": "tree"}}
+        assert "Baum" in texts_of(translate(client, TREE, glossary="style"))[0]
+        detected = client.post("/v1/translate", json={"text": TREE, "source": "auto", "target": "de", "glossary": id})
+        assert "Baum" in texts_of(detected)[0]
+        assert client.delete(f"/v1/glossaries/{id}").status_code == 204
 
 
 def test_deepl_documents_have_terms(open_server: Server, own: httpx.Client, tmp_path: Path) -> None:
@@ -324,7 +694,7 @@ def test_deepl_documents_have_terms(open_server: Server, own: httpx.Client, tmp_
         ({"name": ""}, "'name' not specified"),
         ({"target_lang": "FR"}, "'target_lang' not supported"),
         ({"entries_format": "xls"}, "'entries_format' not supported"),
-        ({"entries": ["a"]}, "'entries' not specified"),
+        ({"entries": ["a"]}, "'entries' not supported"),
         ({"entries": "tree"}, "Line 1"),
         ({"entries": "a\tb\tc"}, "Line 1"),
         ({"entries": "a\tb\n\na\tc"}, "Line 3"),
@@ -378,7 +748,7 @@ def test_with_keys_a_glossary_is_the_keys(tiny_model: Path, tmp_path: Path) -> N
         glossary = client.post("/v1/glossaries", json=body, headers=as_key(keys[0])).json()
         body = {"text": TREE, "source": "en", "target": "de", "glossary": glossary["id"]}
         assert client.post("/v1/translate", json=body, headers=as_key(keys[0])).status_code == 200
-        assert_refused(client.post("/v1/translate", json=body, headers=as_key(keys[1])), 422, "no glossary")
+        assert_refused(client.post("/v1/translate", json=body, headers=as_key(keys[1])), 404, "Glossary not found")
         assert client.get("/v1/glossaries", headers=as_key(keys[1])).json() == {"glossaries": []}
         assert_refused(client.delete(f"/v1/glossaries/{glossary['id']}", headers=as_key(keys[1])), 404)
         theirs = deepl.DeepLClient(keys[0], server_url=running.url)

@@ -1,6 +1,9 @@
 """KServe v2 and Triton's model repository, driven by Triton's own client."""
 
 import asyncio
+import itertools
+import json
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,14 +13,17 @@ import httpx
 import numpy
 import pytest
 import tritonclient.http as triton
-from tritonclient.utils import InferenceServerException
+from hypothesis import given
+from hypothesis import strategies as st
+from tritonclient.utils import InferenceServerException, serialize_byte_tensor
 
 from models.format.directory import ModelDirectory
+from service.api.kserve_bodies import decode, encode
 from service.app import create_app
 from service.live.configurations import by_name
 from service.live.desired import Desired
 from service.settings import Settings
-from tests.service.running import AUTHORIZED, TOKEN, Server, assert_refused, serve, translate
+from tests.service.running import AUTHORIZED, TOKEN, Server, assert_refused, exchange, serve, translate
 
 REPOSITORY = "/v2/repository"
 
@@ -54,7 +60,7 @@ def test_health_and_metadata_need_no_token(client: triton.InferenceServerClient)
     assert client.is_server_live()
     assert client.is_server_ready()
     server = client.get_server_metadata()
-    assert (server["name"], server["extensions"]) == ("sub3", ["model_repository"])
+    assert (server["name"], server["extensions"]) == ("sub3", ["binary_tensor_data", "model_repository"])
     model = client.get_model_metadata("tiny")
     assert (model["name"], model["versions"]) == ("tiny", ["full"])
     assert model["inputs"] == [{"name": "text", "datatype": "BYTES", "shape": [-1]}]
@@ -103,21 +109,24 @@ def tensor(*texts: str, binary: bool = False) -> triton.InferInput:
 def test_triton_s_client_translates(client: triton.InferenceServerClient, raw: httpx.Client) -> None:
     texts = ["The old house.", "Ein \u00e4 and a \U0001f600."]
     expected = [translation["text"] for translation in translate(raw, texts).json()["translations"]]
-    for outputs in (None, [triton.InferRequestedOutput("translation", binary_data=False)]):
-        result = client.infer("tiny", [tensor(*texts)], outputs=outputs, request_id="7")
-        assert result.as_numpy("translation").tolist() == expected
+    for binary, outputs in itertools.product(
+        (True, False), (None, *([triton.InferRequestedOutput("translation", binary_data=is_)] for is_ in (True, False)))
+    ):
+        result = client.infer("tiny", [tensor(*texts, binary=binary)], outputs=outputs, request_id="7")
+        read = result.as_numpy("translation").tolist()
+        assert [text.decode() if isinstance(text, bytes) else text for text in read] == expected
         reply = result.get_response()
         assert (reply["model_name"], reply["model_version"], reply["id"]) == ("tiny", "full", "7")
+        is_binary = outputs is None or outputs[0]._binary  # the client's own default is binary
+        assert ("data" in reply["outputs"][0]) is not is_binary
     client.load_model("tiny", headers=AUTHORIZED, config="half")
     half = client.infer("tiny", [tensor("The old house.")], model_version="half")
     assert half.get_response()["model_version"] == "half"
     expected = [translate(raw, "The old house.", config="half").json()["translations"][0]["text"]]
-    assert half.as_numpy("translation").tolist() == expected
+    assert [text.decode() for text in half.as_numpy("translation").tolist()] == expected
 
 
 def test_inference_that_is_not_possible_is_refused(client: triton.InferenceServerClient, raw: httpx.Client) -> None:
-    with pytest.raises(InferenceServerException, match="binary_data=False"):
-        client.infer("tiny", [tensor("The old house.", binary=True)])
     good = {"name": "text", "datatype": "BYTES", "shape": [1, 1], "data": ["The old house."]}
     infer = "/v2/models/tiny/infer"
     reply = raw.post(infer, json={"inputs": [good], "parameters": {"source": "en", "target": "de"}})
@@ -126,7 +135,6 @@ def test_inference_that_is_not_possible_is_refused(client: triton.InferenceServe
     for change in (
         {"name": "other"},
         {"datatype": "FP32"},
-        {"shape": [2]},
         {"shape": [-1]},
         {"shape": []},
         {"shape": [0], "data": []},
@@ -143,12 +151,72 @@ def test_inference_that_is_not_possible_is_refused(client: triton.InferenceServe
         {"inputs": []},
         {"inputs": [good, good]},
         {"inputs": [good], "outputs": [{"name": "other"}]},
-        {"inputs": [good], "parameters": {"target": "xx"}},
         {"inputs": [good], "parameters": {"threads": 9}},
     ):
         assert_refused(raw.post(infer, json=body), 400)
-    assert_refused(raw.post("/v2/models/other/infer", json={"inputs": [good]}), 400)
-    assert_refused(raw.post("/v2/models/tiny/versions/half/infer", json={"inputs": [good]}), 400, "not live")
+    assert_refused(raw.post("/v2/models/other/infer", json={"inputs": [good]}), 404)
+    assert_refused(raw.post("/v2/models/tiny/versions/half/infer", json={"inputs": [good]}), 404, "not live")
+    assert_refused(raw.post(infer, json={"inputs": [good], "parameters": {"target": "xx"}}), 404, "none can")
+    reply = raw.post(infer, json={"inputs": [good | {"shape": [2]}]})  # the shape is the texts' own
+    assert reply.json()["outputs"][0]["shape"] == [1]
+
+
+def head(size: Any, **changes: Any) -> bytes:
+    """Return the head of a request whose texts are behind it."""
+    parameters = {} if size is None else {"parameters": {"binary_data_size": size}}
+    return json.dumps({"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1]} | parameters | changes]}).encode()
+
+
+TEXT = struct.pack("<I", 3) + "1 ä".encode()[:3]
+
+
+@pytest.mark.parametrize(
+    ("announced", "head", "tensor", "words"),
+    [
+        ("x", head(7), TEXT, "not a number of bytes"),
+        ("9" * 30, head(7), TEXT, "not a number of bytes"),
+        ("-1", head(7), TEXT, "not a number of bytes"),
+        (None, head(6), TEXT, "the input says 6"),
+        (None, head(None), TEXT, "Send the texts in"),
+        (None, head(7, data=["a"]), TEXT, "Send the texts in"),
+        (None, head(7), TEXT, "not UTF-8"),
+        (None, head(6), TEXT[:6], "Text 1 of the binary tensor is cut off"),
+        (None, head(3), TEXT[:3], "Text 1 of the binary tensor is cut off"),
+        (None, head(11), b"\0\0\0\0\xff\xff\xff\xff" + b"abc", "Text 2 of the binary tensor is cut off"),
+        (None, head(0), b"", "empty"),
+        (None, head(4), bytes(4), "empty"),
+        (None, head(4 * 129), bytes(4 * 129), "129 texts"),
+        (None, b"{", b"", "not valid JSON"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_binary_tensors_that_are_none_are_refused(
+    raw: httpx.Client, announced: str | None, head: bytes, tensor: bytes, words: str
+) -> None:
+    length = {"Inference-Header-Content-Length": announced or str(len(head))}
+    assert_refused(raw.post("/v2/models/tiny/infer", content=head + tensor, headers=length), 400, words)
+
+
+@given(st.lists(st.text(), max_size=20))
+def test_a_binary_tensor_is_read_as_triton_writes_it(texts: list[str]) -> None:
+    written = serialize_byte_tensor(numpy.array(texts, dtype=object))
+    assert encode(texts) == (written.item() if len(texts) else b"")
+    assert decode(encode(texts)) == texts
+
+
+def test_the_key_is_asked_for_before_a_large_body(tiny_model: Path, tmp_path: Path) -> None:
+    settings = Settings(
+        model_directory=tiny_model, threads=1, api_keys=True, keys_file=tmp_path / "keys", admin_token=TOKEN
+    )
+    large = b"Transfer-Encoding: chunked\r\nX-Api-Key: a.b\r\n\r\n"
+    with serve(settings) as server:
+        for path in ("/v2/models/tiny/infer", "/v2/models/tiny/versions/full/infer"):
+            # no byte of the body is ever sent
+            status, reply = exchange(server, f"POST {path} HTTP/1.1\r\nHost: a\r\n".encode() + large)
+            assert (status, list(reply)) == (403, ["error"])
+        with httpx.Client(base_url=server.url, headers=AUTHORIZED, timeout=60) as admin:
+            chunks = iter([b"{", b"}"])
+            assert admin.post(f"{REPOSITORY}/index", content=chunks).status_code == 200  # the token is no API key
 
 
 @pytest.mark.parametrize(

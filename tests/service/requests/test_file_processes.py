@@ -109,7 +109,7 @@ def test_a_full_disk_is_told_and_fails_nothing_else(
 
     def full(**options: Any) -> IO[bytes]:
         made.append(1)
-        return real(**options) if len(made) <= before else Path("/dev/full").open("r+b", buffering=0)
+        return real(**options) if len(made) <= before else Path("/dev/full").open("r+b")
 
     with served(Settings(model_directory=tiny_model, threads=1)) as (_, client):
         for fields in ({}, {"source": "de"}):  # the latter is copied

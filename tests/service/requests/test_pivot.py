@@ -210,12 +210,12 @@ def test_pivoting_is_turned_off(folder: Path) -> None:
 def test_a_pin_holds_for_every_model_on_the_way(client: httpx.Client) -> None:
     body = {"text": TEXT, "source": "en", "target": "fr", "config": "half"}
     client.put("/admin/models/en-de/configs/half")
-    assert_refused(client.post("/v1/translate", json=body), 422, "'half' is not live in de-fr")
+    assert_refused(client.post("/v1/translate", json=body), 404, "'half' is not live in de-fr")
     client.put("/admin/models/de-fr/configs/half")
     assert [model["config"] for model in ask(client, **body)["models"]] == ["half", "half"]
     deepl = {"text": ["The old house."], "source_lang": "EN", "target_lang": "FR", "model_type": "latency_optimized"}
     assert client.post("/v2/translate", json=deepl).headers["X-Sub3-Config"] == "half, half"
-    assert_refused(client.post("/v1/translate", json={**body, "model": "en-de"}), 422, "none can")
+    assert_refused(client.post("/v1/translate", json={**body, "model": "en-de"}), 404, "none can")
     for name in ("en-de", "de-fr"):
         client.delete(f"/admin/models/{name}/configs/half")
 

@@ -101,9 +101,8 @@ def test_it_finds_what_a_plain_expression_finds(parts: list[tuple[str, str]], te
         ({"": "a"}, "empty"),
         ({"a": "  "}, "empty"),
         ({"a" * 201: "a"}, "200 characters"),
-        ({"a " * 21: "a"}, "20 words"),
+        ({"a " * n: "a" for n in range(1, 22)}, "20 lengths"),
         ({"a": "b\x00c"}, "control"),
-        ({f"a{n}": "b" for n in range(5001)}, "5,000"),
     ],
 )
 def test_what_is_no_glossary_is_refused(entries: dict[str, str], words: str) -> None:

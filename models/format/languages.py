@@ -1,0 +1,53 @@
+"""Language codes as BCP 47 has them, for what models and clients write: `deu`, `pt_BR`, `cmn_Hans`."""
+
+import re
+
+# The two letters of a language, and the codes of three that mean it: ISO 639-2 and 639-3, single languages of a group
+# that models name for the group, and codes that were withdrawn.
+_TABLE = """
+aa:aar ab:abk ae:ave af:afr ak:aka am:amh an:arg ar:ara,arb as:asm av:ava ay:aym,ayr az:aze,azj ba:bak be:bel bg:bul
+bh:bih bi:bis bm:bam bn:ben bo:bod,tib br:bre bs:bos ca:cat ce:che ch:cha co:cos cr:cre cs:ces,cze cu:chu cv:chv
+cy:cym,wel da:dan de:deu,ger dv:div dz:dzo ee:ewe el:ell,gre en:eng eo:epo es:spa et:est,ekk eu:eus,baq
+fa:fas,per,pes ff:ful,fuv fi:fin fj:fij fo:fao fr:fra,fre fy:fry ga:gle gd:gla gl:glg gn:grn,gug gu:guj gv:glv
+ha:hau he:heb,iw hi:hin ho:hmo hr:hrv ht:hat hu:hun hy:hye,arm hz:her ia:ina id:ind,in ie:ile ig:ibo ii:iii ik:ipk
+io:ido is:isl,ice it:ita iu:iku ja:jpn jv:jav,jw ka:kat,geo kg:kon ki:kik kj:kua kk:kaz kl:kal km:khm kn:kan ko:kor
+kr:kau,knc ks:kas ku:kur,kmr kv:kom kw:cor ky:kir la:lat lb:ltz lg:lug li:lim ln:lin lo:lao lt:lit lu:lub lv:lav,lvs
+mg:mlg,plt mh:mah mi:mri,mao mk:mkd,mac ml:mal mn:mon,khk mr:mar ms:msa,may,zsm,zlm mt:mlt my:mya,bur na:nau nb:nob
+nd:nde ne:nep,npi ng:ndo nl:nld,dut nn:nno no:nor nr:nbl nv:nav ny:nya oc:oci oj:oji om:orm,gaz or:ori,ory os:oss
+pa:pan pi:pli pl:pol ps:pus,pbt pt:por qu:que,quy rm:roh rn:run ro:ron,rum,mo ru:rus rw:kin sa:san sc:srd sd:snd
+se:sme sg:sag si:sin sk:slk,slo sl:slv sm:smo sn:sna so:som sq:sqi,alb,als sr:srp ss:ssw st:sot su:sun sv:swe
+sw:swa,swh ta:tam te:tel tg:tgk th:tha ti:tir tk:tuk tl:tgl tn:tsn to:ton tr:tur ts:tso tt:tat tw:twi ty:tah ug:uig
+uk:ukr ur:urd uz:uzb,uzn ve:ven vi:vie vo:vol wa:wln wo:wol xh:xho yi:yid,ydd,ji yo:yor za:zha zh:zho,chi,cmn zu:zul
+"""
+_SHORTER = {
+    other: code for code, _, others in (entry.partition(":") for entry in _TABLE.split()) for other in others.split(",")
+}
+_KNOWN = frozenset(_SHORTER.values())
+_TAG = re.compile(r"[A-Za-z]{2,3}(?:[_-][A-Za-z0-9]{2,8})*")
+
+
+def canonical(code: str) -> str:
+    """Return the BCP 47 tag of a language: `de` for `deu`, `pt-BR` for `pt_br`, `zh-Hans` for `cmn_Hans`.
+
+    What is no tag, such as the name of a group of languages (`ROMANCE`), comes back as it is.
+    """
+    if not _TAG.fullmatch(code):
+        return code
+    language, *rest = re.split("[_-]", code.lower())
+    return "-".join([_SHORTER.get(language, language), *map(_subtag, rest)])
+
+
+def _subtag(part: str) -> str:
+    if len(part) == 4 and part.isalpha():  # a script
+        return part.title()
+    return part.upper() if len(part) == 2 or part.isdecimal() else part  # a region, or a variant
+
+
+def is_known(code: str) -> bool:
+    """Tell whether a code of two or three letters is one that is known here."""
+    return code in _KNOWN or code in _SHORTER
+
+
+def base(code: str) -> str:
+    """Return the language of a canonical tag, without script and region."""
+    return code.partition("-")[0]
