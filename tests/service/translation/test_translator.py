@@ -86,9 +86,9 @@ def test_the_longest_translation_leaves_room_for_forced_terms(translator: Transl
     [
         "the old house sees a big tree near the river, " * 60,
         "the old house sees a big tree near the river " * 60,
-        "river" * 400,
+        "river," * 400,
     ],
-    ids=["clauses", "spaces", "one word"],
+    ids=["clauses", "spaces", "no spaces"],
 )
 def test_an_over_long_sentence_is_cut_and_nothing_is_dropped(translator: Translator, text: str) -> None:
     sentences = list(translator._sentences(text, EN_DE))
