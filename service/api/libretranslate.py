@@ -278,10 +278,11 @@ def _pair(fields: Fields, registry: Registry) -> tuple[str, str]:
     """Return the source language, which may be "auto", and the target language."""
     pairs = registry.pairs()
     known = dict.fromkeys(code for pair in pairs for code in (pair[0], pair[1]))
-    source, target = (read_code(code, known) or code for code in (_code(fields, "source"), _code(fields, "target")))
-    for code in (source, target):
+    given = _code(fields, "source"), _code(fields, "target")
+    source, target = (read_code(code, known) or code for code in given)
+    for asked, code in zip(given, (source, target), strict=True):
         if code != AUTO and not any(code in pair for pair in pairs):
-            raise HTTPException(400, f"{_iso(code)[:100]} is not supported")
+            raise HTTPException(400, f"{_ISO.get(asked, asked)[:100]} is not supported")
     if target == AUTO:
         raise HTTPException(400, "auto is not supported")
     if source != target and not any(target == other and source in (AUTO, known) for known, other in pairs):
