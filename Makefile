@@ -209,7 +209,7 @@ $(VENV)/installed-load: $(VENV)/installed pyproject.toml
 	touch $@
 
 # The default model, put together from the runs of docs/training.md; needs ../shared. `make report CHECKPOINT=...` then measures
-# it. BASE is the fp32 model that all its codes are of.
+# it. BASE is what `nested` and `paper-2.5` are codes of: the values of `best-2`.
 SHARED := $(or $(SUB3_SHARED),../shared)
 TRAIN := $(SHARED)/corpus/train
 RUNS := runs
