@@ -26,7 +26,7 @@ def visit(page: Page, view: str) -> None:
             page.locator(f"#{more} > summary").click()
     elif view == "compare":
         page.locator("#compare-text").fill(TEXT)
-        page.get_by_role("checkbox", name="flat-3").check()
+        page.get_by_role("checkbox", name="best-1").check()
         page.get_by_role("button", name="Compare").click()
         expect(page.locator(".card")).to_have_count(2)
         expect(page.locator(".card ins").first).to_be_visible()
@@ -42,7 +42,7 @@ def visit(page: Page, view: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_view_in_every_light(server: Server, admin: httpx.Client, open_page: OpenPage, scheme: str) -> None:
-    assert admin.put("/admin/models/en-de/configs/flat-3").status_code == 200
+    assert admin.put("/admin/models/en-de/configs/best-1").status_code == 200
     page = open_page(server, color_scheme=scheme)
     for view in ("translate", "compare", "administration"):
         visit(page, view)

@@ -39,6 +39,7 @@ def test_each_configuration_is_served_and_measured(client: httpx.Client) -> None
         reply = client.put("/admin/models/en-de/config", json={"config": configuration["name"]}).json()
         assert reply["bytes_after"] == configuration["bytes"]
         assert reply["quality"] == configuration["quality"]
+        assert reply["warning"] is None  # what translates badly does not ship
         answer = translate(client, "The train leaves at eight.").json()
         assert answer["model"]["config"] == configuration["name"]
         assert answer["memory"]["model_bytes"] == configuration["bytes"]
@@ -63,8 +64,3 @@ def test_a_ready_service_is_small() -> None:
             process.kill()
     assert resident < 90e6
     assert "libsqlite3" not in loaded  # nor whatever else only some servers need
-
-
-def test_a_broken_configuration_warns(client: httpx.Client) -> None:
-    reply = client.put("/admin/models/en-de/config", json={"config": "flat-1"}).json()
-    assert "translates badly" in reply["warning"]
