@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import json
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -58,7 +59,7 @@ def serve(settings: Settings) -> Iterator[Server]:
         assert server.started
         yield Server(f"http://127.0.0.1:{listener.getsockname()[1]}", app, loops[0])
     finally:
-        server.should_exit = True
+        server.handle_exit(signal.SIGINT, None)  # as a process ends: streams of events end too
         thread.join()
         listener.close()
 

@@ -68,7 +68,7 @@ def test_a_request_may_pin_a_live_configuration(loaded: Server) -> None:
         assert len(set(answers.values())) == 3
         assert set(client.get("/v1/models").json()["models"][0]["live"]) == set(answers)
         assert translate(client, TEXT).json()["model"]["config"] == "full"
-        assert_refused(translate(client, TEXT, config="clusters"), 422, "'clusters'", "full, narrow, half")
+        assert_refused(translate(client, TEXT, config="clusters"), 404, "'clusters'", "full, narrow, half")
         assert_refused(translate(client, TEXT, config=""), 422, "config")
         metrics = client.get("/metrics").text.splitlines()
         live = {line.split('config="')[1].split('"')[0] for line in metrics if line.startswith("sub3_model_bytes{")}

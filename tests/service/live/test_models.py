@@ -105,9 +105,9 @@ def test_of_two_models_of_a_pair_the_first_by_name_answers_or_the_one_that_is_as
         assert headed.headers["X-Sub3-Model"] == "en-de-2"
         assert headed.json()["translatedText"] == second["translations"][0]["text"]
         for model in ("de-fr", "none", "../en-de"):
-            assert_refused(ask(client, "en", "de", model=model), 422, "en-de, en-de-2 can")
+            assert_refused(ask(client, "en", "de", model=model), 404, "en-de, en-de-2 can")
         client.put("/admin/models/en-de-2/configs/half")
-        assert_refused(ask(client, "en", "de", config="half"), 422, "in en-de;")
+        assert_refused(ask(client, "en", "de", config="half"), 404, "in en-de;")
         assert ask(client, "en", "de", config="half", model="en-de-2").json()["model"]["config"] == "half"
 
 

@@ -43,7 +43,7 @@ def config_of(client: httpx.Client, **fields: Any) -> str:
 
 
 def test_configurations_are_loaded_and_unloaded_beside_the_active_one(admin: httpx.Client) -> None:
-    assert_refused(translate(admin, TEXT, config="half"), 422, "full")
+    assert_refused(translate(admin, TEXT, config="half"), 404, "full")
     loaded = ConfigReply.model_validate_json(admin.put(f"{MODEL}/configs/half").content)
     assert roles(loaded) == {"full": "active", "half": "loaded"}
     assert config_of(admin, config="half") == "half"
@@ -55,7 +55,7 @@ def test_configurations_are_loaded_and_unloaded_beside_the_active_one(admin: htt
     assert roles(unloaded) == {"narrow": "active"}
     assert_refused(admin.delete(f"{MODEL}/configs/half"), 422, "not loaded", "narrow")
     assert_refused(admin.put(f"{MODEL}/configs/huge"), 422, "huge")
-    assert_refused(translate(admin, TEXT, config="half"), 422, "live are narrow")
+    assert_refused(translate(admin, TEXT, config="half"), 404, "live are narrow")
 
 
 def test_the_same_again_is_unchanged(admin: httpx.Client) -> None:
