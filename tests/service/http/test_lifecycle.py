@@ -251,7 +251,10 @@ def test_what_is_in_flight_when_accepting_ends_is_finished(tiny_model: Path) -> 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGHUP])
 def test_replies_of_the_drain_close_their_connections(tiny_model: Path, end: signal.Signals) -> None:
-    with started(tiny_model, SUB3_DRAIN_SECONDS="60") as (process, url), httpx.Client(base_url=url) as client:
+    with (
+        started(tiny_model, SUB3_DRAIN_SECONDS="60") as (process, url),
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
         assert "connection" not in client.get("/health/live").headers
         process.send_signal(end)
         while client.get("/health/ready").status_code == 200:

@@ -18,7 +18,7 @@ import pytest
 from service.settings import Settings
 from tests.service.running import PAIR, Server, serve
 
-LONGEST_S = 0.02
+LONGEST_S = 0.05  # processor time, which a busy machine about doubles: quiet, none takes 0.02
 TRIES = 6
 HASTE = {"X-Request-Timeout-Ms": "1500"}
 JSON = {"Content-Type": "application/json", **HASTE}
