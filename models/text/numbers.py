@@ -4,7 +4,7 @@ import re
 from collections import Counter
 
 _NUMBER = re.compile(r"\d+(?:[.,:'’\u00a0\u202f/-]?\d+)*")
-_AFTERNOON = re.compile(r"\s?p\.?m\b", re.IGNORECASE)
+_HALF = re.compile(r"\s?([ap])\.?m\b", re.IGNORECASE)
 # Languages that part thousands by a point and decimals by a comma.
 _COMMA = frozenset({"de"})
 _WORDS = {
@@ -22,9 +22,12 @@ def numbers(text: str, language: str) -> list[frozenset[str]]:
         thousands, decimals = (".", ",") if language in _COMMA else (",", ".")
         value = re.sub(r"['’\u00a0\u202f]", "", literal).replace(thousands, "").replace(decimals, ".")
         readings = {literal, value, re.sub(r"[/-]", " ", literal)}
-        hour, colon, minutes = literal.partition(":")
-        if _AFTERNOON.match(text, match.end()) and len(hour) < 3 and int(hour) < 12:
-            readings |= {f"{int(hour) + 12}{colon}{minutes}", f"{int(hour) + 12}.{minutes}"}
+        hour, _, minutes = literal.partition(":")
+        half = _HALF.match(text, match.end())
+        if half is not None and hour.isdecimal() and int(hour) < 13:
+            hour, minutes = str(int(hour) % 12 + 12 * (half[1] in "pP")), minutes or "00"
+        if minutes:
+            readings |= {f"{hour}:{minutes}", f"{hour}.{minutes}"} | ({hour} if minutes == "00" else set())
         found.append(frozenset(readings))
     return found
 

@@ -15,9 +15,11 @@ from service.text.placeholders import Span
 _NUMBER = re.compile(r"(?<![\d])\d+(?:[.,'’]\d+|:\d{2}(?!\d)|[\u00a0\u202f]\d{3}(?!\d))*")
 _SPACED = re.compile(r"(?<![\d.,:])\d{1,3}(?: \d{3})+(?!\d)")  # 12 500, where the language writes so
 _GROUPS = re.compile(r"\d{1,3}(?:(?P<mark>[.,'’\u00a0\u202f ])\d{3})(?:(?P=mark)\d{3})*")
+_AMBIGUOUS = re.compile(r"[1-9]\d{0,2}[.,]\d{3}")
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::\d{2})?")
 _GERMAN_CLOCK = re.compile(r"(\d{1,2})\.(\d{2})(?= ?Uhr)")
-_HALF = re.compile(r"[ \u00a0\u202f]?(?:([ap])\.?m\b)", re.IGNORECASE)
+_HALF = re.compile(r"[ \u00a0\u202f]?(?:([ap])\.?[ \u00a0\u202f]?m\b)", re.IGNORECASE)
+_GERMAN_HALF = re.compile(r" Uhr (?:(nachmittags|abends)|morgens|vormittags|früh|nachts)\b")
 _HOUR = re.compile(r"[ \u00a0\u202f]?(?:Uhr|h)\b")
 _DAY = re.compile(r"(?<![\d.])(0?[1-9]|[12]\d|3[01])\.[ \u00a0]?(0?[1-9]|1[0-2])\.(?:[ \u00a0]?(\d{4}))?(?!\d)")
 # Languages whose decimals stand behind a comma; in the others they stand behind a point.
@@ -230,25 +232,36 @@ def _read(text: str, match: re.Match[str], language: str) -> Iterator[Number]:
             yield Number(match.span(number + 1), frozenset({group, group.lstrip("0")}), number == 1)
         return
     readings = {written}
+    is_afternoon = _is_afternoon(text, span[1])
     if clock := _CLOCK.fullmatch(written) or _GERMAN_CLOCK.match(text, span[0]):
-        readings |= _times(int(clock[1]), clock[2], _HALF.match(text, span[1]))
-    elif written.isdecimal() and len(written) <= 2 and (half := _HALF.match(text, span[1])):
-        readings |= _times(int(written), "00", half) | {written}
+        times = _times(int(clock[1]), clock[2], is_afternoon=is_afternoon)
+        readings = readings | times if is_afternoon is None else times
+    elif written.isdecimal() and len(written) <= 2 and is_afternoon is not None:
+        readings = _times(int(written), "00", is_afternoon=is_afternoon)
     elif written.isdecimal() and len(written) <= 2 and _HOUR.match(text, span[1]):
-        readings |= _times(int(written), "00", None)
-    if value := _value(written, language):
-        # a number with both marks is no version, and has the target's form
-        readings = {value} if len(set(written) & set(".,")) == 2 else {*readings, value}
+        readings |= _times(int(written), "00", is_afternoon=None)
+    if is_afternoon is None and (value := _value(written, language)):
+        # a number with both marks is no version, and has the target's form; 1.250 is another number there
+        is_number = len(set(written) & set(".,")) == 2 or _AMBIGUOUS.fullmatch(written) is not None
+        is_named = _NAMED.search(text[max(span[0] - 20, 0) : span[0]]) is not None
+        readings = {value} if is_number and not is_named else {*readings, value}
     yield Number(span, frozenset(readings))
 
 
-def _times(hour: int, minute: str, half: re.Match[str] | None) -> set[str]:
-    """Write a time of the day in each way that a translation may; `half` is a match of a.m. or p.m."""
-    hours = {hour}
-    if half is not None:
-        hours.add(hour % 12 + (12 if half[1].lower() == "p" else 0))
-    times = {f"{each}:{minute}" for each in hours}
-    return times if minute != "00" else times | {str(each) for each in hours}
+def _is_afternoon(text: str, end: int) -> bool | None:
+    """Return whether the time of the day that ends here is one of the afternoon; None if it is not said."""
+    if half := _HALF.match(text, end):
+        return half[1].lower() == "p"
+    german = _GERMAN_HALF.match(text, end)
+    return None if german is None else german[1] is not None
+
+
+def _times(hour: int, minute: str, *, is_afternoon: bool | None) -> set[str]:
+    """Write a time of the day in each way that a translation may: 2:30 PM is 14:30, and 2.30 Uhr is another time."""
+    if is_afternoon is not None and hour <= 12:
+        hour = hour % 12 + 12 * is_afternoon
+    times = {f"{hour}:{minute}"}
+    return times if minute != "00" else times | {str(hour)}
 
 
 def _value(written: str, language: str) -> str | None:

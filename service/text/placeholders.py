@@ -26,8 +26,8 @@ _STRICT = r"""
     <[a-zA-Z][^<>]*></[a-zA-Z][^<>]*>                                  # <x id="7"></x>
   | </?[a-zA-Z][^<>]*> | </?\d{1,3}\s?/?>                              # a tag, and one of i18next's, <1>
   | <%[^<>%\n]{0,80}%> | <\?[^<>?\n]{0,80}\?>                          # <%= name %> <?= name ?>
-  | (?:https?|ftp|file)://[^\s<>"'`{}|\\^]*[\w/&=\#~-]                 # an address, without the full stop after it
-  | (?:www\.|mailto:)[^\s<>"'`{}|\\^]*[\w/]
+  | (?:https?|ftp|file)://(?>(?:\([^\s<>"'`{}|\\^()]*+\)|[^\s<>"'`{}|\\^()]*[\w/&=\#~-])+)  # an address, no dot behind
+  | (?:www\.|mailto:)(?>(?:\([^\s<>"'`{}|\\^()]*+\)|[^\s<>"'`{}|\\^()]*[\w/])+)
   | (?<![\w.+-])[\w.+-]++@[\w-]++(?:\.[\w-]++)+                         # e-mail
   | \{\{\{?[^{}\n]{0,80}\}\}\}? | [$\#]?\{[^{}\n]{0,80}\}               # {{name}} {name} ${name} #{name}
   | \$\([A-Za-z_]\w*\) | \$t\([^()\n]{0,80}\)                           # $(name) $t(key)
@@ -64,7 +64,7 @@ _CODE = rf"""
   | (?<!\w)[A-Za-z]:\\[^\s"'<>|]*\w                                    # C:\Windows
   | (?<![\w.@-])(?>(?:[a-zA-Z0-9][\w-]*+\.(?=\w))+)
     (?:(?:{_DOMAINS.replace(" ", "|")})(?![\w-]|\.\w)|[a-z]{{2,9}}(?=:\d|/\w))
-    (?::\d{{1,5}}(?!\d))?(?:/[^\s<>"'`{{}}|\\^]*[\w/])?                   # host.example.com:80/path
+    (?::\d{{1,5}}(?!\d))?(?:/(?>(?:\([^\s<>"'`{{}}|\\^()]*+\)|[^\s<>"'`{{}}|\\^()]*[\w/])*))?  # host.example.com:80/a
   | (?<![\w.@-])(?:localhost|\d{{1,3}}(?:\.\d{{1,3}}){{3}}(?![\w.]*\d))(?::\d{{1,5}}|/\d{{1,2}})?(?!\w)  # 10.0.0.5:80
   | (?<![\w.:/-])[a-z][a-z0-9-]*+:\d{{4,5}}(?![\w:])                     # db:5432
   | (?<![\w:])(?=[\d:]{{0,40}}(?:[a-fA-F]|::))(?:[0-9a-fA-F]{{0,4}}:){{2,7}}[0-9a-fA-F]{{1,4}}(?![\w:])  # fe80::1
@@ -72,12 +72,13 @@ _CODE = rf"""
   | (?<![\w.*])\*?\.[a-z][a-z0-9]{{1,9}}(?![\w-]|\.\w)                   # *.txt .env
   | (?<!\w)(?:[a-zA-Z0-9]++_)+[a-zA-Z0-9]\w*(?:\(\))? | (?<!\w)__\w++    # snake_case __name__
   | (?<![\w.:>])[a-zA-Z_]\w*+(?>(?:(?:\.|::|->)[a-zA-Z_]\w*+)*)\(\)         # call()
+  | (?<![\w.:>+-])[a-zA-Z_](?>(?:[\w.+:-]*\w)?)\([1-9][a-z]{{0,3}}\)         # printf(3)
   | (?<![^\s("'\[]):[a-z_]\w++(?![:\w-])                               # Laravel's :name
   | \[/[a-z]\w*+\] | \[[a-z]\w*+(?:=|\s\w++=)[^\[\]\n]*\] | \[(?:b|i|u|s|url|img|code|quote)\]  # [b] [/b] [url=a.b]
   | [\ue000-\uf8ff\U000f0000-\U0010ffff]                               # private characters: marks of markup
 """
 # Each of them has one of these: most sentences have none and are not searched further.
-_HINT = re.compile(r"[<{%$@#&\\`/_:*\[\ue000-\uf8ff\U000f0000-\U0010ffff]|\.\w|mailto:|--|\(\)|localhost")
+_HINT = re.compile(r"[<{%$@#&\\`/_:*\[\ue000-\uf8ff\U000f0000-\U0010ffff]|\.\w|mailto:|--|\w\([\d)]|localhost")
 _STRICT_PATTERN = re.compile(_STRICT, re.VERBOSE)
 _PATTERN = re.compile(f"{_FORMULA} | {_STRICT} | {_CODE}", re.VERBOSE)
 # The model's normalisation spells these out (m2 for m², 1/2 for ½), and it writes them so.

@@ -94,18 +94,26 @@ def halve(piece: Piece) -> list[Piece]:
 
 
 def cut_at_kept(piece: Piece) -> list[tuple[Piece, bool]]:
-    """Cut a sentence at its units, which are copied; each part between is translated by itself.
+    """Cut a sentence at its units, which are copied with the marks around; each part is translated by itself.
 
     Returns:
         the pieces, and whether each is a unit.
     """
+    text = piece.text
     pieces: list[tuple[Piece, bool]] = []
     position = 0
-    for begin, end in piece.kept:
-        pieces += [(part, False) for part in _edges(piece.text, position, begin, ())]
-        pieces.append((Piece(piece.text[begin:end], False), True))
-        position = end
-    return pieces + [(part, False) for part in _edges(piece.text, position, len(piece.text), ())]
+    for (begin, end), following in zip(piece.kept, [*(span[0] for span in piece.kept), len(text)][1:], strict=True):
+        first, last = begin, end
+        while first > position and not text[first - 1].isalnum():
+            first -= 1
+        while last < following and not text[last].isalnum():
+            last += 1
+        pieces += [(part, False) for part in _edges(text, position, first, ())]
+        pieces += [(Piece(text[first:begin], False), False)] if first < begin else []
+        pieces.append((Piece(text[begin:end], False), True))
+        pieces += [(Piece(text[end:last], False), False)] if end < last else []
+        position = last
+    return pieces + [(part, False) for part in _edges(text, position, len(text), ())]
 
 
 def _lines(text: str, sentences: SplitSentences) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Sentences in their texts: from the engine's hypotheses, in any order, to whole translations."""
 
+import re
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -66,6 +67,8 @@ class SourceSentence(NamedTuple):
 
 
 Document = list[SourceSentence]  # all of a text
+_SENTENCE_END = ".!?…。！？"
+_FIRST_WORD = re.compile(r"[^\W\d_][^\W\d_A-Z]*(?!\w)")  # a capital at most at its begin
 
 
 class _Place(NamedTuple):
@@ -176,7 +179,12 @@ class Arrivals:
         """
         candidates = arrived.candidates()
         for index, document in zip(self.failed, parts, strict=True):
-            best, alternatives, *_ = join(document, candidates)
+            own = [
+                [self._as_part(sentence.piece.text, candidate, is_first=number == 0) for candidate in next(candidates)]
+                for number, sentence in enumerate(document)
+                if sentence.engine_input is not None
+            ]
+            best, alternatives, *_ = join(document, iter(own))
             source, kept = self.sentence(index).piece.text, "\n".join(unit.text for unit in self.sentence(index).units)
             # a word and the mark beside it may form a placeholder that the source does not have
             self._take(
@@ -188,6 +196,19 @@ class Arrivals:
             )
         self.rungs += Rungs(cut=len(self.failed))
         self.detokenize_ms += arrived.detokenize_ms
+
+    def _as_part(self, source: str, candidate: Candidate, *, is_first: bool) -> Candidate:
+        """Return the translation of a part of a sentence without what the model adds to make a sentence of it."""
+        text = candidate.text
+        if source[-1] not in _SENTENCE_END:
+            text = text.rstrip(_SENTENCE_END) or text
+        word = _FIRST_WORD.match(text)
+        if not is_first and source[0].islower() and word is not None:
+            lowered = word[0].lower()
+            if len(lowered) == len(word[0]) and self._tokenizer.is_commoner(lowered, word[0]):
+                text = lowered + text[len(lowered) :]
+        alignment = tuple(link for link in candidate.alignment if link.target[1] <= len(text))
+        return candidate._replace(text=text, alignment=alignment)
 
     def sentence(self, index: int) -> SourceSentence:
         """Return the sentence of a number."""

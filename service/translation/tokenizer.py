@@ -68,6 +68,15 @@ class Tokenizer:
         """Tell whether the vocabulary has a piece for every part of a word."""
         return self.unknown not in self.encode(word, "")
 
+    def is_commoner(self, word: str, other: str) -> bool:
+        """Tell whether the target's vocabulary spells a word in fewer pieces than another, or in commoner ones."""
+
+        def rarity(text: str) -> tuple[int, int]:
+            rows = [self._target_pieces.find(piece) for piece in self._target.encode(text, out_type=str)]
+            return len(rows), sum(len(self._rows) if row is None else row for row in rows)
+
+        return rarity(word) < rarity(other)
+
     def phrases(self, text: str, *, follows_mark: bool) -> list[list[int]]:
         """Return the ids of each way to spell a text within a translation; none if the vocabulary cannot.
 

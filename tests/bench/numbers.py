@@ -1,6 +1,6 @@
 """Numbers: how many of 2,000 sentences have all of theirs in the translation, and what it costs.
 
-    python -m tests.bench.numbers [--sentences 2000]
+    python -m tests.bench.numbers [--sentences 2000] [--beams 1 4]
 
 Half of the sentences are frames filled with numbers, dates, times, amounts, versions and telephone numbers
 (`models/text/frames.py`, a seed of its own), half are those of the test sets with a digit. A sentence is right if the
@@ -134,6 +134,7 @@ def main() -> None:
     """Measure and write the file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sentences", type=int, default=2000)
+    parser.add_argument("--beams", type=int, nargs="+", default=[1, 4])
     arguments = parser.parse_args()
     half = arguments.sentences // 2
     made = list(islice(filter(has_digit, generate(SEED)), half))
@@ -145,7 +146,7 @@ def main() -> None:
     translator = Translator(directory, Tokenizer(directory), *default, max_batch_tokens=4096)
     results: dict[str, object] = {}
     for name, pairs in sets.items():
-        for beam_size in (1, 4):
+        for beam_size in arguments.beams:
             results[f"{name}, beam {beam_size}"] = found = {
                 "sentences": len(pairs),
                 **measured(translator, pairs, beam_size),

@@ -32,7 +32,7 @@ first.last+tag@example.co.uk|#hashtag|@mention|&nbsp;|&#8217;|`rm -rf /`|--dry-r
 <1>|</1>|<0/>|<%= name %>|<?= $x ?>|[[name]]|[% name %]|{{{raw}}}|{{ name | upper }}|{% if x %}|#{name}|$t(key)
 __name__|###T01###|@@name@@|@:link(name)|@:message.hello|@.lower:link|:smile:|:+a1:|:name|[b]|[/b]|[url=a.b]
 $x$|$a + b = I$|$2x + 1$|$$E = mc^2$$|\\[ y = 2 \\]|\\(x^2\\)|\\cite[1]{x}|{a}0|5{n}%|%s %s|{a}/{b}
-localhost:8080|10.0.0.5:8080|10.0.0.0/8|host.example.com|example.org:80/a|db:5432|fe80::1|report.pdf|Node.js|a.tar.gz|*.txt|.env
+localhost:8080|10.0.0.5:8080|10.0.0.0/8|host.example.com|example.org:80/a|db:5432|fe80::1|report.pdf|Node.js|a.tar.gz|*.txt|.env|printf(3)|https://en.wikipedia.org/wiki/Foo_(bar)|https://a.b/c_(d)_e?f=(g)|example.com/path(1)|www.a.org/x(y)|systemd.unit(5)|X(7x)
 :+1:|:-1:|:100:|:+1::skin-tone-2:|<:pepe:123456>|<@U024BE7LH>|<#C024BE7LR>|<!channel>|\u2068{name}\u2069|\u202b%s\u202c
 Łódź日本""".replace("\n", "|").split("|")
 KEPT.remove("{{ name "), KEPT.remove(" upper }}"), KEPT.append("{{ name | upper }}")
@@ -101,6 +101,7 @@ def test_each_kind_is_found_and_nothing_around_it(kept: str, around: str) -> Non
         "at 5@3",
         "a - b",
         "3:100:4",
+        "the house (of 2)",
         "at 10:30: go",
         "a" * 99,
         "日本語" * 60,

@@ -193,7 +193,21 @@ def test_a_sentence_is_not_halved_in_what_is_kept() -> None:
     assert [kept for half in halves for kept in kept_of(half)] == ["`one two, three four, five six`"]
 
 
-UNITS = r"a a@ /- a. a_ a_. { % {{ http:// www. ` #a \n ² a² %s: ( ; --a {a} <a></ &a a,"
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("See %d (or %s), now.", ["See", "or", "now"]),
+        ('Err:%d (Missing) "{a}" here', ["Err", "Missing", "here"]),
+        ("from %d–%d metres", ["from", "metres"]),
+    ],
+)
+def test_marks_around_a_unit_are_no_part_of_what_is_translated(text: str, expected: list[str]) -> None:
+    """A model closes a bracket that a part opens."""
+    (piece,) = [piece for piece in split(text, "en", "0") if piece.translate]
+    assert [part.text.strip(" .)") for part, _ in cut_at_kept(piece) if part.translate] == expected
+
+
+UNITS = r"a a@ /- a-. a. a_ a_. { % {{ http:// www. ` #a \n ² a² %s: ( ; --a {a} <a></ &a a,"
 
 
 @pytest.mark.parametrize("unit", [*UNITS.split(), " ", "<a ", "\n ", "\r\n", "- ", "1. ", "a) ", ": %s "])

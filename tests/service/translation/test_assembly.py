@@ -61,11 +61,12 @@ def test_a_sentence_that_lost_a_span_is_joined_from_its_parts(translator: Transl
     assert made == "A river https://example.org/a near the sun"
 
 
-def test_parts_that_change_a_span_give_way_to_the_source(translator: Translator) -> None:
+def test_marks_beside_a_unit_stay_whatever_its_parts_become(translator: Translator) -> None:
+    """Without the comma the address would go on in the next word."""
     text = "The house https://example.org/a, a tree"
-    made = replaced(translator, text, "A river", "house")  # beside the address it makes another one
+    made = replaced(translator, text, "A river", "house")
     assert same(made, text)
-    assert made == text
+    assert made == "A river https://example.org/a, house"
 
 
 def test_a_sentence_without_any_hypothesis_stays_as_it_is(translator: Translator) -> None:

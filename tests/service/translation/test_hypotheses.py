@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from kernels.engine import Hypothesis, Sentence
 from models.format.directory import open_model
 from service.text.sentences import Piece
@@ -48,3 +50,29 @@ def test_a_sentence_whose_parts_lose_a_placeholder_too_is_copied(default_model_d
         arrivals.replace_failed([parts], arrived)
         (found,) = arrivals.candidates()
         assert [candidate.text for candidate in found] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("source", "part", "expected"),
+    [
+        ("and the dog", "Und der Hund.", "und der Hund"),
+        ("house of", "Haus der", "Haus der"),
+        ("the file", "Die Datei", "die Datei"),
+        ("is it", "Ist es?", "ist es"),
+        ("Is it", "Ist es", "Ist es"),
+        ("here.", "Hier.", "hier."),
+        ("HTML of", "HTML von", "HTML von"),
+    ],
+)
+def test_a_part_of_a_sentence_reads_as_one(default_model_dir: Path, source: str, part: str, expected: str) -> None:
+    """It begins with a capital, or ends with a full stop, only where its source does or the word is a noun."""
+    tokenizer = Tokenizer(open_model(default_model_dir))
+    arrivals = Arrivals([[translated(f"%d {source}", (0, 2))]], tokenizer)
+    arrivals.read(0, [Hypothesis([], -1.0)])
+    parts: Document = [copied("%d"), copied(" "), translated(source)]
+    arrived = Arrivals([parts], tokenizer)
+    (ids,) = tokenizer.phrases(part, follows_mark=False)
+    arrived.read(0, [Hypothesis(ids, -1.0)])
+    arrivals.replace_failed([parts], arrived)
+    (found,) = arrivals.candidates()
+    assert [candidate.text for candidate in found] == [f"%d {expected}"]
