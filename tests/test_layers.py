@@ -93,6 +93,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         },
         {
             "api": (
+                "authorization / "
                 "calls downloads json_reply json_route language_codes native_key openapi page schemas / "
                 "admin_schemas azure_places azure_schemas deepl_schemas dialect fields google_schemas kserve_bodies "
                 "kserve_schemas libretranslate_schemas / "

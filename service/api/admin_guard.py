@@ -11,6 +11,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic import SecretStr
 from starlette.exceptions import HTTPException
 
+from service.api.authorization import credentials
 from service.api.errors import status_of
 from service.api.json_route import JsonRoute
 
@@ -60,11 +61,11 @@ def guarded(tokens: Mapping[str, SecretStr], route_class: type[JsonRoute] = Json
 
 def _named(request: Request, expected: Mapping[str, bytes]) -> str | None:
     """Return the name of the token that the request carries; None if it carries none of them."""
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer":
-        given = request.headers.get(TRITON_HEADER, "")
+    given = credentials(request, "bearer")
+    if given is None:
+        given = request.headers.get(TRITON_HEADER, "").strip()
     # all are compared, so that the time does not depend on which one matches
-    names = [name for name, token in expected.items() if hmac.compare_digest(given.strip().encode(), token)]
+    names = [name for name, token in expected.items() if hmac.compare_digest(given.encode(), token)]
     return names[0] if names else None
 
 

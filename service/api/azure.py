@@ -16,6 +16,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.accounts.keys import Keys, MissingKey, QuotaExceeded, WrongKey
+from service.api.authorization import credentials
 from service.api.azure_places import projection, sentence_lengths, translated_lengths
 from service.api.azure_schemas import (
     AzureBreaks,
@@ -83,8 +84,7 @@ def _error(status: int, sentence: str, code: str) -> dict[str, Any]:
 
 def _key(request: Request) -> str | None:
     """Return the API key of a request: of Azure's header, of a bearer, or of the query string."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    key = request.headers.get("ocp-apim-subscription-key") or (token.strip() if scheme.lower() == "bearer" else None)
+    key = request.headers.get("ocp-apim-subscription-key") or credentials(request, "bearer")
     return key or request.query_params.get("Subscription-Key")
 
 

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from service.accounts.glossaries import NOBODY, Glossaries
 from service.accounts.keys import Keys, KeyUse, MissingKey, QuotaExceeded
+from service.api.authorization import credentials
 from service.api.calls import call_of, cost_headers
 from service.api.deepl_schemas import (
     MAX_TEXTS,
@@ -74,8 +75,7 @@ def _error(status: int, sentence: str, code: str) -> dict[str, str]:
 
 
 def _head_key(request: Request) -> str | None:
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    return key.strip() if scheme.lower() == "deepl-auth-key" else None
+    return credentials(request, "deepl-auth-key")
 
 
 DIALECT = Dialect(

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.security import APIKeyHeader
 
 from service.accounts.keys import Keys, MissingKey, QuotaExceeded, RateExceeded, WrongKey
+from service.api.authorization import credentials
 from service.api.calls import call_of, cost_headers
 from service.api.dialect import Dialect, Refused
 from service.api.errors import documented
@@ -88,8 +89,7 @@ def _error(status: int, sentence: str, code: str) -> dict[str, Any]:
 
 
 def _head_key(request: Request) -> str | None:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    key = request.headers.get("x-goog-api-key") or (token.strip() if scheme.lower() == "bearer" else None)
+    key = request.headers.get("x-goog-api-key") or credentials(request, "bearer")
     return key or request.query_params.get("key")
 
 

@@ -5,6 +5,8 @@ from typing import Any
 from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader, HTTPBearer
 
+from service.api.authorization import credentials
+
 # Arguments of a route's declaration that describe in the OpenAPI where the key goes.
 SECURITY: dict[str, Any] = {
     "dependencies": [
@@ -21,5 +23,5 @@ DEEPL_SECURITY = Depends(
 
 def native_key(request: Request) -> str | None:
     """Return the API key of `Authorization: Bearer KEY` or `X-Api-Key: KEY`; the former if both are sent."""
-    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
-    return credentials.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key")
+    bearer = credentials(request, "bearer")
+    return request.headers.get("x-api-key") if bearer is None else bearer
