@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 
 from models.format.faults import architecture_fault
-from models.format.layout import matrix_shapes, sub_layers, vector_sizes
+from models.format.layout import sub_layers
 from models.format.schema import CONFIG_FILE, SENTENCEPIECE_FILES, Architecture
 from models.marian.checkpoint import Checkpoint, CheckpointError
 from models.marian.files import read_object, read_optional_object
-from models.marian.names import languages_of, languages_of_name, target_tokens
+from models.marian.names import languages_of, languages_of_name
 from models.marian.tables import Special, Tables
 from models.marian.transformer import sinusoidal
 
@@ -192,25 +192,9 @@ class _Reader:
         architecture = self._architecture(tables)
         if fault := architecture_fault(architecture):
             raise self._fault(fault)
-        tensors = {**tables.tensors(), **self._layers(architecture, order)}
+        layers = self._layers(architecture, order)
         self._refuse_the_rest()
-        shapes: dict[str, tuple[int, ...]] = dict(matrix_shapes(architecture))
-        shapes |= {name: (size,) for name, size in vector_sizes(architecture, output_bias=True).items()}
-        for name, shape in shapes.items():
-            if tuple(tensors[name].shape) != shape:
-                raise self._fault(f"{name} would be {list(tensors[name].shape)}, not {list(shape)}")
-        source_languages, target_languages = self._languages()
-        return Checkpoint(
-            source_languages=source_languages,
-            target_languages=target_languages,
-            target_tokens=target_tokens(tables.source_pieces),
-            architecture=architecture,
-            ids=tables.ids,
-            source_pieces=tuple(tables.source_pieces),
-            target_pieces=None if tables.shared else tuple(tables.target_pieces),
-            tensors={name: tensors[name].contiguous() for name in shapes},
-            spm=self._spm(),
-        )
+        return tables.checkpoint(architecture, layers, self._languages(), self._spm())
 
     def _special(self) -> Special:
         def piece(field: str, default: str) -> str:

@@ -7,6 +7,7 @@ start from zeros, and their scores are divided by the length to the power `norma
 import re
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,11 +16,11 @@ import torch
 from torch import Tensor
 
 from models.format.faults import architecture_fault
-from models.format.layout import matrix_shapes, sub_layers, vector_sizes
+from models.format.layout import sub_layers
 from models.format.schema import MAX_BEAM_SIZE, MAX_LENGTH_PENALTY, Architecture
 from models.marian.checkpoint import Checkpoint, CheckpointError
 from models.marian.files import read_spm
-from models.marian.names import languages_of_name, target_tokens
+from models.marian.names import languages_of_name
 from models.marian.tables import Special, Tables
 
 DECODER = "decoder.yml"
@@ -64,8 +65,8 @@ def read_npz(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path / 'source.bpe'}: this splits text by BPE; only SentencePiece is supported.")
     tensors, options = _read_weights(weights)
     reader = _Reader(weights, tensors, options)
-    source_languages, target_languages = languages_of_name(path.resolve().name)
-    return reader.checkpoint(source_pieces, target_pieces, read_spm(path), decoder, source_languages, target_languages)
+    languages = languages_of_name(path.resolve().name)
+    return reader.checkpoint(source_pieces, target_pieces, read_spm(path), decoder, languages)
 
 
 def read_options(text: str) -> dict[str, list[str]]:
@@ -171,32 +172,18 @@ class _Reader:
         target_pieces: list[str],
         spm: Mapping[str, bytes],
         decoder: Mapping[str, list[str]],
-        source_languages: tuple[str, ...],
-        target_languages: tuple[str, ...],
+        languages: tuple[tuple[str, ...], tuple[str, ...]],
     ) -> Checkpoint:
         """Make the checkpoint."""
         tables = self._tables(source_pieces, target_pieces)
         architecture = self._architecture(tables)
         if fault := architecture_fault(architecture):
             raise self._fault(fault)
-        tensors = {**tables.tensors(), **self._layers(architecture)}
+        layers = self._layers(architecture)
         if self._left:
             raise self._fault(f"the tensor {min(self._left)!r} has no place in this architecture")
-        shapes: dict[str, tuple[int, ...]] = dict(matrix_shapes(architecture))
-        shapes |= {name: (size,) for name, size in vector_sizes(architecture, output_bias=True).items()}
-        for name, shape in shapes.items():
-            if tuple(tensors[name].shape) != shape:
-                raise self._fault(f"{name} would be {list(tensors[name].shape)}, not {list(shape)}")
-        return Checkpoint(
-            source_languages=source_languages,
-            target_languages=target_languages,
-            target_tokens=target_tokens(tables.source_pieces),
-            architecture=architecture,
-            ids=tables.ids,
-            source_pieces=tuple(tables.source_pieces),
-            target_pieces=None if tables.shared else tuple(tables.target_pieces),
-            tensors={name: tensors[name].contiguous() for name in shapes},
-            spm=spm,
+        return replace(
+            tables.checkpoint(architecture, layers, languages, spm),
             beam_size=int(max(1, min(_number(decoder, "beam-size", 1), MAX_BEAM_SIZE))),
             length_penalty=max(0.0, min(_number(decoder, "normalize", 1), MAX_LENGTH_PENALTY)),
         )

@@ -1,14 +1,16 @@
 """Embeddings and output layer of a model with the pieces of their rows, and a row to start from where there is none."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from models.format.schema import Ids
-from models.marian.checkpoint import CheckpointError
+from models.format.layout import matrix_shapes, vector_sizes
+from models.format.schema import Architecture, Ids
+from models.marian.checkpoint import Checkpoint, CheckpointError
+from models.marian.names import target_tokens
 
 START = "<start>"  # the piece of the row of zeros that decoders start from
 PADDING = ("<pad>", "<blank>")
@@ -74,7 +76,44 @@ class Tables:
         self.tied = torch.equal(self.target, self.output)
         self.ids = self._ids()
 
-    def tensors(self) -> dict[str, Tensor]:
+    def checkpoint(
+        self,
+        architecture: Architecture,
+        layers: Mapping[str, Tensor],
+        languages: tuple[tuple[str, ...], tuple[str, ...]],
+        spm: Mapping[str, bytes],
+    ) -> Checkpoint:
+        """Put the checkpoint together, its tensors in the order of the layout.
+
+        Args:
+            architecture: of the model.
+            layers: our name -> float32 tensor, of all but the tables.
+            languages: of source and target.
+            spm: content of source.spm and target.spm.
+
+        Raises:
+            CheckpointError: a tensor has another shape than the architecture gives it.
+        """
+        tensors = {**self._tensors(), **layers}
+        shapes: dict[str, tuple[int, ...]] = dict(matrix_shapes(architecture))
+        shapes |= {name: (size,) for name, size in vector_sizes(architecture, output_bias=True).items()}
+        for name, shape in shapes.items():
+            if tuple(tensors[name].shape) != shape:
+                raise CheckpointError(f"{self._path}: {name} would be {list(tensors[name].shape)}, not {list(shape)}.")
+        source_languages, target_languages = languages
+        return Checkpoint(
+            source_languages=source_languages,
+            target_languages=target_languages,
+            target_tokens=target_tokens(self.source_pieces),
+            architecture=architecture,
+            ids=self.ids,
+            source_pieces=tuple(self.source_pieces),
+            target_pieces=None if self.shared else tuple(self.target_pieces),
+            tensors={name: tensors[name].contiguous() for name in shapes},
+            spm=spm,
+        )
+
+    def _tensors(self) -> dict[str, Tensor]:
         """Return the tables by our names."""
         named = {"embedding": self.target} if self.shared else {}
         if not self.shared:
