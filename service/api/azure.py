@@ -222,7 +222,7 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
         scopes = [scope.strip() for scope in (request.query_params.get("scope") or ",".join(_SCOPES)).split(",")]
         if not set(scopes) <= set(_SCOPES):
             raise _refused(400001, f'The "scope" parameter is invalid. It is a list of {", ".join(_SCOPES)}.')
-        codes = sorted({code for pair in registry.pairs() for code in pair})
+        codes = sorted(registry.languages)
         reply: AzureLanguages = {}
         if "translation" in scopes:
             reply["translation"] = {
@@ -278,8 +278,7 @@ class _Asked(NamedTuple):
 async def _asked(request: Request, registry: Registry, settings: Settings) -> _Asked:
     """Validate a request. Unknown parameters are ignored; a known one that asks for what is not here is refused."""
     texts = await _texts(request, settings)
-    asked, pairs = request.query_params, registry.pairs()
-    known = {code for pair in pairs for code in pair}
+    asked, pairs, known = request.query_params, registry.pairs(), registry.languages
     source = _language(asked["from"], 400035, "source language", known) if asked.get("from") else AUTO
     targets = [_language(given, 400036, "target language", known) for given in asked.getlist("to")]
     if not targets:

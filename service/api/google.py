@@ -198,7 +198,7 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
         fields = await read_fields(request)
         await owner(keys, _key(request, fields))
         named = bool(fields.first("target"))
-        codes = sorted({code for pair in registry.pairs() for code in pair})
+        codes = sorted(registry.languages)
         listed = [
             {"language": _written(code), "name": languages.name(code)} if named else {"language": _written(code)}
             for code in codes
@@ -261,8 +261,7 @@ def _pair(fields: Fields, registry: Registry, source_name: str, target_name: str
         source_name: The field of the source, which is detected without it.
         target_name: The field of the target.
     """
-    pairs = registry.pairs()
-    known = {code for pair in pairs for code in pair}
+    pairs, known = registry.pairs(), registry.languages
     given = fields.first(target_name)
     if not given:
         raise Refused(400, "required", f"Required parameter: {target_name}, the language to translate to.")
