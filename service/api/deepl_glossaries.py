@@ -47,8 +47,13 @@ def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
     routes = APIRouter(tags=["DeepL"], dependencies=[DEEPL_SECURITY], responses=_REFUSALS)
     writing = asyncio.Lock()  # one at a time: the entries of a large glossary take a hundred MB while they are read
 
+    async def asked(request: Request) -> tuple[str, Fields]:
+        """Return who asks, and for what."""
+        fields = await read_fields(request)
+        return await owner(keys, deepl_key(request, fields)), fields
+
     async def owner_of(request: Request) -> str:
-        return await owner(keys, deepl_key(request, await read_fields(request)))
+        return (await asked(request))[0]
 
     async def written(write: Callable[[], T]) -> T:
         async with writing:
@@ -74,8 +79,7 @@ def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
         summary="Create a glossary with a dictionary for each language pair",
     )
     async def create_glossary(request: Request) -> Response:
-        fields = await read_fields(request)
-        of = await owner(keys, deepl_key(request, fields))
+        of, fields = await asked(request)
 
         def make() -> Head:
             return glossaries.create(of, _text(fields, "name"), _dictionaries(fields, pairs(), glossaries.most_entries))
@@ -107,8 +111,7 @@ def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
         summary="Rename a glossary, or add entries to its dictionaries",
     )
     async def change_glossary(glossary_id: str, request: Request) -> Response:
-        fields = await read_fields(request)
-        of = await owner(keys, deepl_key(request, fields))
+        of, fields = await asked(request)
         if fields.first("name") is None and fields.items("dictionaries") is None:
             raise HTTPException(400, "Parameter 'name' or 'dictionaries' not specified")
 
@@ -131,8 +134,7 @@ def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
         summary="Get the entries of a dictionary",
     )
     async def get_dictionary(glossary_id: str, request: Request) -> Response:
-        fields = await read_fields(request)
-        of = await owner(keys, deepl_key(request, fields))
+        of, fields = await asked(request)
         pair = _pair(fields, pairs())
         found = await asyncio.to_thread(glossaries.entries, of, glossary_id, pair)
         dictionary = {**dict(zip(_PAIR, pair, strict=True)), "entries": _lines(found), "entries_format": "tsv"}
@@ -146,8 +148,7 @@ def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
         summary="Replace the dictionary of a language pair",
     )
     async def replace_dictionary(glossary_id: str, request: Request) -> Response:
-        fields = await read_fields(request)
-        of = await owner(keys, deepl_key(request, fields))
+        of, fields = await asked(request)
 
         def make() -> Dictionary:
             return glossaries.replace(of, glossary_id, _entries(fields, pairs(), glossaries.most_entries))
@@ -162,8 +163,7 @@ def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
         summary="Delete the dictionary of a language pair",
     )
     async def delete_dictionary(glossary_id: str, request: Request) -> Response:
-        fields = await read_fields(request)
-        of = await owner(keys, deepl_key(request, fields))
+        of, fields = await asked(request)
         await asyncio.to_thread(glossaries.remove_dictionary, of, glossary_id, _pair(fields, pairs()))
         return Response(status_code=204)
 
@@ -183,8 +183,7 @@ def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
         summary="Create a glossary (owned by the API key, shared if keys are off)",
     )
     async def create_monolingual_glossary(request: Request) -> Response:
-        fields = await read_fields(request)
-        of = await owner(keys, deepl_key(request, fields))
+        of, fields = await asked(request)
 
         def make() -> Head:
             return glossaries.create(of, _text(fields, "name"), [_entries(fields, pairs(), glossaries.most_entries)])
