@@ -184,17 +184,14 @@ def _prepare(
     if marked_up:
         dispatcher.check_markup(marked_up)
     documents = [_documents(request) for request in requests]
+    plain = [_plain(request, own) for request, own in zip(requests, documents, strict=True)]
     first = requests[0]
-    checked = [
-        text if document is None else document.text
-        for request, own in zip(requests, documents, strict=True)
-        for text, document in zip(request.texts, own, strict=True)
-    ]
+    checked = [text for own in plain for text in own]
     if first.keeps_empty:
         checked = list(filter(None, checked))
     if checked or not first.keeps_empty:
         dispatcher.check(call, checked, first.options)
-    return [_detected(*of_request, known) for of_request in zip(requests, documents, sources, strict=True)]
+    return [_detected(*of_request, known) for of_request in zip(requests, documents, plain, sources, strict=True)]
 
 
 def _documents(request: TranslationRequest) -> list[Document | None]:
@@ -203,9 +200,17 @@ def _documents(request: TranslationRequest) -> list[Document | None]:
     return [None if markup is None else Document(text, markup, is_aligned=True) for text in request.texts]
 
 
+def _plain(request: TranslationRequest, documents: Sequence[Document | None]) -> list[str]:
+    """Return each text without its markup."""
+    return [
+        text if document is None else document.text for text, document in zip(request.texts, documents, strict=True)
+    ]
+
+
 def _detected(
     request: TranslationRequest,
     documents: Sequence[Document | None],
+    plain: Sequence[str],
     sources: Sequence[str],
     known: Collection[str],
 ) -> list[_Text]:
@@ -214,12 +219,10 @@ def _detected(
     Args:
         request: The texts and the options.
         documents: The texts' markup.
+        plain: The texts without it.
         sources: The languages from which there is a route to the target.
         known: The languages of all models.
     """
-    plain = [
-        text if document is None else document.text for text, document in zip(request.texts, documents, strict=True)
-    ]
     if request.options.source == AUTO:
         detected = [detect(text, known, request.context) for text in plain]
     else:

@@ -310,12 +310,13 @@ class Translator:
     def _constrained(self, arrivals: Arrivals, index: int, options: Options) -> SourceSentence:
         """Return a failed sentence, as it was searched last, under the constraint that it has its masks."""
         sentence = arrivals.searched(index)
+        assert sentence.engine_input is not None  # it was searched
         masks = placeholders.masks(len(sentence.piece.kept))[:MAX_CONSTRAINTS]
         phrases = (self._tokenizer.phrases(mask, follows_mark=True) for mask in masks)
-        ids = self._tokenizer.encode(placeholders.hide(sentence.piece.text, sentence.piece.kept), options.target)
-        return sentence._replace(engine_input=self._engine_input(ids, options, tuple(filter(None, phrases))))
+        search = self._engine_input(sentence.engine_input.ids, options, tuple(filter(None, phrases)))
+        return sentence._replace(engine_input=search)
 
-    def _engine_input(self, ids: list[int], options: Options, constraints: tuple[Constraint, ...]) -> Sentence:
+    def _engine_input(self, ids: Sequence[int], options: Options, constraints: tuple[Constraint, ...]) -> Sentence:
         """Return a sentence for the engine; its maximum length bounds the cost of a model that repeats itself."""
         constrained = sum(min(map(len, constraint)) for constraint in constraints)
         return Sentence(
