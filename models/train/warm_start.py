@@ -126,7 +126,7 @@ def of_codes(model: ModelDirectory, allocation: Allocation) -> WarmStart:
     scales = {}
     for name, segments in allocation.items():
         for segment in segments:
-            first, _ = (segment.begin, segment.end) if is_nested else block_range(segment)
+            first = 0 if is_nested else block_range(segment)[0]  # progressive codes have scales for all rows
             for planes in range(1 if is_nested else segment.planes, segment.planes + 1):
                 key = f"{name}.scales.{planes}"
                 rows = np.asarray(mapped.tensors[key])[:, 0, segment.begin - first : segment.end - first]

@@ -86,15 +86,15 @@ def translate(
     tqdm, run = _extras(engine)
     with sole_writer(output):
         states = {shard: "new" if overwrite else state(shard, job.work) for shard in job.shards}
-        todo = [shard for shard in job.shards if states[shard] != "done"]
-        for shard in todo:
+        unfinished = [shard for shard in job.shards if states[shard] != "done"]
+        for shard in unfinished:
             if states[shard] == "changed":
                 print(f"{shard.source.name} has changed since it was translated; it is done again.", file=sys.stderr)
         total = sum(shard.source.stat().st_size for shard in job.shards)
-        done = total - sum(shard.source.stat().st_size for shard in todo)
+        done = total - sum(shard.source.stat().st_size for shard in unfinished)
         refused = 0
         with tqdm(total=total, initial=done, unit="B", unit_scale=True, desc=job.work.config) as bar:
-            for shard, fault in run(job, todo, workers, bar.update):
+            for shard, fault in run(job, unfinished, workers, bar.update):
                 if fault is not None:
                     refused += 1
                     bar.write(f"{shard.target.name} is refused: {fault}", file=sys.stderr)
