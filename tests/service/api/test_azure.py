@@ -16,6 +16,7 @@ from service.settings import Settings
 from service.stores.sqlite import SqliteKeys
 from service.text.alignment import Link
 from service.translation.results import Candidate, TranslatedSentence
+from tests.service.api.conftest import HOUSE, TREE
 from tests.service.api.test_bad_input import BAD_JSON
 from tests.service.running import PAIR, Server, exchange, http_request, serve, texts_of, translate
 from tests.service.tiny_model import write_tiny_model
@@ -23,13 +24,6 @@ from tests.service.tiny_model import write_tiny_model
 PREFIX = "/translator/text/v3.0"
 VERSION = {"api-version": "3.0"}
 TO_GERMAN = {**VERSION, "from": "en", "to": "de"}
-HOUSE, TREE = "The old house.", "A big tree sees the river."
-
-
-@pytest.fixture(scope="module")
-def german(server: Server) -> dict[str, str]:
-    with httpx.Client(base_url=server.url, timeout=60) as client:
-        return {text: texts_of(translate(client, text))[0] for text in (HOUSE, TREE)}
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from urllib.error import HTTPError
 
 import deep_translator.deepl
 import deepl
-import httpx
 import pytest
 from deep_translator import DeeplTranslator, LibreTranslator
 from deep_translator.exceptions import AuthorizationException, ServerException
@@ -16,17 +15,9 @@ from libretranslatepy import LibreTranslateAPI
 from service.accounts.keys import new_key
 from service.settings import Settings
 from service.stores.sqlite import SqliteKeys
+from tests.service.api.conftest import HOUSE, TREE
 from tests.service.npm_clients import run_npm_clients
-from tests.service.running import Server, exchange, http_request, serve, texts_of, translate
-
-HOUSE, TREE = "The old house.", "A big tree sees the river."
-
-
-@pytest.fixture(scope="module")
-def german(server: Server) -> dict[str, str]:
-    """Translate sentences through the native dialect."""
-    with httpx.Client(base_url=server.url, timeout=60) as client:
-        return {text: texts_of(translate(client, text))[0] for text in (HOUSE, TREE)}
+from tests.service.running import Server, exchange, http_request, serve
 
 
 @pytest.fixture

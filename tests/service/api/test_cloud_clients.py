@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from azure.ai.translation.text import TextTranslationClient
 from azure.ai.translation.text.models import ProfanityAction, TextType
@@ -20,16 +19,10 @@ from google.cloud.translate_v2 import Client
 from service.accounts.keys import new_key
 from service.settings import Settings
 from service.stores.sqlite import SqliteKeys
-from tests.service.running import Server, serve, texts_of, translate
+from tests.service.api.conftest import HOUSE, TREE
+from tests.service.running import Server, serve
 
 CLIENTS = Path(__file__).parents[1] / "clients"
-HOUSE, TREE = "The old house.", "A big tree sees the river."
-
-
-@pytest.fixture(scope="module")
-def german(server: Server) -> dict[str, str]:
-    with httpx.Client(base_url=server.url, timeout=60) as client:
-        return {text: texts_of(translate(client, text))[0] for text in (HOUSE, TREE)}
 
 
 @pytest.fixture(scope="module")

@@ -8,18 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.service.api.conftest import HOUSE, TREE
 from tests.service.api.test_bad_input import BAD_FORMS, BAD_JSON
 from tests.service.running import PAIR, Server, exchange, http_request, texts_of, translate
 
 V2 = "/language/translate/v2"
 WEB = "/translate_a/single"
-HOUSE, TREE = "The old house.", "A big tree sees the river."
-
-
-@pytest.fixture(scope="module")
-def german(server: Server) -> dict[str, str]:
-    with httpx.Client(base_url=server.url, timeout=60) as client:
-        return {text: texts_of(translate(client, text))[0] for text in (HOUSE, TREE)}
 
 
 def translations(response: httpx.Response) -> list[dict[str, Any]]:
