@@ -129,9 +129,14 @@ def open_file(name: str, data: bytes, limits: Limits, columns: Collection[str] =
         FileRefused: the file cannot be read, has no such columns, or unpacks to more than the limits allow.
     """
     ending = ending_of(name)
-    if columns:
-        if _READERS[ending] != "tables":
-            raise FileRefused("Columns are chosen in .csv and .tsv files only; leave `columns` out for this one.")
-        return import_module(f"{__name__}.tables").read(data, ending, limits, columns)  # type: ignore[no-any-return]
-    reader: Callable[[bytes, str, Limits], OpenFile] = import_module(f"{__name__}.{_READERS[ending]}").read
-    return reader(data, ending, limits)
+    reader = reader_of(ending)
+    if not columns:
+        return reader(data, ending, limits)
+    if _READERS[ending] != "tables":
+        raise FileRefused("Columns are chosen in .csv and .tsv files only; leave `columns` out for this one.")
+    return reader(data, ending, limits, columns)
+
+
+def reader_of(ending: str) -> Callable[..., OpenFile]:
+    """Import what takes files with a supported ending apart: `read(data, ending, limits)`, for a table also columns."""
+    return import_module(f"{__name__}.{_READERS[ending]}").read  # type: ignore[no-any-return]

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from service.files import FileRefused, Limits, open_file
+from service.files import FileRefused, Limits, open_file, reader_of
 from service.files.chunks import Collected, parts, sample
 from service.files.room import NoRoom, room_needed
 from service.text.alignment import Link
@@ -56,6 +56,7 @@ class Task:
 def main() -> None:
     """Serve one file; what it is refused for is the last line."""
     task = Task(**json.loads(sys.argv[1]))
+    reader_of(task.ending)  # its bytecode may be written yet
     _limit(task)
     try:
         _serve(task)
@@ -68,6 +69,8 @@ def main() -> None:
 
 
 def _limit(task: Task) -> None:
+    # Python below 3.13 would cut bytecode at the limit of a file's size and keep it: EOFError at each later import.
+    sys.dont_write_bytecode = True
     own_bytes = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (own_bytes + task.memory_bytes,) * 2)
     resource.setrlimit(
