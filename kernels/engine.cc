@@ -100,6 +100,16 @@ sub3::Constraints CheckedConstraints(const sub3::Config& config, const sub3_phra
   return sub3::Constraints(std::move(checked));
 }
 
+// The candidates of a checked sentence: eos and the tokens of its phrases among them.
+std::vector<int32_t> Candidates(const sub3::Model& model, const sub3_sentence& sentence) {
+  std::vector<int32_t> also{model.config.eos};
+  for (uint64_t i = 0; i < sentence.num_phrases; ++i) {
+    const sub3_phrase& phrase = sentence.phrases[i];
+    also.insert(also.end(), phrase.tokens, phrase.tokens + phrase.num_tokens);
+  }
+  return sub3::CandidatesOf(model.lexicon, sentence.tokens, sentence.num_tokens, also, model.config.suppressed);
+}
+
 // A checked source: ids in the vocabulary, lengths within the model's positions, options in range.
 sub3::Source CheckedSource(const sub3::Model& model, const sub3_sentence& sentence) {
   const sub3::Config& config = model.config;
@@ -113,13 +123,19 @@ sub3::Source CheckedSource(const sub3::Model& model, const sub3_sentence& senten
   Require(sentence.length_penalty >= 0 && sentence.length_penalty <= 10, "The length penalty must be from 0 to 10.");
   Require(sentence.alignment_layer <= model.decoder.size(),
           "The layer that aligns must be one of the decoder's, from 1, or 0 for none.");
-  return {
+  Require(sentence.shortlist == 0 || !model.lexicon.empty(), "The model has no shortlist.");
+  sub3::Source source{
       sentence.id,
       sentence.tokens,
       sentence.num_tokens,
       {sentence.beam_size, sentence.length_penalty, sentence.min_length, sentence.max_length, config.target_vocab_size,
        config.eos, CheckedConstraints(config, sentence.phrases, sentence.num_phrases), SUB3_CONSTRAINED_ROWS},
       sentence.alignment_layer};
+  if (sentence.shortlist != 0) {
+    source.search.candidates = Candidates(model, sentence);
+    source.search.vocab_size = source.search.candidates.size();
+  }
+  return source;
 }
 
 // Checks the arrays of a request and where their offsets start and end; CheckedSources checks the offsets between.
@@ -158,7 +174,7 @@ std::vector<sub3::Source> CheckedSources(const sub3::Model& model, const sub3_re
             "Each source needs at least one token, and the offsets must increase.");
     sources.push_back(CheckedSource(
         model, {i, request.tokens + begin, end - begin, request.max_lengths[i], request.min_length, request.beam_size,
-                request.length_penalty, request.alignment_layer, phrases, num_phrases}));
+                request.length_penalty, request.alignment_layer, phrases, num_phrases, request.shortlist}));
   }
   return sources;
 }

@@ -133,6 +133,7 @@ class Sentence(NamedTuple):
     min_length: int = 0
     alignment_layer: int = 0
     constraints: Sequence[Constraint] = ()
+    shortlist: bool = False
 
     @property
     def rows(self) -> int:
@@ -309,6 +310,7 @@ class Engine:
         )
         self._model = ffi.gc(model[0], lib.sub3_model_destroy)
         self._target_vocab_size = int(config.target_vocab_size)
+        self.has_shortlist = "shortlist.offsets" in tensors
         self.weight_bytes = int(lib.sub3_model_weight_bytes(self._model))
 
     def translate(
@@ -322,6 +324,7 @@ class Engine:
         min_length: int = 0,
         alignment_layer: int = 0,
         constraints: Sequence[Sequence[Constraint]] = (),
+        shortlist: bool = False,
         cancel: CancelFlag | None = None,
     ) -> BatchResult:
         """Translate a batch of sources of any lengths.
@@ -338,10 +341,12 @@ class Engine:
             constraints: those of each source, or empty. Each hypothesis contains one phrase of each constraint if the
                 shortest phrases together fit into the maximum length. They are met within the beam by dynamic beam
                 allocation (Post & Vilar 2018, arXiv 1804.06609), which takes at least CONSTRAINED_ROWS rows.
+            shortlist: choose among the candidates that the model's lexicon has for the source's ids, eos and the ids of
+                the constraints, so that scores are normalised over these alone (network/shortlist.h).
             cancel: when it is set, the call raises Cancelled.
 
         Raises:
-            InvalidRequest: an id, length or option is out of range.
+            InvalidRequest: an id, length or option is out of range, or the model has no lexicon.
             Cancelled: `cancel` was set.
             EngineError: memory ran out, or the engine is closed.
         """
@@ -370,6 +375,7 @@ class Engine:
                     "phrases": phrases.entries,
                     "num_phrases": phrases.count,
                     "phrase_offsets": phrases.offsets if phrases.count else ffi.NULL,
+                    "shortlist": shortlist,
                     "cancel": cancel._value if cancel is not None else ffi.NULL,
                 },
             )
@@ -454,7 +460,7 @@ class Batch:
                 entry.id, entry.tokens, entry.num_tokens = key, tokens, len(tokens)
                 entry.max_length, entry.min_length = sentence.max_length, sentence.min_length
                 entry.beam_size, entry.length_penalty = sentence.beam_size, sentence.length_penalty
-                entry.alignment_layer = sentence.alignment_layer
+                entry.alignment_layer, entry.shortlist = sentence.alignment_layer, sentence.shortlist
                 if sentence.constraints:
                     phrases = _Phrases([sentence.constraints])
                     alive.append(phrases)

@@ -108,6 +108,7 @@ typedef struct {
   const sub3_phrase* phrases; /* of all sources, concatenated; may be null if there are none */
   uint64_t num_phrases;
   const uint64_t* phrase_offsets; /* like offsets, into phrases; may be null if there are none */
+  uint32_t shortlist;             /* as in sub3_sentence, for every source */
 } sub3_request;
 
 /* Hypothesis h of source i, best first, without eos: tokens[(i * num_hypotheses + h) * max_length ..]. lengths is -1
@@ -132,7 +133,9 @@ typedef struct {
 
 /* A sentence that joins a batch; the caller chooses its id. Its tokens end with eos; max_length bounds its target
  * tokens, eos included. alignment_layer is the decoder layer, from 1, whose cross-attention (the mean of its heads)
- * aligns the hypotheses; 0: no alignment, at no cost. */
+ * aligns the hypotheses; 0: no alignment, at no cost. If shortlist is not 0, only candidates are chosen: the target
+ * tokens that the model's lexicon has for the source's tokens, eos and the tokens of the phrases
+ * (network/shortlist.h). */
 typedef struct {
   uint64_t id;
   const int32_t* tokens;
@@ -144,6 +147,7 @@ typedef struct {
   uint32_t alignment_layer;
   const sub3_phrase* phrases;
   uint64_t num_phrases;
+  uint32_t shortlist;
 } sub3_sentence;
 
 /* The steps of one call. ended has room for `capacity` ids, at least as many as there are running sentences. num_rows

@@ -157,6 +157,17 @@ def add_quantize(verbs: Verbs) -> None:
     verb.add_argument("--without", nargs="+", default=[], metavar="NAME", help="configurations to list no longer")
     verb.set_defaults(run=_assemble)
 
+    verb = verbs.add_parser("shortlist", help="make the shortlist of a model, from its own attention on text")
+    verb.add_argument("directory", type=Path, metavar="DIR", help="a model directory")
+    verb.add_argument("--text", type=Path, nargs="+", required=True, metavar="FILE", help="source (TAB target)")
+    verb.add_argument("--sentences", type=_positive, default=20_000, metavar="N", help="of each file (%(default)s)")
+    verb.add_argument("--always", type=_positive, default=300, metavar="N", help="pieces for all (%(default)s)")
+    verb.add_argument("--each", type=_positive, default=60, metavar="N", help="of a source piece (%(default)s)")
+    verb.add_argument(
+        "--configs", nargs="*", default=[], metavar="NAME", help="use it where a request does not say (default: none)"
+    )
+    verb.set_defaults(run=_shortlist)
+
     verb = verbs.add_parser("inspect", help="print each matrix: planes, bytes, error and the rule that won")
     verb.add_argument("directory", type=Path, metavar="DIR", help="a model directory")
     verb.add_argument("--config", metavar="NAME", help="configuration (default: the model's default)")
@@ -218,6 +229,22 @@ def _assemble(arguments: argparse.Namespace) -> None:
     from models.quantize.assemble import assemble
 
     assemble(arguments.directory, arguments.retrained, default=arguments.default, without=arguments.without)
+
+
+def _shortlist(arguments: argparse.Namespace) -> None:
+    from models.quantize.shortlist import Sizes, add_shortlist
+
+    found = add_shortlist(
+        arguments.directory,
+        arguments.text,
+        sentences=arguments.sentences,
+        sizes=Sizes(arguments.always, arguments.each),
+        configurations=arguments.configs,
+    )
+    print(
+        f"{arguments.directory}: {sum(map(len, found.rows)):,} pairs of pieces from {found.sentences:,} sentences; of "
+        f"held-out ones {100 * found.same:.1f} % keep every word, among {found.candidates:.0f} candidates"
+    )
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
@@ -293,6 +320,9 @@ def add_evaluate(verbs: Verbs) -> None:
         "--target", metavar="LANGUAGE", help="to translate into, of a model of several (default: the first)"
     )
     verb.add_argument("--names", action="store_true", help="also translate 400 places and 100 people")
+    verb.add_argument(
+        "--shortlist", action=argparse.BooleanOptionalAction, help="choose words from it (default: as configured)"
+    )
     verb.set_defaults(run=_evaluate)
 
 
@@ -313,6 +343,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         beam_size=arguments.beam,
         target=arguments.target,
         with_names=arguments.names,
+        shortlist=arguments.shortlist,
     )
     arguments.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     for name in ("engine", "fp32"):

@@ -15,7 +15,7 @@ from importlib import import_module
 
 from models import __version__
 
-SERVE, COMPLETION, COMPRESS = "serve", "completion", "compress"
+SERVE, COMPLETION, COMPRESS, SHORTLIST = "serve", "completion", "compress", "shortlist"
 VERBS = ("translate", "corpus", "models", COMPRESS, "keys", "bench", "doctor", COMPLETION)  # modules of service/cli
 SERVE_HELP = "serve translations over HTTP"
 _EPILOG = """\
@@ -39,10 +39,11 @@ def main(arguments: Sequence[str] | None = None, default: str | None = None) -> 
     given = list(sys.argv[1:] if arguments is None else arguments)
     if default and (not given or (given[0].startswith("-") and given[0] != "--version")):
         given.insert(0, default)
-    if given[:1] == [COMPRESS] or given[:2] == ["models", COMPRESS]:  # its options are where torch is
+    verb = given[1:] if given[:2] == ["models", COMPRESS] else given
+    if verb[:1] == [COMPRESS] or verb[:2] == ["models", SHORTLIST]:  # their options are where torch is
         from service.cli.compress import hand_over
 
-        return hand_over(given[given.index(COMPRESS) + 1 :])
+        return hand_over(verb)
     try:
         parsed = parser(next((word for word in given[:1] if word in (SERVE, *VERBS)), None)).parse_args(given)
         if parsed.command is None:

@@ -28,15 +28,15 @@ HOUSE: dict[str, list[dict[str, str]]] = {
                 "bcq_int8_matmul_avx2 bcq_int8_matmul_avx512 bcq_int8_matmul_neon"
             ),
         },
-        {"network": "positions tensor_table thread_pool workspace / model / transformer"},
+        {"network": "positions tensor_table thread_pool workspace / shortlist / model / transformer"},
         {"decoding": "constraints / search / batch"},
         {"engine": "", "build_ffi": ""},
     ],
     "models": [
         {
             "format": (
-                "atomic languages schema typed_json / files weights / layout vocabulary / faults / directory / "
-                "describe package store write"
+                "atomic languages schema typed_json / files weights / layout shortlist vocabulary / faults / "
+                "directory / describe package store write"
             ),
             "text": "frames language lines numbers / pieces",
         },
@@ -48,7 +48,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
             )
         },
         {"evaluate": "divergence fidelity quality / evaluate"},
-        {"quantize": "allocate assemble calibrate / apportion export fisher"},
+        {"quantize": "allocate assemble calibrate shortlist / apportion export fisher"},
         {
             "train": (
                 "loss packed sampled_softmax schedule / recipe / back_translation dataset device distillation state / "

@@ -48,7 +48,7 @@ void Batch::Add(const std::vector<Source>& sources) {
   std::vector<std::unique_ptr<Sentence>> joining;
   std::vector<DecoderState*> joining_states;
   for (const Source& source : sources) {
-    joining.push_back(std::make_unique<Sentence>(source));
+    joining.push_back(std::make_unique<Sentence>(model_, source));
     joining_states.push_back(&joining.back()->state);
   }
   decoder_.Join(encoded, joining_states);
@@ -70,40 +70,36 @@ void Batch::Add(const std::vector<Source>& sources) {
 
 // Makes room for the most rows that the running sentences can have.
 void Batch::Reserve() {
-  size_t max_rows = 0, longest = 0;
+  size_t max_rows = 0, longest = 0, num_logits = 0;
   for (const auto& sentence : running_) {
     max_rows += sentence->state.max_rows;
+    num_logits += sentence->state.max_rows * sentence->num_logits;
     longest = std::max({longest, sentence->state.max_length, sentence->state.source_length});
   }
   decoder_.Reserve(max_rows, longest);
-  if (max_rows > logits_rows_ || 2 * max_rows < logits_rows_) {
+  if (num_logits > num_logits_ || 2 * num_logits < num_logits_) {
     logits_memory_ = Workspace();
-    logits_rows_ = 0;  // if the allocation throws
-    logits_ = max_rows == 0 ? nullptr : logits_memory_.Allocate<float>(max_rows * model_.config.target_vocab_size);
-    logits_rows_ = max_rows;
+    num_logits_ = 0;  // if the allocation throws
+    logits_ = num_logits == 0 ? nullptr : logits_memory_.Allocate<float>(num_logits);
+    num_logits_ = num_logits;
   }
 }
 
 std::vector<uint64_t> Batch::Step() {
   if (running_.empty()) return {};
   const Clock::time_point start = Clock::now();
-  const size_t vocab_size = model_.config.target_vocab_size;
   Reserve();
   decoder_.Step(rows_, logits_);
-  for (size_t r = 0; r < rows_.size(); ++r) {
-    for (int32_t id : model_.config.suppressed) {
-      logits_[r * vocab_size + id] = -std::numeric_limits<float>::infinity();
-    }
-  }
 
   std::vector<StepRow> next_rows;
   std::vector<size_t> next_counts;
   float* logits = logits_;
   for (const auto& sentence : running_) {
+    if (!sentence->state.output) Suppress(sentence->num_rows, logits);
     const auto continuations = sentence->search.Advance(*context_.isa->float_ops, logits);
     for (const Continuation& row : continuations) next_rows.push_back({&sentence->state, row.parent, row.token});
     next_counts.push_back(continuations.size());
-    logits += sentence->num_rows * vocab_size;
+    logits += sentence->num_rows * sentence->num_logits;
   }
   AddCosts(SecondsSince(start));
 
@@ -122,6 +118,15 @@ std::vector<uint64_t> Batch::Step() {
   rows_ = std::move(next_rows);
   if (running_.empty()) Reserve();
   return ended;
+}
+
+// Lets no row choose a suppressed token; a shortlist has none.
+void Batch::Suppress(size_t num_rows, float* logits) const {
+  for (size_t r = 0; r < num_rows; ++r) {
+    for (int32_t id : model_.config.suppressed) {
+      logits[r * model_.config.target_vocab_size + id] = -std::numeric_limits<float>::infinity();
+    }
+  }
 }
 
 // Adds the last step and its memory to the costs of its sentences.

@@ -69,12 +69,16 @@ class Batch {
 
  private:
   struct Sentence {
-    Sentence(const Source& source)
+    Sentence(const Model& model, const Source& source)
         : id(source.id),
+          num_logits(source.search.vocab_size),
           search(source.search),
-          state(source.num_tokens, source.search.num_rows(), source.search.max_length, source.alignment_layer) {}
+          state(source.num_tokens, source.search.num_rows(), source.search.max_length, source.alignment_layer) {
+      if (!source.search.candidates.empty()) state.Shortlist(model.output, source.search.candidates);
+    }
 
     uint64_t id;
+    size_t num_logits;  // of a row
     Search search;
     DecoderState state;
     size_t num_rows = 1;
@@ -82,6 +86,7 @@ class Batch {
   };
 
   void Reserve();
+  void Suppress(size_t num_rows, float* logits) const;
   void AddCosts(double seconds);
 
   const Model& model_;
@@ -92,7 +97,7 @@ class Batch {
   std::unordered_map<uint64_t, SentenceResult> ended_;
   Workspace logits_memory_;
   float* logits_ = nullptr;
-  size_t logits_rows_ = 0;
+  size_t num_logits_ = 0;
   Cost cost_;
 };
 

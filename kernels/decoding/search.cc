@@ -49,16 +49,27 @@ std::vector<Search::Candidate> Search::Candidates(const FloatOps& ops, float* lo
   std::vector<float> values(wanted);
   std::vector<Candidate> candidates;
   for (uint32_t r = 0; r < rows_.size(); ++r, logits += options_.vocab_size) {
-    if (length_ <= options_.min_length) logits[options_.eos] = -std::numeric_limits<float>::infinity();
+    if (length_ <= options_.min_length) logits[PlaceOf(options_.eos)] = -std::numeric_limits<float>::infinity();
     ops.top_k(logits, options_.vocab_size, wanted, best.data(), values.data());
     const float normalizer = ops.log_sum_exp(logits, options_.vocab_size, values[0]);
+    std::transform(best.begin(), best.end(), best.begin(), [this](int32_t place) { return TokenAt(place); });
     for (const int32_t token : NextTokens(rows_[r], best)) {
-      candidates.push_back({r, token, rows_[r].sum + (logits[token] - normalizer)});
+      candidates.push_back({r, token, rows_[r].sum + (logits[PlaceOf(token)] - normalizer)});
     }
   }
   std::stable_sort(candidates.begin(), candidates.end(),
                    [](const Candidate& a, const Candidate& b) { return a.sum > b.sum; });
   return options_.constraints.empty() ? candidates : Allocated(candidates);
+}
+
+// The token of a place among a row's logits, and its inverse. Every token that is asked for is a candidate.
+int32_t Search::TokenAt(int32_t place) const {
+  return options_.candidates.empty() ? place : options_.candidates[place];
+}
+
+size_t Search::PlaceOf(int32_t token) const {
+  const std::vector<int32_t>& all = options_.candidates;
+  return all.empty() ? static_cast<size_t>(token) : std::lower_bound(all.begin(), all.end(), token) - all.begin();
 }
 
 // The tokens that may continue a row: its best ones, or with constraints by one of three rules.

@@ -30,10 +30,11 @@ struct SearchOptions {
   size_t beam_size;  // and number of hypotheses
   float length_penalty;
   uint32_t min_length, max_length;  // of tokens before eos; of tokens, eos included
-  size_t vocab_size;
+  size_t vocab_size;                // logits of a row: of all tokens, or of the candidates
   int32_t eos;
   Constraints constraints = {};
-  size_t constrained_rows = 0;  // of a step with constraints, if the beam is narrower
+  size_t constrained_rows = 0;           // of a step with constraints, if the beam is narrower
+  std::vector<int32_t> candidates = {};  // the tokens of the logits, ascending, where those of a shortlist; else empty
 
   size_t num_rows() const { return constraints.empty() ? beam_size : std::max(beam_size, constrained_rows); }
 };
@@ -56,8 +57,9 @@ class Search {
   explicit Search(const SearchOptions& options)
       : options_(options), rows_{{-1, 0.0f, {}, options.constraints.Needed({})}} {}
 
-  // logits: [num_rows, vocab_size] of the last step, in the order of the rows that Advance returned (one row at first),
-  // -infinity where a token must not be chosen; they are overwritten. Returns the rows of the next step; none: done.
+  // logits: [num_rows, vocab_size] of the last step (vocab_size as in SearchOptions), in the order of the rows that
+  // Advance returned (one row at first), -infinity where a token must not be chosen; they are overwritten. Returns the
+  // rows of the next step; none: done.
   std::vector<Continuation> Advance(const FloatOps& ops, float* logits);
 
   // Up to beam_size, best first.
@@ -84,6 +86,8 @@ class Search {
   };
 
   std::vector<Candidate> Candidates(const FloatOps& ops, float* logits) const;
+  int32_t TokenAt(int32_t place) const;
+  size_t PlaceOf(int32_t token) const;
   std::vector<int32_t> NextTokens(const Row& row, const std::vector<int32_t>& best) const;
   std::vector<Candidate> Allocated(const std::vector<Candidate>& candidates) const;
   void AddHypothesis(int32_t node, uint32_t last_row, float sum);

@@ -174,6 +174,7 @@ Model BuildModel(const sub3_config& config, const sub3_tensor* tensors, uint64_t
   model.output.weight =
       config.tied_output ? model.target_embedding : table.Matrix("output", config.target_vocab_size, d);
   model.output.bias = table.Vector("output.bias", config.target_vocab_size, /*optional=*/true);
+  model.lexicon = ReadLexicon(config.source_vocab_size, config.target_vocab_size, &table);
   for (uint32_t l = 0; l < config.encoder_layers; ++l) {
     model.encoder.push_back(builder.ReadEncoderLayer("encoder." + std::to_string(l)));
   }

@@ -11,6 +11,7 @@
 
 #include "kernels/floats/float_ops.h"
 #include "kernels/network/positions.h"
+#include "kernels/network/shortlist.h"
 #include "kernels/network/tensor_table.h"
 #include "kernels/products/bcq_matrix.h"
 
@@ -66,7 +67,8 @@ struct Config {
 struct Model {
   Config config;
   BcqMatrix source_embedding, target_embedding;
-  Linear output;  // often the target embedding itself
+  Linear output;    // often the target embedding itself
+  Lexicon lexicon;  // empty: no shortlist
   std::vector<EncoderLayer> encoder;
   std::vector<DecoderLayer> decoder;
   LayerNorm encoder_norm, decoder_norm;  // pre-norm models only

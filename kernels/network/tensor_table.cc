@@ -108,6 +108,12 @@ const float* TensorTable::Vector(const std::string& name, size_t n, bool optiona
   return wide.data();
 }
 
+TensorTable::Numbers TensorTable::Integers(const std::string& name) {
+  if (tensors_.find(name) == tensors_.end()) return {nullptr, 0};
+  const sub3_tensor& tensor = Find(name, SUB3_UINT32, 1);
+  return {static_cast<const uint32_t*>(tensor.data), tensor.shape[0]};
+}
+
 BcqMatrix TensorTable::Matrix(const std::string& name, size_t rows, size_t columns) {
   const auto found = segments_.find(name);
   if (found == segments_.end()) Refuse("Matrix " + Quote(name) + " has no segments.");

@@ -39,6 +39,13 @@ class TensorTable {
   // InvalidModel if it is missing or does not have n entries.
   const float* Vector(const std::string& name, size_t n, bool optional = false);
 
+  // All numbers of the vector `name`, which are no weights; none if it is absent. Throws InvalidModel if it is not one of integers.
+  struct Numbers {
+    const uint32_t* data;
+    size_t size;
+  };
+  Numbers Integers(const std::string& name);
+
   // Bytes of the tensors that were asked for; of scales and planes the part that the segments use.
   uint64_t bytes_used() const { return bytes_used_; }
   std::deque<std::vector<float>> TakeWidened() { return std::move(widened_); }

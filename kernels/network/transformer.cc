@@ -133,6 +133,10 @@ float AttentionScale(size_t d_model, size_t heads) {
   return 1.0f / std::sqrt(static_cast<float>(head_dim));
 }
 
+const Linear& OutputOf(const Model& model, const DecoderState& sentence) {
+  return sentence.output ? *sentence.output : model.output;
+}
+
 // The keys (part 0) or values (part 1) of layer l in a slot of a sentence.
 float* Slot(const DecoderState& sentence, size_t l, size_t part, size_t slot, size_t d) {
   constexpr size_t kSlots = DecoderState::kSlotsPerPage;
@@ -199,6 +203,10 @@ DecoderState::DecoderState(size_t source_length, size_t max_rows, size_t max_len
     : source_length(source_length), max_rows(max_rows), max_length(max_length), alignment_layer(alignment_layer) {
   history = workspace.Allocate<uint32_t>(max_rows * max_length);
   previous_history = workspace.Allocate<uint32_t>(max_rows * max_length);
+}
+
+void DecoderState::Shortlist(const Linear& whole, const std::vector<int32_t>& candidates) {
+  output = Linear{GatherRows(whole.weight, candidates, &workspace), GatherEntries(whole.bias, candidates, &workspace)};
 }
 
 // Pointers to the keys and values that a row attends to, and the scores.
@@ -387,7 +395,13 @@ void Decoder::Step(const std::vector<StepRow>& rows, float* logits) {
                      x_ + r * d);
     }
   }
-  Apply(context_, {{&model_.output, logits}}, x_, n, scratch_);
+  // One product for neighbours that share the output layer: all rows of a sentence, and of all without a shortlist.
+  for (size_t r = 0, end = 0; r < n; r = end) {
+    const Linear& output = OutputOf(model_, *rows[r].sentence);
+    while (end < n && &OutputOf(model_, *rows[end].sentence) == &output) ++end;
+    Apply(context_, {{&output, logits}}, x_ + r * d, end - r, scratch_);
+    logits += (end - r) * output.weight.rows;
+  }
 }
 
 }  // namespace sub3

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <optional>
 #include <vector>
 
 #include "kernels/network/model.h"
@@ -60,6 +61,9 @@ struct DecoderState {
   // alignment_layer > 0, the cross-attention of that layer, the mean of its heads, is kept for each row and step.
   DecoderState(size_t source_length, size_t max_rows, size_t max_length, uint32_t alignment_layer = 0);
 
+  // Restricts the output layer to the candidates, which ascend, for this sentence alone.
+  void Shortlist(const Linear& output, const std::vector<int32_t>& candidates);
+
   // The cross-attention of the row in a slot: [source_length].
   float* alignment(size_t slot) const {
     return alignments[slot / kSlotsPerPage] + slot % kSlotsPerPage * source_length;
@@ -69,6 +73,7 @@ struct DecoderState {
   const uint32_t alignment_layer;
   size_t length = 0;  // target positions read so far, the same for all rows
   Workspace kv_cache, workspace;
+  std::optional<Linear> output;                      // of its candidates; else the model's
   std::vector<float*> encoder_keys, encoder_values;  // of each layer: [source_length, d_model]
   std::vector<float*> pages;                         // each [layers, key | value, kSlotsPerPage, d_model]
   std::vector<float*> alignments;                    // each [kSlotsPerPage, source_length]
@@ -99,7 +104,8 @@ class Decoder {
   // grows as needed and shrinks when more than half of it is unused; Reserve(0, 0) frees it.
   void Reserve(size_t max_rows, size_t longest);
 
-  // Takes a step. rows: those of a sentence are adjacent. logits: [rows.size(), target_vocab_size].
+  // Takes a step. rows: those of a sentence are adjacent. logits: of each row in turn, [target_vocab_size], or where
+  // its sentence has a shortlist [candidates].
   void Step(const std::vector<StepRow>& rows, float* logits);
 
   uint64_t workspace_bytes() const { return workspace_.bytes(); }

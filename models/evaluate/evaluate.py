@@ -81,7 +81,12 @@ def _process_rss_bytes() -> int:
 
 
 def evaluate_engine(
-    model: ModelDirectory, configuration: str, sources: Sequence[str], beam_size: int = 1
+    model: ModelDirectory,
+    configuration: str,
+    sources: Sequence[str],
+    beam_size: int = 1,
+    *,
+    shortlist: bool | None = None,
 ) -> dict[str, Any]:
     """Translate sentence by sentence on one thread; return the translations and what they cost.
 
@@ -90,8 +95,10 @@ def evaluate_engine(
         configuration: the name of one of its configurations.
         sources: plain text, a sentence each; at least one.
         beam_size: 1 to 8; 1 is greedy search.
+        shortlist: whether words are chosen from the model's shortlist; None: as the configuration has it.
 
     Raises:
+        InvalidRequest: the model has no shortlist.
         UnavailableConfiguration: the model has no configuration of that name.
     """
     config, allocation = model.config, model.allocation(configuration)
@@ -99,6 +106,7 @@ def evaluate_engine(
     ids = config.ids
     reader, writer = _tokenizers(model)
     tokens = tuple(config.target_tokens.values())
+    listed = configuration in (config.shortlist or ()) if shortlist is None else shortlist
     translations, milliseconds, workspace, kv_cache = [], [], 0, 0
     for text in tqdm(sources, desc=configuration, unit="sentence"):
         source = ids.ended(reader.encode_marked(text, tokens))
@@ -108,6 +116,7 @@ def evaluate_engine(
             beam_size=beam_size,
             length_penalty=config.length_penalty,
             max_lengths=[max_length(len(source), config.architecture.max_positions)],
+            shortlist=listed,
         )
         milliseconds.append(1000 * (time.perf_counter() - begin))
         translations.append(writer.decode(result.hypotheses[0][0].ids))
@@ -183,6 +192,7 @@ def evaluate(
     beam_size: int = 1,
     target: str | None = None,
     with_names: bool = False,
+    shortlist: bool | None = None,
 ) -> Mapping[str, Any]:
     """Measure one configuration on one test set, and the checkpoint beside it where given.
 
@@ -196,6 +206,7 @@ def evaluate(
         beam_size: hypotheses that the engine's search keeps.
         target: language, for a model of several; None for its first, or what a source begins with.
         with_names: translate the 500 names of `fidelity.py` too.
+        shortlist: whether the engine chooses words from the model's shortlist; None: as the configuration has it.
 
     Returns:
         Figures and translations, as JSON.
@@ -207,6 +218,10 @@ def evaluate(
     if target is not None:
         sources = _marked(sources, model, canonical(target))
     sentences = named(*_languages(model)) if with_names else []
+
+    def by_engine(texts: Sequence[str]) -> dict[str, Any]:
+        return evaluate_engine(model, configuration, texts, beam_size, shortlist=shortlist)
+
     return {
         "model": model.config.name,
         "configuration": configuration,
@@ -214,8 +229,7 @@ def evaluate(
         "sentences": len(sources),
         "conditions": conditions(),
         # the engine first: torch would add its own memory to the process
-        "engine": _judged(evaluate_engine(model, configuration, sources, beam_size), model, sources, references)
-        | _names(sentences, lambda texts: evaluate_engine(model, configuration, texts, beam_size)),
+        "engine": _judged(by_engine(sources), model, sources, references) | _names(sentences, by_engine),
         "fp32": _judged(evaluate_fp32(checkpoint, sources), model, sources, references)
         | _names(sentences, lambda texts: evaluate_fp32(checkpoint, texts))
         if checkpoint

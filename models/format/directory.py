@@ -34,6 +34,7 @@ from models.format.schema import (
     CONFIG_FILE,
     FORMAT_VERSION,
     MAX_PLANES,
+    SHORTLIST_FILE,
     VOCABULARY_FILES,
     WEIGHTS_FILE,
     Allocation,
@@ -44,6 +45,7 @@ from models.format.schema import (
     Weights,
     weights_file,
 )
+from models.format.shortlist import MappedShortlist, read_shortlist
 from models.format.typed_json import decode_json
 from models.format.vocabulary import Vocabulary, read_vocabulary
 from models.format.weights import all_finite, map_weights, release_pages
@@ -86,6 +88,7 @@ class ModelDirectory:
     Attributes:
         main: model.safetensors.
         specialised: the other weight files by configuration.
+        shortlist: shortlist.safetensors; None if there is none.
         mapped_files: the states of the files that are mapped, by path; none where they were read into memory.
     """
 
@@ -94,6 +97,7 @@ class ModelDirectory:
     vocabulary: Vocabulary
     main: Mapped
     specialised: Mapping[str, Mapped]
+    shortlist: MappedShortlist | None
     mapped_files: Mapping[Path, FileState]
 
     def altered_file(self) -> Path | None:
@@ -115,6 +119,8 @@ class ModelDirectory:
         """Make the mapped files' pages non-resident; what is still in use comes back at its next touch."""
         for mapped in (self.main, *self.specialised.values()):
             release_pages(mapped.memory)
+        if self.shortlist is not None:
+            release_pages(self.shortlist.memory)
 
     def mapped(self, allocation: Allocation) -> Mapped:
         """Return the weight file that serves an allocation: one that is specialised to it, else the main one."""
@@ -188,6 +194,8 @@ class ModelDirectory:
         if allocation is None:
             allocation = self.allocation(self.config.default_configuration)
         tensors, segments = self.engine_inputs(allocation)
+        if self.shortlist is not None:
+            tensors |= self.shortlist.tensors
         try:
             return Engine(asdict(self.config.architecture), asdict(self.config.ids), tensors, segments)
         except InvalidModel as error:
@@ -257,7 +265,7 @@ def open_model(path: str | os.PathLike[str], *, verify: bool = True, in_memory: 
         raise ModelError(f"{directory}: there is no such directory.")
     config_path = directory / CONFIG_FILE
     config = _decode_config(config_path)
-    names = () if in_memory else (*config.weight_files, config.vocabulary_file)
+    names = () if in_memory else (*config.weight_files, config.vocabulary_file, SHORTLIST_FILE)
     states = {}
     for name in config.checked_files:
         require_file(directory / name)
@@ -266,6 +274,9 @@ def open_model(path: str | os.PathLike[str], *, verify: bool = True, in_memory: 
         if verify and sha256(directory / name) != config.checksums[name]:
             raise ModelError(f"{directory / name}: the sha256 differs from the one that {CONFIG_FILE} states.")
     vocabulary = read_vocabulary(directory / config.vocabulary_file, config.architecture, in_memory=in_memory)
+    shortlist = None
+    if config.shortlist is not None:
+        shortlist = read_shortlist(directory / SHORTLIST_FILE, config.architecture, in_memory=in_memory)
     stored = None if config.codes.kind == "progressive" else config.default_configuration
     how = {"verify": verify, "in_memory": in_memory}
     main = _map_weights(directory, config, WEIGHTS_FILE, Weights(config.codes, config.matrices), stored, **how)
@@ -273,7 +284,8 @@ def open_model(path: str | os.PathLike[str], *, verify: bool = True, in_memory: 
         name: _map_weights(directory, config, weights_file(name), weights, name, **how)
         for name, weights in config.specialised.items()
     }
-    opened = ModelDirectory(directory, config, vocabulary, main, types.MappingProxyType(specialised), states)
+    others = types.MappingProxyType(specialised)
+    opened = ModelDirectory(directory, config, vocabulary, main, others, shortlist, states)
     for name, configuration in config.configurations.items():
         expected = opened.model_bytes(configuration.allocation)
         if configuration.bytes != expected:

@@ -14,6 +14,7 @@ from models.format.schema import (
     MAX_POSITIONS,
     MAX_VOCABULARY,
     MAX_WIDTH,
+    SHORTLIST_FILE,
     WEIGHTS_FILE,
     WORD_COLUMNS,
     Allocation,
@@ -100,7 +101,7 @@ def _codes_fault(config: ModelConfig) -> str | None:
     if config.default_configuration not in config.configurations:
         return f"default_configuration is {config.default_configuration!r}, which configurations does not have"
     for name, weights in config.specialised.items():
-        if name not in config.configurations or weights_file(name) == WEIGHTS_FILE:
+        if name not in config.configurations or weights_file(name) in (WEIGHTS_FILE, SHORTLIST_FILE):
             return f"specialised has {name!r}, which is not the name of a configuration with weights of its own"
         if weights.codes.kind != "specialised":
             return f"specialised.{name}.codes.kind must be 'specialised'"
@@ -112,6 +113,8 @@ def _codes_fault(config: ModelConfig) -> str | None:
     others = config.configurations.keys() - config.specialised.keys() - {config.default_configuration}
     if config.codes.kind == "specialised" and others:
         return "specialised codes serve one configuration, but configurations has several"
+    if unknown := sorted(set(config.shortlist or ()) - config.configurations.keys()):
+        return f"shortlist has {unknown[0]!r}, which configurations does not have"
     if config.checksums.keys() != set(config.checked_files):
         return f"checksums must state {', '.join(config.checked_files)} and nothing else"
     return _weights_fault(config.architecture, Weights(config.codes, config.matrices), "")

@@ -11,6 +11,7 @@ WORD_COLUMNS = 32  # columns in a word
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+SHORTLIST_FILE = "shortlist.safetensors"
 VOCABULARY_FILES = {2: "vocab.json", 3: "vocab.safetensors"}  # by the format versions that are read
 SENTENCEPIECE_FILES = ("source.spm", "target.spm")
 # README.md, the model card, has the table of measured quality between these.
@@ -137,6 +138,8 @@ class ModelConfig:
     Attributes:
         codes: of model.safetensors, as `matrices` are.
         beam_size: of requests that name none.
+        shortlist: the configurations that choose words from shortlist.safetensors where a request does not say; None
+            if there is no such file.
         specialised: configuration -> what NAME.safetensors holds, codes made for this configuration alone. They serve
             every request for its allocation, and model.safetensors serves the other allocations.
     """
@@ -156,6 +159,7 @@ class ModelConfig:
     default_configuration: str
     checksums: Mapping[str, str]
     beam_size: int = 1
+    shortlist: tuple[str, ...] | None = None
 
     @property
     def weight_files(self) -> tuple[str, ...]:
@@ -170,7 +174,8 @@ class ModelConfig:
     @property
     def checked_files(self) -> tuple[str, ...]:
         """Every file whose checksum is stated."""
-        return (*self.weight_files, self.vocabulary_file, *SENTENCEPIECE_FILES)
+        shortlist = () if self.shortlist is None else (SHORTLIST_FILE,)
+        return (*self.weight_files, self.vocabulary_file, *shortlist, *SENTENCEPIECE_FILES)
 
 
 def weights_file(configuration: str) -> str:

@@ -18,6 +18,7 @@ from models.format.layout import Vectors, weight_specs
 from models.format.schema import (
     CONFIG_FILE,
     FORMAT_VERSION,
+    SHORTLIST_FILE,
     WEIGHTS_FILE,
     ModelConfig,
     ModelError,
@@ -36,6 +37,7 @@ def write_model(
     files: Mapping[str, bytes],
     *,
     specialised: Mapping[str, Mapping[str, Array]] = types.MappingProxyType({}),
+    shortlist: Mapping[str, Array] = types.MappingProxyType({}),
     overwrite: bool = False,
 ) -> None:
     """Write a model directory under a new name, open it to check it, and rename it to `path`.
@@ -47,6 +49,7 @@ def write_model(
         vocabulary: the pieces, row by row.
         files: name -> content of the SentencePiece models and README.md.
         specialised: configuration -> tensors of the weights that are specialised to it.
+        shortlist: tensors of the shortlist, where the model has one.
         overwrite: replace a directory that exists.
 
     Raises:
@@ -61,6 +64,8 @@ def write_model(
         _write_weights(new / WEIGHTS_FILE, config, Weights(config.codes, config.matrices), stored, tensors)
         for name, weights in config.specialised.items():
             _write_weights(new / weights_file(name), config, weights, name, specialised[name])
+        if config.shortlist is not None:
+            write_weights(new / SHORTLIST_FILE, shortlist)
         write_vocabulary(new / config.vocabulary_file, vocabulary)
         for name, content in files.items():
             (new / name).write_bytes(content)

@@ -44,9 +44,19 @@ def assemble(path: Path, retrained: Sequence[Path], *, default: str | None = Non
         configurations=configurations,
         specialised=specialised,
         default_configuration=default or config.default_configuration,
+        shortlist=None if config.shortlist is None else tuple(n for n in config.shortlist if n in configurations),
     )
     files = {name: (path / name).read_bytes() for name in (*SENTENCEPIECE_FILES, "README.md")}
-    write_model(path, config, model.main.tensors, model.vocabulary, files, specialised=tensors, overwrite=True)
+    write_model(
+        path,
+        config,
+        model.main.tensors,
+        model.vocabulary,
+        files,
+        specialised=tensors,
+        shortlist=model.shortlist.tensors if model.shortlist else {},
+        overwrite=True,
+    )
 
 
 def _fault(model: ModelDirectory, other: ModelDirectory) -> str | None:

@@ -129,6 +129,11 @@ class TranslateRequest(Body):
         "id or name of a stored glossary.",
         examples=[{"printer": "Drucker", "GitHub": "GitHub"}],
     )
+    shortlist: bool | None = Field(
+        default=None,
+        description="Whether words are chosen from the model's shortlist, where it has one: faster, and a few "
+        "sentences differ. By default as the configuration has it.",
+    )
     config: str | None = Field(
         default=None,
         min_length=1,

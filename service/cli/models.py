@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     packed.add_argument("model", metavar="NAME", help="name of a model, or a model directory")
     packed.add_argument("out", nargs="?", type=Path, metavar="FILE", help=f"(default: NAME{SUFFIX})")
     verbs.add_parser("compress", help="the same as `sub3 compress`")
+    verbs.add_parser("shortlist", help="make a model's shortlist, from its own attention on text")
     added = verbs.add_parser(
         "add",
         help="add a model to a server that runs on this machine",

@@ -22,6 +22,7 @@ class Options:
         split_sentences: What ends a sentence.
         alignment: Whether to link the words of translations to those of the texts.
         glossary: Terms that have a given translation; ignored where it is for other languages.
+        shortlist: Whether words are chosen from the model's shortlist, where it has one; None: as configured.
     """
 
     source: str
@@ -31,6 +32,7 @@ class Options:
     split_sentences: SplitSentences = "1"
     alignment: bool = False
     glossary: Glossary | None = None
+    shortlist: bool | None = None
 
 
 class Candidate(NamedTuple):

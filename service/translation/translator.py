@@ -82,6 +82,7 @@ class Translator:
         self._max_batch_tokens = max_batch_tokens
         self._max_positions = config.architecture.max_positions
         self._length_penalty = config.length_penalty
+        self._shortlisted = configuration in (config.shortlist or ())
         self._alignment_layer = best_layer(config.architecture.decoder_layers)
         self.model_bytes = self._engine.weight_bytes
 
@@ -319,6 +320,7 @@ class Translator:
     def _engine_input(self, ids: Sequence[int], options: Options, constraints: tuple[Constraint, ...]) -> Sentence:
         """Return a sentence for the engine; its maximum length bounds the cost of a model that repeats itself."""
         constrained = sum(min(map(len, constraint)) for constraint in constraints)
+        asked = self._shortlisted if options.shortlist is None else options.shortlist
         return Sentence(
             ids,
             min(2 * len(ids) + 20 + constrained, self._max_positions),
@@ -327,6 +329,7 @@ class Translator:
             self._length_penalty,
             alignment_layer=self._alignment_layer if options.alignment else 0,
             constraints=constraints,
+            shortlist=self._engine.has_shortlist and asked,
         )
 
     def _parts(self, sentence: SourceSentence, options: Options) -> Iterator[SourceSentence]:
@@ -371,6 +374,7 @@ class Translator:
             max_lengths=[sentence.max_length for sentence in batch],
             alignment_layer=first.alignment_layer,
             constraints=[sentence.constraints for sentence in batch],
+            shortlist=first.shortlist,
             cancel=cancel,
         )
 

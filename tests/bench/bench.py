@@ -1,4 +1,4 @@
-"""Speed against CTranslate2: the same work on both sides, runs interleaved, medians and the spread of their ratio.
+"""Speed against other engines: the same work on all sides, runs interleaved, medians and the spread of their ratio.
 
 `make bench-quick` and `make bench` write docs/results/bench-quick.json and bench.json: a list of {"case", "ours",
 "peer", "unit", "ratio", ...}; a ratio above 1 means that we are better. `--output bench-avx2 --only base` measures the
@@ -16,9 +16,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.bench.subjects import (
     CTranslate2,
@@ -29,6 +30,8 @@ from tests.bench.subjects import (
     Torch,
     coded,
     converted,
+    listed,
+    mapped,
     marian,
     seeded_checkpoint,
 )
@@ -38,7 +41,7 @@ SHARED = Path(os.environ.get("SUB3_SHARED", ROOT.parent / "shared"))
 MODEL = ROOT / "models" / "store" / "en-de"
 WORK = ROOT / "build" / "bench"
 BASE = {"d_model": 512, "ffn_dim": 2048, "layers": 6, "vocabulary": 32768}
-BASE_NAME = "base-" + "-".join(str(size) for size in BASE.values())  # what is built is kept under its parameters
+OPUS_VOCABULARY = 58101
 FIRST = "base, greedy, batch 1, 1 thread"
 AVX2 = {"SUB3_FORCE_ISA": "avx2", "CT2_FORCE_CPU_ISA": "AVX2"}  # both engines read theirs at their start
 SOURCE_TOKENS, TARGET_TOKENS = 24, 32
@@ -46,26 +49,43 @@ SOURCE_TOKENS, TARGET_TOKENS = 24, 32
 
 @dataclass(frozen=True)
 class Case:
-    """Two ways to do the same work; each callable does it once and returns its figure in `unit`."""
+    """Several ways to do the same work; each callable does it once and returns its figure in `unit`."""
 
     name: str
     unit: str
     ours: Callable[[], float]
-    peer: Callable[[], float]
+    peers: Mapping[str, Callable[[], float]]
     rounds: int
     more_is_better: bool = False
 
     def run(self) -> dict[str, object]:
-        """Run interleaved: warm both up, then A B A B ..."""
-        self.ours(), self.peer()
-        pairs = [(self.ours(), self.peer()) for _ in range(self.rounds)]
-        ratios = sorted(ours / peer if self.more_is_better else peer / ours for ours, peer in pairs)
-        ours, peer = (statistics.median(side) for side in zip(*pairs, strict=True))
-        ratio = ours / peer if self.more_is_better else peer / ours
+        """Run interleaved: warm all up, then A B C A B C ...; the row's own peer is the best one."""
+        sides = {"ours": self.ours, **self.peers}
+        for run in sides.values():
+            run()
+        figures: dict[str, list[float]] = {name: [] for name in sides}
+        for _ in range(self.rounds):
+            for name, run in sides.items():
+                figures[name].append(run())
+        found = {name: self._against(figures["ours"], figures[name]) for name in self.peers}
+        best = min(found, key=lambda name: found[name]["ratio"])
+        about = {"ours": round(statistics.median(figures["ours"]), 4), "unit": self.unit, "rounds": self.rounds}
+        return {"case": self.name, **about, "best": best, **found[best], "peers": found}
+
+    def _against(self, ours: Sequence[float], peer: Sequence[float]) -> dict[str, Any]:
+        """Return a peer's median, and how many times better we are; above 1 is better."""
+
+        def times(mine: float, other: float) -> float:
+            return mine / other if self.more_is_better else other / mine
+
+        ratios = sorted(map(times, ours, peer))
         tenth = len(ratios) // 10
-        figures = {"ours": round(ours, 4), "peer": round(peer, 4), "unit": self.unit, "ratio": round(ratio, 2)}
-        spread = [round(ratios[tenth], 2), round(ratios[-1 - tenth], 2)]
-        return {"case": self.name, **figures, "ratio_10_to_90": spread, "rounds": self.rounds}
+        median = statistics.median(peer)
+        return {
+            "peer": round(median, 4),
+            "ratio": round(times(statistics.median(ours), median), 2),
+            "ratio_10_to_90": [round(ratios[tenth], 2), round(ratios[-1 - tenth], 2)],
+        }
 
 
 def per_token(subject: Subject, sources: Sources, beam_size: int = 1) -> Callable[[], float]:
@@ -161,83 +181,168 @@ def plot_planes(results: list[dict[str, object]]) -> None:
     figure.savefig(ROOT / "docs" / "results" / "planes.png", dpi=120)
 
 
+class Shape:
+    """Our engine and the peers with one checkpoint, each made when it first runs.
+
+    Attributes:
+        alike: peers that compute the same: all words of the vocabulary.
+        listed: peers with the same shortlist as ours.
+    """
+
+    def __init__(self, checkpoint: Path, directory: Path, listed_: Path, config: str | None = None) -> None:
+        """Take a Marian checkpoint, our model directory of it, and the same with a shortlist."""
+        self.checkpoint, self.directory, self.config = checkpoint, directory, config
+        int8 = WORK / f"{checkpoint.name}-int8"
+        self.int8 = Lazy(lambda: CTranslate2(converted(checkpoint, int8, "int8"), "int8"))
+        self.ours = Lazy(lambda: Ours(directory, config))
+        self.ours_listed = Lazy(lambda: Ours(listed_, config, shortlist=True))
+
+        def with_map() -> CTranslate2:
+            return CTranslate2(mapped(converted(checkpoint, int8, "int8"), listed_, WORK / f"{int8.name}-vmap"), "int8")
+
+        def onnx(bits: int) -> Lazy:
+            from tests.bench.onnx_peer import Onnx
+
+            return Lazy(lambda: Onnx(checkpoint, bits))
+
+        self.alike: dict[str, Subject] = {
+            "CTranslate2 int8": self.int8,
+            "onnxruntime 4 bits": onnx(4),
+            "onnxruntime int8": onnx(8),
+        }
+        self.listed: dict[str, Subject] = {"CTranslate2 int8, shortlist": Lazy(with_map)}
+
+    def case(
+        self,
+        name: str,
+        unit: str,
+        measure: Callable[[Subject], Callable[[], float]],
+        rounds: int,
+        *,
+        beams: bool = False,
+        more_is_better: bool = False,
+    ) -> list[Case]:
+        """Return the case against peers without, and with, a shortlist; onnxruntime's graph has no beams."""
+        alike = {peer: each for peer, each in self.alike.items() if not beams or peer.startswith("CTranslate2")}
+        sides = ((name, self.ours, alike), (f"{name}, shortlist", self.ours_listed, alike | self.listed))
+        return [
+            Case(title, unit, measure(ours), {p: measure(each) for p, each in peers.items()}, rounds, more_is_better)
+            for title, ours, peers in sides
+        ]
+
+
+def base(name: str, vocabulary: int) -> Shape:
+    """Return Transformer base of random weights with a vocabulary of so many pieces."""
+    sizes = BASE | {"vocabulary": vocabulary}
+    stem = "base-" + "-".join(map(str, sizes.values()))
+    checkpoint = seeded_checkpoint(WORK / stem, MODEL, **sizes)
+    directory = coded(checkpoint, WORK / f"{stem}-{name}", name)
+    return Shape(checkpoint, directory, listed(directory, WORK / f"{stem}-{name}-listed", always=100, each=50))
+
+
 def cases(quick: bool) -> list[Case]:
     """Return the table of docs/benchmarks.md, the first and the real one only if `quick`."""
-    checkpoint = seeded_checkpoint(WORK / BASE_NAME, MODEL, **BASE)
-    int8 = converted(checkpoint, WORK / f"{BASE_NAME}-int8", "int8")
-    base = coded(checkpoint, WORK / f"{BASE_NAME}-paper-2.5", "paper-2.5")
-    real_checkpoint = marian(MODEL, WORK)
-    real_int8 = converted(real_checkpoint, WORK / f"{real_checkpoint.name}-int8", "int8")
-    ours, peer = Ours(base), CTranslate2(int8, "int8")
-    real, real_peer = Ours(MODEL), CTranslate2(real_int8, "int8")
-    real_few_planes = Ours(MODEL, "paper-2.5")
+    wide = base("paper-2.5", BASE["vocabulary"])
     one = [words(SOURCE_TOKENS)]
-    first = Case(FIRST, "ms/token", per_token(ours, one), per_token(peer, one), 15)
+    first = wide.case(FIRST, "ms/token", lambda subject: per_token(subject, one), 15)
     few = sentences(100)
-    default, few_planes = (
-        Case(
-            f"default model{name}, test sentences, batch 1, 1 thread",
-            "ms/sentence",
-            per_sentence(subject, few),
-            per_sentence(real_peer, few),
-            7,
-        )
-        for name, subject in (("", real), (" at paper-2.5", real_few_planes))
-    )
+    real = Shape(marian(MODEL, WORK), MODEL, MODEL)
+    what = "default model, test sentences, batch 1, 1 thread"
+    default = real.case(what, "ms/sentence", lambda subject: per_sentence(subject, few), 7)
     if quick:
-        return [first, default]
-    fp32 = Lazy(lambda: CTranslate2(converted(checkpoint, WORK / f"{BASE_NAME}-float32", "float32"), "float32"))
-    torch = Lazy(lambda: Torch(checkpoint))
-    many = [words(SOURCE_TOKENS, seed) for seed in range(32)]
-    ours_2, peer_2 = Lazy(lambda: Ours(base, threads=2)), Lazy(lambda: CTranslate2(int8, "int8", threads=2))
-    real_2, real_peer_2 = Lazy(lambda: Ours(MODEL, threads=2)), Lazy(lambda: CTranslate2(real_int8, "int8", threads=2))
-    everything = sentences(3000)
+        return [first[0], default[0]]
     found = [
-        first,
-        Case("base, greedy, against float32", "ms/token", per_token(ours, one), per_token(fp32, one), 7),
-        Case("base, greedy, against torch fp32", "ms/token", per_token(ours, one), per_token(torch, one), 5),
-        Case("base, beam 4, batch 1, 1 thread", "ms/token", per_token(ours, one, 4), per_token(peer, one, 4), 9),
+        *first,
+        *wide.case(
+            "base, beam 4, batch 1, 1 thread", "ms/token", lambda subject: per_token(subject, one, 4), 9, beams=True
+        ),
     ]
+    for size in (4, 24, 64):
+        batch = [words(SOURCE_TOKENS, seed) for seed in range(size)]
+        found += wide.case(
+            f"base, greedy, batch {size}, 1 thread",
+            "tokens/s",
+            lambda subject, batch=batch: tokens_per_second(subject, batch),
+            5,
+            more_is_better=True,
+        )
     for length in (24, 128):
         source = [words(length)]
         name = f"base, encoder of {length} tokens and one step, 1 thread"
-        found.append(Case(name, "ms", encoder(ours, source), encoder(peer, source), 15))
-    found += [
-        Case("base, greedy, batch 1, 2 threads", "ms/token", per_token(ours_2, one), per_token(peer_2, one), 15),
-        Case(
-            "default model, test sentences, batch 1, 2 threads",
-            "ms/sentence",
-            per_sentence(real_2, few),
-            per_sentence(real_peer_2, few),
-            7,
-        ),
-        Case(
+        measure = lambda subject, source=source: encoder(subject, source)  # noqa: E731
+        found.append(wide.case(name, "ms", measure, 15)[0])
+    opus = base("flat-2", OPUS_VOCABULARY)
+    name = "base with the vocabulary of Opus-MT, two planes, greedy, batch 1, 1 thread"
+    found += opus.case(name, "ms/token", lambda subject: per_token(subject, one), 9)
+    return [*found, *default, *_beside(wide, real, one, few)]
+
+
+def _beside(wide: Shape, real: Shape, one: Sources, few: Sources) -> list[Case]:
+    """Return the cases of float32, two threads, a whole test set, memory, loading and numbers of planes."""
+    checkpoint, int8 = wide.checkpoint, WORK / f"{wide.checkpoint.name}-int8"
+    real_int8 = WORK / f"{real.checkpoint.name}-int8"
+    fp32 = Lazy(lambda: CTranslate2(converted(checkpoint, WORK / f"{checkpoint.name}-float32", "float32"), "float32"))
+    torch = Lazy(lambda: Torch(checkpoint))
+    many = [words(SOURCE_TOKENS, seed) for seed in range(32)]
+    ours_2, real_2 = Lazy(lambda: Ours(wide.directory, threads=2)), Lazy(lambda: Ours(MODEL, threads=2))
+    peer_2, real_peer_2 = (Lazy(lambda path=path: CTranslate2(path, "int8", threads=2)) for path in (int8, real_int8))
+    everything = sentences(3000)
+    few_planes = Lazy(lambda: Ours(MODEL, "paper-2.5"))
+    ct2 = "CTranslate2 int8"
+
+    def pair(
+        name: str,
+        unit: str,
+        measure: Callable[[Subject], Callable[[], float]],
+        sides: tuple[Subject, Subject],
+        rounds: int,
+        *,
+        peer: str = ct2,
+        more_is_better: bool = False,
+    ) -> Case:
+        ours, other = sides
+        return Case(name, unit, measure(ours), {peer: measure(other)}, rounds, more_is_better)
+
+    def token(subject: Subject) -> Callable[[], float]:
+        return per_token(subject, one)
+
+    found = [
+        pair("base, greedy, against float32", "ms/token", token, (wide.ours, fp32), 7, peer="CTranslate2 float32"),
+        pair("base, greedy, against torch fp32", "ms/token", token, (wide.ours, torch), 5, peer="torch fp32"),
+        pair("base, greedy, batch 1, 2 threads", "ms/token", token, (ours_2, peer_2), 15),
+        pair(
             "base, greedy, batch 32, 2 threads",
             "tokens/s",
-            tokens_per_second(ours_2, many),
-            tokens_per_second(peer_2, many),
+            lambda subject: tokens_per_second(subject, many),
+            (ours_2, peer_2),
             5,
             more_is_better=True,
         ),
-        default,
-        few_planes,
-        Case(
+    ]
+    for name, sides in (
+        ("default model, test sentences, batch 1, 2 threads", (real_2, real_peer_2)),
+        ("default model at paper-2.5, test sentences, batch 1, 1 thread", (few_planes, real.int8)),
+    ):
+        found.append(pair(name, "ms/sentence", lambda subject: per_sentence(subject, few), sides, 7))
+    found.append(
+        pair(
             "default model, whole Tatoeba test set, 2 threads",
             "ms/sentence",
-            per_sentence(real_2, everything, 64),
-            per_sentence(real_peer_2, everything, 64),
+            lambda subject: per_sentence(subject, everything, 64),
+            (real_2, real_peer_2),
             3,
-        ),
-    ]
+        )
+    )
     memory = "memory added by loading base and translating (private + mapped resident)"
-    found.append(Case(memory, "MB", fresh("ours", base, "mb"), fresh("peer", int8, "mb"), 3))
     load = "load to first translation, base (warm cache)"
-    found.append(Case(load, "ms", fresh("ours", base, "ms"), fresh("peer", int8, "ms"), 5))
+    for name, unit, figure, rounds in ((memory, "MB", "mb", 3), (load, "ms", "ms", 5)):
+        ours, peer = fresh("ours", wide.directory, figure), fresh("peer", int8, figure)
+        found.append(Case(name, unit, ours, {ct2: peer}, rounds))
     for planes in (1, 2, 3, 4):
         config = f"flat-{planes}"
-        flat = Lazy(lambda config=config: Ours(coded(checkpoint, WORK / f"{BASE_NAME}-{config}", config)))
+        flat = Lazy(lambda config=config: Ours(coded(checkpoint, WORK / f"{checkpoint.name}-{config}", config)))
         name = f"base, flat {planes} planes, greedy, batch 1, 1 thread"
-        found.append(Case(name, "ms/token", per_token(flat, one), per_token(peer, one), 7))
+        found.append(pair(name, "ms/token", token, (flat, wide.int8), 7))
     return found
 
 
@@ -259,8 +364,10 @@ def machine() -> dict[str, object]:
 
 def report(result: dict[str, object]) -> None:
     """Print what was measured in one line."""
-    ours, peer, unit, ratio = (result[key] for key in ("ours", "peer", "unit", "ratio"))
-    print(f"{result['case']}: {ours} {unit}, peer {peer}: {ratio}x", flush=True)
+    peers = result["peers"]
+    assert isinstance(peers, dict)
+    others = ", ".join(f"{name} {found['peer']} ({found['ratio']}x)" for name, found in peers.items())
+    print(f"{result['case']}: {result['ours']} {result['unit']}; {others}", flush=True)
 
 
 def main() -> None:

@@ -1,12 +1,14 @@
-"""What is compared: the same checkpoint in our engine, in CTranslate2 and in torch."""
+"""What is compared: the same checkpoint in our engine, in CTranslate2 and in torch; onnx_peer.py has onnxruntime."""
 
 from __future__ import annotations
 
 import functools
 import json
+import random
 import shutil
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -84,6 +86,45 @@ def coded(checkpoint: Path, path: Path, config: str) -> Path:
     return path
 
 
+def listed(directory: Path, path: Path, *, always: int, each: int) -> Path:
+    """Write a copy of a model directory with a shortlist: the first rows, and random ones for each source piece."""
+    if not path.exists():
+        from models.format.directory import open_model
+        from models.format.shortlist import shortlist_tensors
+        from models.format.write import write_model
+
+        model, choose = open_model(directory), random.Random(7)
+        size = model.config.architecture.target_vocab_size
+        rows = [choose.sample(range(size), each) for _ in range(model.config.architecture.source_vocab_size)]
+        write_model(
+            path,
+            replace(model.config, shortlist=()),
+            model.main.tensors,
+            model.vocabulary,
+            {name: (directory / name).read_bytes() for name in ("source.spm", "target.spm")},
+            shortlist=shortlist_tensors(range(always), rows),
+        )
+    return path
+
+
+def mapped(converted_: Path, model: Path, path: Path) -> Path:
+    """Write a copy of CTranslate2's directory with a map of its vocabulary: the shortlist of our model directory."""
+    if not path.exists():
+        from models.format.directory import open_model
+
+        opened = open_model(model, verify=False)
+        assert opened.shortlist is not None
+        always, offsets, rows = (tensor.data.cast("I") for tensor in opened.shortlist.tensors.values())
+        target = opened.vocabulary.target_pieces
+        lines = ["\t" + " ".join(map(target.piece, always))]
+        for row, (piece, _) in enumerate(opened.vocabulary.source):
+            own = rows[offsets[row] : offsets[row + 1]]
+            lines.append(f"{piece}\t{' '.join(map(target.piece, own))}")
+        shutil.copytree(converted_, path)
+        (path / "vmap.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
 def marian(model: Path, folder: Path) -> Path:
     """Write, in `folder`, the Marian directory of a model directory's dequantised codes, all their planes.
 
@@ -158,7 +199,9 @@ class _Rows(dict[str, int]):
 class Ours:
     """The engine. Several threads split a batch between them, or one that works alone its loops, as in the service."""
 
-    def __init__(self, directory: Path, config: str | None = None, threads: int = 1) -> None:
+    def __init__(
+        self, directory: Path, config: str | None = None, threads: int = 1, *, shortlist: bool = False
+    ) -> None:
         from kernels.engine import set_threads
         from models.format.directory import open_model
 
@@ -166,7 +209,7 @@ class Ours:
         model = self.directory = open_model(directory, verify=False)
         self.engine = model.engine(None if config is None else model.allocation(config))
         self.rows = _Rows(model.vocabulary.source, model.config.ids.unk_source)
-        self.eos, self.threads = model.config.ids.eos, threads
+        self.eos, self.threads, self.shortlist = model.config.ids.eos, threads, shortlist
 
     def translate(self, sources: Sources, beam_size: int, length: tuple[int, int] | None) -> int:
         """See Subject."""
@@ -179,7 +222,11 @@ class Ours:
             mine = batch[part::parts]
             limits = [length[1] if length else 2 * len(ids) + 20 for ids in mine]
             result = self.engine.translate(
-                mine, max_lengths=limits, min_length=length[0] if length else 0, beam_size=beam_size
+                mine,
+                max_lengths=limits,
+                min_length=length[0] if length else 0,
+                beam_size=beam_size,
+                shortlist=self.shortlist,
             )
             counts[part] = sum(len(best[0].ids) + (length is None) for best in result.hypotheses)
 
@@ -200,6 +247,7 @@ class CTranslate2:
     def __init__(self, directory: Path, compute_type: str, threads: int = 1) -> None:
         import ctranslate2
 
+        self.shortlist = (directory / "vmap.txt").exists()
         self.translator = ctranslate2.Translator(
             str(directory), device="cpu", inter_threads=1, intra_threads=threads, compute_type=compute_type
         )
@@ -209,7 +257,11 @@ class CTranslate2:
         limits = {"min_decoding_length": length[0]} if length else {}
         most = length[1] if length else 2 * max(len(source) + 1 for source in sources) + 20
         results = self.translator.translate_batch(
-            [[*source, "</s>"] for source in sources], beam_size=beam_size, max_decoding_length=most, **limits
+            [[*source, "</s>"] for source in sources],
+            beam_size=beam_size,
+            max_decoding_length=most,
+            use_vmap=self.shortlist,
+            **limits,
         )
         return sum(len(result.hypotheses[0]) + (length is None) for result in results)
 

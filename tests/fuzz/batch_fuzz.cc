@@ -12,7 +12,10 @@ const sub3_model* Model(bool pre_norm) {
   static Tables tables[2] = {Tables(SUB3_RELU, false), Tables(SUB3_RELU, true)};
   static sub3_model* models[2] = {};
   sub3_model*& model = models[pre_norm];
-  if (model == nullptr) CHECK(tables[pre_norm].Create(&model) == SUB3_OK);
+  if (model == nullptr) {
+    if (!pre_norm) tables[pre_norm].AddShortlist();
+    CHECK(tables[pre_norm].Create(&model) == SUB3_OK);
+  }
   return model;
 }
 
@@ -81,6 +84,7 @@ void Add(Input* input, Arrays* arrays, sub3_batch* batch) {
     sentence.alignment_layer = static_cast<uint32_t>(input->Below(4) ? input->Below(3) : input->Number());
     sentence.phrases = phrases ? arrays->phrases : nullptr;
     sentence.num_phrases = phrases;
+    sentence.shortlist = static_cast<uint32_t>(input->Below(3));
   }
   sub3_batch_add(batch, sentences, count);
 }
@@ -99,6 +103,7 @@ void Translate(Input* input, Arrays* arrays, const sub3_model* model) {
   request.num_hypotheses = static_cast<uint32_t>(input->Below(8) ? input->Below(3) : input->Number());
   request.length_penalty = 1;
   request.alignment_layer = static_cast<uint32_t>(input->Below(4));
+  request.shortlist = static_cast<uint32_t>(input->Below(2));
   if (input->Below(2)) {
     request.phrases = arrays->phrases, request.num_phrases = FillPhrases(input, arrays);
     for (uint64_t i = 0; i <= request.num_sources; ++i) {

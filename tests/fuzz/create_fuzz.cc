@@ -9,7 +9,11 @@
 namespace {
 
 const Tables& Original(bool pre_norm) {
-  static const Tables* post = new Tables(SUB3_SWISH, false);
+  static const Tables* post = [] {
+    auto* tables = new Tables(SUB3_SWISH, false);
+    tables->AddShortlist();
+    return tables;
+  }();
   static const Tables* pre = new Tables(SUB3_GELU, true);
   return pre_norm ? *pre : *post;
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -62,6 +63,7 @@ def code(
     group_size: int | None = None,
     ids: Ids = IDS,
     vectors: type[np.floating] = np.float32,
+    shortlist: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> tuple[Engine, Transformer]:
     """Return an engine over greedy codes of `planes(matrix)` planes, and torch with the same weights dequantised."""
     arrays, segments, decoded = {}, [], dict(tensors)
@@ -74,4 +76,5 @@ def code(
         decoded[name] = coded.dequantize(k)
     matrices = matrix_shapes(architecture)
     arrays |= {name: value.numpy().astype(vectors) for name, value in tensors.items() if name not in matrices}
+    arrays |= shortlist
     return Engine(asdict(architecture), asdict(ids), arrays, segments), Transformer.from_tensors(architecture, decoded)

@@ -12,6 +12,7 @@
 #include <limits>
 #include <numeric>
 
+#include "kernels/network/shortlist.h"
 #include "kernels/network/workspace.h"
 #include "tests/kernels/tiny_model.h"
 
@@ -218,6 +219,37 @@ void TestProducts(const std::vector<const Isa*>& isas, bool int8) {
   }
 }
 
+// The product of gathered rows is that of the whole matrix at these rows.
+void TestGatheredRows(const std::vector<const Isa*>& isas) {
+  Random random;
+  for (int round = 0; round < 100; ++round) {
+    const size_t columns = random.From(1, 300), rows = random.From(1, 200), n = random.From(1, 4);
+    CodedMatrix coded(&random, rows, columns, random.From(0, 1) * 32 * random.From(1, 4), sub3::kMaxPlanes);
+    std::vector<int32_t> chosen;
+    const size_t one_of = random.From(1, 20);
+    for (size_t row = 0; row < rows; ++row) {
+      if (random.From(1, one_of) == 1 || row + 1 == rows) chosen.push_back(static_cast<int32_t>(row));
+    }
+    sub3::Workspace workspace;
+    const BcqMatrix gathered = sub3::GatherRows(coded.matrix, chosen, &workspace);
+    CHECK(gathered.rows == chosen.size() && sub3::GatherEntries(nullptr, chosen, &workspace) == nullptr);
+    const std::vector<float> x = random.Values(n * columns), bias = random.Values(rows);
+    const float* gathered_bias = sub3::GatherEntries(bias.data(), chosen, &workspace);
+    void* scratch = workspace.Allocate<char>(sub3::BcqMatmulScratchBytes(columns));
+    for (const Isa* isa : isas) {
+      std::vector<float> whole(n * rows), expected, found(n * chosen.size());
+      const Product all{&coded.matrix, bias.data(), whole.data(), rows, 0, rows};
+      isa->bcq_matmul(&all, 1, x.data(), columns, columns, n, scratch);
+      for (size_t j = 0; j < n; ++j) {
+        for (int32_t row : chosen) expected.push_back(whole[j * rows + static_cast<size_t>(row)]);
+      }
+      const Product some{&gathered, gathered_bias, found.data(), chosen.size(), 0, chosen.size()};
+      isa->bcq_matmul(&some, 1, x.data(), columns, columns, n, scratch);
+      CHECK(Same(found, expected, "gathered rows", isa->name));
+    }
+  }
+}
+
 // Rows as the embedding look-up reads them.
 void TestDequantizeRow(const std::vector<const Isa*>& isas) {
   Random random;
@@ -385,9 +417,10 @@ std::vector<Hash> Results(const sub3_model* model) {
         SUB3_OK);
   std::vector<Hash> hashes(1);
   hashes.back().Add(logits);
-  for (uint32_t beam : {1u, 4u}) {
+  for (const auto& [beam, shortlist] : {std::pair{1u, 0u}, {4u, 0u}, {1u, 1u}, {4u, 1u}}) {
     Call call(beam, beam);
     call.request.min_length = 4;
+    call.request.shortlist = shortlist;
     CHECK(sub3_translate(model, &call.request, &call.result) == SUB3_OK);
     Hash& found = hashes.emplace_back();
     found.Add(call.lengths);
@@ -403,10 +436,11 @@ std::vector<Hash> Results(const sub3_model* model) {
 // The same with any number of threads.
 void PrintGolden(const char* which, uint32_t activation, bool pre_norm) {
   Tables tables(activation, pre_norm);
+  tables.AddShortlist();
   sub3_model* model = nullptr;
   CHECK(tables.Create(&model) == SUB3_OK);
   const std::vector<Hash> alone = Results(model);
-  const char* names[] = {"logits", "greedy", "beam 4"};
+  const char* names[] = {"logits", "greedy", "beam 4", "greedy, shortlist", "beam 4, shortlist"};
   for (size_t i = 0; i < alone.size(); ++i) Golden(names[i], which, alone[i]);
   for (uint32_t threads : {2u, 3u}) {
     CHECK(sub3_set_threads(threads) == SUB3_OK);
@@ -470,6 +504,7 @@ int main(int argc, char** argv) {
   TestHalfToFloat();
   TestProducts(isas, false);
   TestProducts(isas, true);
+  TestGatheredRows(isas);
   TestDequantizeRow(isas);
   TestFloatOps(isas);
   std::printf("isa test on %s: %d checks hold\n", sub3_isa(), checks.load());

@@ -257,6 +257,60 @@ void TestBatch() {
   sub3_model_destroy(model);
 }
 
+// Every token is a candidate of its source, eos and the phrases' tokens among them, in one call as in a batch with
+// sentences that have no shortlist.
+void TestShortlist() {
+  Tables tables;
+  tables.AddShortlist();
+  sub3_model* model = nullptr;
+  CHECK(tables.Create(&model) == SUB3_OK);
+  const Phrases phrases(3);
+  for (uint32_t beam : {1u, 3u}) {
+    Call call(beam, beam);
+    call.request.shortlist = 1;
+    call.request.phrases = phrases.phrases.data();
+    call.request.num_phrases = phrases.phrases.size();
+    call.request.phrase_offsets = phrases.offsets.data();
+    CHECK(sub3_translate(model, &call.request, &call.result) == SUB3_OK);
+    sub3_batch* batch = nullptr;
+    CHECK(sub3_batch_create(model, &batch) == SUB3_OK);
+    for (uint64_t id = 0; id < 3; ++id) {
+      std::vector<int32_t> candidates{3, kEos};
+      candidates.insert(candidates.end(), phrases.tokens.begin(), phrases.tokens.end());
+      for (uint64_t i = call.offsets[id]; i < call.offsets[id + 1]; ++i) {
+        const int32_t source = call.tokens[i];
+        for (int32_t k = 0; k < source % 7; ++k) candidates.push_back((source * 31 + k * 17) % kVocab);
+      }
+      for (uint32_t h = 0; h < beam; ++h) {
+        const size_t slot = id * beam + h;
+        for (int32_t t = 0; t < call.lengths[slot]; ++t) {
+          const int32_t token = call.out_tokens[slot * 20 + t];
+          CHECK(token != kPad && std::find(candidates.begin(), candidates.end(), token) != candidates.end());
+        }
+      }
+      sub3_sentence sentences[2] = {Sentence(call, id, beam), Sentence(call, id, beam)};
+      sentences[0].phrases = phrases.phrases.data(), sentences[0].num_phrases = 3;
+      sentences[0].shortlist = 1, sentences[1].id = 10 + id;
+      CHECK(sub3_batch_add(batch, sentences, 2) == SUB3_OK);
+    }
+    for (size_t taken = 0; taken < 6;) {
+      sub3_progress progress;
+      for (uint64_t id : Step(batch, &progress)) {
+        std::vector<int32_t> tokens(size_t{beam} * 20), lengths(beam);
+        std::vector<float> scores(beam);
+        sub3_result result = ResultOf(tokens.data(), lengths.data(), scores.data(), beam);
+        CHECK(sub3_batch_take(batch, id, &result) == SUB3_OK);
+        for (uint32_t h = 0; id < 3 && h < beam; ++h) {
+          CHECK(lengths[h] == call.lengths[id * beam + h] && scores[h] == call.scores[id * beam + h]);
+        }
+        ++taken;
+      }
+    }
+    sub3_batch_destroy(batch);
+  }
+  sub3_model_destroy(model);
+}
+
 // Two sentences change places for as long as many have come and gone: the heap does not grow.
 void TestBatchLivesLong() {
   Tables tables;
@@ -387,6 +441,30 @@ void TestBadModels() {
   Refused(bad, [](Tables& t) { t.tensors.pop_back(); });
 }
 
+void TestBadShortlists() {
+  const int32_t bad = SUB3_INVALID_MODEL;
+  const auto refused = [&](auto change) {
+    Refused(bad, [&](Tables& t) {
+      t.AddShortlist();
+      change(t);
+    });
+  };
+  const auto numbers = [](Tables& t, const char* name) { return reinterpret_cast<uint32_t*>(t.data[name].data()); };
+  refused([&](Tables& t) { numbers(t, "shortlist.always")[1] = kVocab; });
+  refused([&](Tables& t) { numbers(t, "shortlist.rows")[7] = 0xffffffff; });
+  refused([&](Tables& t) { numbers(t, "shortlist.offsets")[0] = 1; });
+  refused([&](Tables& t) { numbers(t, "shortlist.offsets")[5] = 0xffffffff; });
+  refused([&](Tables& t) { ++numbers(t, "shortlist.offsets")[kVocab]; });
+  refused([](Tables& t) { t["shortlist.rows"].dtype = SUB3_FLOAT32; });
+  refused([](Tables& t) { t["shortlist.offsets"].name = "another"; });
+  refused([](Tables& t) { t["shortlist.rows"].name = "another"; });
+  refused([](Tables& t) { t["shortlist.always"].name = "another"; });
+  refused([](Tables& t) {
+    sub3_tensor& offsets = t["shortlist.offsets"];
+    --offsets.shape[0], offsets.bytes -= 4;
+  });
+}
+
 template <typename Change>
 void RefusedCall(const sub3_model* model, Change change) {
   Call call(2, 2);
@@ -413,6 +491,7 @@ void TestBadRequests() {
   RefusedCall(model, [](Call& c) { c.request.num_hypotheses = 3; });
   RefusedCall(model, [](Call& c) { c.request.length_penalty = NAN; });
   RefusedCall(model, [](Call& c) { c.request.tokens = nullptr; });
+  RefusedCall(model, [](Call& c) { c.request.shortlist = 1; });  // the model has none
   RefusedCall(model, [](Call& c) { c.result.tokens = nullptr; });
   RefusedCall(model, [](Call& c) { c.result.num_slots = 5; });
   RefusedCall(model, [](Call& c) { c.result.num_tokens = 119; });
@@ -437,9 +516,11 @@ int main() {
   TestPhrases();
   TestBadPhrases();
   TestBatch();
+  TestShortlist();
   TestBatchLivesLong();
   TestBadBatches();
   TestBadModels();
+  TestBadShortlists();
   TestBadRequests();
   std::printf("native test: %d checks hold\n", checks.load());
   return 0;

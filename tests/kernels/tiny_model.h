@@ -107,6 +107,18 @@ struct Tables {
     for (size_t i = 0; i < segments.size(); ++i) segments[i].matrix = matrices[i].c_str();
   }
 
+  // A lexicon: two tokens for all sentences, and up to six for each source token.
+  void AddShortlist() {
+    std::vector<uint32_t> offsets{0}, rows;
+    for (uint32_t source = 0; source < kVocab; ++source) {
+      for (uint32_t i = 0; i < source % 7; ++i) rows.push_back((source * 31 + i * 17) % kVocab);
+      offsets.push_back(static_cast<uint32_t>(rows.size()));
+    }
+    Add("shortlist.always", SUB3_UINT32, {2}, std::vector<uint32_t>{3, kPad});
+    Add("shortlist.offsets", SUB3_UINT32, {offsets.size()}, offsets);
+    Add("shortlist.rows", SUB3_UINT32, {rows.size()}, rows);
+  }
+
   sub3_tensor& operator[](const std::string& name) {
     for (sub3_tensor& tensor : tensors) {
       if (name == tensor.name) return tensor;

@@ -324,7 +324,7 @@ def test_completion_is_a_script_of_its_shell(shell: str) -> None:
     ("words", "expected"),
     [
         (["sub3", "tr"], ["translate"]),
-        (["sub3", "models", ""], ["list", "inspect", "verify", "pack", "compress", "add", "-h", "--help"]),
+        (["sub3", "models", ""], ["list", "inspect", "verify", "pack", "compress", "shortlist", "add", "-h", "--help"]),
         (["sub3", "translate", "--bea"], ["--beam-size"]),
         (["sub3", "translate", "--split-sentences", "n"], ["nonewlines"]),
         (["sub3", "completion", "f"], ["fish"]),
