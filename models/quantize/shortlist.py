@@ -26,6 +26,10 @@ _LONGEST = 120  # source pieces
 _HELD_OUT = 20  # every so many sentences one is not counted, but measured
 
 
+# A source, and of each target piece the place in the source that it looked at most.
+_Translated = tuple[Sequence[int], list[tuple[int, int]]]
+
+
 @dataclass(frozen=True)
 class Sizes:
     """How much goes into a shortlist.
@@ -99,7 +103,8 @@ def find(model: ModelDirectory, texts: Iterable[str], sizes: Sizes) -> Found:
     Raises:
         DataError: there are too few sentences.
     """
-    counted, held_out = [], []
+    counted: list[_Translated] = []
+    held_out: list[_Translated] = []
     for number, translated in enumerate(_translated(model, texts)):
         (held_out if number % _HELD_OUT == 0 else counted).append(translated)
     if not counted:
@@ -127,10 +132,6 @@ def find(model: ModelDirectory, texts: Iterable[str], sizes: Sizes) -> Found:
         all(row in candidates for _, row in links) for candidates, (_, links) in zip(lists, held_out, strict=True)
     ]
     return Found(always, rows, len(counted), sum(inside) / len(inside), sum(map(len, lists)) / len(lists))
-
-
-# A source, and of each target piece the place in the source that it looked at most.
-_Translated = tuple[Sequence[int], list[tuple[int, int]]]
 
 
 def _translated(model: ModelDirectory, texts: Iterable[str]) -> Iterator[_Translated]:
