@@ -81,7 +81,7 @@ class Translator:
         self._tokenizer = tokenizer
         self._max_batch_tokens = max_batch_tokens
         self._max_positions = config.architecture.max_positions
-        self._length_penalty = config.length_penalty
+        self._own_beam_size, self._length_penalty = config.beam_size, config.length_penalty
         self._alignment_layer = best_layer(config.architecture.decoder_layers)
         self.model_bytes = self._engine.weight_bytes
 
@@ -114,7 +114,7 @@ class Translator:
             EngineError: the engine failed.
         """
         size = sum(map(len, texts))
-        with scheduler.reserve_queue(size // _CHARACTERS_A_TOKEN * _most_rows(options), is_admitted=is_admitted):
+        with scheduler.reserve_queue(size // _CHARACTERS_A_TOKEN * self._most_rows(options), is_admitted=is_admitted):
             documents, tokenize_ms = await self._prepared(size, texts, options)
             if on_sentence is not None and size > CHARACTERS_ON_THE_LOOP:
                 on_sentence = _on_this_loop(on_sentence)
@@ -283,7 +283,7 @@ class Translator:
     def _widened(self, arrivals: Arrivals, index: int, options: Options) -> SourceSentence | None:
         """Return a failed sentence for a wider beam; None if it had one."""
         sentence = arrivals.sentence(index)
-        if sentence.engine_input is None or _beam_size(options) >= _WIDER_BEAM:
+        if sentence.engine_input is None or self._beam_size(options) >= _WIDER_BEAM:
             return None
         return sentence._replace(engine_input=_wide(sentence.engine_input))
 
@@ -319,15 +319,24 @@ class Translator:
     def _engine_input(self, ids: Sequence[int], options: Options, constraints: tuple[Constraint, ...]) -> Sentence:
         """Return a sentence for the engine; its maximum length bounds the cost of a model that repeats itself."""
         constrained = sum(min(map(len, constraint)) for constraint in constraints)
+        beam_size = self._beam_size(options)
         return Sentence(
             ids,
             min(2 * len(ids) + 20 + constrained, self._max_positions),
-            _beam_size(options),
-            _beam_size(options),
+            beam_size,
+            beam_size,
             self._length_penalty,
             alignment_layer=self._alignment_layer if options.alignment else 0,
             constraints=constraints,
         )
+
+    def _beam_size(self, options: Options) -> int:
+        own = min(self._own_beam_size, options.max_beam_size)
+        return max(options.beam_size or own, options.alternatives + 1)
+
+    def _most_rows(self, options: Options) -> int:
+        """Return the most rows that a sentence may take; with a glossary those without a term take fewer."""
+        return max(self._beam_size(options), CONSTRAINED_ROWS if options.glossary else 1)
 
     def _parts(self, sentence: SourceSentence, options: Options) -> Iterator[SourceSentence]:
         """Yield a failed sentence, cut at its units."""
@@ -402,12 +411,3 @@ def _with_terms(piece: Piece, units: Sequence[str], terms: Sequence[Term]) -> tu
 def _engine_cost(result: BatchResult) -> Cost:
     timings = StageTimings.of(encode=result.encode_ms, decode=result.decode_ms)
     return Cost({}, timings, Memory(0, result.workspace_peak_bytes, result.kv_cache_peak_bytes, 0))
-
-
-def _beam_size(options: Options) -> int:
-    return max(options.beam_size, options.alternatives + 1)
-
-
-def _most_rows(options: Options) -> int:
-    """Return the most rows that a sentence may take; with a glossary those without a term take fewer."""
-    return _beam_size(options) if options.glossary is None else max(_beam_size(options), CONSTRAINED_ROWS)

@@ -17,6 +17,7 @@ from service.translation.cost import STAGES
 from service.translation.results import Options
 from service.translation.tokenizer import Tokenizer
 from service.translation.translator import Translator
+from tests.service.tiny_model import write_tiny_model
 
 EN_DE = Options("en", "de")
 
@@ -145,6 +146,21 @@ def test_alternatives_are_the_hypotheses_of_a_rank_joined(translator: Translator
     ):
         assert joined.text == f"{first.text} {second.text}"
         assert joined.score == pytest.approx((first.score + second.score) / 2, abs=1e-5)
+
+
+def test_a_model_is_searched_by_its_own_beam_unless_asked_otherwise(tmp_path: Path) -> None:
+    directory = open_model(write_tiny_model(tmp_path / "wide", beam_size=6))
+    wide = Translator(directory, Tokenizer(directory), *by_name(directory, "full"), max_batch_tokens=4096)
+
+    def cache_bytes(**options: Any) -> int:
+        return wide.translate(["The old house."], Options("en", "de", **options)).cost.memory.kv_cache_peak_bytes
+
+    by_width = {width: cache_bytes(beam_size=width) for width in (1, 2, 6, 7)}
+    assert len(set(by_width.values())) == 4
+    assert cache_bytes() == by_width[6]
+    assert cache_bytes(alternatives=6) == by_width[7]
+    assert cache_bytes(max_beam_size=2) == by_width[2]
+    assert cache_bytes(max_beam_size=2, beam_size=1) == by_width[1]
 
 
 def test_the_costs_are_counted(translator: Translator) -> None:
