@@ -98,10 +98,9 @@ def evaluate_engine(
     engine = model.engine(allocation)
     ids = config.ids
     reader, writer = _tokenizers(model)
-    tokens = tuple(config.target_tokens.values())
     translations, milliseconds, workspace, kv_cache = [], [], 0, 0
     for text in tqdm(sources, desc=configuration, unit="sentence"):
-        source = ids.ended(reader.encode_marked(text, tokens))
+        source = ids.ended(reader.encode_marked(text, config.target_tokens))
         begin = time.perf_counter()
         result = engine.translate(
             [source],
@@ -135,7 +134,7 @@ def translate(model: "Transformer", checkpoint: "Checkpoint", sources: Sequence[
     """Translate greedily by torch, in batches of sentences of similar lengths."""
     ids = checkpoint.ids
     reader, writer = checkpoint.source_tokenizer(), checkpoint.target_tokenizer()
-    encoded = [ids.ended(reader.encode_marked(text, checkpoint.marks)) for text in sources]
+    encoded = [ids.ended(reader.encode_marked(text, checkpoint.target_tokens)) for text in sources]
     order = sorted(range(len(encoded)), key=lambda n: len(encoded[n]))
     translations = [""] * len(encoded)
     for first in tqdm(range(0, len(order), FP32_BATCH), desc="fp32", unit="batch", leave=False):

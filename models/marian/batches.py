@@ -56,7 +56,7 @@ def encode(checkpoint: Checkpoint, lines: Iterable[Line]) -> list[Pair]:
     A source has eos only if the model reads it so.
     """
     ids, limit = checkpoint.ids, checkpoint.architecture.max_positions
-    source, target, tokens = checkpoint.source_tokenizer(), checkpoint.target_tokenizer(), checkpoint.marks
+    source, target, tokens = checkpoint.source_tokenizer(), checkpoint.target_tokenizer(), checkpoint.target_tokens
     pairs = [
         (ids.ended(source.encode_marked(line.source, tokens)), [*target.encode(line.target or ""), ids.eos])
         for line in lines

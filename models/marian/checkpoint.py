@@ -40,11 +40,6 @@ class Checkpoint:
     beam_size: int = 1
     length_penalty: float = 1.0
 
-    @property
-    def marks(self) -> tuple[str, ...]:
-        """The pieces that name the target languages, where there are several."""
-        return tuple(self.target_tokens.values())
-
     def source_tokenizer(self) -> PieceTokenizer:
         """Make the tokenizer of the source side."""
         return PieceTokenizer(self.spm["source.spm"], self.source_pieces, self.ids.unk_source)

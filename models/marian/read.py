@@ -14,6 +14,7 @@ from models.marian.ctranslate2 import WEIGHTS, read_ctranslate2
 from models.marian.files import read_object
 from models.marian.imported import IMPORTED, read_imported
 from models.marian.marian import read_marian
+from models.marian.names import is_group, languages_of_card
 from models.marian.npz import read_npz
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -31,7 +32,7 @@ def read_checkpoint(path: Path, sources: Sequence[str] = (), targets: Sequence[s
         CheckpointError: it can't be read, or the engine can't represent the model.
         ModelError: it is a model directory that is not valid.
     """
-    checkpoint = _read(path)
+    checkpoint = _listed(path, _read(path))
     sources = tuple(dict.fromkeys(map(canonical, sources))) or checkpoint.source_languages
     targets = tuple(dict.fromkeys(map(canonical, targets)))
     marks = checkpoint.target_tokens
@@ -45,7 +46,24 @@ def read_checkpoint(path: Path, sources: Sequence[str] = (), targets: Sequence[s
         raise CheckpointError(
             f"{path}: nothing in it names its languages; give --source-languages and --target-languages."
         )
+    for side, languages in (("source", sources), ("target", targets)):
+        if group := next(filter(is_group, languages), None):
+            raise CheckpointError(
+                f"{path}: it calls its {side} languages {group!r}, which is a group; list those that are wanted by "
+                f"--{side}-languages, such as es,ca,pt."
+            )
     return replace(checkpoint, source_languages=sources, target_languages=targets, target_tokens=marks)
+
+
+def _listed(path: Path, checkpoint: Checkpoint) -> Checkpoint:
+    """Put the languages that the model's card lists in the place of groups."""
+    card = path / "README.md"
+    found = languages_of_card(card.read_text(encoding="utf-8", errors="replace")) if card.is_file() else {}
+    sources, targets = (
+        found.get(side, own) if any(map(is_group, own)) else own
+        for side, own in (("source", checkpoint.source_languages), ("target", checkpoint.target_languages))
+    )
+    return replace(checkpoint, source_languages=sources, target_languages=targets)
 
 
 def _read(path: Path) -> Checkpoint:

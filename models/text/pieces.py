@@ -2,11 +2,12 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, islice
 
 import sentencepiece
 
+from models.format.languages import marked
 from models.text.lines import DataError
 
 BATCH_LINES = 20_000
@@ -58,16 +59,19 @@ class PieceTokenizer:
             for text, ids in zip(texts, encoded, strict=True)
         ]
 
-    def encode_marked(self, text: str, tokens: Sequence[str]) -> list[int]:
+    def encode_marked(self, text: str, tokens: Mapping[str, str]) -> list[int]:
         """Return the rows of a source text, for a model whose targets have these tokens.
 
-        A token at the head of the text, as in `>>fr<< Good morning`, says which is meant; it is the first token if
-        there is none.
+        The head of the text, as in `>>fr<< Good morning`, says which is meant; without it the first is.
+
+        Args:
+            text: a sentence.
+            tokens: target language -> the piece that asks for it.
         """
         if not tokens:
             return self.encode(text)
-        mark = next((token for token in tokens if text.startswith(token)), None)
-        return [self.row(mark or tokens[0]), *self.encode(text[len(mark) :].lstrip() if mark else text)]
+        language, begin = marked(text, tokens)
+        return [self.row(tokens[language or next(iter(tokens))]), *self.encode(text[begin:])]
 
     def beyond(self, row: int, text: str) -> list[str]:
         """Return the pieces of a text from this row on: a vocabulary sorted by frequency ends in the rarest."""

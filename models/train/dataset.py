@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from models.format.languages import marked
 from models.format.schema import Ids
 from models.marian.batches import Batch
 from models.marian.checkpoint import Checkpoint
@@ -212,14 +213,14 @@ class Encoder:
         Raises:
             DataError: the model has several target languages, and a source does not say which is meant.
         """
-        if not self._checkpoint.marks:
+        tokens = self._checkpoint.target_tokens
+        if not tokens:
             encoded = self._source.encode_all(sources, threads=2)
         else:
-            tokens = self._checkpoint.marks
-            if unmarked := next((text for text in sources if not text.startswith(tokens)), None):
+            if unmarked := next((text for text in sources if marked(text, tokens)[0] is None), None):
                 raise DataError(
                     f"A model of several target languages needs the language's token before each source, such as "
-                    f"{tokens[0]}, and {unmarked[:40]!r} has none."
+                    f"{next(iter(tokens.values()))}, and {unmarked[:40]!r} has none."
                 )
             encoded = [self._source.encode_marked(text, tokens) for text in sources]
         ids = self._checkpoint.ids

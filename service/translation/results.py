@@ -24,6 +24,8 @@ class Options:
         alignment: Whether to link the words of translations to those of the texts.
         glossary: Terms that have a given translation; ignored where it is for other languages.
         max_beam_size: Limit of the model's own number.
+        obeys_marks: Whether a text may ask for another target at its head (`>>fr<< Good morning`) of a model that has
+            such tokens.
     """
 
     source: str
@@ -34,6 +36,7 @@ class Options:
     alignment: bool = False
     glossary: Glossary | None = None
     max_beam_size: int = MAX_BEAM_SIZE
+    obeys_marks: bool = True
 
 
 class Candidate(NamedTuple):

@@ -16,6 +16,7 @@ from kernels.engine import (
     Sentence,
 )
 from models.format.directory import ModelDirectory
+from models.format.languages import marked
 from models.format.schema import Allocation
 from service.process import process_rss_bytes
 from service.text import numbers, placeholders
@@ -81,6 +82,7 @@ class Translator:
         self._tokenizer = tokenizer
         self._max_batch_tokens = max_batch_tokens
         self._max_positions = config.architecture.max_positions
+        self._target_tokens = config.target_tokens
         self._own_beam_size, self._length_penalty = config.beam_size, config.length_penalty
         self._alignment_layer = best_layer(config.architecture.decoder_layers)
         self.model_bytes = self._engine.weight_bytes
@@ -203,6 +205,12 @@ class Translator:
     def _sentences(self, text: str, options: Options) -> Iterator[SourceSentence]:
         """Yield the sentences of a text in order, and what stands between them."""
         limit = min(MAX_SENTENCE_TOKENS, self._max_positions)
+        language, begin = marked(text, self._target_tokens)
+        if language is not None:
+            yield SourceSentence(Piece(text[:begin], False, ((0, begin),)), None, stands=("",))
+            text = text[begin:]
+            if options.obeys_marks:
+                options = replace(options, target=language.lower())
         for whole in split(text, options.source, options.split_sentences):
             pending, is_first = [whole], True
             while pending:
@@ -293,7 +301,7 @@ class Translator:
         if arrivals.lost_a_unit(index) and not sentence.terms:
             return None
         spans, texts = _with_terms(sentence.piece, [unit.text for unit in sentence.units], sentence.terms)
-        found = numbers.stretches(sentence.piece.text, options.source, options.target, spans)
+        found = numbers.stretches(sentence.piece.text, *sentence.languages, spans)
         inside = [(begin, end) for (begin, end), _ in found]
         found += [
             (span, text)
@@ -302,7 +310,7 @@ class Translator:
         ]
         found.sort()
         piece = sentence.piece._replace(kept=tuple(span for span, _ in found))
-        ids = self._tokenizer.encode(placeholders.hide(piece.text, piece.kept), options.target)
+        ids = self._tokenizer.encode(placeholders.hide(piece.text, piece.kept), sentence.languages[1])
         search = _wide(self._engine_input(ids, options, ()))
         stands = tuple(text for _, text in found)
         return SourceSentence(piece, search, stands=stands, languages=sentence.languages)
@@ -341,6 +349,7 @@ class Translator:
     def _parts(self, sentence: SourceSentence, options: Options) -> Iterator[SourceSentence]:
         """Yield a failed sentence, cut at its units."""
         stands = iter(unit.text for unit in sentence.units)
+        options = replace(options, target=sentence.languages[1])
         for part, is_unit in cut_at_kept(sentence.piece):
             if is_unit:
                 spans = ((0, len(part.text)),)

@@ -188,6 +188,20 @@ def test_target_tokens_come_from_the_vocabulary(tmp_path, pieces, spm):
         read_checkpoint(tmp_path / "m", targets=["fra"])
 
 
+def test_a_group_of_languages_wants_a_list(tmp_path, marian_dir):
+    edit(marian_dir, "tokenizer_config.json", source_lang="mul", target_lang="en")
+    with pytest.raises(
+        CheckpointError, match=r"its source languages 'mul', which is a group; list .* --source-languages"
+    ):
+        read_checkpoint(marian_dir)
+    assert read_checkpoint(marian_dir, ["spa", "pt_br"]).source_languages == ("es", "pt-BR")
+    card = "### mul-eng\n\n* source group: Multiple languages\n* source language(s): abk cmn_Hans eng spa spa\n"
+    (marian_dir / "README.md").write_text(f"{card}* target language(s): eng\n")
+    checkpoint = read_checkpoint(marian_dir)
+    assert (checkpoint.source_languages, checkpoint.target_languages) == (("ab", "zh-Hans", "en", "es"), ("en",))
+    assert read_checkpoint(marian_dir, ["es"]).source_languages == ("es",)
+
+
 def test_the_search_that_a_model_was_made_for_is_kept(marian_dir, tmp_path):
     assert (read_checkpoint(marian_dir).beam_size, read_checkpoint(marian_dir).length_penalty) == (1, 1.0)
     edit(marian_dir, num_beams=4)

@@ -163,6 +163,35 @@ def test_a_model_is_searched_by_its_own_beam_unless_asked_otherwise(tmp_path: Pa
     assert cache_bytes(max_beam_size=2, beam_size=1) == by_width[1]
 
 
+@pytest.mark.parametrize("mark", [">>fra<< ", ">>fr<<", " >>FR<<\n"])
+@pytest.mark.parametrize(
+    "text",
+    ["The old house.", "- The old house.\n  A big {tree} sees 12 rivers.", "The {a} old {b} house {c}.", "😀", ""],
+)
+def test_a_text_may_name_its_target_language(tiny_model: Path, mark: str, text: str) -> None:
+    directory = open_model(tiny_model)
+    tokens = {"de": "▁old", "fr": "▁big"}  # any piece will do
+    several = replace(directory, config=replace(directory.config, target_tokens=tokens))
+    translator = Translator(several, Tokenizer(several), *by_name(directory, "full"), max_batch_tokens=4096)
+    [french, german, marked, unmarked] = [
+        translator.translate([each], Options("en", target, alignment=True, **others)).translations[0].best
+        for each, target, others in (
+            (text, "fr", {}),
+            (text, "de", {}),
+            (mark + text, "de", {}),
+            (mark + text, "de", {"obeys_marks": False}),
+        )
+    ]
+    assert marked[:2] == french[:2]
+    assert unmarked[:2] == german[:2]
+    moved = [(link.source[0] - len(mark), link.target) for link in marked.alignment if link.source[0] >= len(mark)]
+    assert moved == [(link.source[0], link.target) for link in french.alignment]
+
+
+def test_what_names_no_language_of_the_model_is_text(translator: Translator) -> None:
+    assert translated(translator, ">>fr<< The old house.") != translated(translator, "The old house.")
+
+
 def test_the_costs_are_counted(translator: Translator) -> None:
     cost = translator.translate(["The old house."], EN_DE).cost
     assert cost.weights == {translator.identity: translator.model_bytes}
