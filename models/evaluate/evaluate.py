@@ -19,6 +19,7 @@ from models.evaluate.fidelity import Named, named, names_right, numbers_all_arri
 from models.evaluate.quality import faults, scores
 from models.format.directory import ModelDirectory
 from models.format.languages import canonical
+from models.format.punctuation import rules
 from models.format.schema import SENTENCEPIECE_FILES
 from models.text.lines import DataError, read_lines
 from models.text.pieces import PieceTokenizer
@@ -255,9 +256,12 @@ def _judged(
 
 def _tokenizers(model: ModelDirectory) -> tuple[PieceTokenizer, PieceTokenizer]:
     """Make the tokenizers of the source and the target side."""
-    vocabulary, ids = model.vocabulary, model.config.ids
+    vocabulary, config, ids = model.vocabulary, model.config, model.config.ids
     source, target = ((model.path / name).read_bytes() for name in SENTENCEPIECE_FILES)
+    by_source, by_target = (
+        rules(config.moses_punctuation, languages) for languages in (config.source_languages, config.target_languages)
+    )
     return (
-        PieceTokenizer(source, [piece for piece, _ in vocabulary.source], ids.unk_source),
-        PieceTokenizer(target, [piece for piece, _ in vocabulary.target_pieces], ids.unk_target, ids.silent),
+        PieceTokenizer(source, [piece for piece, _ in vocabulary.source], ids.unk_source, (), by_source),
+        PieceTokenizer(target, [piece for piece, _ in vocabulary.target_pieces], ids.unk_target, ids.silent, by_target),
     )

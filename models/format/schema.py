@@ -137,6 +137,7 @@ class ModelConfig:
     Attributes:
         codes: of model.safetensors, as `matrices` are.
         beam_size: of requests that name none.
+        moses_punctuation: the model read only text whose punctuation Moses had normalised.
         specialised: configuration -> what NAME.safetensors holds, codes made for this configuration alone. They serve
             every request for its allocation, and model.safetensors serves the other allocations.
     """
@@ -156,6 +157,7 @@ class ModelConfig:
     default_configuration: str
     checksums: Mapping[str, str]
     beam_size: int = 1
+    moses_punctuation: bool = False
 
     @property
     def weight_files(self) -> tuple[str, ...]:

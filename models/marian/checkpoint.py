@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from models.format.punctuation import rules
 from models.format.schema import Architecture, Ids
 from models.text.pieces import PieceTokenizer
 
@@ -26,6 +27,7 @@ class Checkpoint:
         spm: content of source.spm and target.spm.
         beam_size: that the model was meant to be searched with.
         length_penalty: likewise; the score is divided by the length to the power of it.
+        moses_punctuation: as in `models.format.schema.ModelConfig`.
     """
 
     source_languages: tuple[str, ...]
@@ -39,12 +41,15 @@ class Checkpoint:
     spm: Mapping[str, bytes]
     beam_size: int = 1
     length_penalty: float = 1.0
+    moses_punctuation: bool = False
 
     def source_tokenizer(self) -> PieceTokenizer:
         """Make the tokenizer of the source side."""
-        return PieceTokenizer(self.spm["source.spm"], self.source_pieces, self.ids.unk_source)
+        punctuation = rules(self.moses_punctuation, self.source_languages)
+        return PieceTokenizer(self.spm["source.spm"], self.source_pieces, self.ids.unk_source, (), punctuation)
 
     def target_tokenizer(self) -> PieceTokenizer:
         """Make the tokenizer of the target side."""
         pieces = self.source_pieces if self.target_pieces is None else self.target_pieces
-        return PieceTokenizer(self.spm["target.spm"], pieces, self.ids.unk_target, self.ids.silent)
+        punctuation = rules(self.moses_punctuation, self.target_languages)
+        return PieceTokenizer(self.spm["target.spm"], pieces, self.ids.unk_target, self.ids.silent, punctuation)

@@ -30,6 +30,7 @@ class _ImportedConfig:
     ids: Ids
     beam_size: int = 1
     length_penalty: float = 1.0
+    moses_punctuation: bool = False
 
 
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -49,6 +50,7 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         checkpoint.ids,
         checkpoint.beam_size,
         checkpoint.length_penalty,
+        checkpoint.moses_punctuation,
     )
     vocabulary = {"source": checkpoint.source_pieces, "target": checkpoint.target_pieces}
     with replaced_directory(path) as new:
@@ -85,6 +87,7 @@ def read_imported(path: Path, values: Mapping[str, Any]) -> Checkpoint:
         spm=read_spm(path),
         beam_size=config.beam_size,
         length_penalty=config.length_penalty,
+        moses_punctuation=config.moses_punctuation,
     )
 
 

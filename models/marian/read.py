@@ -17,16 +17,21 @@ from models.marian.marian import read_marian
 from models.marian.names import is_group, languages_of_card
 from models.marian.npz import read_npz
 
+_MOSES = {"README.md": "pre-processing: normalization", "preprocess.sh": "normalize-punctuation"}
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
-def read_checkpoint(path: Path, sources: Sequence[str] = (), targets: Sequence[str] = ()) -> Checkpoint:
+def read_checkpoint(
+    path: Path, sources: Sequence[str] = (), targets: Sequence[str] = (), moses_punctuation: bool | None = None
+) -> Checkpoint:
     """Read a model of any form: of transformers, Marian, CTranslate2, Argos, of `import`, or a model directory.
 
     Args:
         path: a directory, or a package of Argos; of a model directory the deepest codes are read.
         sources: languages, in place of what the model calls them.
         targets: likewise; where a token asks for the target, those to keep.
+        moses_punctuation: whether it was trained on text whose punctuation Moses had normalised; None for what the
+            files beside it say.
 
     Raises:
         CheckpointError: it can't be read, or the engine can't represent the model.
@@ -52,7 +57,23 @@ def read_checkpoint(path: Path, sources: Sequence[str] = (), targets: Sequence[s
                 f"{path}: it calls its {side} languages {group!r}, which is a group; list those that are wanted by "
                 f"--{side}-languages, such as es,ca,pt."
             )
-    return replace(checkpoint, source_languages=sources, target_languages=targets, target_tokens=marks)
+    if moses_punctuation is None:
+        moses_punctuation = checkpoint.moses_punctuation or _says_moses(path)
+    return replace(
+        checkpoint,
+        source_languages=sources,
+        target_languages=targets,
+        target_tokens=marks,
+        moses_punctuation=moses_punctuation,
+    )
+
+
+def _says_moses(path: Path) -> bool:
+    """Tell whether the card of a model of Opus-MT, or the script that came with it, has Moses normalise its text."""
+    return any(
+        (path / name).is_file() and said in (path / name).read_text(encoding="utf-8", errors="replace")
+        for name, said in _MOSES.items()
+    )
 
 
 def _listed(path: Path, checkpoint: Checkpoint) -> Checkpoint:

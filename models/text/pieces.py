@@ -8,6 +8,7 @@ from itertools import chain, islice
 import sentencepiece
 
 from models.format.languages import marked
+from models.format.punctuation import normalized
 from models.text.lines import DataError
 
 BATCH_LINES = 20_000
@@ -16,7 +17,14 @@ BATCH_LINES = 20_000
 class PieceTokenizer:
     """One side's SentencePiece model and vocabulary."""
 
-    def __init__(self, spm: bytes, pieces: Sequence[str], unk: int, silent: Iterable[int] = ()) -> None:
+    def __init__(
+        self,
+        spm: bytes,
+        pieces: Sequence[str],
+        unk: int,
+        silent: Iterable[int] = (),
+        punctuation: str | None = None,
+    ) -> None:
         """Take a SentencePiece model and the piece of each row.
 
         Args:
@@ -24,6 +32,7 @@ class PieceTokenizer:
             pieces: piece of each row; the two sides may share them though their SentencePiece models differ.
             unk: row of what the vocabulary lacks.
             silent: rows that stand for no text.
+            punctuation: language whose rules of Moses the model's text went by; None for no rules.
 
         Raises:
             DataError: `spm` is not a SentencePiece model.
@@ -33,6 +42,7 @@ class PieceTokenizer:
         except RuntimeError as error:
             raise DataError(f"The SentencePiece model can't be read ({error}).") from None
         self._pieces, self._unk, self._silent = pieces, unk, frozenset(silent)
+        self._punctuation = punctuation
         self._rows = {piece: row for row, piece in enumerate(pieces)}
         # By SentencePiece's own ids: 1.6 times as fast as by pieces.
         self._row_of_id = [self.row(self._sentencepiece.id_to_piece(n)) for n in range(len(self._sentencepiece))]
@@ -51,7 +61,8 @@ class PieceTokenizer:
 
     def encode_all(self, texts: Sequence[str], *, threads: int = 1) -> list[list[int]]:
         """Return the rows of each text."""
-        encoded = self._sentencepiece.encode(list(texts), num_threads=threads)
+        texts = [normalized(text, self._punctuation) for text in texts]
+        encoded = self._sentencepiece.encode(texts, num_threads=threads)
         unknown, row_of_id = self._sentencepiece.unk_id(), self._row_of_id
         return [
             # one side's SentencePiece may not know a piece that the vocabulary has
@@ -75,7 +86,7 @@ class PieceTokenizer:
 
     def beyond(self, row: int, text: str) -> list[str]:
         """Return the pieces of a text from this row on: a vocabulary sorted by frequency ends in the rarest."""
-        return [piece for piece in self._split(text) if self.row(piece) >= row]
+        return [piece for piece in self._split(normalized(text, self._punctuation)) if self.row(piece) >= row]
 
     def decode(self, rows: Sequence[int]) -> str:
         """Return the text of the rows that stand for text."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import sentencepiece
 
 from models.format.directory import ModelDirectory
+from models.format.punctuation import followed, normalized, rules
 from models.format.schema import ModelError
 from service.text.placeholders import Span
 
@@ -33,6 +34,7 @@ class Tokenizer:
         self._source_pieces, self._target_pieces = vocabulary.source, vocabulary.target_pieces
         self._rows = [_UNSEEN] * self._source.get_piece_size()  # by SentencePiece's own ids
         self._ended, self.unknown = ids.ended, ids.unk_source
+        self._punctuation = rules(directory.config.moses_punctuation, directory.config.source_languages)
         self.behind = int(ids.ends_sources)  # ids behind those of a source's pieces
         self._silent = ids.silent
         self._prefixes: dict[str, list[int]] = {}
@@ -47,9 +49,10 @@ class Tokenizer:
 
         Some models read no eos (`Ids.ends_sources`).
 
-        The text is composed (NFC) and loses invisible characters before; spans that are copied keep theirs.
+        The text is composed (NFC) and loses invisible characters before, and Moses normalises its punctuation where the
+        model was trained so; spans that are copied keep theirs.
         """
-        plain = _plain(text)
+        plain = normalized(_plain(text), self._punctuation)
         ids = self._source.encode(plain)
         if self._source.unk_id() in ids:  # one side's SentencePiece may not know a piece that the vocabulary has
             rows = list(map(self._row, self._source.encode(plain, out_type=str)))
@@ -61,6 +64,9 @@ class Tokenizer:
         """Return where each piece of a text stands in it, in characters; a piece includes the space before it."""
         plain = _plain(text)
         origins = _origins(text, plain)
+        if self._punctuation is not None:
+            plain, places = followed(plain, self._punctuation)
+            origins = [origins[place] for place in places]
         offsets: list[Span] = self._source.encode(plain, return_type="offset_mapping")["offsets"]
         return [(origins[begin], origins[end]) for begin, end in offsets]
 
