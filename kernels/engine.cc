@@ -113,12 +113,16 @@ sub3::Source CheckedSource(const sub3::Model& model, const sub3_sentence& senten
   Require(sentence.length_penalty >= 0 && sentence.length_penalty <= 10, "The length penalty must be from 0 to 10.");
   Require(sentence.alignment_layer <= model.decoder.size(),
           "The layer that aligns must be one of the decoder's, from 1, or 0 for none.");
+  Require(sentence.first >= 0 && static_cast<size_t>(sentence.first) < config.target_vocab_size &&
+              (sentence.first == 0 || sentence.first != config.eos),
+          "The first token must be one of the target vocabulary other than eos, or 0 for none.");
   return {
       sentence.id,
       sentence.tokens,
       sentence.num_tokens,
       {sentence.beam_size, sentence.length_penalty, sentence.min_length, sentence.max_length, config.target_vocab_size,
-       config.eos, CheckedConstraints(config, sentence.phrases, sentence.num_phrases), SUB3_CONSTRAINED_ROWS},
+       config.eos, CheckedConstraints(config, sentence.phrases, sentence.num_phrases), SUB3_CONSTRAINED_ROWS,
+       sentence.first},
       sentence.alignment_layer};
 }
 
@@ -158,7 +162,8 @@ std::vector<sub3::Source> CheckedSources(const sub3::Model& model, const sub3_re
             "Each source needs at least one token, and the offsets must increase.");
     sources.push_back(CheckedSource(
         model, {i, request.tokens + begin, end - begin, request.max_lengths[i], request.min_length, request.beam_size,
-                request.length_penalty, request.alignment_layer, phrases, num_phrases}));
+                request.length_penalty, request.alignment_layer, phrases, num_phrases,
+                request.firsts == nullptr ? 0 : request.firsts[i]}));
   }
   return sources;
 }

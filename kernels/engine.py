@@ -133,6 +133,7 @@ class Sentence(NamedTuple):
     min_length: int = 0
     alignment_layer: int = 0
     constraints: Sequence[Constraint] = ()
+    first: int = 0
 
     @property
     def rows(self) -> int:
@@ -292,6 +293,7 @@ class Engine:
             config.activation = _ACTIVATIONS[str(architecture["activation"])]
             config.pre_norm = architecture["norm"] == "pre"
             config.norm_epsilon = architecture["norm_epsilon"]
+            config.fairseq_positions = architecture.get("positions") == "fairseq"
             for field in ("scale_embedding", "shared_vocabulary", "tied_output"):
                 setattr(config, field, bool(architecture[field]))
             config.eos, config.decoder_start = ids["eos"], ids["decoder_start"]
@@ -322,6 +324,7 @@ class Engine:
         min_length: int = 0,
         alignment_layer: int = 0,
         constraints: Sequence[Sequence[Constraint]] = (),
+        firsts: Sequence[int] = (),
         cancel: CancelFlag | None = None,
     ) -> BatchResult:
         """Translate a batch of sources of any lengths.
@@ -338,6 +341,7 @@ class Engine:
             constraints: those of each source, or empty. Each hypothesis contains one phrase of each constraint if the
                 shortest phrases together fit into the maximum length. They are met within the beam by dynamic beam
                 allocation (Post & Vilar 2018, arXiv 1804.06609), which takes at least CONSTRAINED_ROWS rows.
+            firsts: the target id that each translation begins with, at no cost to its score, or 0; or empty for none.
             cancel: when it is set, the call raises Cancelled.
 
         Raises:
@@ -349,11 +353,14 @@ class Engine:
             raise InvalidRequest("Give one maximum length for each source.")
         if constraints and len(constraints) != len(sources):
             raise InvalidRequest("Give the constraints of each source, or of none.")
+        if firsts and len(firsts) != len(sources):
+            raise InvalidRequest("Give the first id of each translation, or of none.")
         try:
             phrases = _Phrases(constraints if any(constraints) else ())
             tokens = ffi.new("int32_t[]", [token for source in sources for token in source])
             offsets = ffi.new("uint64_t[]", [0, *accumulate(len(source) for source in sources)])
             lengths = ffi.new("uint32_t[]", list(max_lengths))
+            first_ids = ffi.new("int32_t[]", list(firsts)) if firsts else ffi.NULL
             request = ffi.new(
                 "sub3_request *",
                 {
@@ -370,6 +377,7 @@ class Engine:
                     "phrases": phrases.entries,
                     "num_phrases": phrases.count,
                     "phrase_offsets": phrases.offsets if phrases.count else ffi.NULL,
+                    "firsts": first_ids,
                     "cancel": cancel._value if cancel is not None else ffi.NULL,
                 },
             )
@@ -454,7 +462,7 @@ class Batch:
                 entry.id, entry.tokens, entry.num_tokens = key, tokens, len(tokens)
                 entry.max_length, entry.min_length = sentence.max_length, sentence.min_length
                 entry.beam_size, entry.length_penalty = sentence.beam_size, sentence.length_penalty
-                entry.alignment_layer = sentence.alignment_layer
+                entry.alignment_layer, entry.first = sentence.alignment_layer, sentence.first
                 if sentence.constraints:
                     phrases = _Phrases([sentence.constraints])
                     alive.append(phrases)

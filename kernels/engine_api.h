@@ -67,6 +67,7 @@ typedef struct {
   float norm_epsilon;
   uint32_t scale_embedding;
   uint32_t max_positions;
+  uint32_t fairseq_positions; /* as in network/positions.h; else Marian's */
   uint32_t shared_vocabulary;
   uint32_t tied_output;
   int32_t eos;
@@ -108,6 +109,7 @@ typedef struct {
   const sub3_phrase* phrases; /* of all sources, concatenated; may be null if there are none */
   uint64_t num_phrases;
   const uint64_t* phrase_offsets; /* like offsets, into phrases; may be null if there are none */
+  const int32_t* firsts;          /* of each source, as in sub3_sentence; may be null for none */
 } sub3_request;
 
 /* Hypothesis h of source i, best first, without eos: tokens[(i * num_hypotheses + h) * max_length ..]. lengths is -1
@@ -132,7 +134,8 @@ typedef struct {
 
 /* A sentence that joins a batch; the caller chooses its id. Its tokens end with eos; max_length bounds its target
  * tokens, eos included. alignment_layer is the decoder layer, from 1, whose cross-attention (the mean of its heads)
- * aligns the hypotheses; 0: no alignment, at no cost. */
+ * aligns the hypotheses; 0: no alignment, at no cost. first is the target token that every hypothesis begins with, such
+ * as that of a language, at no cost to its score; 0: none. */
 typedef struct {
   uint64_t id;
   const int32_t* tokens;
@@ -144,6 +147,7 @@ typedef struct {
   uint32_t alignment_layer;
   const sub3_phrase* phrases;
   uint64_t num_phrases;
+  int32_t first;
 } sub3_sentence;
 
 /* The steps of one call. ended has room for `capacity` ids, at least as many as there are running sentences. num_rows

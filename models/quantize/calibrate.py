@@ -166,7 +166,8 @@ class _Walk:
         """Code the two matrices of a sub-layer, and go on to its output."""
         inputs = self._inputs(name)
         self._code([f"{name}.inner"], inputs, self._masks)
-        plain, coded = (model.get_submodule(name) for model in self._models)
+        parts: list[Any] = [model.get_submodule(name) for model in self._models]
+        plain, coded = parts
         # Only one stream's inner layer is held: of 16,000 tokens and 4,096 columns it is a quarter of a gigabyte.
         outputs = [plain(x) for x in inputs[0]]
         self._end(name, "outer", outputs, [coded.activation(coded.inner(x)) for x in inputs[1]])
