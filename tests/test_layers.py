@@ -35,7 +35,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
     "models": [
         {
             "format": (
-                "atomic languages schema typed_json / files weights / layout vocabulary / faults / directory / "
+                "atomic languages typed_json / schema / files weights / layout vocabulary / faults / directory / "
                 "describe package punctuation store write"
             ),
         },
@@ -43,7 +43,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         {
             "marian": (
                 "checkpoint names transformer / batches files rows tables / coded ctranslate2 imported marian npz / "
-                "argos / read"
+                "argos m2m / read"
             )
         },
         {"evaluate": "divergence fidelity quality / evaluate"},

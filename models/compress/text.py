@@ -101,7 +101,7 @@ def _marked(checkpoint: Checkpoint, lines: Sequence[Line], target: str | None) -
     target = target and canonical(target)
     if target is not None and target not in marks:
         raise DataError(f"The model has no target language {target!r}; it has {', '.join(sorted(marks))}.")
-    turn = [marks[target]] if target else list(marks.values())
+    turn = [f">>{language}<<" for language in ([target] if target else marks)]
     result = []
     for n, (source, translation) in enumerate(lines):
         if marked(source, marks)[0] is not None:

@@ -101,12 +101,14 @@ def evaluate_engine(
     reader, writer = _tokenizers(model)
     translations, milliseconds, workspace, kv_cache = [], [], 0, 0
     for text in tqdm(sources, desc=configuration, unit="sentence"):
-        source = ids.ended(reader.encode_marked(text, config.target_tokens))
+        rows, begins = reader.encode_marked(text, config.tokens)
+        source = ids.ended(rows)
         begin = time.perf_counter()
         result = engine.translate(
             [source],
             beam_size=beam_size,
             length_penalty=config.length_penalty,
+            firsts=list(map(writer.row, begins)),
             max_lengths=[max_length(len(source), config.architecture.max_positions)],
         )
         milliseconds.append(1000 * (time.perf_counter() - begin))
@@ -135,13 +137,15 @@ def translate(model: "Transformer", checkpoint: "Checkpoint", sources: Sequence[
     """Translate greedily by torch, in batches of sentences of similar lengths."""
     ids = checkpoint.ids
     reader, writer = checkpoint.source_tokenizer(), checkpoint.target_tokenizer()
-    encoded = [ids.ended(reader.encode_marked(text, checkpoint.target_tokens)) for text in sources]
+    marked = [reader.encode_marked(text, checkpoint.tokens) for text in sources]
+    encoded = [ids.ended(rows) for rows, _ in marked]
     order = sorted(range(len(encoded)), key=lambda n: len(encoded[n]))
     translations = [""] * len(encoded)
     for first in tqdm(range(0, len(order), FP32_BATCH), desc="fp32", unit="batch", leave=False):
         batch = order[first : first + FP32_BATCH]
         lengths = [max_length(len(encoded[n]), checkpoint.architecture.max_positions) for n in batch]
-        for n, tokens in zip(batch, model.greedy([encoded[n] for n in batch], ids, lengths), strict=True):
+        firsts = [writer.row(piece) for n in batch for piece in marked[n][1]]
+        for n, tokens in zip(batch, model.greedy([encoded[n] for n in batch], ids, lengths, firsts), strict=True):
             translations[n] = writer.decode(tokens)
     return translations
 
@@ -258,10 +262,12 @@ def _tokenizers(model: ModelDirectory) -> tuple[PieceTokenizer, PieceTokenizer]:
     """Make the tokenizers of the source and the target side."""
     vocabulary, config, ids = model.vocabulary, model.config, model.config.ids
     source, target = ((model.path / name).read_bytes() for name in SENTENCEPIECE_FILES)
+    target_pieces = [piece for piece, _ in vocabulary.target_pieces]
+    silent = ids.silent | config.tokens.silent_rows(target_pieces)
     by_source, by_target = (
         rules(config.moses_punctuation, languages) for languages in (config.source_languages, config.target_languages)
     )
     return (
         PieceTokenizer(source, [piece for piece, _ in vocabulary.source], ids.unk_source, (), by_source),
-        PieceTokenizer(target, [piece for piece, _ in vocabulary.target_pieces], ids.unk_target, ids.silent, by_target),
+        PieceTokenizer(target, target_pieces, ids.unk_target, silent, by_target),
     )

@@ -1,7 +1,8 @@
 """Language codes as BCP 47 has them, for what models and clients write: `deu`, `pt_BR`, `cmn_Hans`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 # The two letters of a language, and the codes of three that mean it: ISO 639-2 and 639-3, single languages of a group
 # that models name for the group, and codes that were withdrawn.
@@ -63,10 +64,35 @@ def marked(text: str, tokens: Mapping[str, str]) -> tuple[str | None, int]:
     head = text.lstrip()
     if not (found := TARGET_TOKEN.match(head)):
         return None, 0
-    language = next((each for each, token in tokens.items() if token == found[0]), canonical(found[1]))
+    language = next((each for each, token in tokens.items() if token in found.group(0, 1)), canonical(found[1]))
     if language not in tokens:
         return None, 0
     return language, len(text) - len(head[found.end() :].lstrip())
+
+
+class LanguageTokens(NamedTuple):
+    """The pieces that name languages, by language; none of a side whose language the model is not told.
+
+    Attributes:
+        source: begins a source in the language.
+        target: asks for the language.
+        begin_targets: a piece of `target` begins the translation, as in M2M-100, not the source, as in Opus-MT.
+    """
+
+    source: Mapping[str, str]
+    target: Mapping[str, str]
+    begin_targets: bool
+
+    def heads(self, source: str | None, target: str | None) -> tuple[list[str], list[str]]:
+        """Return the pieces that begin a source and its translation; of a language that is not told, the first."""
+        told = [self.source.get(source or "", next(iter(self.source.values())))] if self.source else []
+        asked = [self.target.get(target or "", next(iter(self.target.values())))] if self.target else []
+        return (told, asked) if self.begin_targets else ([*asked, *told], [])
+
+    def silent_rows(self, pieces: Iterable[str]) -> frozenset[int]:
+        """Return the rows of the target side, which has these pieces, that only name a language."""
+        named = set(self.target.values()) if self.begin_targets else set()
+        return frozenset(row for row, piece in enumerate(pieces) if piece in named)
 
 
 def base(code: str) -> str:

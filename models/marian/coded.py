@@ -52,4 +52,6 @@ def read_coded(path: Path) -> Checkpoint:
         beam_size=config.beam_size,
         length_penalty=config.length_penalty,
         moses_punctuation=config.moses_punctuation,
+        source_tokens=config.source_tokens,
+        target_token_begins=config.target_token_begins,
     )

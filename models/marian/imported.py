@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from safetensors.torch import save_file
 from torch import Tensor
@@ -31,6 +31,8 @@ class _ImportedConfig:
     beam_size: int = 1
     length_penalty: float = 1.0
     moses_punctuation: bool = False
+    source_tokens: Mapping[str, str] = field(default_factory=dict)
+    target_token_begins: Literal["source", "target"] = "source"
 
 
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -51,6 +53,8 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         checkpoint.beam_size,
         checkpoint.length_penalty,
         checkpoint.moses_punctuation,
+        checkpoint.source_tokens,
+        checkpoint.target_token_begins,
     )
     vocabulary = {"source": checkpoint.source_pieces, "target": checkpoint.target_pieces}
     with replaced_directory(path) as new:
@@ -88,6 +92,8 @@ def read_imported(path: Path, values: Mapping[str, Any]) -> Checkpoint:
         beam_size=config.beam_size,
         length_penalty=config.length_penalty,
         moses_punctuation=config.moses_punctuation,
+        source_tokens=config.source_tokens,
+        target_token_begins=config.target_token_begins,
     )
 
 

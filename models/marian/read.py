@@ -13,6 +13,7 @@ from models.marian.coded import read_coded
 from models.marian.ctranslate2 import WEIGHTS, read_ctranslate2
 from models.marian.files import read_object
 from models.marian.imported import IMPORTED, read_imported
+from models.marian.m2m import M2M, read_m2m
 from models.marian.marian import read_marian
 from models.marian.names import is_group, languages_of_card
 from models.marian.npz import read_npz
@@ -40,6 +41,11 @@ def read_checkpoint(
     checkpoint = _listed(path, _read(path))
     sources = tuple(dict.fromkeys(map(canonical, sources))) or checkpoint.source_languages
     targets = tuple(dict.fromkeys(map(canonical, targets)))
+    told = checkpoint.source_tokens
+    if told:
+        if unknown := sorted(set(sources) - told.keys()):
+            raise CheckpointError(f"{path}: it has no source {unknown[0]!r}; it has {', '.join(sorted(told))}.")
+        told = {language: token for language, token in told.items() if language in sources}
     marks = checkpoint.target_tokens
     if marks:
         if unknown := sorted(set(targets) - marks.keys()):
@@ -65,6 +71,7 @@ def read_checkpoint(
         target_languages=targets,
         target_tokens=marks,
         moses_punctuation=moses_punctuation,
+        source_tokens=told,
     )
 
 
@@ -99,7 +106,9 @@ def _read(path: Path) -> Checkpoint:
     config = read_object(path, CONFIG_FILE)
     if "format_version" in config:
         return read_coded(path)
-    return read_imported(path, config) if config.get("format") == IMPORTED else read_marian(path, config)
+    if config.get("format") == IMPORTED:
+        return read_imported(path, config)
+    return read_m2m(path, config) if config.get("model_type") == M2M else read_marian(path, config)
 
 
 def _not_a_checkpoint(path: Path) -> str | None:

@@ -2,12 +2,12 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 
 import sentencepiece
 
-from models.format.languages import marked
+from models.format.languages import LanguageTokens, marked
 from models.format.punctuation import normalized
 from models.text.lines import DataError
 
@@ -70,19 +70,14 @@ class PieceTokenizer:
             for text, ids in zip(texts, encoded, strict=True)
         ]
 
-    def encode_marked(self, text: str, tokens: Mapping[str, str]) -> list[int]:
-        """Return the rows of a source text, for a model whose targets have these tokens.
+    def encode_marked(self, text: str, tokens: LanguageTokens) -> tuple[list[int], list[str]]:
+        """Return the rows of a source text with the pieces that name its languages, and those of its translation.
 
-        The head of the text, as in `>>fr<< Good morning`, says which is meant; without it the first is.
-
-        Args:
-            text: a sentence.
-            tokens: target language -> the piece that asks for it.
+        The head of the text, as in `>>fr<< Good morning`, says which target is meant; without it the first is.
         """
-        if not tokens:
-            return self.encode(text)
-        language, begin = marked(text, tokens)
-        return [self.row(tokens[language or next(iter(tokens))]), *self.encode(text[begin:])]
+        language, begin = marked(text, tokens.target)
+        source, target = tokens.heads(None, language)
+        return [*map(self.row, source), *self.encode(text[begin:])], target
 
     def beyond(self, row: int, text: str) -> list[str]:
         """Return the pieces of a text from this row on: a vocabulary sorted by frequency ends in the rarest."""

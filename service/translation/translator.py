@@ -149,7 +149,7 @@ class Translator:
 
     def score(self, sentence: str, options: Options) -> float:
         """Return the score of the best translation of a sentence, given to the engine whole, unknown words and all."""
-        ids = self._tokenizer.encode(sentence, options.target)
+        ids = self._tokenizer.encode(sentence, options.target, options.source)
         result = self._decode([self._engine_input(ids, options, ())], None)
         return result.hypotheses[0][0].score
 
@@ -227,7 +227,7 @@ class Translator:
         """Encode a piece of text; words that the vocabulary can't spell become kept units."""
         if not piece.translate:
             return SourceSentence(piece, None)
-        ids = self._tokenizer.encode(placeholders.hide(piece.text, piece.kept), options.target)
+        ids = self._tokenizer.encode(placeholders.hide(piece.text, piece.kept), options.target, options.source)
         stands = None
         if self._tokenizer.unknown in ids:
             unknown = placeholders.words_with(piece.text, piece.kept, lambda word: not self._tokenizer.knows(word))
@@ -237,7 +237,7 @@ class Translator:
             stands = [numerals.get(span, piece.text[slice(*span)]) for span in piece.kept]  # 3.50€, without a €
             if not placeholders.has_words(piece.text, piece.kept):
                 return SourceSentence(piece._replace(translate=False), None)
-            ids = self._tokenizer.encode(placeholders.hide(piece.text, piece.kept), options.target)
+            ids = self._tokenizer.encode(placeholders.hide(piece.text, piece.kept), options.target, options.source)
         terms = self._terms(piece, options)
         units = [piece.text[begin:end] for begin, end in piece.kept] if stands is None else stands
         spans, texts = _with_terms(piece, units, terms)
@@ -310,8 +310,9 @@ class Translator:
         ]
         found.sort()
         piece = sentence.piece._replace(kept=tuple(span for span, _ in found))
-        ids = self._tokenizer.encode(placeholders.hide(piece.text, piece.kept), sentence.languages[1])
-        search = _wide(self._engine_input(ids, options, ()))
+        source, target = sentence.languages
+        ids = self._tokenizer.encode(placeholders.hide(piece.text, piece.kept), target, source)
+        search = _wide(self._engine_input(ids, replace(options, target=target), ()))
         stands = tuple(text for _, text in found)
         return SourceSentence(piece, search, stands=stands, languages=sentence.languages)
 
@@ -321,6 +322,7 @@ class Translator:
         assert sentence.engine_input is not None  # it was searched
         masks = placeholders.masks(len(sentence.piece.kept))[:MAX_CONSTRAINTS]
         phrases = (self._tokenizer.phrases(mask, follows_mark=True) for mask in masks)
+        options = replace(options, target=sentence.languages[1])
         search = self._engine_input(sentence.engine_input.ids, options, tuple(filter(None, phrases)))
         return sentence._replace(engine_input=search)
 
@@ -336,6 +338,7 @@ class Translator:
             self._length_penalty,
             alignment_layer=self._alignment_layer if options.alignment else 0,
             constraints=constraints,
+            first=self._tokenizer.first(options.target),
         )
 
     def _beam_size(self, options: Options) -> int:
@@ -389,6 +392,7 @@ class Translator:
             max_lengths=[sentence.max_length for sentence in batch],
             alignment_layer=first.alignment_layer,
             constraints=[sentence.constraints for sentence in batch],
+            firsts=[sentence.first for sentence in batch],
             cancel=cancel,
         )
 
