@@ -200,6 +200,12 @@ capacity: $(VENV)/installed-extras  ## what a request costs, and how many replic
 soak: $(VENV)/installed-extras  ## an hour of mixed load with faults; docs/results/soak.json
 	PATH="$$PATH:/usr/sbin" $(BIN)/python -m tests.load.soak --minutes $(MINUTES) $(ARGS)
 
+# Writers of each store are killed at random instants; the next reader must find the old or the new. Needs redis-server for
+# those in Redis. A minute.
+.PHONY: kills
+kills: $(VENV)/installed-extras  ## kill -9 during 500 writes; docs/results/kills.json
+	PATH="$$PATH:/usr/sbin" $(BIN)/python -m tests.load.kills $(ARGS)
+
 # Against CTranslate2's int8 behind FastAPI; stop whatever else computes first. Needs ../shared.
 load-versus: $(VENV)/installed-bench  ## against CTranslate2 behind FastAPI; needs ../shared
 	$(BIN)/python -m tests.load.versus $(LOAD_OPTIONS)
