@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from service.api.schemas import Body
+from service.api.schemas import EXAMPLE, Body
 
 Version = Literal["3.0"]
 Code = Annotated[str, Field(min_length=1, examples=["de"])]
@@ -71,7 +71,7 @@ TranslateParameters = TypedDict(
 class AzureText(TypedDict):
     """A text; the name may be `text`, too."""
 
-    Text: str
+    Text: Annotated[str, Field(examples=[EXAMPLE])]
 
 
 AzureTexts = Annotated[list[AzureText], Field(min_length=1)]

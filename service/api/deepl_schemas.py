@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
 from service.accounts.glossaries import MAX_NAME_CHARACTERS
-from service.api.schemas import Body
+from service.api.schemas import EXAMPLE, Body
 
 MAX_TEXTS = 50
 
@@ -15,7 +15,7 @@ Tags = str | list[str]
 TargetLanguage = Annotated[str, Field(min_length=1, examples=["DE"])]
 ModelType = Literal["quality_optimized", "latency_optimized"]
 Formality = Literal["default", "prefer_more", "prefer_less"]
-GlossaryName = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)]
+GlossaryName = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS, examples=["Office"])]
 GlossaryId = Annotated[str, Field(description="A glossary of the API key; needs source_lang.")]
 GlossaryIds = Annotated[Tags, Field(description="Several glossaries: the first that has a term decides.")]
 
@@ -29,7 +29,7 @@ class DeeplError(Body):
 class TranslateFields(TypedDict):
     """The fields of a translation request."""
 
-    text: str | Annotated[list[str], Field(min_length=1, max_length=MAX_TEXTS)]
+    text: Annotated[str, Field(examples=[EXAMPLE])] | Annotated[list[str], Field(min_length=1, max_length=MAX_TEXTS)]
     target_lang: TargetLanguage
     source_lang: NotRequired[Annotated[str, Field(description="Detected for each text if missing.")]]
     split_sentences: NotRequired[Literal["0", "1", "nonewlines"]]

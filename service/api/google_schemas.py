@@ -5,11 +5,12 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from service.api.schemas import Body
+from service.api.schemas import EXAMPLE, Body
 
 MAX_TEXTS = 128
 
-Texts = str | Annotated[list[str], Field(min_length=1, max_length=MAX_TEXTS)]
+AnyText = Annotated[str, Field(examples=[EXAMPLE])]
+Texts = AnyText | Annotated[list[str], Field(min_length=1, max_length=MAX_TEXTS)]
 Code = Annotated[str, Field(min_length=1, examples=["de"])]
 Model = Literal["nmt", "base"]
 Status = Literal[
@@ -132,7 +133,7 @@ class GoogleLanguages(TypedDict):
 class WebFields(TypedDict):
     """The fields of a request as the web page's clients make it; they send more, which is ignored."""
 
-    q: str
+    q: AnyText
     tl: Annotated[Code, Field(description="The target language.")]
     sl: NotRequired[Annotated[str, Field(description="The source language or `auto`, which is the default.")]]
     client: NotRequired[Annotated[str, Field(examples=["gtx"])]]

@@ -43,7 +43,10 @@ TERMS_SCHEMA: dict[str, Any] = {
 }
 Terms = Annotated[dict[str, str], WithJsonSchema({**TERMS_SCHEMA, "maxProperties": MAX_ENTRIES})]
 SomeTerms = Annotated[dict[str, str], WithJsonSchema({**TERMS_SCHEMA, "minProperties": 1})]
-Text = Annotated[str, Field(json_schema_extra={"minLength": 1} | started(maxLength="max_text_characters"))]
+EXAMPLE = "The weather is nice today."
+Text = Annotated[
+    str, Field(examples=[EXAMPLE], json_schema_extra={"minLength": 1} | started(maxLength="max_text_characters"))
+]
 Texts = Annotated[  # fail_fast: one error, not one for each item
     list[Text], Field(fail_fast=True, json_schema_extra={"minItems": 1} | started(maxItems="max_texts"))
 ]
@@ -236,6 +239,7 @@ class GlossaryRequest(Body):
 
     name: str = Field(
         description="Need not be unique: a name refers to the newest glossary that has it.",
+        examples=["Office"],
         json_schema_extra={"minLength": 1, "maxLength": MAX_NAME_CHARACTERS, "pattern": r"\S"},
     )
     source: Language = Field(
