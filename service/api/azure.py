@@ -226,7 +226,7 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
         reply: AzureLanguages = {}
         if "translation" in scopes:
             reply["translation"] = {
-                _written(code): {
+                written(code): {
                     "name": languages.name(code),
                     "nativeName": languages.native_name(code),
                     "dir": "rtl" if code in languages.RIGHT_TO_LEFT else "ltr",
@@ -290,7 +290,7 @@ async def _asked(request: Request, registry: Registry, settings: Settings) -> _A
         if source != target and not ((source == AUTO and ways) or source in ways):
             raise _refused(
                 400023,
-                f"The language pair {_written(source)} to {_written(target)} is not valid; /languages lists them.",
+                f"The language pair {written(source)} to {written(target)} is not valid; /languages lists them.",
             )
     if asked.get("suggestedFrom"):
         _language(asked["suggestedFrom"], 400035, "suggested source language", known)
@@ -323,12 +323,15 @@ async def _texts(request: Request, settings: Settings) -> list[str]:
     if len(elements) > settings.max_texts:
         sentence = "The array of input text has too many elements"
         raise _refused(400072, f"{sentence}: {len(elements)}; send up to {settings.max_texts} in a request.")
-    texts: list[Any] = [
-        element.get("Text", element.get("text")) if isinstance(element, dict) else None for element in elements
-    ]
-    if not all(isinstance(text, str) for text in texts):
+    return list(map(_text, elements))
+
+
+def _text(element: Any) -> str:
+    given = [element[name] for name in ("Text", "text") if name in element] if isinstance(element, dict) else []
+    if not given or not all(isinstance(text, str) for text in given):
         raise _refused(400020, 'An element of the input text is not valid; each is an object: {"Text": "..."}.')
-    return texts
+    text: str = given[0]
+    return text
 
 
 def _require_version(request: Request) -> None:
@@ -339,7 +342,7 @@ def _require_version(request: Request) -> None:
 def _language(given: str, number: int, name: str, known: Collection[str]) -> str:
     code = read_code(given, known)
     if code is None:
-        raise _refused(number, f"The {name} is not valid; choose one of {', '.join(sorted(map(_written, known)))}.")
+        raise _refused(number, f"The {name} is not valid; choose one of {', '.join(sorted(map(written, known)))}.")
     return code
 
 
@@ -370,7 +373,7 @@ def _translated(asked: _Asked, outcomes: list[Outcome], sentences: list[_Sentenc
         translations: list[AzureTranslation] = []
         for target, outcome, own in zip(asked.targets, outcomes, sentences, strict=True):
             best = outcome.translations[number].best
-            translations.append({"text": best.text, "to": _written(target)})
+            translations.append({"text": best.text, "to": written(target)})
             if asked.with_alignment:
                 proj = projection(best.alignment, text, best.text)
                 translations[-1]["alignment"] = {"proj": proj} if proj else {}
@@ -402,7 +405,7 @@ def _detection(text: str, sources: Collection[str], known: Collection[str]) -> A
 
 def _guess(found: Detected, sources: Collection[str]) -> AzureGuess:
     return {
-        "language": _written(found.language),
+        "language": written(found.language),
         "score": found.confidence,
         "isTranslationSupported": found.language in sources,
         "isTransliterationSupported": False,
@@ -410,8 +413,9 @@ def _guess(found: Detected, sources: Collection[str]) -> AzureGuess:
 
 
 def _detected(found: Detected) -> AzureDetected:
-    return {"language": _written(found.language), "score": found.confidence}
+    return {"language": written(found.language), "score": found.confidence}
 
 
-def _written(code: str) -> str:
+def written(code: str) -> str:
+    """Return a language code as Azure writes it."""
     return _WRITTEN.get(code, code)

@@ -174,7 +174,7 @@ def router(
         if (key := deepl_key(request, Fields({}, False))) is not None or not keys.required:
             await files.admit(key)
         upload = await read_upload(request, "Parameter 'file' not specified")
-        fields = upload.fields(*DocumentFields.__annotations__, *_WISHES, "context", "auth_key")
+        fields = upload.fields(*DocumentFields.__annotations__, *_WISHES, "output_format", "context", "auth_key")
         use = await key_use(request, fields)
         source, target = _pair(fields, registry)
         _refuse_wishes(fields, target, *(["context"] if fields.first("context") else []))
@@ -282,6 +282,7 @@ def _asked(fields: Fields, registry: Registry) -> _Asked:
     # it tells the language of short texts; where that is told, nothing is left that it could change
     _refuse_wishes(fields, target, *(["context"] if context and source else []))
     _one_of(fields, "tag_handling_version", ("v1", "v2"))
+    _switch(fields, "preserve_formatting")
     split = _split_sentences(fields)
     markup = _markup(fields, split)
     asked_type = _one_of(fields, "model_type", tuple(_MODEL_TYPES))
@@ -355,7 +356,7 @@ def _refuse_wishes(fields: Fields, target: str, *more: str) -> None:
 
 def _markup(fields: Fields, split: SplitSentences) -> Markup | None:
     kind = _one_of(fields, "tag_handling", ("xml", "html"))
-    outline = _one_of(fields, "outline_detection", ("0", "1"))
+    outline = _switch(fields, "outline_detection")
     ignored, splitting, non_splitting = (
         _tags(fields, name) for name in ("ignore_tags", "splitting_tags", "non_splitting_tags")
     )
@@ -366,7 +367,7 @@ def _markup(fields: Fields, split: SplitSentences) -> Markup | None:
         ignored,
         splitting,
         non_splitting,
-        outline_detection=outline != "0",
+        outline_detection=outline is not False,
         joins_lines=split == "nonewlines",
     )
 
@@ -387,14 +388,24 @@ def _strings(fields: Fields, name: str) -> list[str]:
 
 
 def _one_of(fields: Fields, name: str, values: tuple[str, ...]) -> str | None:
-    """Return a field that must have one of the values, or None if it is missing. true and false count as 1 and 0."""
+    """Return a field that must have one of the values, or None if it is missing. A number is its digits."""
     given = fields.first(name)
     if given is None or given == "":
         return None
-    value = str(int(given)) if isinstance(given, bool | int) else given
-    if value not in values:
+    is_number = isinstance(given, int | float) and not isinstance(given, bool) and given in (0, 1)
+    value = str(int(given)) if is_number else given
+    if not isinstance(value, str) or value not in values:
         raise HTTPException(400, f"Value for '{name}' not supported.")
-    return str(value)
+    return value
+
+
+def _switch(fields: Fields, name: str) -> bool | None:
+    """Return a field that is on or off, None if it is missing."""
+    given = fields.first(name)
+    if isinstance(given, bool):
+        return given
+    value = _one_of(fields, name, ("0", "1", "false", "true"))
+    return None if value is None else value in ("1", "true")
 
 
 def _translated(asked: _Asked, outcome: Outcome) -> DeeplTranslations:

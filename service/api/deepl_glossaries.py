@@ -30,7 +30,7 @@ from service.api.fields import Fields, read_fields
 from service.api.json_reply import JsonReply
 from service.api.native_glossaries import owner
 from service.api.native_key import DEEPL_SECURITY
-from service.api.openapi import form_body, json_body, query_fields
+from service.api.openapi import fields_body, form_body, query_fields
 from service.live.registry import Registry
 from service.live.routing import Pair
 from service.text.glossary_files import FORMATS, read_entries
@@ -75,7 +75,7 @@ def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
         "/v3/glossaries",
         status_code=201,
         response_model=DeeplMultilingualGlossary,
-        openapi_extra=json_body(MultilingualGlossaryFields),
+        openapi_extra=fields_body(MultilingualGlossaryFields),
         summary="Create a glossary with a dictionary for each language pair",
     )
     async def create_glossary(request: Request) -> Response:
@@ -107,7 +107,7 @@ def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
         "/v3/glossaries/{glossary_id}",
         response_model=DeeplMultilingualGlossary,
         responses=_NOT_FOUND,
-        openapi_extra=json_body(GlossaryChangeFields),
+        openapi_extra=fields_body(GlossaryChangeFields),
         summary="Rename a glossary, or add entries to its dictionaries",
     )
     async def change_glossary(glossary_id: str, request: Request) -> Response:

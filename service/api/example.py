@@ -28,7 +28,8 @@ def example(schema: Mapping[str, Any], schemas: Mapping[str, Any], depth: int = 
         return example(choices[0], schemas, depth)
     kind = schema.get("type")
     if kind == "object":
-        required = schema.get("required", ()) if depth < _DEEPEST else ()
+        alternatives = (each["required"] for each in schema.get("anyOf", ()) if "required" in each)
+        required = schema.get("required") or next(alternatives, ()) if depth < _DEEPEST else ()
         return {name: example(schema["properties"][name], schemas, depth + 1) for name in required}
     if kind == "array":
         return [example(schema.get("items", {}), schemas, depth + 1)] if schema.get("minItems") else []

@@ -154,7 +154,7 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
         for translation, detected in zip(outcome.translations, outcome.detected, strict=True):
             translations.append({"translatedText": translation.best.text})
             if options.source == AUTO:
-                translations[-1]["detectedSourceLanguage"] = _written(detected.language)
+                translations[-1]["detectedSourceLanguage"] = written(detected.language)
             if model is not None:
                 translations[-1]["model"] = "base" if model == "base" else "nmt"
         return JsonReply({"data": {"translations": translations}}, headers=cost_headers(outcome.cost))
@@ -197,10 +197,13 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
     async def list_languages(request: Request) -> Response:
         fields = await read_fields(request)
         await owner(keys, _key(request, fields))
-        named = bool(fields.first("target"))
+        given = fields.first("target")
+        if given is not None and not isinstance(given, str):
+            raise Refused(400, "invalid", "Invalid Value: 'target' is not a language code.")
+        _one_of(fields, "model", ("nmt", "base"))
         codes = sorted(registry.languages)
         listed = [
-            {"language": _written(code), "name": languages.name(code)} if named else {"language": _written(code)}
+            {"language": written(code), "name": languages.name(code)} if given else {"language": written(code)}
             for code in codes
         ]
         return JsonReply({"data": {"languages": listed}})
@@ -222,10 +225,11 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
         fields = await read_fields(request)
         texts = _texts(fields)
         options = _pair(fields, registry, "sl", "tl")
+        as_object = _one_of(fields, "dj", ("0", "1")) == "1"
         outcome = await translated(request, fields, TranslationRequest(texts, options, keeps_empty=True))
-        source, headers = _written(outcome.detected[0].language), cost_headers(outcome.cost)
+        source, headers = written(outcome.detected[0].language), cost_headers(outcome.cost)
         pairs = [(translation.best.text, text) for translation, text in zip(outcome.translations, texts, strict=True)]
-        if fields.first("dj") == "1":
+        if as_object:
             sentences = [{"trans": translation, "orig": text} for translation, text in pairs]
             return JsonReply({"sentences": sentences, "src": source}, headers=headers)
         return JsonReply([pairs, None, source], headers=headers)
@@ -269,9 +273,9 @@ def _pair(fields: Fields, registry: Registry, source_name: str, target_name: str
     given = fields.first(source_name)
     source = AUTO if not given or given == AUTO else _language(given, source_name, known)
     if source == AUTO and target not in {code for _, code in pairs}:
-        raise Refused(400, "invalid", f"Bad language pair: nothing translates to {_written(target)}. {_LISTED}")
+        raise Refused(400, "invalid", f"Bad language pair: nothing translates to {written(target)}. {_LISTED}")
     if source not in (AUTO, target) and (source, target) not in pairs:
-        raise Refused(400, "invalid", f"Bad language pair: {_written(source)}|{_written(target)}. {_LISTED}")
+        raise Refused(400, "invalid", f"Bad language pair: {written(source)}|{written(target)}. {_LISTED}")
     return Options(source, target)
 
 
@@ -291,9 +295,10 @@ def _one_of(fields: Fields, name: str, values: tuple[str, ...]) -> str | None:
 
 def _detection(text: str, known: Collection[str]) -> GoogleDetection:
     detected = detect(text, known)
-    language = "und" if detected == UNKNOWN else _written(detected.language)
+    language = "und" if detected == UNKNOWN else written(detected.language)
     return {"language": language, "confidence": detected.confidence, "isReliable": detected.confidence >= 0.5}
 
 
-def _written(code: str) -> str:
+def written(code: str) -> str:
+    """Return a language code as Google writes it."""
     return _WRITTEN.get(code, code)

@@ -11,13 +11,14 @@ def json_body(fields: type) -> dict[str, Any]:
     """Describe a JSON body.
 
     Args:
-        fields: A pydantic model or TypedDict.
+        fields: A pydantic model or TypedDict, or a list of one.
     """
-    described = _body(fields, "application/json")
-    schema = _schema(fields)
-    if schema["type"] == "array" or schema.get("required"):
-        described["requestBody"]["required"] = True
-    return described
+    return _json_body(_schema(fields))
+
+
+def fields_body(fields: type) -> dict[str, Any]:
+    """Describe a JSON body that `read_fields` reads: null stands for a field that is missing."""
+    return _json_body(_nullable(_schema(fields)))
 
 
 def form_body(fields: type, form: type | None = None) -> dict[str, Any]:
@@ -27,15 +28,9 @@ def form_body(fields: type, form: type | None = None) -> dict[str, Any]:
         fields: A TypedDict. In JSON, null stands for a field that is missing.
         form: The same for forms, where they differ.
     """
-    described = _body(form or fields, _FORM, _MULTIPART)
-    json = _schema(fields)
-    required = json.get("required", ())
-    json["properties"] = {
-        name: field if name in required else {"anyOf": [field, {"type": "null"}]}
-        for name, field in json["properties"].items()
-    }
-    content = {"application/json": {"schema": json}, **described["requestBody"]["content"]}
-    return {"requestBody": {"content": content, **({"required": True} if required else {})}}
+    described = fields_body(fields)
+    described["requestBody"]["content"] |= _body(form or fields, _FORM, _MULTIPART)["requestBody"]["content"]
+    return described
 
 
 def upload_body(fields: type) -> dict[str, Any]:
@@ -60,9 +55,32 @@ def query_fields(fields: type) -> dict[str, Any]:
     }
 
 
+def _json_body(schema: dict[str, Any]) -> dict[str, Any]:
+    body: dict[str, Any] = {"content": {"application/json": {"schema": schema}}}
+    if schema["type"] == "array" or schema.get("required"):
+        body["required"] = True
+    return {"requestBody": body}
+
+
 def _body(fields: type, *media_types: str) -> dict[str, Any]:
     schema = _schema(fields)
     return {"requestBody": {"content": {kind: {"schema": schema} for kind in media_types}}}
+
+
+def _nullable(node: Any) -> Any:
+    """Return a schema where null stands for a field that is missing, at every depth."""
+    if isinstance(node, list):
+        return list(map(_nullable, node))
+    if not isinstance(node, dict):
+        return node
+    inner = {key: value if key == "not" else _nullable(value) for key, value in node.items()}
+    if isinstance(node.get("properties"), dict):
+        required = node.get("required", ())
+        inner["properties"] = {
+            name: field if name in required else {"anyOf": [field, {"type": "null"}]}
+            for name, field in inner["properties"].items()
+        }
+    return inner
 
 
 def _schema(fields: type) -> dict[str, Any]:
