@@ -77,7 +77,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
             "translation": "batches cost preparing tokenizer / results scheduler / assembly / translator",
         },
         {
-            "observability": "logs metrics request_context / tracing / middleware",
+            "observability": "request_context / logs metrics tracing / middleware",
             "corpora": "shards / shard_translator / on_ray / corpus",
         },
         {
@@ -94,7 +94,8 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         {
             "api": (
                 "authorization / "
-                "calls downloads example json_reply json_route language_codes native_key openapi schemas / "
+                "calls downloads example json_reply json_route language_codes metrics_reply native_key openapi "
+                "schemas / "
                 "admin_schemas azure_places azure_schemas deepl_schemas dialect fields google_schemas kserve_bodies "
                 "kserve_schemas libretranslate_schemas / "
                 "body_limit cross_origin errors head_of_get key_first reference same_origin uploads / "
