@@ -181,6 +181,7 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
     async def detect_languages(request: Request) -> Response:
         texts = await _texts(request, settings)
         await owner(keys, _key(request))  # raises for an unknown key; detection is not charged
+        _refuse_long(texts, settings)
         sources, known = {source for source, _ in registry.pairs()}, registry.languages
         return JsonReply(await asyncio.to_thread(lambda: [_detection(text, sources, known) for text in texts]))
 
@@ -197,10 +198,7 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
         known, given = registry.languages, request.query_params.get("language")
         if request.query_params.get("script"):
             raise _no_transliteration("script")
-        if max(map(len, texts)) > settings.max_text_characters:
-            raise _refused(
-                400050, f"The input text is too long; send up to {settings.max_text_characters:,} characters."
-            )
+        _refuse_long(texts, settings)
         language = _language(given, 400003, "language", known) if given else None
 
         def broken(text: str) -> AzureBreaks:
@@ -326,12 +324,16 @@ async def _texts(request: Request, settings: Settings) -> list[str]:
     return list(map(_text, elements))
 
 
+def _refuse_long(texts: list[str], settings: Settings) -> None:
+    if max(map(len, texts)) > settings.max_text_characters:
+        raise _refused(400050, f"The input text is too long; send up to {settings.max_text_characters:,} characters.")
+
+
 def _text(element: Any) -> str:
     given = [element[name] for name in ("Text", "text") if name in element] if isinstance(element, dict) else []
-    if not given or not all(isinstance(text, str) for text in given):
+    if len(given) != 1 or not isinstance(given[0], str):
         raise _refused(400020, 'An element of the input text is not valid; each is an object: {"Text": "..."}.')
-    text: str = given[0]
-    return text
+    return given[0]
 
 
 def _require_version(request: Request) -> None:

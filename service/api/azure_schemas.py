@@ -83,7 +83,7 @@ class AzureText(TypedDict):
     """A text, by one of the two names."""
 
     __pydantic_config__ = ConfigDict(  # type: ignore[misc]
-        json_schema_extra={"anyOf": [{"required": ["Text"]}, {"required": ["text"]}]}
+        json_schema_extra={"oneOf": [{"required": ["Text"]}, {"required": ["text"]}]}
     )
 
     Text: NotRequired[Text]

@@ -33,7 +33,7 @@ from service.api.fields import Fields, read_fields
 from service.api.json_reply import JsonReply
 from service.api.language_codes import read_code
 from service.api.native_key import DEEPL_SECURITY
-from service.api.openapi import form_body, query_fields, upload_body
+from service.api.openapi import LARGE_ADDRESS, form_body, query_fields, upload_body
 from service.api.uploads import read_upload
 from service.files import FileRefused, UnknownFormat
 from service.live.model import NotLive, Pin
@@ -126,14 +126,15 @@ def router(
         source, target = options.source, options.target
         if source == AUTO:
             raise HTTPException(400, "Use of a glossary requires the 'source_lang' parameter.")
-        glossaries.check_pair(source, target)
         glossary = await asyncio.to_thread(glossaries.find, use.name or NOBODY, wanted, source, target)
+        glossaries.check_pair(source, target)
         return replace(options, glossary=glossary)
 
     @routes.get(
         "/translate",
         name="translate_by_query",
         response_model=DeeplTranslations,
+        responses=LARGE_ADDRESS,
         openapi_extra=query_fields(TranslateFields),
         summary="Translate texts of the query string",
     )
@@ -276,7 +277,8 @@ def _asked(fields: Fields, registry: Registry) -> _Asked:
     """Validate a request, with DeepL's error texts. Unknown fields are ignored: clients send extra ones."""
     texts = _texts(fields)
     source, target = _pair(fields, registry)
-    context = fields.first("context") or ""
+    context = fields.given("context")
+    context = "" if context is None else context
     if not isinstance(context, str):
         raise HTTPException(400, "Value for 'context' not supported.")
     # it tells the language of short texts; where that is told, nothing is left that it could change
@@ -320,8 +322,8 @@ def language_code(fields: Fields, name: str, known: set[str]) -> str | None:
     Raises:
         HTTPException: 400, the code is unknown.
     """
-    given = fields.first(name)
-    if given is None or given == "":
+    given = fields.given(name)
+    if given is None:
         return None
     if (code := read_code(str(given), known)) is not None:
         return code
@@ -389,8 +391,8 @@ def _strings(fields: Fields, name: str) -> list[str]:
 
 def _one_of(fields: Fields, name: str, values: tuple[str, ...]) -> str | None:
     """Return a field that must have one of the values, or None if it is missing. A number is its digits."""
-    given = fields.first(name)
-    if given is None or given == "":
+    given = fields.given(name)
+    if given is None:
         return None
     is_number = isinstance(given, int | float) and not isinstance(given, bool) and given in (0, 1)
     value = str(int(given)) if is_number else given

@@ -236,8 +236,8 @@ _PAIR = ("source_lang", "target_lang")
 
 def _text(fields: Fields, name: str) -> str:
     """Return a field that must be a string and not empty."""
-    value = fields.first(name)
-    if value is None or value == "":
+    value = fields.given(name)
+    if value is None:
         raise HTTPException(400, f"Parameter '{name}' not specified")
     if not isinstance(value, str):
         raise HTTPException(400, f"Value for '{name}' not supported.")
@@ -257,7 +257,8 @@ def _pair(fields: Fields, pairs: list[Pair]) -> Pair:
 
 def _entries(fields: Fields, pairs: list[Pair], most: int) -> Entries:
     """Return the entries of one dictionary, up to the most; this blocks while many are read."""
-    form = fields.first("entries_format") or FORMATS[0]
+    given = fields.given("entries_format")
+    form = FORMATS[0] if given is None else given
     if form not in FORMATS:
         raise HTTPException(400, "Value for 'entries_format' not supported.")
     return Entries(*_pair(fields, pairs), read_entries(_text(fields, "entries"), form, most))

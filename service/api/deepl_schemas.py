@@ -1,6 +1,6 @@
 """Bodies of the DeepL routes; they describe requests and replies in the OpenAPI and are not validated at run time."""
 
-from typing import Annotated, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
@@ -33,8 +33,30 @@ class DeeplError(Body):
     message: str
 
 
+def _given(name: str) -> dict[str, Any]:
+    return {"required": [name], "properties": {name: {"not": {"enum": ["", [], None]}}}}
+
+
+def _both(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "required": [*one.get("required", ()), *other.get("required", ())],
+        "properties": one["properties"] | other["properties"],
+    }
+
+
+_WITHOUT_SOURCE = {"properties": {"source_lang": {"enum": ["", None]}}}
+_GLOSSARY_WITHOUT_SOURCE = [_both(_given(name), _WITHOUT_SOURCE) for name in ("glossary_id", "glossary_ids")]
+
+
 class TranslateFields(TypedDict):
     """The fields of a translation request."""
+
+    # what a schema of one field can't say: glossaries need the source, and a context tells it
+    __pydantic_config__ = ConfigDict(  # type: ignore[misc]
+        json_schema_extra={
+            "not": {"anyOf": [_both(_given("context"), _given("source_lang")), *_GLOSSARY_WITHOUT_SOURCE]}
+        }
+    )
 
     text: Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS)]
     target_lang: TargetLanguage

@@ -28,8 +28,9 @@ def example(schema: Mapping[str, Any], schemas: Mapping[str, Any], depth: int = 
         return example(choices[0], schemas, depth)
     kind = schema.get("type")
     if kind == "object":
-        alternatives = (each["required"] for each in schema.get("anyOf", ()) if "required" in each)
-        required = schema.get("required") or next(alternatives, ()) if depth < _DEEPEST else ()
+        required = schema.get("required") or next((each["required"] for each in choices if "required" in each), ())
+        if depth == _DEEPEST:
+            return {}
         return {name: example(schema["properties"][name], schemas, depth + 1) for name in required}
     if kind == "array":
         return [example(schema.get("items", {}), schemas, depth + 1)] if schema.get("minItems") else []

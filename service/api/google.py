@@ -36,7 +36,7 @@ from service.api.google_schemas import (
 from service.api.json_reply import JsonReply
 from service.api.language_codes import read_code
 from service.api.native_glossaries import owner
-from service.api.openapi import form_body, query_fields
+from service.api.openapi import LARGE_ADDRESS, form_body, query_fields
 from service.live.model import NotLive
 from service.live.registry import Registry
 from service.live.routing import UnsupportedPair
@@ -132,6 +132,7 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
         "/language/translate/v2",
         name="translate_by_query",
         response_model=GoogleTranslations,
+        responses=LARGE_ADDRESS,
         openapi_extra=query_fields(TranslateFields),
         summary="Translate texts of the query string",
     )
@@ -163,6 +164,7 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
         "/language/translate/v2/detect",
         name="detect_languages_by_query",
         response_model=GoogleDetections,
+        responses=LARGE_ADDRESS,
         openapi_extra=query_fields(DetectFields),
         summary="Detect the languages of texts of the query string",
     )
@@ -212,6 +214,7 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
         "/translate_a/single",
         name="translate_for_web_by_query",
         response_model=WebList | WebTranslation,
+        responses=LARGE_ADDRESS,
         openapi_extra=query_fields(WebFields),
         summary="Translate a text as the web page's clients do",
     )
@@ -266,12 +269,12 @@ def _pair(fields: Fields, registry: Registry, source_name: str, target_name: str
         target_name: The field of the target.
     """
     pairs, known = registry.pairs(), registry.languages
-    given = fields.first(target_name)
-    if not given:
+    given = fields.given(target_name)
+    if given is None:
         raise Refused(400, "required", f"Required parameter: {target_name}, the language to translate to.")
     target = _language(given, target_name, known)
-    given = fields.first(source_name)
-    source = AUTO if not given or given == AUTO else _language(given, source_name, known)
+    given = fields.given(source_name)
+    source = AUTO if given is None or given == AUTO else _language(given, source_name, known)
     if source == AUTO and target not in {code for _, code in pairs}:
         raise Refused(400, "invalid", f"Bad language pair: nothing translates to {written(target)}. {_LISTED}")
     if source not in (AUTO, target) and (source, target) not in pairs:
@@ -287,9 +290,11 @@ def _language(given: object, name: str, known: Collection[str]) -> str:
 
 
 def _one_of(fields: Fields, name: str, values: tuple[str, ...]) -> str | None:
-    given = fields.first(name)
-    if given is None or given == "" or given in values:
-        return given or None
+    given = fields.given(name)
+    if given is None:
+        return None
+    if isinstance(given, str) and given in values:
+        return given
     raise Refused(400, "invalid", f"Invalid Value: '{name}' is none of {', '.join(values)}.")
 
 

@@ -4,6 +4,13 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+# Of a route that takes texts in its query string. The connection itself may refuse it, which knows no dialect's errors.
+LARGE_ADDRESS: dict[int | str, dict[str, Any]] = {
+    431: {
+        "description": "The address and the headers are too large; send the texts in a body.",
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    }
+}
 _FORM, _MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
 
 

@@ -154,6 +154,13 @@ class LimitedConnection(HttpToolsProtocol):
         self._sends = "head"
         super().on_message_begin()
 
+    def on_url(self, url: bytes) -> None:
+        """Take the address, or a part of it, while it is not too large."""
+        self._header_bytes += len(url)
+        if self._header_bytes > 2 * self.limits.max_header_bytes:
+            raise _Refused(self._large_head())
+        super().on_url(url)
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, or a field of the trailers, while they are not too large."""
         self._header_bytes += len(name) + len(value) + 4  # ": " and the line's end
