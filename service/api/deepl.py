@@ -33,7 +33,7 @@ from service.api.fields import Fields, read_fields
 from service.api.json_reply import JsonReply
 from service.api.language_codes import read_code
 from service.api.native_key import DEEPL_SECURITY
-from service.api.openapi import LARGE_ADDRESS, form_body, query_fields, upload_body
+from service.api.openapi import LARGE_ADDRESS, form_body, link, query_fields, upload_body
 from service.api.uploads import read_upload
 from service.files import FileRefused, UnknownFormat
 from service.live.model import NotLive, Pin
@@ -168,6 +168,14 @@ def router(
     @routes.post(
         "/document",
         response_model=DeeplDocument,
+        responses={
+            200: {
+                "links": {
+                    name: link(f"deepl_document_{name}", ("document_key",), document_id="document_id")
+                    for name in ("status", "result")
+                }
+            }
+        },
         openapi_extra=upload_body(DocumentFields),
         summary="Upload a document to translate",
     )

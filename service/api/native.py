@@ -68,7 +68,13 @@ def router(
     ) -> pipeline.Outcome:
         texts = [body.text] if isinstance(body.text, str) else body.text
         options = Options(
-            body.source, body.target, body.beam_size, body.alternatives, body.split_sentences, body.alignment
+            body.source,
+            body.target,
+            body.beam_size,
+            body.alternatives,
+            body.split_sentences,
+            body.alignment,
+            prefix=body.prefix or "",
         )
         call = call_of(request, native_key(request), model=body.model, pin=body.config)
         if body.glossary is not None:

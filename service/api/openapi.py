@@ -14,6 +14,21 @@ LARGE_ADDRESS: dict[int | str, dict[str, Any]] = {
 _FORM, _MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
 
 
+def link(operation: str, fields: tuple[str, ...] = (), **parameters: str) -> dict[str, Any]:
+    """Describe how a reply leads to another operation.
+
+    Args:
+        operation: Its id.
+        fields: Those of the reply that go into its body, by the same names.
+        parameters: Of the operation -> the reply's field.
+    """
+    described: dict[str, Any] = {"operationId": operation}
+    described["parameters"] = {name: f"$response.body#/{field}" for name, field in parameters.items()}
+    if fields:
+        described["requestBody"] = {name: f"$response.body#/{name}" for name in fields}
+    return described
+
+
 def json_body(fields: type) -> dict[str, Any]:
     """Describe a JSON body.
 
