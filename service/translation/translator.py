@@ -320,7 +320,9 @@ class Translator:
         ids = self._tokenizer.encode(placeholders.hide(piece.text, piece.kept), options.target)
         search = _wide(self._engine_input(ids, options, ()))
         stands = tuple(text for _, text in found)
-        return SourceSentence(piece, search, stands=stands, languages=sentence.languages)
+        again = SourceSentence(piece, search, stands=stands, languages=sentence.languages)
+        is_begun = sentence.engine_input is not None and sentence.engine_input.prefix
+        return self._begun(again, options.prefix) if is_begun else again
 
     def _constrained(self, arrivals: Arrivals, index: int, options: Options) -> SourceSentence:
         """Return a failed sentence, as it was searched last, under the constraint that it has its masks."""
@@ -329,7 +331,8 @@ class Translator:
         masks = placeholders.masks(len(sentence.piece.kept))[:MAX_CONSTRAINTS]
         phrases = (self._tokenizer.phrases(mask, follows_mark=True) for mask in masks)
         search = self._engine_input(sentence.engine_input.ids, options, tuple(filter(None, phrases)))
-        return sentence._replace(engine_input=search)
+        found = sentence._replace(engine_input=search)
+        return self._begun(found, options.prefix) if sentence.engine_input.prefix else found
 
     def _engine_input(self, ids: Sequence[int], options: Options, constraints: tuple[Constraint, ...]) -> Sentence:
         """Return a sentence for the engine; its maximum length bounds the cost of a model that repeats itself."""
