@@ -62,15 +62,15 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         {
             "process": "",
             "text": (
-                "detection languages placeholders plurals references / alignment glossary markup_tokens "
+                "detection languages placeholders plurals references written_marks / alignment glossary markup_tokens "
                 "message_format numbers sentences / glossary_files inline_tags / markup"
             ),
         },
         {
             "settings": "",
             "files": (
-                "charsets chunks codes language_marks markdown_blocks plural_forms room xml / html plain / "
-                "archive child markdown slots subtitles xml_spans / android fluent json office po "
+                "charsets chunks codes language_marks markdown_blocks plural_forms room xml / html / "
+                "archive child markdown plain slots subtitles xml_spans / android fluent json office po "
                 "properties resx runs strings tables xliff yaml / slides word workbook"
             ),
             "accounts": "unavailable / glossaries keys",

@@ -235,6 +235,8 @@ class Translator:
             ids = self._tokenizer.encode(placeholders.hide(piece.text, piece.kept), options.target)
         terms = self._terms(piece, options)
         units = [piece.text[begin:end] for begin, end in piece.kept] if stands is None else stands
+        if (written := [numbers.ordinal(unit, options.source, options.target) for unit in units]) != units:
+            units = stands = written
         spans, texts = _with_terms(piece, units, terms)
         if terms and not placeholders.has_words(piece.text, spans):  # all of it is a term, or several
             return SourceSentence(piece._replace(translate=False, kept=spans), None, stands=texts)
