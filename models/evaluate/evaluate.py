@@ -97,7 +97,7 @@ def evaluate_engine(
     config, allocation = model.config, model.allocation(configuration)
     engine = model.engine(allocation)
     ids = config.ids
-    reader, writer = _tokenizers(model)
+    reader, writer = tokenizers(model)
     tokens = tuple(config.target_tokens.values())
     translations, milliseconds, workspace, kv_cache = [], [], 0, 0
     for text in tqdm(sources, desc=configuration, unit="sentence"):
@@ -247,14 +247,14 @@ def _judged(
     figures: Mapping[str, Any], model: ModelDirectory, sources: Sequence[str], references: Sequence[str]
 ) -> dict[str, Any]:
     """Put the quality of the translations before the other figures."""
-    (_, writer), rare = _tokenizers(model), len(model.vocabulary.target_pieces) * 3 // 4
+    (_, writer), rare = tokenizers(model), len(model.vocabulary.target_pieces) * 3 // 4
     translations = figures["translations"]
     found = faults(sources, translations, references, lambda text: writer.beyond(rare, text))
     arrived = numbers_all_arrive(sources, translations, references, _languages(model))
     return {**scores(translations, references), **found, **arrived, **figures}
 
 
-def _tokenizers(model: ModelDirectory) -> tuple[PieceTokenizer, PieceTokenizer]:
+def tokenizers(model: ModelDirectory) -> tuple[PieceTokenizer, PieceTokenizer]:
     """Make the tokenizers of the source and the target side."""
     vocabulary, ids = model.vocabulary, model.config.ids
     source, target = ((model.path / name).read_bytes() for name in SENTENCEPIECE_FILES)

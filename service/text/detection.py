@@ -92,6 +92,12 @@ def rank(text: str, sources: Collection[str], known: Collection[str]) -> list[De
     return [guess for guess in found if guess.confidence >= _MIN_CONFIDENCE] or found[:1]
 
 
+def is_common(word: str, language: str) -> bool:
+    """Tell whether a word is among the most frequent of a language; of one without a list every word may be."""
+    ranks = _ranks(_LISTS.get(language, language), _LIST_WORDS)
+    return not ranks or word.casefold() in ranks
+
+
 def _chances(text: str, known: Collection[str]) -> dict[str, float]:
     """Return the probability of each candidate; nothing for a text without a letter."""
     sample = " ".join(text[:_SAMPLE_CHARACTERS].split())

@@ -133,7 +133,8 @@ class Arrivals:
                 continue
             aligned = self._links(sentence, hypothesis, decoded, restored)
             candidate = Candidate(restored.text, hypothesis.score, tuple(aligned))
-            if sentence.has_its_numbers(decoded) and are_obeyed(sentence.terms, sentence.piece.text, restored.text):
+            read = decoded if sentence.piece.kept else restored.text  # without a sign that the model made up
+            if sentence.has_its_numbers(read) and are_obeyed(sentence.terms, sentence.piece.text, restored.text):
                 candidates.append(candidate)
                 first_is_good = first_is_good or rank == 0
             else:

@@ -44,6 +44,10 @@ from tests.linear import growth
         ("From 10-15 people", "10–15 Personen"),
         ("On 1/2/2024", "Am 2.1.2024"),
         ("It ended 3-1.", "Es endete 3:1."),
+        ("It rose 5% to $3.50.", "Es stieg um fünf Prozent auf 3,50 Dollar."),
+        ("It rose by 5 percent.", "Es stieg um 5\u00a0%."),
+        ("A 10-percent share of 20%", "Ein 10-prozentiger Anteil von zwanzig Prozent"),
+        ("It costs €20 or £5.", "Es kostet 20 Euro oder 5 Pfund."),
     ],
 )
 def test_the_same_numbers(english, german):
@@ -70,6 +74,12 @@ def test_the_same_numbers(english, german):
         ("It has 1,250 rooms.", "Es hat 1,250 Zimmer."),
         ("We meet at 12:45 a.m.", "Wir treffen uns um 12.45 Uhr."),
         ("Version 2.4.1", "Version 2.4.2"),
+        ("Only 5% off today!", "Nur fünf!"),
+        ("About 75% of people agree.", "Etwa 75 Menschen stimmen zu."),
+        ("About 75 people agree.", "Etwa 75 % stimmen zu."),
+        ("It costs $5.", "Es kostet 5."),
+        ("It costs $5.", "Es kostet 5 Euro."),
+        ("It costs 5 euros.", "Es kostet $5."),
     ],
 )
 def test_other_numbers(english, german):
@@ -95,7 +105,7 @@ def test_a_text_agrees_with_itself_and_its_spans_are_its_numbers(text):
 
 
 @pytest.mark.parametrize(
-    "unit", ["1", "1.", "1,", "1:2", "1 ", "1 000 ", "1\u00a0000", "1.1.", "1/1/", "a1", "12:30 pm "]
+    "unit", ["1", "1.", "1,", "1:2", "1 ", "1 000 ", "1\u00a0000", "1.1.", "1/1/", "a1", "12:30 pm ", "5% ", "$5 "]
 )
 @pytest.mark.parametrize("language", ["en", "de", "fr"])
 def test_time_is_linear(unit, language):
