@@ -79,9 +79,11 @@ typedef struct {
 /* A phrase of target tokens that a translation must contain; eos and suppressed tokens are refused. Phrases of the same
  * constraint, numbered from 0, are alternatives: each hypothesis contains one of them if max_length has room for the
  * shortest phrase of each constraint. A sentence with phrases runs at least SUB3_CONSTRAINED_ROWS rows; beam_size is
- * still the number of its hypotheses. */
+ * still the number of its hypotheses. The phrase of the constraint SUB3_PREFIX, one at most, is what each hypothesis
+ * begins with instead; it may be longer than others, and takes no rows. */
 #define SUB3_CONSTRAINED_ROWS 8
 #define SUB3_MAX_CONSTRAINTS 64
+#define SUB3_PREFIX 65535
 #define SUB3_MAX_PHRASES 512
 #define SUB3_MAX_PHRASE_TOKENS 64
 
@@ -109,7 +111,6 @@ typedef struct {
   const sub3_phrase* phrases; /* of all sources, concatenated; may be null if there are none */
   uint64_t num_phrases;
   const uint64_t* phrase_offsets; /* like offsets, into phrases; may be null if there are none */
-  const int32_t* firsts;          /* of each source, as in sub3_sentence; may be null for none */
 } sub3_request;
 
 /* Hypothesis h of source i, best first, without eos: tokens[(i * num_hypotheses + h) * max_length ..]. lengths is -1
@@ -134,8 +135,7 @@ typedef struct {
 
 /* A sentence that joins a batch; the caller chooses its id. Its tokens end with eos; max_length bounds its target
  * tokens, eos included. alignment_layer is the decoder layer, from 1, whose cross-attention (the mean of its heads)
- * aligns the hypotheses; 0: no alignment, at no cost. first is the target token that every hypothesis begins with, such
- * as that of a language, at no cost to its score; 0: none. */
+ * aligns the hypotheses; 0: no alignment, at no cost. */
 typedef struct {
   uint64_t id;
   const int32_t* tokens;
@@ -147,7 +147,6 @@ typedef struct {
   uint32_t alignment_layer;
   const sub3_phrase* phrases;
   uint64_t num_phrases;
-  int32_t first;
 } sub3_sentence;
 
 /* The steps of one call. ended has room for `capacity` ids, at least as many as there are running sentences. num_rows

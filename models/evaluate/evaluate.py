@@ -108,7 +108,7 @@ def evaluate_engine(
             [source],
             beam_size=beam_size,
             length_penalty=config.length_penalty,
-            firsts=list(map(writer.row, begins)),
+            prefixes=[list(map(writer.row, begins))],
             max_lengths=[max_length(len(source), config.architecture.max_positions)],
         )
         milliseconds.append(1000 * (time.perf_counter() - begin))

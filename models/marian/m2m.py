@@ -30,7 +30,7 @@ af am ar ast az ba be bg bn br bs ca ceb cs cy da de el en es et fa ff fi fr fy 
 hy id ig ilo is it ja jv ka kk km kn ko lb lg ln lo lt lv mg mk ml mn mr ms my ne nl no ns oc or pa pl ps pt
 ro ru sd si sk sl so sq sr ss su sv sw ta th tl tn tr uk ur uz vi wo xh yi yo zh zu
 """
-_SILENT = re.compile(r"__[a-zA-Z_]+__|[a-z]{3}_[A-Z][a-z]{3}|<mask>|<s>|<unused \d+>|madeupword\d+")  # never predicted
+_SILENT = re.compile(r"<mask>|<s>|<unused \d+>|madeupword\d+")  # never predicted
 _TOKEN = re.compile(r"__([a-z]{2,3}(?:_[A-Za-z]+)?)__|([a-z]{3}_[A-Z][a-z]{3})")
 
 

@@ -46,11 +46,15 @@ def read_checkpoint(
         if unknown := sorted(set(sources) - told.keys()):
             raise CheckpointError(f"{path}: it has no source {unknown[0]!r}; it has {', '.join(sorted(told))}.")
         told = {language: token for language, token in told.items() if language in sources}
-    marks = checkpoint.target_tokens
+    marks, ids = checkpoint.target_tokens, checkpoint.ids
     if marks:
         if unknown := sorted(set(targets) - marks.keys()):
             raise CheckpointError(f"{path}: it has no target {unknown[0]!r}; it has {', '.join(sorted(marks))}.")
-        marks = {language: token for language, token in marks.items() if language in (targets or marks)}
+        left_out = {token for language, token in marks.items() if language not in (targets or marks)}
+        if checkpoint.tokens.begin_targets:  # no translation shall have one
+            rows = (row for row, piece in enumerate(checkpoint.source_pieces) if piece in left_out)
+            ids = replace(ids, suppressed=tuple(sorted({*ids.suppressed, *rows})))
+        marks = {language: token for language, token in marks.items() if token not in left_out}
         targets = tuple(sorted(marks))
     targets = targets or checkpoint.target_languages
     if not sources or not targets:
@@ -70,6 +74,7 @@ def read_checkpoint(
         source_languages=sources,
         target_languages=targets,
         target_tokens=marks,
+        ids=ids,
         moses_punctuation=moses_punctuation,
         source_tokens=told,
     )

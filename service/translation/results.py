@@ -23,6 +23,7 @@ class Options:
         split_sentences: What ends a sentence.
         alignment: Whether to link the words of translations to those of the texts.
         glossary: Terms that have a given translation; ignored where it is for other languages.
+        prefix: What the translation of the first sentence begins with, if the vocabulary can spell it.
         max_beam_size: Limit of the model's own number.
         obeys_marks: Whether a text may ask for another target at its head (`>>fr<< Good morning`) of a model that has
             such tokens.
@@ -35,6 +36,7 @@ class Options:
     split_sentences: SplitSentences = "1"
     alignment: bool = False
     glossary: Glossary | None = None
+    prefix: str = ""
     max_beam_size: int = MAX_BEAM_SIZE
     obeys_marks: bool = True
 

@@ -73,9 +73,10 @@ class Tokenizer:
         heads = [None if self._begins_targets else self._asked.get(target.lower()), self._told.get(source.lower())]
         return self._ended([*(row for row in heads if row is not None), *rows])
 
-    def first(self, target: str) -> int:
-        """Return the id that translations into a language begin with; 0 where the model chooses it."""
-        return self._asked.get(target.lower(), 0) if self._begins_targets else 0
+    def begins(self, target: str) -> tuple[int, ...]:
+        """Return the ids that ask for a language at the beginning of a translation; none where the source asks."""
+        row = self._asked.get(target.lower()) if self._begins_targets else None
+        return () if row is None else (row,)
 
     def spans(self, text: str) -> list[Span]:
         """Return where each piece of a text stands in it, in characters; a piece includes the space before it."""

@@ -181,22 +181,6 @@ def test_lengths_are_bounded_from_both_sides(engine, beam_size):
             assert len(found.ids) == length
 
 
-@pytest.mark.parametrize("beam_size", [1, 3])
-def test_a_translation_begins_as_it_is_told_to_and_goes_on_from_there(tiny, beam_size):
-    engine, reference = tiny
-    options = {"max_lengths": [9] * 4, "beam_size": beam_size, "num_hypotheses": beam_size}
-    found = engine.translate(SOURCES, firsts=[7, 0, 8, 7], **options).hypotheses
-    assert found[1] == engine.translate(SOURCES, **options).hypotheses[1]
-    for number, first in ((0, 7), (2, 8), (3, 7)):
-        for hypothesis in found[number]:
-            assert hypothesis.ids[0] == first
-            ids = [*hypothesis.ids, *([IDS.eos] if len(hypothesis.ids) < 9 else [])]
-            steps = [log_probabilities(reference, SOURCES[number], [ids[:n]])[0, ids[n]] for n in range(1, len(ids))]
-            assert hypothesis.score == pytest.approx(sum(steps) / len(ids), abs=2e-2)  # the first costs nothing
-            if beam_size == 1:
-                assert ids[1] == log_probabilities(reference, SOURCES[number], [ids[:1]])[0].argmax()
-
-
 PARITY_PROGRAM = """
 import json
 from tests.kernels.coded_model import TINY, code, random_tensors
@@ -303,9 +287,6 @@ def test_memory_figures_grow_with_the_work(engine):
         ({"beam_size": 65}, "beam size"),
         ({"num_hypotheses": 2}, "number of hypotheses"),
         ({"length_penalty": math.nan}, "length penalty"),
-        ({"firsts": [90]}, "first token"),
-        ({"firsts": [-1]}, "first token"),
-        ({"firsts": [5, 6]}, "first id of each translation"),
     ],
 )
 def test_a_bad_request_is_refused_with_a_sentence(engine, changes, sentence):

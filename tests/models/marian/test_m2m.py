@@ -112,8 +112,8 @@ def test_greedy_as_transformers_generates_between_any_two_languages(m2m: Path) -
         assert [rows for rows, _ in pairs] == theirs
         first = tokenizer.get_lang_id(target)
         assert all(rows[0] == first for _, rows in pairs)
-        mine = model.greedy(theirs, checkpoint.ids, [LONGEST] * len(theirs), [first] * len(theirs))
-        assert mine == generated(m2m, theirs, first, checkpoint.ids.suppressed)
+        mine = model.greedy(theirs, pair.ids, [LONGEST] * len(theirs), [first] * len(theirs))
+        assert mine == generated(m2m, theirs, first, pair.ids.suppressed)
         found.append(mine)
     assert found[0] != found[1]
 
@@ -132,7 +132,7 @@ def test_the_engine_and_the_service_ask_for_the_language(m2m: Path, tmp_path: Pa
     for source, target in (("en", "de"), ("fr", "de"), ("en", "fr")):
         sources = [tokenizer.encode(text, target, source) for text in MANY]
         found = directory.engine().translate(
-            sources, max_lengths=[LONGEST] * len(sources), firsts=[tokenizer.first(target)] * len(sources)
+            sources, max_lengths=[LONGEST] * len(sources), prefixes=[tokenizer.begins(target)] * len(sources)
         )
         told = reader.row(again.source_tokens[source])
         rows = [[told, *reader.encode(text), again.ids.eos] for text in MANY]
