@@ -77,7 +77,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
             "translation": "batches cost preparing tokenizer / results scheduler / assembly / translator",
         },
         {
-            "observability": "logs metrics request_context / tracing / middleware",
+            "observability": "request_context / logs metrics tracing / middleware",
             "corpora": "shards / shard_translator / on_ray / corpus",
         },
         {
@@ -94,12 +94,13 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         {
             "api": (
                 "authorization / "
-                "calls downloads json_reply json_route language_codes native_key openapi page schemas / "
+                "calls downloads example json_reply json_route language_codes metrics_reply native_key openapi "
+                "schemas / "
                 "admin_schemas azure_places azure_schemas deepl_schemas dialect fields google_schemas kserve_bodies "
                 "kserve_schemas libretranslate_schemas / "
-                "body_limit cross_origin errors head_of_get key_first same_origin uploads / "
-                "admin_guard events native_glossaries / azure deepl google kserve kserve_repository libretranslate "
-                "native native_files / admin deepl_glossaries deepl_languages / document"
+                "body_limit cross_origin errors head_of_get key_first reference same_origin uploads / "
+                "admin_guard events native_glossaries page / azure deepl google kserve kserve_repository "
+                "libretranslate native native_files / admin deepl_glossaries deepl_languages / document"
             ),
             "cli": "adding arguments completion compress health / bench corpus doctor keys models translate",
         },

@@ -22,6 +22,7 @@ class Options:
         split_sentences: What ends a sentence.
         alignment: Whether to link the words of translations to those of the texts.
         glossary: Terms that have a given translation; ignored where it is for other languages.
+        prefix: What the translation of the first sentence begins with, if the vocabulary can spell it.
     """
 
     source: str
@@ -31,6 +32,7 @@ class Options:
     split_sentences: SplitSentences = "1"
     alignment: bool = False
     glossary: Glossary | None = None
+    prefix: str = ""
 
 
 class Candidate(NamedTuple):

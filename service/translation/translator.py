@@ -194,9 +194,12 @@ class Translator:
         documents: list[Document] = []
         for text in texts:
             documents.append([])
+            is_begun = not options.prefix
             for sentence in self._sentences(text, options):
                 if stop.is_set():
                     return documents, 0.0  # nobody waits for it
+                if not is_begun and sentence.engine_input is not None:
+                    sentence, is_begun = self._begun(sentence, options.prefix), True
                 documents[-1].append(sentence)
         return documents, milliseconds_since(started)
 
@@ -240,6 +243,18 @@ class Translator:
         sentence = self._engine_input(ids, options, self._constraints(terms))
         languages = options.source, options.target
         return SourceSentence(piece, sentence, False, None if stands is None else tuple(stands), terms, languages)
+
+    def _begun(self, sentence: SourceSentence, prefix: str) -> SourceSentence:
+        """Return a sentence whose translation begins with a prefix; as it was if the vocabulary can't spell that."""
+        search = sentence.engine_input
+        assert search is not None
+        for mask, unit in zip(placeholders.masks(len(sentence.units)), sentence.units, strict=True):
+            prefix = prefix.replace(unit.text, mask, 1)
+        ids = next(iter(self._tokenizer.phrases(prefix.strip(), follows_mark=False)), [])
+        if not 0 < len(ids) < self._max_positions // 2:
+            return sentence
+        longest = min(search.max_length + len(ids), self._max_positions)
+        return sentence._replace(engine_input=search._replace(max_length=longest, prefix=tuple(ids)))
 
     def _terms(self, piece: Piece, options: Options) -> Sequence[Term]:
         """Return the terms of a piece, up to as many as the engine takes."""
@@ -307,7 +322,9 @@ class Translator:
         ids = self._tokenizer.encode(placeholders.hide(piece.text, piece.kept), options.target)
         search = _wide(self._engine_input(ids, options, ()))
         stands = tuple(text for _, text in found)
-        return SourceSentence(piece, search, stands=stands, languages=sentence.languages)
+        again = SourceSentence(piece, search, stands=stands, languages=sentence.languages)
+        is_begun = sentence.engine_input is not None and sentence.engine_input.prefix
+        return self._begun(again, options.prefix) if is_begun else again
 
     def _constrained(self, arrivals: Arrivals, index: int, options: Options) -> SourceSentence:
         """Return a failed sentence, as it was searched last, under the constraint that it has its masks."""
@@ -316,7 +333,8 @@ class Translator:
         masks = placeholders.masks(len(sentence.piece.kept))[:MAX_CONSTRAINTS]
         phrases = (self._tokenizer.phrases(mask, follows_mark=True) for mask in masks)
         search = self._engine_input(sentence.engine_input.ids, options, tuple(filter(None, phrases)))
-        return sentence._replace(engine_input=search)
+        found = sentence._replace(engine_input=search)
+        return self._begun(found, options.prefix) if sentence.engine_input.prefix else found
 
     def _engine_input(self, ids: Sequence[int], options: Options, constraints: tuple[Constraint, ...]) -> Sentence:
         """Return a sentence for the engine; its maximum length bounds the cost of a model that repeats itself."""
@@ -373,6 +391,7 @@ class Translator:
             max_lengths=[sentence.max_length for sentence in batch],
             alignment_layer=first.alignment_layer,
             constraints=[sentence.constraints for sentence in batch],
+            prefixes=[sentence.prefix for sentence in batch],
             cancel=cancel,
         )
 

@@ -124,6 +124,36 @@ def test_only_what_is_cut_counts_as_cut(translator: Translator) -> None:
     assert [translation.cut_sentences for translation in translations] == [0, 2]
 
 
+@pytest.mark.parametrize("alternatives", [0, 2])
+def test_the_first_sentence_begins_with_the_prefix(default_model_dir: Path, alternatives: int) -> None:
+    directory = open_model(default_model_dir)
+    translator = Translator(directory, Tokenizer(directory), *by_name(directory, "best-2"), max_batch_tokens=4096)
+    options = replace(EN_DE, alternatives=alternatives)
+    for text, prefix in (
+        ("The old house.", "Das"),
+        ("The old house.", "Der Baum und ein Haus"),
+        ("  Open {name} and the 12 files! The river is old.", "Öffnen Sie bitte {name}"),
+        ("  Open {name} and the 12 files! The river is old.", "Die 12 Dateien"),
+    ):
+        free, found = (
+            translator.translate([text], replace(options, prefix=begin)).translations[0] for begin in ("", prefix)
+        )
+        assert len(found.alternatives) == alternatives
+        for candidate in (found.best, *found.alternatives):
+            assert candidate.text.strip().startswith(prefix)
+            assert same(candidate.text, text)  # a unit is there once, in the prefix or behind it
+        if "! " in text:  # the second sentence is as it was
+            assert found.best.text.endswith(free.best.text.rpartition("! ")[2])
+    translator.close()
+
+
+@pytest.mark.parametrize("prefix", ["", " ", "漢字", "a " * 500])
+def test_a_prefix_that_can_not_be_spelt_changes_nothing(translator: Translator, prefix: str) -> None:
+    assert translator.translate(["The old house."], replace(EN_DE, prefix=prefix)).translations == (
+        translator.translate(["The old house."], EN_DE).translations
+    )
+
+
 @pytest.mark.parametrize("beam", [Options("en", "de"), Options("en", "de", alternatives=2)], ids=["greedy", "beam"])
 def test_what_a_model_loses_is_copied_from_the_source(translator: Translator, beam: Options) -> None:
     # this one knows no stand-in, so each sentence is cut at what is kept
