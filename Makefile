@@ -194,11 +194,33 @@ load-curve: $(VENV)/installed-load  ## latency against arrival rate, with a plot
 capacity: $(VENV)/installed-extras  ## what a request costs, and how many replicas; writes docs/scaling.md
 	PATH="$$PATH:/usr/sbin" $(BIN)/python -m tests.load.capacity $(LOAD_OPTIONS)
 
+# Files of every format and of doubling size, friendly, dense and hostile, in the process that the service has for them; then
+# a server in a control group of 256 MB (as root). Ten minutes.
+.PHONY: file-costs
+file-costs: $(VENV)/installed-extras  ## what files take of time and memory; docs/results/file-costs.json
+	$(BIN)/python -m tests.bench.file_costs $(ARGS)
+
+# h11, httptools, ours and granian: what a request costs, and attacks. granian takes part where it is installed.
+.PHONY: http-servers
+http-servers: $(VENV)/installed-extras  ## HTTP servers compared; docs/results/http-servers.json
+	$(BIN)/python -m tests.bench.http_servers
+
+# Known vulnerabilities of what docker/requirements and the npm locks name. ADVISORIES: a clone of PyPA's advisory database.
+.PHONY: audit
+audit: $(VENV)/installed-extras  ## known vulnerabilities of the locked packages; docs/results/audit.json
+	$(BIN)/python -m tests.bench.audit $(if $(ADVISORIES),--advisories $(ADVISORIES)) $(ARGS)
+
 # Texts, streams, files, cancels, attacks and two administrators, while Redis, the disk and the clock fail in turn; SIGTERM
 # ends it. Needs redis-server, and to be root for a disk of its own. An hour, MINUTES another time.
 .PHONY: soak
 soak: $(VENV)/installed-extras  ## an hour of mixed load with faults; docs/results/soak.json
 	PATH="$$PATH:/usr/sbin" $(BIN)/python -m tests.load.soak --minutes $(MINUTES) $(ARGS)
+
+# Writers of each store are killed at random instants; the next reader must find the old or the new. Needs redis-server for
+# those in Redis. A minute.
+.PHONY: kills
+kills: $(VENV)/installed-extras  ## kill -9 during 500 writes; docs/results/kills.json
+	PATH="$$PATH:/usr/sbin" $(BIN)/python -m tests.load.kills $(ARGS)
 
 # Against CTranslate2's int8 behind FastAPI; stop whatever else computes first. Needs ../shared.
 load-versus: $(VENV)/installed-bench  ## against CTranslate2 behind FastAPI; needs ../shared

@@ -74,10 +74,8 @@ void RequireIds(const int32_t* ids, uint64_t n, uint64_t vocab_size, const char*
   for (uint64_t i = 0; i < n; ++i) Require(ids[i] >= 0 && static_cast<uint64_t>(ids[i]) < vocab_size, sentence);
 }
 
-sub3::Phrase CheckedPhrase(const sub3::Config& config, const sub3_phrase& phrase) {
-  Require(phrase.constraint < SUB3_MAX_CONSTRAINTS, "A constraint's number must be below 64.");
-  Require(phrase.tokens != nullptr && phrase.num_tokens >= 1 && phrase.num_tokens <= SUB3_MAX_PHRASE_TOKENS,
-          "A phrase must have from 1 to 64 tokens.");
+// The tokens of a phrase, checked but for their number.
+std::vector<int32_t> CheckedTokens(const sub3::Config& config, const sub3_phrase& phrase) {
   RequireIds(phrase.tokens, phrase.num_tokens, config.target_vocab_size, "A phrase's token is outside the vocabulary.");
   std::vector<int32_t> tokens(phrase.tokens, phrase.tokens + phrase.num_tokens);
   const auto is_never_chosen = [&](int32_t token) {
@@ -86,7 +84,28 @@ sub3::Phrase CheckedPhrase(const sub3::Config& config, const sub3_phrase& phrase
   };
   Require(std::none_of(tokens.begin(), tokens.end(), is_never_chosen),
           "A phrase must not have eos or a suppressed token.");
-  return {std::move(tokens), phrase.constraint};
+  return tokens;
+}
+
+sub3::Phrase CheckedPhrase(const sub3::Config& config, const sub3_phrase& phrase) {
+  Require(phrase.constraint < SUB3_MAX_CONSTRAINTS, "A constraint's number must be below 64.");
+  Require(phrase.tokens != nullptr && phrase.num_tokens >= 1 && phrase.num_tokens <= SUB3_MAX_PHRASE_TOKENS,
+          "A phrase must have from 1 to 64 tokens.");
+  return {CheckedTokens(config, phrase), phrase.constraint};
+}
+
+// The checked tokens that the translation of a sentence begins with; none if it may begin with any.
+std::vector<int32_t> CheckedPrefix(const sub3::Config& config, const sub3_sentence& sentence) {
+  std::vector<int32_t> prefix;
+  for (uint64_t i = 0; i < sentence.num_phrases && sentence.phrases != nullptr; ++i) {
+    const sub3_phrase& phrase = sentence.phrases[i];
+    if (phrase.constraint != SUB3_PREFIX) continue;
+    Require(prefix.empty(), "A translation begins with one prefix.");
+    Require(phrase.tokens != nullptr && phrase.num_tokens >= 1 && phrase.num_tokens < sentence.max_length,
+            "A prefix must have at least one token, and fewer than the maximum length.");
+    prefix = CheckedTokens(config, phrase);
+  }
+  return prefix;
 }
 
 // The checked constraints of a sentence.
@@ -96,7 +115,9 @@ sub3::Constraints CheckedConstraints(const sub3::Config& config, const sub3_phra
   Require(num_phrases <= SUB3_MAX_PHRASES, "A sentence takes at most 512 phrases.");
   std::vector<sub3::Phrase> checked;
   checked.reserve(num_phrases);
-  for (uint64_t i = 0; i < num_phrases; ++i) checked.push_back(CheckedPhrase(config, phrases[i]));
+  for (uint64_t i = 0; i < num_phrases; ++i) {
+    if (phrases[i].constraint != SUB3_PREFIX) checked.push_back(CheckedPhrase(config, phrases[i]));
+  }
   return sub3::Constraints(std::move(checked));
 }
 
@@ -129,7 +150,8 @@ sub3::Source CheckedSource(const sub3::Model& model, const sub3_sentence& senten
       sentence.tokens,
       sentence.num_tokens,
       {sentence.beam_size, sentence.length_penalty, sentence.min_length, sentence.max_length, config.target_vocab_size,
-       config.eos, CheckedConstraints(config, sentence.phrases, sentence.num_phrases), SUB3_CONSTRAINED_ROWS},
+       config.eos, CheckedConstraints(config, sentence.phrases, sentence.num_phrases), SUB3_CONSTRAINED_ROWS,
+       CheckedPrefix(config, sentence)},
       sentence.alignment_layer};
   if (sentence.shortlist != 0) {
     source.search.candidates = Candidates(model, sentence);

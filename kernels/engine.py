@@ -133,6 +133,7 @@ class Sentence(NamedTuple):
     min_length: int = 0
     alignment_layer: int = 0
     constraints: Sequence[Constraint] = ()
+    prefix: Sequence[int] = ()  # what the hypotheses begin with
     shortlist: bool = False
 
     @property
@@ -200,11 +201,12 @@ class _Tables:
 class _Phrases:
     """The phrases of sentences as C structs, with everything they point to."""
 
-    def __init__(self, constraints: Sequence[Sequence[Constraint]]) -> None:
-        """Take the constraints of each sentence."""
+    def __init__(self, constraints: Sequence[Sequence[Constraint]], prefixes: Sequence[Sequence[int]]) -> None:
+        """Take the constraints and the prefix of each sentence."""
         phrases = [
             [(number, phrase) for number, alternatives in enumerate(of_sentence) for phrase in alternatives]
-            for of_sentence in constraints
+            + ([(lib.SUB3_PREFIX, prefix)] if prefix else [])
+            for of_sentence, prefix in zip(constraints, prefixes, strict=True)
         ]
         self.offsets = ffi.new("uint64_t[]", [0, *accumulate(map(len, phrases))])
         self.count = int(self.offsets[len(phrases)])
@@ -293,6 +295,7 @@ class Engine:
             config.activation = _ACTIVATIONS[str(architecture["activation"])]
             config.pre_norm = architecture["norm"] == "pre"
             config.norm_epsilon = architecture["norm_epsilon"]
+            config.fairseq_positions = architecture.get("positions") == "fairseq"
             for field in ("scale_embedding", "shared_vocabulary", "tied_output"):
                 setattr(config, field, bool(architecture[field]))
             config.eos, config.decoder_start = ids["eos"], ids["decoder_start"]
@@ -324,6 +327,7 @@ class Engine:
         min_length: int = 0,
         alignment_layer: int = 0,
         constraints: Sequence[Sequence[Constraint]] = (),
+        prefixes: Sequence[Sequence[int]] = (),
         shortlist: bool = False,
         cancel: CancelFlag | None = None,
     ) -> BatchResult:
@@ -341,6 +345,8 @@ class Engine:
             constraints: those of each source, or empty. Each hypothesis contains one phrase of each constraint if the
                 shortest phrases together fit into the maximum length. They are met within the beam by dynamic beam
                 allocation (Post & Vilar 2018, arXiv 1804.06609), which takes at least CONSTRAINED_ROWS rows.
+            prefixes: ids that the hypotheses of each source begin with, or empty. They cost nothing: the score is that
+                of what follows.
             shortlist: choose among the candidates that the model's lexicon has for the source's ids, eos and the ids of
                 the constraints, so that scores are normalised over these alone (network/shortlist.h).
             cancel: when it is set, the call raises Cancelled.
@@ -352,10 +358,11 @@ class Engine:
         """
         if len(max_lengths) != len(sources):
             raise InvalidRequest("Give one maximum length for each source.")
-        if constraints and len(constraints) != len(sources):
-            raise InvalidRequest("Give the constraints of each source, or of none.")
+        for of_sources in (constraints, prefixes):
+            if of_sources and len(of_sources) != len(sources):
+                raise InvalidRequest("Give the constraints and the prefixes of each source, or of none.")
         try:
-            phrases = _Phrases(constraints if any(constraints) else ())
+            phrases = _Phrases(constraints or [()] * len(sources), prefixes or [()] * len(sources))
             tokens = ffi.new("int32_t[]", [token for source in sources for token in source])
             offsets = ffi.new("uint64_t[]", [0, *accumulate(len(source) for source in sources)])
             lengths = ffi.new("uint32_t[]", list(max_lengths))
@@ -461,8 +468,8 @@ class Batch:
                 entry.max_length, entry.min_length = sentence.max_length, sentence.min_length
                 entry.beam_size, entry.length_penalty = sentence.beam_size, sentence.length_penalty
                 entry.alignment_layer, entry.shortlist = sentence.alignment_layer, sentence.shortlist
-                if sentence.constraints:
-                    phrases = _Phrases([sentence.constraints])
+                if sentence.constraints or sentence.prefix:
+                    phrases = _Phrases([sentence.constraints], [sentence.prefix])
                     alive.append(phrases)
                     entry.phrases, entry.num_phrases = phrases.entries, phrases.count
                 if not 1 <= sentence.num_hypotheses <= sentence.beam_size:

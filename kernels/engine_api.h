@@ -67,6 +67,7 @@ typedef struct {
   float norm_epsilon;
   uint32_t scale_embedding;
   uint32_t max_positions;
+  uint32_t fairseq_positions; /* as in network/positions.h; else Marian's */
   uint32_t shared_vocabulary;
   uint32_t tied_output;
   int32_t eos;
@@ -78,9 +79,11 @@ typedef struct {
 /* A phrase of target tokens that a translation must contain; eos and suppressed tokens are refused. Phrases of the same
  * constraint, numbered from 0, are alternatives: each hypothesis contains one of them if max_length has room for the
  * shortest phrase of each constraint. A sentence with phrases runs at least SUB3_CONSTRAINED_ROWS rows; beam_size is
- * still the number of its hypotheses. */
+ * still the number of its hypotheses. The phrase of the constraint SUB3_PREFIX, one at most, is what each hypothesis
+ * begins with instead; it may be longer than others, and takes no rows. */
 #define SUB3_CONSTRAINED_ROWS 8
 #define SUB3_MAX_CONSTRAINTS 64
+#define SUB3_PREFIX 65535
 #define SUB3_MAX_PHRASES 512
 #define SUB3_MAX_PHRASE_TOKENS 64
 

@@ -121,6 +121,8 @@ def create_app(settings: Settings) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},  # FastAPI's own would export query strings
         description="Translation with weights of one to eight binary planes, and what each request cost.",
         lifespan=lifespan,
+        docs_url=None,  # FastAPI's load scripts from another host; /docs is in api/page.py
+        redoc_url=None,
         servers=document.SERVERS,
         openapi_tags=document.TAGS,
         generate_unique_id_function=document.operation_id,

@@ -35,16 +35,15 @@ HOUSE: dict[str, list[dict[str, str]]] = {
     "models": [
         {
             "format": (
-                "atomic languages schema typed_json / files weights / layout shortlist vocabulary / faults / "
-                "directory / describe package store write"
+                "atomic languages typed_json / schema / files weights / layout shortlist vocabulary / faults / "
+                "directory / describe package punctuation store write"
             ),
-            "text": "frames language lines numbers / pieces",
         },
-        {"codes": "bcq bit_config / compensate straight_through"},
+        {"codes": "bcq bit_config / compensate straight_through", "text": "frames language lines numbers / pieces"},
         {
             "marian": (
                 "checkpoint names transformer / batches files rows tables / coded ctranslate2 imported marian npz / "
-                "argos / read"
+                "argos m2m / read"
             )
         },
         {"evaluate": "divergence fidelity quality / evaluate"},
@@ -62,22 +61,22 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         {
             "process": "",
             "text": (
-                "detection languages placeholders plurals references / alignment glossary markup_tokens "
+                "detection languages placeholders plurals references written_marks / alignment glossary markup_tokens "
                 "message_format numbers sentences / glossary_files inline_tags / markup"
             ),
         },
         {
             "settings": "",
             "files": (
-                "charsets chunks codes language_marks markdown_blocks plural_forms room xml / html plain / "
-                "archive child markdown slots subtitles xml_spans / android fluent json office po "
+                "charsets chunks codes language_marks markdown_blocks plural_forms room xml / html / "
+                "archive child markdown plain slots subtitles xml_spans / android fluent json office po "
                 "properties resx runs strings tables xliff yaml / slides word workbook"
             ),
             "accounts": "unavailable / glossaries keys",
             "translation": "batches cost preparing tokenizer / results scheduler / assembly / translator",
         },
         {
-            "observability": "logs metrics request_context / tracing / middleware",
+            "observability": "request_context / logs metrics tracing / middleware",
             "corpora": "shards / shard_translator / on_ray / corpus",
         },
         {
@@ -94,12 +93,13 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         {
             "api": (
                 "authorization / "
-                "calls downloads json_reply json_route language_codes native_key openapi page schemas / "
+                "calls downloads example json_reply json_route language_codes metrics_reply native_key openapi "
+                "schemas / "
                 "admin_schemas azure_places azure_schemas deepl_schemas dialect fields google_schemas kserve_bodies "
                 "kserve_schemas libretranslate_schemas / "
-                "body_limit cross_origin errors head_of_get key_first same_origin uploads / "
-                "admin_guard events native_glossaries / azure deepl google kserve kserve_repository libretranslate "
-                "native native_files / admin deepl_glossaries deepl_languages / document"
+                "body_limit cross_origin errors head_of_get key_first reference same_origin uploads / "
+                "admin_guard events native_glossaries page / azure deepl google kserve kserve_repository "
+                "libretranslate native native_files / admin deepl_glossaries deepl_languages / document"
             ),
             "cli": "adding arguments completion compress health / bench corpus doctor keys models translate",
         },

@@ -43,6 +43,11 @@ std::vector<Continuation> Search::Advance(const FloatOps& ops, float* logits) {
 
 // The best continuations of all rows, best first; with constraints, in the order of their banks.
 std::vector<Search::Candidate> Search::Candidates(const FloatOps& ops, float* logits) const {
+  if (length_ <= options_.prefix.size()) {
+    const int32_t token = options_.prefix[length_ - 1];
+    const ConstraintState state = options_.constraints.After(rows_[0].state, token);
+    return {{0, token, 0.0f, state, options_.constraints.Needed(state)}};
+  }
   const size_t num_rows = options_.num_rows();
   const size_t wanted = std::min(num_rows == 1 ? 1 : 2 * num_rows, options_.vocab_size);
   std::vector<int32_t> best(wanted);

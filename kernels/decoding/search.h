@@ -34,6 +34,7 @@ struct SearchOptions {
   int32_t eos;
   Constraints constraints = {};
   size_t constrained_rows = 0;           // of a step with constraints, if the beam is narrower
+  std::vector<int32_t> prefix = {};      // what every hypothesis begins with, at no cost
   std::vector<int32_t> candidates = {};  // the tokens of the logits, ascending, where those of a shortlist; else empty
 
   size_t num_rows() const { return constraints.empty() ? beam_size : std::max(beam_size, constrained_rows); }

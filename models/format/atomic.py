@@ -1,11 +1,15 @@
 """Atomic replacement: a reader, also after a crash, finds the old file or directory, or all of the new one."""
 
 import contextlib
+import ctypes
+import errno
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -45,20 +49,38 @@ def replaced_directory(path: Path) -> Iterator[Path]:
 
 
 def move_into_place(new: Path, path: Path) -> None:
-    """Rename the directory `new` to `path`; an old one goes out of the way first, and back if that fails."""
-    old = None
-    if path.exists():
+    """Rename the directory `new` to `path`, and remove what was there.
+
+    Where the system can't exchange two names, an old directory goes out of the way first, and back if that fails: a
+    process that is killed in between leaves none, and the old one under a name that begins with a dot.
+    """
+    if not path.exists():
+        new.rename(path)
+    elif not _exchanged(new, path):
         old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old-", dir=path.parent))
         path.replace(old)
-    try:
-        new.rename(path)
-    except OSError:
-        if old is not None:
+        try:
+            new.rename(path)
+        except OSError:
             old.rename(path)
-        raise
+            raise
+        new = old
     _sync(path.parent)
-    if old is not None:
-        shutil.rmtree(old)
+    if new.exists():
+        shutil.rmtree(new)
+
+
+def _exchanged(first: Path, second: Path) -> bool:
+    """Let two names change places in one step; return False where the system or the file system has no such step."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    if rename(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) == 0:
+        return True
+    error = ctypes.get_errno()
+    if error in (errno.ENOSYS, errno.EINVAL):
+        return False
+    raise OSError(error, os.strerror(error), str(first))
 
 
 def _sync(path: Path) -> None:

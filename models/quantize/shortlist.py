@@ -12,13 +12,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from kernels.engine import Engine
-from models.evaluate.evaluate import max_length
+from models.evaluate.evaluate import max_length, tokenizers
 from models.format.directory import ModelDirectory, open_model
 from models.format.schema import SENTENCEPIECE_FILES, ModelError
 from models.format.shortlist import shortlist_tensors
 from models.format.write import write_model
 from models.text.lines import DataError, read_lines
-from models.text.pieces import PieceTokenizer
 
 _BATCH = 64
 _GROUP = 64 * _BATCH  # sentences that are sorted by length
@@ -136,26 +135,31 @@ def find(model: ModelDirectory, texts: Iterable[str], sizes: Sizes) -> Found:
 
 def _translated(model: ModelDirectory, texts: Iterable[str]) -> Iterator[_Translated]:
     config = model.config
-    reader = PieceTokenizer(
-        (model.path / SENTENCEPIECE_FILES[0]).read_bytes(),
-        [piece for piece, _ in model.vocabulary.source],
-        config.ids.unk_source,
-    )
-    engine, marks = model.engine(), tuple(config.target_tokens.values())
+    reader, writer = tokenizers(model)
+    engine = model.engine()
     # The last layer but one aligns best where there are several (service/text/alignment.py).
     layer = max(config.architecture.decoder_layers - 1, 1)
     rest = iter(texts)
     while group := list(islice(rest, _GROUP)):
-        sources = [config.ids.ended(reader.encode_marked(text, marks)) for text in group if text.strip()]
-        sources = sorted((source for source in sources if len(source) <= _LONGEST), key=len)
-        for first in tqdm(range(0, len(sources), _BATCH), unit="batch", leave=False):
-            yield from _links(engine, sources[first : first + _BATCH], layer, model)
+        marked = [reader.encode_marked(text, config.tokens) for text in group if text.strip()]
+        begun = [(config.ids.ended(rows), list(map(writer.row, begins))) for rows, begins in marked]
+        begun = sorted((pair for pair in begun if len(pair[0]) <= _LONGEST), key=lambda pair: len(pair[0]))
+        for first in tqdm(range(0, len(begun), _BATCH), unit="batch", leave=False):
+            yield from _links(engine, begun[first : first + _BATCH], layer, model)
 
 
-def _links(engine: Engine, batch: list[list[int]], layer: int, model: ModelDirectory) -> Iterator[_Translated]:
-    config = model.config
+def _links(
+    engine: Engine, begun: list[tuple[list[int], list[int]]], layer: int, model: ModelDirectory
+) -> Iterator[_Translated]:
+    config, batch = model.config, [source for source, _ in begun]
     limits = [max_length(len(source), config.architecture.max_positions) for source in batch]
-    result = engine.translate(batch, max_lengths=limits, length_penalty=config.length_penalty, alignment_layer=layer)
+    result = engine.translate(
+        batch,
+        max_lengths=limits,
+        length_penalty=config.length_penalty,
+        alignment_layer=layer,
+        prefixes=[begins for _, begins in begun],
+    )
     for source, (best, *_) in zip(batch, result.hypotheses, strict=True):
         assert best.alignment is not None  # it was asked for
         words = len(source) - config.ids.ends_sources or 1  # eos gets the attention of pieces that need none

@@ -16,6 +16,7 @@ from service.api import admin_schemas as schemas
 from service.api.admin_guard import BEARER, guarded
 from service.api.errors import documented
 from service.api.events import EVENT_STREAM, encode
+from service.api.metrics_reply import METRICS_REPLY, metrics_reply
 from service.api.native import configuration_infos, pair_infos
 from service.live import configurations
 from service.live.desired import Desired
@@ -23,7 +24,7 @@ from service.live.history import Event, History, What
 from service.live.model import Model
 from service.live.registry import Change, Move, Policy, Registry
 from service.live.swaps import Installed, Swaps
-from service.observability.metrics import METRICS_TYPE, Metrics
+from service.observability.metrics import Metrics
 from service.process import process_rss_bytes
 
 BEAT_S = 15.0  # seconds without an event, after which a stream sends a keep-alive
@@ -170,11 +171,11 @@ def router(
     @routes.get(
         "/metrics",
         response_class=Response,
-        responses=documented(401),
+        responses={**documented(401), 200: METRICS_REPLY},
         summary="Get Prometheus metrics of this process; unlike /metrics, a proxy passes it on to the page",
     )
-    async def get_metrics() -> Response:
-        return Response(metrics.render(), media_type=METRICS_TYPE, headers={"Cache-Control": "no-store"})
+    async def get_metrics(request: Request) -> Response:
+        return metrics_reply(metrics, request)
 
     return routes
 

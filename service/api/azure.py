@@ -181,6 +181,7 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
     async def detect_languages(request: Request) -> Response:
         texts = await _texts(request, settings)
         await owner(keys, _key(request))  # raises for an unknown key; detection is not charged
+        _refuse_long(texts, settings)
         sources, known = {source for source, _ in registry.pairs()}, registry.languages
         return JsonReply(await asyncio.to_thread(lambda: [_detection(text, sources, known) for text in texts]))
 
@@ -197,10 +198,7 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
         known, given = registry.languages, request.query_params.get("language")
         if request.query_params.get("script"):
             raise _no_transliteration("script")
-        if max(map(len, texts)) > settings.max_text_characters:
-            raise _refused(
-                400050, f"The input text is too long; send up to {settings.max_text_characters:,} characters."
-            )
+        _refuse_long(texts, settings)
         language = _language(given, 400003, "language", known) if given else None
 
         def broken(text: str) -> AzureBreaks:
@@ -226,7 +224,7 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
         reply: AzureLanguages = {}
         if "translation" in scopes:
             reply["translation"] = {
-                _written(code): {
+                written(code): {
                     "name": languages.name(code),
                     "nativeName": languages.native_name(code),
                     "dir": "rtl" if code in languages.RIGHT_TO_LEFT else "ltr",
@@ -290,7 +288,7 @@ async def _asked(request: Request, registry: Registry, settings: Settings) -> _A
         if source != target and not ((source == AUTO and ways) or source in ways):
             raise _refused(
                 400023,
-                f"The language pair {_written(source)} to {_written(target)} is not valid; /languages lists them.",
+                f"The language pair {written(source)} to {written(target)} is not valid; /languages lists them.",
             )
     if asked.get("suggestedFrom"):
         _language(asked["suggestedFrom"], 400035, "suggested source language", known)
@@ -323,12 +321,19 @@ async def _texts(request: Request, settings: Settings) -> list[str]:
     if len(elements) > settings.max_texts:
         sentence = "The array of input text has too many elements"
         raise _refused(400072, f"{sentence}: {len(elements)}; send up to {settings.max_texts} in a request.")
-    texts: list[Any] = [
-        element.get("Text", element.get("text")) if isinstance(element, dict) else None for element in elements
-    ]
-    if not all(isinstance(text, str) for text in texts):
+    return list(map(_text, elements))
+
+
+def _refuse_long(texts: list[str], settings: Settings) -> None:
+    if max(map(len, texts)) > settings.max_text_characters:
+        raise _refused(400050, f"The input text is too long; send up to {settings.max_text_characters:,} characters.")
+
+
+def _text(element: Any) -> str:
+    given = [element[name] for name in ("Text", "text") if name in element] if isinstance(element, dict) else []
+    if len(given) != 1 or not isinstance(given[0], str):
         raise _refused(400020, 'An element of the input text is not valid; each is an object: {"Text": "..."}.')
-    return texts
+    return given[0]
 
 
 def _require_version(request: Request) -> None:
@@ -339,7 +344,7 @@ def _require_version(request: Request) -> None:
 def _language(given: str, number: int, name: str, known: Collection[str]) -> str:
     code = read_code(given, known)
     if code is None:
-        raise _refused(number, f"The {name} is not valid; choose one of {', '.join(sorted(map(_written, known)))}.")
+        raise _refused(number, f"The {name} is not valid; choose one of {', '.join(sorted(map(written, known)))}.")
     return code
 
 
@@ -370,7 +375,7 @@ def _translated(asked: _Asked, outcomes: list[Outcome], sentences: list[_Sentenc
         translations: list[AzureTranslation] = []
         for target, outcome, own in zip(asked.targets, outcomes, sentences, strict=True):
             best = outcome.translations[number].best
-            translations.append({"text": best.text, "to": _written(target)})
+            translations.append({"text": best.text, "to": written(target)})
             if asked.with_alignment:
                 proj = projection(best.alignment, text, best.text)
                 translations[-1]["alignment"] = {"proj": proj} if proj else {}
@@ -402,7 +407,7 @@ def _detection(text: str, sources: Collection[str], known: Collection[str]) -> A
 
 def _guess(found: Detected, sources: Collection[str]) -> AzureGuess:
     return {
-        "language": _written(found.language),
+        "language": written(found.language),
         "score": found.confidence,
         "isTranslationSupported": found.language in sources,
         "isTransliterationSupported": False,
@@ -410,8 +415,9 @@ def _guess(found: Detected, sources: Collection[str]) -> AzureGuess:
 
 
 def _detected(found: Detected) -> AzureDetected:
-    return {"language": _written(found.language), "score": found.confidence}
+    return {"language": written(found.language), "score": found.confidence}
 
 
-def _written(code: str) -> str:
+def written(code: str) -> str:
+    """Return a language code as Azure writes it."""
     return _WRITTEN.get(code, code)

@@ -2,14 +2,18 @@
 
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
-from service.api.schemas import Body
+from service.api.schemas import EXAMPLE, Body, started
 
 Version = Literal["3.0"]
-Code = Annotated[str, Field(min_length=1, examples=["de"])]
-Switch = Literal["true", "false"]
+# An empty parameter is one that is missing.
+Target = Annotated[str, Field(min_length=1, examples=["de"], json_schema_extra=started(enum="azure_targets"))]
+Source = Annotated[
+    str, Field(description="Detected for each text if missing.", json_schema_extra=started(enum="azure_sources"))
+]
+Switch = Literal["true", "false", ""]
 Score = Annotated[float, Field(ge=0, le=1)]
 Length = Annotated[int, Field(ge=0, description="In UTF-16 code units, as all places and lengths.")]
 
@@ -47,34 +51,46 @@ BreakParameters = TypedDict(
     "BreakParameters",
     {
         "api-version": Version,
-        "language": NotRequired[Annotated[str, Field(description="Detected for each text if missing.")]],
+        "language": NotRequired[Source],
     },
 )
 TranslateParameters = TypedDict(
     "TranslateParameters",
     {
         "api-version": Version,
-        "to": Annotated[list[Code], Field(min_length=1, description="Repeated for several languages.")],
-        "from": NotRequired[Annotated[str, Field(description="Detected for each text if missing.")]],
-        "textType": NotRequired[Literal["plain", "html"]],
-        "category": NotRequired[Annotated[str, Field(description="The general model answers, unless allowFallback.")]],
-        "allowFallback": NotRequired[Annotated[Switch, Field(description="false: only the category may answer.")]],
-        "suggestedFrom": NotRequired[Annotated[str, Field(description="Detection always finds a language.")]],
+        "to": Annotated[
+            list[Target],
+            Field(min_length=1, description="Repeated for several languages.", json_schema_extra={"uniqueItems": True}),
+        ],
+        "from": NotRequired[Source],
+        "textType": NotRequired[Literal["plain", "html", ""]],
+        "allowFallback": NotRequired[
+            Annotated[Switch, Field(description="false: no other model may answer for a `category` of one's own.")]
+        ],
+        "suggestedFrom": NotRequired[Source],
         "includeAlignment": NotRequired[Annotated[Switch, Field(description="For plain text.")]],
         "includeSentenceLength": NotRequired[Annotated[Switch, Field(description="For plain text.")]],
-        "profanityAction": NotRequired[Literal["NoAction"]],
-        "profanityMarker": NotRequired[Literal["Asterisk", "Tag"]],
+        "profanityAction": NotRequired[Literal["NoAction", ""]],
+        "profanityMarker": NotRequired[Literal["Asterisk", "Tag", ""]],
     },
 )
 
 
+Text = Annotated[str, Field(examples=[EXAMPLE], json_schema_extra=started(maxLength="max_text_characters"))]
+
+
 class AzureText(TypedDict):
-    """A text; the name may be `text`, too."""
+    """A text, by one of the two names."""
 
-    Text: str
+    __pydantic_config__ = ConfigDict(  # type: ignore[misc]
+        json_schema_extra={"oneOf": [{"required": ["Text"]}, {"required": ["text"]}]}
+    )
+
+    Text: NotRequired[Text]
+    text: NotRequired[Text]
 
 
-AzureTexts = Annotated[list[AzureText], Field(min_length=1)]
+AzureTexts = Annotated[list[AzureText], Field(min_length=1, json_schema_extra=started(maxItems="max_texts"))]
 
 
 class AzureDetected(TypedDict):

@@ -33,7 +33,7 @@ from service.api.fields import Fields, read_fields
 from service.api.json_reply import JsonReply
 from service.api.language_codes import read_code
 from service.api.native_key import DEEPL_SECURITY
-from service.api.openapi import form_body, query_fields, upload_body
+from service.api.openapi import LARGE_ADDRESS, form_body, link, query_fields, upload_body
 from service.api.uploads import read_upload
 from service.files import FileRefused, UnknownFormat
 from service.live.model import NotLive, Pin
@@ -126,14 +126,15 @@ def router(
         source, target = options.source, options.target
         if source == AUTO:
             raise HTTPException(400, "Use of a glossary requires the 'source_lang' parameter.")
-        glossaries.check_pair(source, target)
         glossary = await asyncio.to_thread(glossaries.find, use.name or NOBODY, wanted, source, target)
+        glossaries.check_pair(source, target)
         return replace(options, glossary=glossary)
 
     @routes.get(
         "/translate",
         name="translate_by_query",
         response_model=DeeplTranslations,
+        responses=LARGE_ADDRESS,
         openapi_extra=query_fields(TranslateFields),
         summary="Translate texts of the query string",
     )
@@ -167,6 +168,14 @@ def router(
     @routes.post(
         "/document",
         response_model=DeeplDocument,
+        responses={
+            200: {
+                "links": {
+                    name: link(f"deepl_document_{name}", ("document_key",), document_id="document_id")
+                    for name in ("status", "result")
+                }
+            }
+        },
         openapi_extra=upload_body(DocumentFields),
         summary="Upload a document to translate",
     )
@@ -174,7 +183,7 @@ def router(
         if (key := deepl_key(request, Fields({}, False))) is not None or not keys.required:
             await files.admit(key)
         upload = await read_upload(request, "Parameter 'file' not specified")
-        fields = upload.fields(*DocumentFields.__annotations__, *_WISHES, "context", "auth_key")
+        fields = upload.fields(*DocumentFields.__annotations__, *_WISHES, "output_format", "context", "auth_key")
         use = await key_use(request, fields)
         source, target = _pair(fields, registry)
         _refuse_wishes(fields, target, *(["context"] if fields.first("context") else []))
@@ -276,17 +285,20 @@ def _asked(fields: Fields, registry: Registry) -> _Asked:
     """Validate a request, with DeepL's error texts. Unknown fields are ignored: clients send extra ones."""
     texts = _texts(fields)
     source, target = _pair(fields, registry)
-    context = fields.first("context") or ""
+    context = fields.given("context")
+    context = "" if context is None else context
     if not isinstance(context, str):
         raise HTTPException(400, "Value for 'context' not supported.")
     # it tells the language of short texts; where that is told, nothing is left that it could change
     _refuse_wishes(fields, target, *(["context"] if context and source else []))
     _one_of(fields, "tag_handling_version", ("v1", "v2"))
+    _switch(fields, "preserve_formatting")
     split = _split_sentences(fields)
     markup = _markup(fields, split)
     asked_type = _one_of(fields, "model_type", tuple(_MODEL_TYPES))
     model_type = _MODEL_TYPES[asked_type] if asked_type else None
-    options = Options(source or AUTO, target, split_sentences=split)
+    beam_size = 1 if model_type == "latency_optimized" else None
+    options = Options(source or AUTO, target, beam_size, split_sentences=split)
     return _Asked(TranslationRequest(texts, options, markup, keeps_empty=True, context=context), model_type)
 
 
@@ -319,8 +331,8 @@ def language_code(fields: Fields, name: str, known: set[str]) -> str | None:
     Raises:
         HTTPException: 400, the code is unknown.
     """
-    given = fields.first(name)
-    if given is None or given == "":
+    given = fields.given(name)
+    if given is None:
         return None
     if (code := read_code(str(given), known)) is not None:
         return code
@@ -355,7 +367,7 @@ def _refuse_wishes(fields: Fields, target: str, *more: str) -> None:
 
 def _markup(fields: Fields, split: SplitSentences) -> Markup | None:
     kind = _one_of(fields, "tag_handling", ("xml", "html"))
-    outline = _one_of(fields, "outline_detection", ("0", "1"))
+    outline = _switch(fields, "outline_detection")
     ignored, splitting, non_splitting = (
         _tags(fields, name) for name in ("ignore_tags", "splitting_tags", "non_splitting_tags")
     )
@@ -366,7 +378,7 @@ def _markup(fields: Fields, split: SplitSentences) -> Markup | None:
         ignored,
         splitting,
         non_splitting,
-        outline_detection=outline != "0",
+        outline_detection=outline is not False,
         joins_lines=split == "nonewlines",
     )
 
@@ -387,14 +399,24 @@ def _strings(fields: Fields, name: str) -> list[str]:
 
 
 def _one_of(fields: Fields, name: str, values: tuple[str, ...]) -> str | None:
-    """Return a field that must have one of the values, or None if it is missing. true and false count as 1 and 0."""
-    given = fields.first(name)
-    if given is None or given == "":
+    """Return a field that must have one of the values, or None if it is missing. A number is its digits."""
+    given = fields.given(name)
+    if given is None:
         return None
-    value = str(int(given)) if isinstance(given, bool | int) else given
-    if value not in values:
+    is_number = isinstance(given, int | float) and not isinstance(given, bool) and given in (0, 1)
+    value = str(int(given)) if is_number else given
+    if not isinstance(value, str) or value not in values:
         raise HTTPException(400, f"Value for '{name}' not supported.")
-    return str(value)
+    return value
+
+
+def _switch(fields: Fields, name: str) -> bool | None:
+    """Return a field that is on or off, None if it is missing."""
+    given = fields.first(name)
+    if isinstance(given, bool):
+        return given
+    value = _one_of(fields, name, ("0", "1", "false", "true"))
+    return None if value is None else value in ("1", "true")
 
 
 def _translated(asked: _Asked, outcome: Outcome) -> DeeplTranslations:

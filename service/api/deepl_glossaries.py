@@ -30,7 +30,7 @@ from service.api.fields import Fields, read_fields
 from service.api.json_reply import JsonReply
 from service.api.native_glossaries import owner
 from service.api.native_key import DEEPL_SECURITY
-from service.api.openapi import form_body, json_body, query_fields
+from service.api.openapi import fields_body, form_body, query_fields
 from service.live.registry import Registry
 from service.live.routing import Pair
 from service.text.glossary_files import FORMATS, read_entries
@@ -75,7 +75,7 @@ def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
         "/v3/glossaries",
         status_code=201,
         response_model=DeeplMultilingualGlossary,
-        openapi_extra=json_body(MultilingualGlossaryFields),
+        openapi_extra=fields_body(MultilingualGlossaryFields),
         summary="Create a glossary with a dictionary for each language pair",
     )
     async def create_glossary(request: Request) -> Response:
@@ -107,7 +107,7 @@ def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
         "/v3/glossaries/{glossary_id}",
         response_model=DeeplMultilingualGlossary,
         responses=_NOT_FOUND,
-        openapi_extra=json_body(GlossaryChangeFields),
+        openapi_extra=fields_body(GlossaryChangeFields),
         summary="Rename a glossary, or add entries to its dictionaries",
     )
     async def change_glossary(glossary_id: str, request: Request) -> Response:
@@ -236,8 +236,8 @@ _PAIR = ("source_lang", "target_lang")
 
 def _text(fields: Fields, name: str) -> str:
     """Return a field that must be a string and not empty."""
-    value = fields.first(name)
-    if value is None or value == "":
+    value = fields.given(name)
+    if value is None:
         raise HTTPException(400, f"Parameter '{name}' not specified")
     if not isinstance(value, str):
         raise HTTPException(400, f"Value for '{name}' not supported.")
@@ -257,7 +257,8 @@ def _pair(fields: Fields, pairs: list[Pair]) -> Pair:
 
 def _entries(fields: Fields, pairs: list[Pair], most: int) -> Entries:
     """Return the entries of one dictionary, up to the most; this blocks while many are read."""
-    form = fields.first("entries_format") or FORMATS[0]
+    given = fields.given("entries_format")
+    form = FORMATS[0] if given is None else given
     if form not in FORMATS:
         raise HTTPException(400, "Value for 'entries_format' not supported.")
     return Entries(*_pair(fields, pairs), read_entries(_text(fields, "entries"), form, most))

@@ -56,7 +56,8 @@ def router(registry: Registry, keys: Keys) -> APIRouter:
         summary="List source or target languages",
     )
     async def list_languages(request: Request) -> Response:
-        kind = (await asked(request)).first("type") or "source"
+        given = (await asked(request)).given("type")
+        kind = "source" if given is None else given
         if kind == "source":
             sources = dict.fromkeys(source for source, _ in registry.pairs())
             return JsonReply([{"language": code.upper(), "name": languages.name(code)} for code in sources])

@@ -1,21 +1,28 @@
 """Bodies of the DeepL routes; they describe requests and replies in the OpenAPI and are not validated at run time."""
 
-from typing import Annotated, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
 from service.accounts.glossaries import MAX_NAME_CHARACTERS
-from service.api.schemas import Body
+from service.api.schemas import EXAMPLE, Body, started
+from service.files import ENDINGS
 
 MAX_TEXTS = 50
 
-Switch = Literal[True, False] | Literal["0", "1"]  # two enums: generators of clients skip a mixed one
+# Enums of one type each: generators of clients skip a mixed one. An empty field of a form is one that is missing.
+Number = Literal[0, 1]
+Switch = Literal[True, False] | Number | Literal["0", "1", "true", "false", ""]
 Tags = str | list[str]
-TargetLanguage = Annotated[str, Field(min_length=1, examples=["DE"])]
+Text = Annotated[str, Field(examples=[EXAMPLE], json_schema_extra=started(maxLength="max_text_characters"))]
+TargetLanguage = Annotated[str, Field(min_length=1, examples=["DE"], json_schema_extra=started(enum="deepl_targets"))]
+_SOURCES = started(enum="deepl_sources")
+SourceLanguage = Annotated[str, Field(description="Detected for each text if missing.", json_schema_extra=_SOURCES)]
 ModelType = Literal["quality_optimized", "latency_optimized"]
-Formality = Literal["default", "prefer_more", "prefer_less"]
-GlossaryName = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)]
+Formality = Literal["default", "prefer_more", "prefer_less", ""]
+GlossaryName = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS, examples=["Office"])]
+_FILE_NAME = rf"^$|\.({'|'.join(ending.removeprefix('.') for ending in ENDINGS)})$"
 GlossaryId = Annotated[str, Field(description="A glossary of the API key; needs source_lang.")]
 GlossaryIds = Annotated[Tags, Field(description="Several glossaries: the first that has a term decides.")]
 
@@ -26,13 +33,35 @@ class DeeplError(Body):
     message: str
 
 
+def _given(name: str) -> dict[str, Any]:
+    return {"required": [name], "properties": {name: {"not": {"enum": ["", [], None]}}}}
+
+
+def _both(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "required": [*one.get("required", ()), *other.get("required", ())],
+        "properties": one["properties"] | other["properties"],
+    }
+
+
+_WITHOUT_SOURCE = {"properties": {"source_lang": {"enum": ["", None]}}}
+_GLOSSARY_WITHOUT_SOURCE = [_both(_given(name), _WITHOUT_SOURCE) for name in ("glossary_id", "glossary_ids")]
+
+
 class TranslateFields(TypedDict):
     """The fields of a translation request."""
 
-    text: str | Annotated[list[str], Field(min_length=1, max_length=MAX_TEXTS)]
+    # what a schema of one field can't say: glossaries need the source, and a context tells it
+    __pydantic_config__ = ConfigDict(  # type: ignore[misc]
+        json_schema_extra={
+            "not": {"anyOf": [_both(_given("context"), _given("source_lang")), *_GLOSSARY_WITHOUT_SOURCE]}
+        }
+    )
+
+    text: Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS)]
     target_lang: TargetLanguage
-    source_lang: NotRequired[Annotated[str, Field(description="Detected for each text if missing.")]]
-    split_sentences: NotRequired[Literal["0", "1", "nonewlines"]]
+    source_lang: NotRequired[SourceLanguage]
+    split_sentences: NotRequired[Literal["0", "1", "nonewlines", ""] | Number]
     preserve_formatting: NotRequired[Annotated[Switch, Field(description="Formatting is always preserved.")]]
     formality: NotRequired[Formality]
     glossary_id: NotRequired[GlossaryId]
@@ -40,9 +69,9 @@ class TranslateFields(TypedDict):
     context: NotRequired[
         Annotated[str, Field(description="Tells the language of texts of a few words; refused with source_lang.")]
     ]
-    tag_handling_version: NotRequired[Literal["v1", "v2"]]
-    model_type: NotRequired[Literal["quality_optimized", "latency_optimized", "prefer_quality_optimized"]]
-    tag_handling: NotRequired[Literal["xml", "html"]]
+    tag_handling_version: NotRequired[Literal["v1", "v2", ""]]
+    model_type: NotRequired[Literal["quality_optimized", "latency_optimized", "prefer_quality_optimized", ""]]
+    tag_handling: NotRequired[Literal["xml", "html", ""]]
     ignore_tags: NotRequired[Tags]
     splitting_tags: NotRequired[Annotated[Tags, Field(description="Tags that always end a sentence.")]]
     non_splitting_tags: NotRequired[Annotated[Tags, Field(description="Tags that never end a sentence.")]]
@@ -75,7 +104,7 @@ class DeeplTranslations(TypedDict):
 class LanguagesFields(TypedDict):
     """The fields of a request for languages."""
 
-    type: NotRequired[Literal["source", "target"]]
+    type: NotRequired[Literal["source", "target", ""]]
 
 
 class DeeplLanguage(TypedDict):
@@ -115,9 +144,8 @@ class DocumentFields(TypedDict):
 
     file: bytes
     target_lang: TargetLanguage
-    source_lang: NotRequired[Annotated[str, Field(description="Detected if missing.")]]
-    filename: NotRequired[str]
-    output_format: NotRequired[Annotated[str, Field(description="The format of the document; others are refused.")]]
+    source_lang: NotRequired[SourceLanguage]
+    filename: NotRequired[Annotated[str, Field(pattern=_FILE_NAME, description="In place of the name of the file.")]]
     formality: NotRequired[Formality]
     glossary_id: NotRequired[GlossaryId]
     glossary_ids: NotRequired[GlossaryIds]
@@ -149,15 +177,17 @@ class DeeplDocumentStatus(TypedDict):
 class PairFields(TypedDict):
     """The fields that name a dictionary."""
 
-    source_lang: Annotated[str, Field(min_length=1, examples=["en"])]
-    target_lang: Annotated[str, Field(min_length=1, examples=["de"])]
+    source_lang: Annotated[str, Field(examples=["en"], json_schema_extra=started(enum="glossary_sources"))]
+    target_lang: Annotated[str, Field(examples=["de"], json_schema_extra=started(enum="glossary_targets"))]
 
 
 class DictionaryFields(PairFields):
     """The entries for one language pair."""
 
+    __pydantic_config__ = ConfigDict(json_schema_extra=started(**{"not": "unserved_by_dictionaries"}))  # type: ignore[misc]
+
     entries: Annotated[str, Field(min_length=1, examples=["printer\tDrucker"], description="One entry per line.")]
-    entries_format: NotRequired[Annotated[Literal["tsv", "csv"], Field(description="tsv if missing.")]]
+    entries_format: NotRequired[Annotated[Literal["tsv", "csv", ""], Field(description="tsv if missing.")]]
 
 
 class GlossaryFields(DictionaryFields):
@@ -166,23 +196,34 @@ class GlossaryFields(DictionaryFields):
     name: GlossaryName
 
 
+_MOST_DICTIONARIES = started(maxItems="pairs")
+
+
 class MultilingualGlossaryFields(TypedDict):
     """The fields of a new glossary."""
 
     name: GlossaryName
-    dictionaries: NotRequired[Annotated[list[DictionaryFields], Field(description="One for each language pair.")]]
+    dictionaries: NotRequired[
+        Annotated[
+            list[DictionaryFields],
+            Field(description="One for each language pair.", json_schema_extra=_MOST_DICTIONARIES),
+        ]
+    ]
 
 
 class GlossaryChangeFields(TypedDict):
     """The fields of a change to a glossary; at least one."""
 
     __pydantic_config__ = ConfigDict(  # type: ignore[misc]
-        json_schema_extra={"anyOf": [{"required": ["name"]}, {"required": ["dictionaries"]}]}
+        json_schema_extra={"not": {"properties": {key: {"type": "null"} for key in ("name", "dictionaries")}}}
     )
 
     name: NotRequired[GlossaryName]
     dictionaries: NotRequired[
-        Annotated[list[DictionaryFields], Field(description="A term that is there gets the new translation.")]
+        Annotated[
+            list[DictionaryFields],
+            Field(description="A term that is there gets the new translation.", json_schema_extra=_MOST_DICTIONARIES),
+        ]
     ]
 
 

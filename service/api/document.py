@@ -8,7 +8,9 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from service.api.admin_guard import SCHEMES
+from service.api.azure import written as azure_code
 from service.api.deepl_languages import codes as deepl_codes
+from service.api.google import written as google_code
 from service.api.libretranslate import codes as libretranslate_codes
 from service.api.schemas import KEY_IN_BODY, KEY_MARK, STARTED
 from service.live.registry import Registry
@@ -66,6 +68,7 @@ def _values(registry: Registry, settings: Settings) -> dict[str, Any]:
     pairs, direct = registry.pairs(), registry.direct_pairs()
     sources, targets = (list(dict.fromkeys(pair[side] for pair in pairs)) for side in (0, 1))
     deepl_sources, deepl_targets = deepl_codes(pairs)
+    google, azure = ([write(code) for code in sorted(registry.languages)] for write in (google_code, azure_code))
     libre_sources, libre_targets = libretranslate_codes(pairs)
     return {
         "sources": [AUTO, *sources],
@@ -74,8 +77,14 @@ def _values(registry: Registry, settings: Settings) -> dict[str, Any]:
         "glossary_targets": list(dict.fromkeys(target for _, target in direct)),
         "unserved": _others(pairs, lambda source, target: source == target),
         "unserved_by_glossaries": _others(direct, lambda source, target: False),
-        "deepl_sources": deepl_sources,
+        "unserved_by_dictionaries": _others(direct, lambda source, target: False, "source_lang", "target_lang"),
+        "pairs": len(direct),
+        "deepl_sources": ["", *deepl_sources],
         "deepl_targets": deepl_targets,
+        "google_sources": ["", AUTO, *google],
+        "google_targets": google,
+        "azure_sources": ["", *azure],
+        "azure_targets": azure,
         "libretranslate_sources": [AUTO, *libre_sources],
         "libretranslate_targets": libre_targets,
         "max_texts": settings.max_texts,
@@ -86,12 +95,19 @@ def _values(registry: Registry, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _others(pairs: list[tuple[str, str]], fits: Callable[[str, str], bool]) -> dict[str, Any] | None:
+def _others(
+    pairs: list[tuple[str, str]],
+    fits: Callable[[str, str], bool],
+    source_name: str = "source",
+    target_name: str = "target",
+) -> dict[str, Any] | None:
     """Describe requests for pairs that are not served, among languages that are; None if there are none.
 
     Args:
         pairs: Those that are served.
         fits: Whether a pair that no model translates is taken all the same.
+        source_name: The field of the source.
+        target_name: The field of the target.
     """
     targets = dict.fromkeys(target for _, target in pairs)
     wrong = {
@@ -99,7 +115,7 @@ def _others(pairs: list[tuple[str, str]], fits: Callable[[str, str], bool]) -> d
         for source in dict.fromkeys(source for source, _ in pairs)
     }
     cases = [
-        {"properties": {"source": {"const": source}, "target": {"enum": others}}}
+        {"properties": {source_name: {"const": source}, target_name: {"enum": others}}}
         for source, others in wrong.items()
         if others
     ]

@@ -13,16 +13,20 @@ from service.api import schemas
 from service.api.errors import code_of, sentence_of
 from service.translation.results import OnSentence, TranslatedSentence
 
-EVENT_STREAM: dict[str, Any] = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+_EVENT = {  # the schema of a stream is that of one event
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+}
+EVENT_STREAM: dict[str, Any] = {"content": {"text/event-stream": {"schema": _EVENT}}}
 STREAM_RESPONSE: dict[str, Any] = {
     "description": "Events, each `event: NAME` and one line `data: JSON`: `sentence` (SentenceEvent) for each sentence "
     "as soon as it is ready, those of a text in order; then `done` (TranslateReply: the whole texts and what they "
     "cost), or `error` (Error) if the translation failed after its first sentence.",
     "content": {
         "text/event-stream": {
-            "schema": {  # of one event
-                "type": "object",
-                "required": ["event", "data"],
+            "schema": {
+                **_EVENT,
                 "properties": {"event": {"enum": ["sentence", "done", "error"]}, "data": {"type": "string"}},
             }
         }

@@ -28,6 +28,11 @@ class Fields:
         values = self.every(*names)
         return values[0] if values else None
 
+    def given(self, *names: str) -> Any:
+        """Return the same, or None for an empty string: an empty field of a form is one that is missing."""
+        value = self.first(*names)
+        return None if value == "" else value
+
     def every(self, *names: str) -> list[Any]:
         """Return all values of the names."""
         return [value for name in names for value in self._values.get(name, ()) if value is not None]

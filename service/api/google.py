@@ -36,7 +36,7 @@ from service.api.google_schemas import (
 from service.api.json_reply import JsonReply
 from service.api.language_codes import read_code
 from service.api.native_glossaries import owner
-from service.api.openapi import form_body, query_fields
+from service.api.openapi import LARGE_ADDRESS, form_body, query_fields
 from service.live.model import NotLive
 from service.live.registry import Registry
 from service.live.routing import UnsupportedPair
@@ -132,6 +132,7 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
         "/language/translate/v2",
         name="translate_by_query",
         response_model=GoogleTranslations,
+        responses=LARGE_ADDRESS,
         openapi_extra=query_fields(TranslateFields),
         summary="Translate texts of the query string",
     )
@@ -154,7 +155,7 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
         for translation, detected in zip(outcome.translations, outcome.detected, strict=True):
             translations.append({"translatedText": translation.best.text})
             if options.source == AUTO:
-                translations[-1]["detectedSourceLanguage"] = _written(detected.language)
+                translations[-1]["detectedSourceLanguage"] = written(detected.language)
             if model is not None:
                 translations[-1]["model"] = "base" if model == "base" else "nmt"
         return JsonReply({"data": {"translations": translations}}, headers=cost_headers(outcome.cost))
@@ -163,6 +164,7 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
         "/language/translate/v2/detect",
         name="detect_languages_by_query",
         response_model=GoogleDetections,
+        responses=LARGE_ADDRESS,
         openapi_extra=query_fields(DetectFields),
         summary="Detect the languages of texts of the query string",
     )
@@ -197,10 +199,13 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
     async def list_languages(request: Request) -> Response:
         fields = await read_fields(request)
         await owner(keys, _key(request, fields))
-        named = bool(fields.first("target"))
+        given = fields.first("target")
+        if given is not None and not isinstance(given, str):
+            raise Refused(400, "invalid", "Invalid Value: 'target' is not a language code.")
+        _one_of(fields, "model", ("nmt", "base"))
         codes = sorted(registry.languages)
         listed = [
-            {"language": _written(code), "name": languages.name(code)} if named else {"language": _written(code)}
+            {"language": written(code), "name": languages.name(code)} if given else {"language": written(code)}
             for code in codes
         ]
         return JsonReply({"data": {"languages": listed}})
@@ -209,6 +214,7 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
         "/translate_a/single",
         name="translate_for_web_by_query",
         response_model=WebList | WebTranslation,
+        responses=LARGE_ADDRESS,
         openapi_extra=query_fields(WebFields),
         summary="Translate a text as the web page's clients do",
     )
@@ -222,10 +228,11 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
         fields = await read_fields(request)
         texts = _texts(fields)
         options = _pair(fields, registry, "sl", "tl")
+        as_object = _one_of(fields, "dj", ("0", "1")) == "1"
         outcome = await translated(request, fields, TranslationRequest(texts, options, keeps_empty=True))
-        source, headers = _written(outcome.detected[0].language), cost_headers(outcome.cost)
+        source, headers = written(outcome.detected[0].language), cost_headers(outcome.cost)
         pairs = [(translation.best.text, text) for translation, text in zip(outcome.translations, texts, strict=True)]
-        if fields.first("dj") == "1":
+        if as_object:
             sentences = [{"trans": translation, "orig": text} for translation, text in pairs]
             return JsonReply({"sentences": sentences, "src": source}, headers=headers)
         return JsonReply([pairs, None, source], headers=headers)
@@ -262,16 +269,16 @@ def _pair(fields: Fields, registry: Registry, source_name: str, target_name: str
         target_name: The field of the target.
     """
     pairs, known = registry.pairs(), registry.languages
-    given = fields.first(target_name)
-    if not given:
+    given = fields.given(target_name)
+    if given is None:
         raise Refused(400, "required", f"Required parameter: {target_name}, the language to translate to.")
     target = _language(given, target_name, known)
-    given = fields.first(source_name)
-    source = AUTO if not given or given == AUTO else _language(given, source_name, known)
+    given = fields.given(source_name)
+    source = AUTO if given is None or given == AUTO else _language(given, source_name, known)
     if source == AUTO and target not in {code for _, code in pairs}:
-        raise Refused(400, "invalid", f"Bad language pair: nothing translates to {_written(target)}. {_LISTED}")
+        raise Refused(400, "invalid", f"Bad language pair: nothing translates to {written(target)}. {_LISTED}")
     if source not in (AUTO, target) and (source, target) not in pairs:
-        raise Refused(400, "invalid", f"Bad language pair: {_written(source)}|{_written(target)}. {_LISTED}")
+        raise Refused(400, "invalid", f"Bad language pair: {written(source)}|{written(target)}. {_LISTED}")
     return Options(source, target)
 
 
@@ -283,17 +290,20 @@ def _language(given: object, name: str, known: Collection[str]) -> str:
 
 
 def _one_of(fields: Fields, name: str, values: tuple[str, ...]) -> str | None:
-    given = fields.first(name)
-    if given is None or given == "" or given in values:
-        return given or None
+    given = fields.given(name)
+    if given is None:
+        return None
+    if isinstance(given, str) and given in values:
+        return given
     raise Refused(400, "invalid", f"Invalid Value: '{name}' is none of {', '.join(values)}.")
 
 
 def _detection(text: str, known: Collection[str]) -> GoogleDetection:
     detected = detect(text, known)
-    language = "und" if detected == UNKNOWN else _written(detected.language)
+    language = "und" if detected == UNKNOWN else written(detected.language)
     return {"language": language, "confidence": detected.confidence, "isReliable": detected.confidence >= 0.5}
 
 
-def _written(code: str) -> str:
+def written(code: str) -> str:
+    """Return a language code as Google writes it."""
     return _WRITTEN.get(code, code)

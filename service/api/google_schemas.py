@@ -5,13 +5,19 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from service.api.schemas import Body
+from service.api.schemas import EXAMPLE, Body, started
 
 MAX_TEXTS = 128
 
-Texts = str | Annotated[list[str], Field(min_length=1, max_length=MAX_TEXTS)]
-Code = Annotated[str, Field(min_length=1, examples=["de"])]
+Text = Annotated[str, Field(examples=[EXAMPLE], json_schema_extra=started(maxLength="max_text_characters"))]
+Texts = Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS)]
+AnyText = Annotated[str, Field(examples=[EXAMPLE])]
+Code = Annotated[str, Field(min_length=1, examples=["de"], json_schema_extra=started(enum="google_targets"))]
+Source = Annotated[
+    str, Field(description="Detected for each text if missing.", json_schema_extra=started(enum="google_sources"))
+]
 Model = Literal["nmt", "base"]
+AskedModel = Literal["nmt", "base", ""]
 Status = Literal[
     "INVALID_ARGUMENT",
     "PERMISSION_DENIED",
@@ -52,9 +58,9 @@ class TranslateFields(TypedDict):
 
     q: Texts
     target: Code
-    source: NotRequired[Annotated[str, Field(description="Detected for each text if missing.")]]
-    format: NotRequired[Annotated[Literal["html", "text"], Field(description="html if missing.")]]
-    model: NotRequired[Annotated[Model, Field(description="Repeated in the reply; there is one kind of model.")]]
+    source: NotRequired[Source]
+    format: NotRequired[Annotated[Literal["html", "text", ""], Field(description="html if missing.")]]
+    model: NotRequired[Annotated[AskedModel, Field(description="Repeated in the reply; there is one kind of model.")]]
 
 
 class GoogleTranslation(TypedDict):
@@ -80,7 +86,7 @@ class GoogleTranslations(TypedDict):
 class DetectFields(TypedDict):
     """The fields of a request to detect languages."""
 
-    q: Texts
+    q: AnyText | Annotated[list[AnyText], Field(min_length=1, max_length=MAX_TEXTS)]
 
 
 class GoogleDetection(TypedDict):
@@ -107,7 +113,7 @@ class LanguagesFields(TypedDict):
     """The fields of a request for languages."""
 
     target: NotRequired[Annotated[str, Field(description="Asks for names, which are in English.")]]
-    model: NotRequired[Model]
+    model: NotRequired[AskedModel]
 
 
 class GoogleLanguage(TypedDict):
@@ -132,12 +138,10 @@ class GoogleLanguages(TypedDict):
 class WebFields(TypedDict):
     """The fields of a request as the web page's clients make it; they send more, which is ignored."""
 
-    q: str
+    q: Texts
     tl: Annotated[Code, Field(description="The target language.")]
-    sl: NotRequired[Annotated[str, Field(description="The source language or `auto`, which is the default.")]]
-    client: NotRequired[Annotated[str, Field(examples=["gtx"])]]
-    dt: NotRequired[Annotated[str, Field(examples=["t"])]]
-    dj: NotRequired[Annotated[Literal["0", "1"], Field(description="1: the reply is an object.")]]
+    sl: NotRequired[Source]
+    dj: NotRequired[Annotated[Literal["0", "1", ""], Field(description="1: the reply is an object.")]]
 
 
 class WebSentence(TypedDict):

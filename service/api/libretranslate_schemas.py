@@ -5,7 +5,7 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from service.api.schemas import KEY_IN_BODY, Terms, Text, started
+from service.api.schemas import EXAMPLE, KEY_IN_BODY, Terms, Text, started
 
 AnyText = Annotated[str, Field(json_schema_extra=started(maxLength="max_text_characters"))]  # may be empty in a list
 
@@ -51,17 +51,20 @@ class TranslateForm(TypedDict):
     api_key: NotRequired[Key]
 
 
+DetectedText = Annotated[str, Field(min_length=1, examples=[EXAMPLE])]
+
+
 class DetectFields(TypedDict):
     """The fields of a request to detect a language."""
 
-    q: Annotated[str, Field(min_length=1)] | Annotated[list[str], Field(min_length=1)]
+    q: DetectedText | Annotated[list[str], Field(min_length=1)]
     api_key: NotRequired[Key]
 
 
 class DetectForm(TypedDict):
     """The same as a form."""
 
-    q: Annotated[str, Field(min_length=1)]
+    q: DetectedText
     api_key: NotRequired[Key]
 
 

@@ -15,11 +15,12 @@ from service.api.dialect import Dialect, coded_error
 from service.api.errors import documented
 from service.api.events import STREAM_RESPONSE, Events, EventStream
 from service.api.json_route import DirectRoute
+from service.api.metrics_reply import METRICS_REPLY, metrics_reply
 from service.api.native_key import SECURITY, native_key
 from service.live import configurations
 from service.live.model import Model, NotReady
 from service.live.registry import Registry
-from service.observability.metrics import METRICS_TYPE, Metrics
+from service.observability.metrics import Metrics
 from service.requests import pipeline
 from service.requests.dispatch import Dispatcher
 from service.translation.cost import NO_RUNGS
@@ -73,6 +74,7 @@ def router(
             body.alternatives,
             body.split_sentences,
             body.alignment,
+            prefix=body.prefix or "",
             shortlist=body.shortlist,
         )
         call = call_of(request, native_key(request), model=body.model, pin=body.config)
@@ -134,9 +136,15 @@ def router(
             raise NotReady(registry.altered)
         return schemas.Health(status="ready", complaints=complaints())
 
-    @routes.get("/metrics", **operation, response_class=Response, summary="Get Prometheus metrics")
-    async def get_metrics() -> Response:
-        return Response(metrics.render(), media_type=METRICS_TYPE)
+    @routes.get(
+        "/metrics",
+        **operation,
+        response_class=Response,
+        responses={200: METRICS_REPLY},
+        summary="Get Prometheus metrics; as OpenMetrics, with request ids as exemplars, to who asks for it",
+    )
+    async def get_metrics(request: Request) -> Response:
+        return metrics_reply(metrics, request)
 
     return routes
 
@@ -201,6 +209,8 @@ def _model_info(registry: Registry, model: Model) -> schemas.ModelInfo:
         source_languages=list(config.source_languages),
         target_languages=list(config.target_languages),
         version=identity.version,
+        beam_size=config.beam_size,
+        length_penalty=config.length_penalty,
         active=identity.config,
         live=[translator.identity.config for translator in model.translators()],
         default=config.default_configuration,

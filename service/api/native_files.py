@@ -16,7 +16,7 @@ from service.api.downloads import FILE_REPLY, download
 from service.api.errors import documented, sentence_of
 from service.api.events import EVENT_STREAM, encode
 from service.api.native_key import SECURITY, native_key
-from service.api.openapi import upload_body
+from service.api.openapi import link, upload_body
 from service.api.uploads import read_upload
 from service.files import translated_name
 from service.requests.file_jobs import FileJob, FileJobs
@@ -32,7 +32,10 @@ def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
         "",
         status_code=202,
         response_model=schemas.FileReply,
-        responses=documented(400, 401, 403, 404, 413, 415, 422, 429, 503, 507),
+        responses={
+            **documented(400, 401, 403, 404, 413, 415, 422, 429, 503, 507),
+            202: {"links": {"Status": link("get_file", file_id="id"), "Result": link("download_file", file_id="id")}},
+        },
         openapi_extra=upload_body(schemas.FileFields),
         summary="Upload a file to translate",
         **SECURITY,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
 
-from service.accounts.glossaries import NOBODY, Dictionary, Entries, Glossaries, Head
+from service.accounts.glossaries import NOBODY, Dictionary, Entries, Glossaries, Head, UnknownDictionary
 from service.accounts.keys import Keys
 from service.api import schemas
 from service.api.errors import documented
@@ -131,6 +131,8 @@ def router(keys: Keys, glossaries: Glossaries) -> APIRouter:
         head = await asyncio.to_thread(glossaries.head, of, glossary_id)
         asked = (source and source.lower(), target and target.lower())
         found = [own for own in head.dictionaries if asked[0] in (own.source, None) and asked[1] in (own.target, None)]
+        if not found and (source or target):
+            raise UnknownDictionary(source or "any language", target or "any language")
         if len(found) != 1:
             pairs = ", ".join(f"{own.source} to {own.target}" for own in head.dictionaries) or "none"
             raise GlossaryRefused(f"Name one language pair of the glossary by source and target; it has: {pairs}.")

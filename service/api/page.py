@@ -1,12 +1,14 @@
-"""The web page at `/`: the files of service/page, read once at start and served from memory."""
+"""The web page at `/`: the files of service/page, read once at start and served from memory; the API reference."""
 
 import gzip
 import hashlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
+
+from service.api.reference import write
 
 DIRECTORY = Path(__file__).parents[1] / "page"
 INDEX = "index.html"
@@ -30,8 +32,12 @@ class _File(NamedTuple):
 
 
 def router() -> APIRouter:
-    """Return the routes of the page and its files."""
-    files = {path.name: _read(path) for path in sorted(DIRECTORY.iterdir())}
+    """Return the routes of the page, its files and the API reference."""
+    files = {
+        path.name: _file(MEDIA_TYPES.get(path.suffix, "text/plain"), path.read_bytes())
+        for path in sorted(DIRECTORY.iterdir())
+    }
+    written: tuple[dict[str, Any], _File] | None = None
     routes = APIRouter(include_in_schema=False)
 
     @routes.get("/")
@@ -44,12 +50,19 @@ def router() -> APIRouter:
             raise HTTPException(404)
         return _reply(files[name], request)
 
+    @routes.get("/docs")
+    def reference(request: Request) -> Response:
+        # in a thread: to make the document takes half a second; it is the same object until the models change
+        nonlocal written
+        document = request.app.openapi()
+        if written is None or written[0] is not document:
+            written = document, _file(MEDIA_TYPES[".html"], write(document).encode())
+        return _reply(written[1], request)
+
     return routes
 
 
-def _read(path: Path) -> _File:
-    content = path.read_bytes()
-    media_type = MEDIA_TYPES.get(path.suffix, "text/plain")
+def _file(media_type: str, content: bytes) -> _File:
     return _File(media_type, content, gzip.compress(content, mtime=0), hashlib.sha256(content).hexdigest()[:16])
 
 

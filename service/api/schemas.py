@@ -19,6 +19,7 @@ from service.translation.results import Unchanged
 MAX_ENTRIES = 5000  # of a glossary in a request, which is prepared for it alone
 STARTED = "x-started"
 KEY_MARK = "x-api-key"  # of a field that has the API key
+MAX_PREFIX_CHARACTERS = 1000
 KEY_IN_BODY, OPTIONAL_KEY = {KEY_MARK: "required"}, {KEY_MARK: "optional"}
 
 
@@ -32,9 +33,10 @@ def started(**keywords: str) -> dict[str, Any]:
 
 
 Language = Annotated[str, Field(min_length=1, max_length=35)]
-# What `text.glossary` takes: a character that is neither space nor control, and no control character.
+# What `text.glossary` takes: a character that is neither space nor control, and no control character. Separators of
+# files to units are spaces to Python, and not to all readers of schemas.
 _NO_CONTROL = r"\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"
-_TERM = rf"^[^{_NO_CONTROL}]*[^\s{_NO_CONTROL}][^{_NO_CONTROL}]*$"
+_TERM = rf"^[^{_NO_CONTROL}]*[^\s\x1c-\x1f\x85{_NO_CONTROL}][^{_NO_CONTROL}]*$"
 _TERM_SCHEMA = {"type": "string", "minLength": 1, "maxLength": MAX_TERM_CHARACTERS, "pattern": _TERM}
 TERMS_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -43,7 +45,10 @@ TERMS_SCHEMA: dict[str, Any] = {
 }
 Terms = Annotated[dict[str, str], WithJsonSchema({**TERMS_SCHEMA, "maxProperties": MAX_ENTRIES})]
 SomeTerms = Annotated[dict[str, str], WithJsonSchema({**TERMS_SCHEMA, "minProperties": 1})]
-Text = Annotated[str, Field(json_schema_extra={"minLength": 1} | started(maxLength="max_text_characters"))]
+EXAMPLE = "The weather is nice today."
+Text = Annotated[
+    str, Field(examples=[EXAMPLE], json_schema_extra={"minLength": 1} | started(maxLength="max_text_characters"))
+]
 Texts = Annotated[  # fail_fast: one error, not one for each item
     list[Text], Field(fail_fast=True, json_schema_extra={"minItems": 1} | started(maxItems="max_texts"))
 ]
@@ -108,9 +113,10 @@ class TranslateRequest(Body):
     target: Language = Field(
         examples=["de"], description="A code; case is ignored.", json_schema_extra=started(enum="targets")
     )
-    beam_size: Annotated[int, Field(ge=1), INTEGRAL] = Field(
-        default=1,
-        description="Hypotheses kept at each step; 1 is greedy. By default up to 8.",
+    beam_size: Annotated[int, Field(ge=1), INTEGRAL] | None = Field(
+        default=None,
+        description="Hypotheses kept at each step; 1 is greedy. By default up to 8. Without it each model's own, "
+        "which `GET /v1/models` tells.",
         json_schema_extra=started(maximum="max_beam_size"),
     )
     alternatives: Annotated[int, Field(ge=0), INTEGRAL] = Field(
@@ -123,6 +129,12 @@ class TranslateRequest(Body):
         description="Where sentences end: 1 at punctuation and line breaks, nonewlines at punctuation only, 0 nowhere.",
     )
     alignment: bool = Field(default=False, description="Also return word alignments.")
+    prefix: str | None = Field(
+        default=None,
+        max_length=MAX_PREFIX_CHARACTERS,
+        description="What the translation of the first sentence of each text begins with: whole words, as they come "
+        "back. The rest is searched for. Ignored if the model can't spell it, or several models translate.",
+    )
     glossary: Annotated[str, Field(min_length=1)] | Terms | None = Field(
         default=None,
         description="Up to 5,000 terms and their translations (the term itself if it must stay untranslated), or the "
@@ -241,6 +253,7 @@ class GlossaryRequest(Body):
 
     name: str = Field(
         description="Need not be unique: a name refers to the newest glossary that has it.",
+        examples=["Office"],
         json_schema_extra={"minLength": 1, "maxLength": MAX_NAME_CHARACTERS, "pattern": r"\S"},
     )
     source: Language = Field(
@@ -347,6 +360,8 @@ class ModelInfo(Body):
     source_languages: list[str]
     target_languages: list[str]
     version: str
+    beam_size: int = Field(description="Hypotheses kept at each step, for requests that name no number.")
+    length_penalty: float = Field(description="A score is divided by the translation's length to the power of it.")
     active: str
     live: list[str] = Field(
         description="Configurations that a request may pin: the active one and those loaded beside it."

@@ -13,7 +13,8 @@ from typing import NamedTuple
 from service.files import Aligned, FileRefused, Limits
 from service.files.charsets import decoded
 from service.files.html import MarkedUp
-from service.files.slots import SOFTWARE, Slot, SlottedFile, SlottedText, with_slots
+from service.files.slots import Slot, SlottedFile, SlottedText, with_slots
+from service.text.markup_tokens import SOFTWARE
 
 _MAX_DEPTH = 16
 _LINE = re.compile(r"[^\n]*+(?:\n|\Z)")

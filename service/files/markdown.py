@@ -56,15 +56,25 @@ class MarkdownFile:
 
 
 class _Html:
-    """A block of HTML on lines [begin, end), behind the marks of the list that it is in."""
+    """A block of HTML on lines from `begin` on, each behind the marks of the quotes and lists that it is in."""
 
-    def __init__(self, lines: Sequence[str], begin: int, end: int, prefix: str) -> None:
-        self.begin, self.end, self._prefix = begin, end, prefix
-        self._marked = MarkedUp("".join(lines[begin:end])[len(prefix) :], Markup("html"))
+    def __init__(self, lines: Sequence[str], begin: int, prefixes: list[str]) -> None:
+        self.begin, self.end = begin, begin + len(prefixes)
+        self._prefixes, self._source = prefixes, "".join(lines[begin : self.end])
+        rows = (line[len(prefix) :] for line, prefix in zip(lines[begin : self.end], prefixes, strict=True))
+        self._html = "".join(rows)
+        self._marked = MarkedUp(self._html, Markup("html"))
         self.texts = self._marked.texts
 
     def render(self, translations: Sequence[Aligned], target: str) -> str:
-        return self._prefix + self._marked.render(translations, target)
+        html = self._marked.render(translations, target)
+        if html == self._html:
+            return self._source
+        rows = html.splitlines(keepends=True)
+        if len(rows) != len(self._prefixes):  # a text that had several lines has one
+            first, other = self._prefixes[0], self._prefixes[1]
+            return "".join(prefix + row for prefix, row in zip([first, *[other] * len(rows)], rows, strict=False))
+        return "".join(prefix + row for prefix, row in zip(self._prefixes, rows, strict=True))
 
 
 class _Paragraph:
@@ -183,18 +193,15 @@ def _row(lines: Sequence[str], number: int, labels: Container[str]) -> _Paragrap
 
 
 def _html(lines: Sequence[str], token: Token) -> _Html | None:
-    """Take a block of HTML; None where it is in a quotation, whose marks stand on each of its lines."""
+    """Take a block of HTML; None where the parser reads its lines otherwise than they are written, as tabs."""
     assert token.map is not None  # a block has lines
-    first, *others = token.content.rstrip("\n").split("\n")
-    begin = token.map[0]
-    for number, other in enumerate(others, begin + 1):
+    prefixes = []
+    for number, row in enumerate(token.content.rstrip("\n").split("\n"), token.map[0]):
         line = _plain(lines[number])
-        if line[: len(line) - len(other)].strip():
+        if not line.endswith(row):
             return None
-    line = _plain(lines[begin])
-    return (
-        _Html(lines, begin, begin + 1 + len(others), line[: len(line) - len(first)]) if line.endswith(first) else None
-    )
+        prefixes.append(line[: len(line) - len(row)])
+    return _Html(lines, token.map[0], prefixes)
 
 
 def read(data: bytes, ending: str, limits: Limits) -> MarkdownFile:

@@ -1,7 +1,7 @@
 """Blocks of Markdown's dialects, written for a parser of CommonMark: lines in, as many lines out.
 
-Alerts (`> [!NOTE]`), containers (`:::tip`), admonitions (`!!! note`), tabs, footnotes, definitions and formulas become
-what holds the same text in CommonMark: comments, headings, items of lists and code.
+Alerts (`> [!NOTE]`), containers (`:::tip`), admonitions (`!!! note`), tabs, footnotes, definitions, formulas, and tags
+of templates become what holds the same text in CommonMark: comments, headings, items of lists and code.
 """
 
 import re
@@ -26,6 +26,9 @@ _ADMONITION = re.compile(
 )
 _FOOTNOTE = re.compile(r"(?P<prefix> {0,3})\[\^[^\[\]\s]++\]:[ \t]*+(?P<title>(?:\S.*)?)")
 _DEFINITION = re.compile(r"(?P<prefix> {0,3}):(?P<space>[ \t]++)(?P<title>\S.*)")
+_TEMPLATE = re.compile(  # {{< note >}} {{% note %}} {% note %}
+    rf"(?P<prefix>{_QUOTE})(?>(?:\{{\{{(?:<[^{{}}>]*+>|%[^{{}}%]*+%)\}}\}}|\{{%[^{{}}%]*+%\}})[ \t]*+)+"
+)
 _FORMULA = re.compile(rf"(?P<prefix>{_QUOTE})(?P<mark>\$\$|\\\[|\\begin\{{\w++\*?\}})\s*+")
 _FORMULA_ENDS = {"$$": "$$", "\\[": "\\]", "\\begin": "}"}
 
@@ -48,6 +51,8 @@ def commonmark(lines: Sequence[str]) -> list[Line]:
             made.append(Line(formulas[number] + _CODE, is_changed=True))
         elif (block := _ALERT.fullmatch(line) or _CONTAINER.fullmatch(line)) is not None:
             made.append(_titled(block, ""))
+        elif (block := _TEMPLATE.fullmatch(line)) is not None:
+            made.append(Line(block["prefix"] + _NOTHING, is_changed=True))
         elif (block := _ADMONITION.fullmatch(line)) is not None and indents[number] >= len(block["prefix"]) + 2:
             made.append(_titled(block, _ITEM))
         elif (block := _FOOTNOTE.fullmatch(line)) is not None:

@@ -1,9 +1,16 @@
-"""Plain text: one text per paragraph."""
+"""Plain text: one text per paragraph, and one per line of a paragraph that has pairs of tags."""
 
+import re
 from collections.abc import Sequence
 
-from service.files import Aligned, Limits
+from service.files import Aligned, Cursor, Limits
 from service.files.charsets import decoded_or_western, encoded_or_unicode
+from service.files.html import MarkedUp
+from service.text.markup import with_pairs
+from service.text.markup_tokens import SOFTWARE
+
+# A line that an editor wrapped: the sentence may go on in the next one, where the client says so.
+_WRAPPED = re.compile(r"^.{60,}+(?<![.!?:;…\s])[^\S\n]*+\n(?=\S)", re.MULTILINE)
 
 
 class PlainText:
@@ -12,11 +19,27 @@ class PlainText:
     def __init__(self, data: bytes) -> None:
         """Cut a file between blank lines."""
         self._source = decoded_or_western(data)
-        self.texts: Sequence[str] = _paragraphs(self._source.text)
+        self._parts = [
+            MarkedUp(text, SOFTWARE) if not _WRAPPED.search(text) and with_pairs(text) else _Paragraph(text)
+            for text in _paragraphs(self._source.text)
+        ]
+        self.texts: Sequence[str] = [text for part in self._parts for text in part.texts]
 
     def render(self, translations: Sequence[Aligned], target: str) -> bytes:
         """Join the paragraphs."""
-        return encoded_or_unicode("".join(translation.text for translation in translations), self._source)
+        cursor = Cursor(translations)
+        rendered = [part.render(cursor.take(part.texts), target) for part in self._parts]
+        return encoded_or_unicode("".join(rendered), self._source)
+
+
+class _Paragraph:
+    """A paragraph without pairs of tags."""
+
+    def __init__(self, text: str) -> None:
+        self.texts = [text]
+
+    def render(self, translations: Sequence[Aligned], target: str) -> str:
+        return translations[0].text
 
 
 def read(data: bytes, ending: str, limits: Limits) -> PlainText:

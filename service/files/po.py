@@ -12,7 +12,8 @@ from service.files import Aligned, FileRefused, Limits
 from service.files.charsets import Decoded, decoded
 from service.files.html import MarkedUp
 from service.files.plural_forms import PluralForms, forms_of, parsed
-from service.files.slots import SOFTWARE, Slot, SlottedText, with_slots
+from service.files.slots import Slot, SlottedText, with_slots
+from service.text.markup_tokens import SOFTWARE
 
 _LINE = re.compile(
     r"""[ \t]*+(?>(?:(?P<comment>\#[^\n]*+)

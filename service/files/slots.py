@@ -5,10 +5,8 @@ from typing import Protocol
 
 from service.files import Aligned
 from service.files.html import MarkedUp
-from service.text.markup_tokens import Markup
+from service.text.markup_tokens import SOFTWARE, Markup
 from service.text.message_format import Message, NotAMessage, with_choices
-
-SOFTWARE = Markup("xml", has_references=False)  # strings of software hold tags, but & is itself in most of them
 
 
 class Slot(Protocol):

@@ -29,6 +29,10 @@ _CODE = re.compile(r"(?:(?<!\s)\s++|)(?:\{\\[^{}]*+\}|\\[Nn])\s*+")
 _CODED_BREAK = re.compile(r"(?:(?<!\s)\s++|)(\\[Nn])\s*+")
 _CODED_SPACE, _NO_BREAK_SPACE = "\\h", "\u00a0"
 _PRIVATE = range(0x100000, 0x10FFFE)
+# How the row of another speaker begins, or of a song or a sound; and a row that is a sound.
+_SPEAKS = re.compile(r"\s*+(?:<v[\s.>]|(?><[^<>]*+>\s*+)*(?:[-–—♪♫]|[\[(][^\[\]()]*+[\])]\s*+(?><[^<>]*+>)*\Z))")
+_SOUND = re.compile(r"\s*+(?:[\[(][^\[\]()]*+[\])]|♪.*♪|♫.*♫)\s*+")
+_NAME = re.compile(r"\s*+([^\W\d_][\w .'’-]{0,30}):\s")
 
 
 class Subtitles:
@@ -77,7 +81,7 @@ def _blocks(lines: Sequence[str], *, is_vtt: bool) -> Iterator[tuple[int, int]]:
 
 
 class _Cue:
-    """The lines of a cue: one text, unless each is another speaker's (- Hello. - Hi.)."""
+    """The rows of a cue: one text of each speaker (- Hello. - Hi.)."""
 
     def __init__(self, lines: list[str], markup: Markup) -> None:
         self._source = "".join(lines)
@@ -94,9 +98,8 @@ class _Cue:
             pieces = _CODED_BREAK.split(row)
             rows += pieces[::2]
             self._breaks += [*pieces[1::2], line[len(row) :]]
-        self._count = len(rows)
-        self._is_dialogue = any(_TAG.sub("", row).lstrip().startswith(("-", "–")) for row in rows)
-        self._text = _WORD_TIME.sub("", ("\n" if self._is_dialogue else " ").join(rows))
+        self._groups = _groups(rows)
+        self._text = _WORD_TIME.sub("", "\n".join(" ".join(rows[begin:end]) for begin, end in self._groups))
         self._cue = MarkedUp(self._text, markup)
         self.texts = self._cue.texts
 
@@ -104,14 +107,31 @@ class _Cue:
         text = self._cue.render(translations, target)
         if text == self._text:
             return self._source
-        rows = text.split("\n") if self._is_dialogue else [text]
-        if not self._is_dialogue and self._count > 1:
-            rows = _lines_of_like_length(text, self._count)
-        breaks = [*self._breaks[: len(rows) - 1], ""]
-        text = "".join(row + between for row, between in zip(rows, breaks, strict=True))
+        rendered = []
+        for (begin, end), own in zip(self._groups, text.split("\n"), strict=True):
+            rows = (_lines_of_like_length(own, end - begin) if end - begin > 1 else []) or [own]
+            breaks = [*self._breaks[begin : begin + len(rows) - 1], self._breaks[end - 1]]
+            rendered += [row + between for row, between in zip(rows, breaks, strict=True)]
+        text = "".join(rendered)
         if self._has_coded_spaces:
             text = text.replace(_NO_BREAK_SPACE, _CODED_SPACE)
         return self._before + text + self._behind + self._end
+
+
+def _groups(rows: Sequence[str]) -> list[tuple[int, int]]:
+    """Return the rows [begin, end) that are one text: another begins with who speaks, or beside a sound or nothing."""
+    begins = [0]
+    for number, (before, row) in enumerate(pairwise(rows), 1):
+        is_empty = not (before.strip() and row.strip())
+        if is_empty or _SPEAKS.match(row) or _SOUND.fullmatch(_TAG.sub("", before)) or _is_named(row):
+            begins.append(number)
+    return list(pairwise([*begins, len(rows)]))
+
+
+def _is_named(row: str) -> bool:
+    """Return whether a row begins with a name in capitals and a colon."""
+    name = _NAME.match(_TAG.sub("", row))
+    return name is not None and name[1].isupper()
 
 
 def _without_codes(text: str) -> tuple[int, int]:

@@ -13,10 +13,21 @@ class PairedWrites:
     """An asyncio transport that holds a write back until the next write or the event loop's next iteration."""
 
     def __init__(
-        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, written: Callable[[], None]
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        written: Callable[[], None],
+        lingers: Callable[[], bool],
     ) -> None:
-        """Wrap a transport of the loop; `written` is called after each write."""
-        self._transport, self._loop, self._written = transport, loop, written
+        """Wrap a transport.
+
+        Args:
+            transport: What is written to.
+            loop: Its event loop.
+            written: Called after each write.
+            lingers: Called before it is closed; returns whether only the sending side is closed now.
+        """
+        self._transport, self._loop, self._written, self._lingers = transport, loop, written, lingers
         self._held = b""
         self.written_bytes = 0
 
@@ -35,9 +46,12 @@ class PairedWrites:
         self._transport.write_eof()
 
     def close(self) -> None:
-        """Send what was held back and close."""
+        """Send what was held back and close, unless the owner has a reason to read on."""
         self._flush()
-        self._transport.close()
+        if self._lingers():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
 
     def __getattr__(self, name: str) -> Any:
         """Delegate everything else to the transport."""

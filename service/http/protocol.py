@@ -29,6 +29,8 @@ from service.settings import Settings
 # After a refusal, bytes of the client are read and dropped for this long: closing at once would reset the connection,
 # and a client that is still sending would never see the reply.
 _LINGER_S = 1.0
+# A body that the app has refused is read to its end and dropped, up to so many bytes and until its time is over.
+_DROPPED_BYTES = 64 << 20
 _MAX_PIPELINED = 8  # requests that wait for the one before
 _PIECES, _PIECE_BYTES = (
     1000,
@@ -85,12 +87,15 @@ class LimitedConnection(HttpToolsProtocol):
         self._before_bytes = self._header_bytes = self._wire_bytes = self._body_bytes = 0
         self._pieces = 0
         self._held_bytes = 0  # of all messages that are not answered
+        self._dropped_bytes = 0  # of a message that is answered before its end
+        self._closes = False  # at the end of the message
         self._writing: asyncio.TimerHandle | None = None
         self._read_bytes = 0  # that the client had read when that timer was set
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Refuse the connection if there are too many; otherwise wait for a head."""
-        super().connection_made(cast(asyncio.Transport, PairedWrites(transport, self.loop, self._watch_reader)))
+        paired = PairedWrites(transport, self.loop, self._watch_reader, self._lingers)
+        super().connection_made(cast(asyncio.Transport, paired))
         peer = transport.get_extra_info("peername")
         self._share = self.shares.share_of(peer[0]) if isinstance(peer, tuple) else None
         refusal = self.shares.connect(self._share)
@@ -149,6 +154,13 @@ class LimitedConnection(HttpToolsProtocol):
         self._sends = "head"
         super().on_message_begin()
 
+    def on_url(self, url: bytes) -> None:
+        """Take the address, or a part of it, while it is not too large."""
+        self._header_bytes += len(url)
+        if self._header_bytes > 2 * self.limits.max_header_bytes:
+            raise _Refused(self._large_head())
+        super().on_url(url)
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, or a field of the trailers, while they are not too large."""
         self._header_bytes += len(name) + len(value) + 4  # ": " and the line's end
@@ -173,6 +185,11 @@ class LimitedConnection(HttpToolsProtocol):
             raise _Refused(
                 Refusal(400, f"The body comes in pieces of less than {_PIECE_BYTES} bytes; send larger ones.")
             )
+        if self.cycle.response_complete:
+            self._dropped_bytes += len(body)
+            if self._dropped_bytes > _DROPPED_BYTES:
+                self.transport.abort()
+            return
         self._held_bytes += len(body)
         if (refusal := self.shares.hold(self._share, len(body))) is not None:
             raise _Refused(refusal)
@@ -181,8 +198,10 @@ class LimitedConnection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Wait: it is the server's turn."""
         self._sends = "nothing"
-        self._before_bytes = self._header_bytes = 0
+        self._before_bytes = self._header_bytes = self._dropped_bytes = 0
         super().on_message_complete()
+        if self._closes:
+            self.transport.close()
 
     # hooks of uvicorn
 
@@ -229,6 +248,14 @@ class LimitedConnection(HttpToolsProtocol):
             late = partial(self._refuse, Refusal(408, f"The request's {what} took too long."))
             self._set_timer(self.loop.call_later(seconds, late))
 
+    def _lingers(self) -> bool:
+        """Return whether the connection must not be closed yet: the client is still sending a body that is refused.
+
+        Closing would reset it, and the client would see that instead of the refusal. The timer of the body goes on.
+        """
+        self._closes = self._sends == "body" and not self._refused and not self.transport.is_closing()
+        return self._closes
+
     def _set_timer(self, timer: asyncio.TimerHandle | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -264,6 +291,8 @@ class LimitedConnection(HttpToolsProtocol):
 
     def _refuse(self, refusal: Refusal) -> None:
         """Send an error unless a reply has begun, and close. A running app sees that the client disconnected."""
+        if self._refused:
+            return
         self._refused = True
         context = RequestContext(new_id())
         if self._is_answering:

@@ -5,6 +5,8 @@ import time
 
 import orjson
 
+from service.observability.request_context import current
+
 
 def configure(*, as_json: bool) -> None:
     """Set the format of all loggers of the process, the HTTP server's included."""
@@ -14,7 +16,7 @@ def configure(*, as_json: bool) -> None:
 
 
 class JsonLines(logging.Formatter):
-    """One object a line: time, level, logger, message (or the `fields` of the record in its place), and traceback."""
+    """One object a line: time, level, logger, the request's id, the message or the record's `fields`, a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line without its end."""
@@ -23,6 +25,8 @@ class JsonLines(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
         }
+        if request_id := current().id:
+            line["request_id"] = request_id
         line |= getattr(record, "fields", None) or {"message": record.getMessage()}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)

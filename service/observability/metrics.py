@@ -1,4 +1,8 @@
-"""Prometheus metrics: counters and histograms of requests, and gauges that are read at each scrape."""
+"""Prometheus metrics: counters and histograms of requests, and gauges that are read at each scrape.
+
+To a scraper that takes OpenMetrics, the requests by status, their time and the failures have an exemplar: the id of the
+last such request, which its log line, its span and its reply have, too.
+"""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -7,8 +11,10 @@ from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.openmetrics import exposition
 from prometheus_client.registry import Collector
 
+from service.observability.request_context import current
 from service.process import process_rss_bytes
 from service.translation.cost import RUNGS, Cost, LiveConfiguration, StageTimings
 from service.translation.scheduler import BATCH_SIZES, Load
@@ -16,6 +22,8 @@ from service.translation.scheduler import BATCH_SIZES, Load
 # they would be a second series for each counter, which no rule or dashboard reads
 disable_created_metrics()  # type: ignore[no-untyped-call]
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OPEN_METRICS_TYPE = "application/openmetrics-text"
+_EXEMPLAR_CHARACTERS = 128  # of all labels and values, by the specification
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -72,7 +80,7 @@ class Metrics:
 
     def requested(self, route: str, status: int) -> None:
         """Count an HTTP request; `route` is its template, so that there are few labels."""
-        self._requests.labels(route, str(status)).inc()
+        self._requests.labels(route, str(status)).inc(exemplar=_exemplar())
 
     def translated(self, texts: int, cost: Cost, *, is_pivoted: bool) -> None:
         """Count the texts and their repaired sentences, and observe the stages of a finished request."""
@@ -80,13 +88,13 @@ class Metrics:
         if is_pivoted:
             self._pivoted.inc(texts)
         for name, histogram in self._stage.items():
-            histogram.observe(1e-3 * getattr(cost.latency_ms, name))
+            histogram.observe(1e-3 * getattr(cost.latency_ms, name), _exemplar() if name == "total" else None)
         for rung in RUNGS:
             self._repaired.labels(rung).inc(getattr(cost.rungs, rung))
 
     def failed(self, reason: str) -> None:
         """Count a translation that was refused or failed; `reason` is the name of its exception."""
-        self._failures.labels(reason).inc()
+        self._failures.labels(reason).inc(exemplar=_exemplar())
 
     def swapped(self, result: str, milliseconds: float) -> None:
         """Count a swap; `result` is "ok", "unchanged", "refused" or "failed"."""
@@ -94,9 +102,23 @@ class Metrics:
         if result == "ok":
             self._swap_seconds.observe(1e-3 * milliseconds)
 
-    def render(self) -> bytes:
-        """Return the text that Prometheus scrapes."""
-        return generate_latest(self._registry)
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """Return the text that Prometheus scrapes, and its media type.
+
+        Args:
+            accept: The header of the request; who takes OpenMetrics gets it.
+        """
+        if OPEN_METRICS_TYPE in accept:
+            text: bytes = exposition.generate_latest(self._registry)  # type: ignore[no-untyped-call]
+            return text, exposition.CONTENT_TYPE_LATEST
+        return generate_latest(self._registry), METRICS_TYPE
+
+
+def _exemplar() -> dict[str, str] | None:
+    """Return the id of the present request; an id of the client's that is too long is left out."""
+    labels = {"request_id": current().id}
+    is_fit = 0 < len(labels["request_id"]) <= _EXEMPLAR_CHARACTERS - len("request_id")
+    return labels if is_fit else None
 
 
 class _Gauges(Collector):

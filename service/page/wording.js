@@ -1,4 +1,4 @@
-// Other wordings of one sentence of the translation: the next best of the search, chosen by a word.
+// Other wordings of one sentence of the translation from a word on: the best of the search behind what stands before it.
 import { ask } from './api.js';
 import { onPick, show } from './attention.js';
 import { difference } from './diff.js';
@@ -6,6 +6,7 @@ import { $, element, say } from './dom.js';
 import { t } from './texts.js';
 
 const MOST = 4; // as the server allows by default
+const LONGEST = 1000; // characters that the server keeps
 let now; // {source, text, links, sentences, body} of the translation that is shown
 let asked = 0;
 
@@ -40,7 +41,9 @@ async function pick(word) {
   const { alignment, ...body } = of.body;
   let reply;
   try {
-    reply = await ask('v1/translate', { method: 'POST', body: { ...body, text: sentence.source, alternatives: MOST } });
+    const before = of.text.slice(sentence.begin, begin).trimEnd();
+    const prefix = before.length <= LONGEST ? before : '';
+    reply = await ask('v1/translate', { method: 'POST', body: { ...body, text: sentence.source, alternatives: MOST, prefix } });
   } catch (error) {
     say('translate-error', error.message);
     return;

@@ -117,6 +117,8 @@ class Dispatcher:
         most = self._settings.max_text_characters
         with self._failures_counted():
             for number, text in enumerate(texts, 1):
+                if len(text) > most and not ("<" in text or "&" in text):
+                    raise _too_long(number, text, most)
                 if len(text) > _MARKED_UP * most:
                     raise LimitExceeded(
                         f"Text {number} has {len(text):,} characters with its markup; the limit is "
@@ -193,7 +195,8 @@ class Dispatcher:
         """Return the work of each step of each part; a request that has been admitted is not refused half-way."""
         done = []
         for steps, part in zip(routes, parts, strict=True):
-            work = (part.texts, part.options, self._scheduler, part.on_sentence)
+            options = replace(part.options, max_beam_size=self._settings.max_beam_size)
+            work = (part.texts, options, self._scheduler, part.on_sentence)
             is_admitted = part is not parts[0]
             if len(steps) == 1:
                 done.append([await steps[0].translator.serve(*work, is_admitted=is_admitted)])
@@ -250,10 +253,8 @@ def _check_limits(call: Call, texts: Sequence[str], options: Options, settings: 
         if not text:
             raise LimitExceeded(f"Text {number} is empty; leave it out.")
         if len(text) > settings.max_text_characters:
-            raise LimitExceeded(
-                f"Text {number} has {len(text):,} characters; the limit is {settings.max_text_characters:,}."
-            )
-    if options.beam_size > settings.max_beam_size:
+            raise _too_long(number, text, settings.max_text_characters)
+    if options.beam_size is not None and options.beam_size > settings.max_beam_size:
         raise LimitExceeded(f"beam_size is {options.beam_size}; the limit is {settings.max_beam_size}.")
     if options.alternatives > settings.max_alternatives:
         raise LimitExceeded(f"alternatives is {options.alternatives}; the limit is {settings.max_alternatives}.")
@@ -265,3 +266,7 @@ def _timeout_s(call: Call, settings: Settings) -> float:
     """Return the seconds that the request may take: what its client asks for, within the settings."""
     asked = settings.request_timeout_ms if call.timeout_ms is None else call.timeout_ms
     return min(asked, settings.max_request_timeout_ms) / 1e3
+
+
+def _too_long(number: int, text: str, most: int) -> LimitExceeded:
+    return LimitExceeded(f"Text {number} has {len(text):,} characters; the limit is {most:,}.")

@@ -11,7 +11,7 @@ from service.live.registry import Registry
 from service.requests.call import Call
 from service.requests.dispatch import Dispatcher, Part
 from service.text.detection import UNKNOWN, Detected, detect, is_loaded, load
-from service.text.markup import Document
+from service.text.markup import Document, with_pairs
 from service.text.markup_tokens import Markup
 from service.text.message_format import Choices
 from service.translation.cost import Cost
@@ -57,7 +57,8 @@ class Outcome(NamedTuple):
 class _Text(NamedTuple):
     """A text of a request: what there is to translate of it, without markup, and with messages taken apart.
 
-    `unchanged` is why it is not translated; None if it is.
+    A plain text has a document, too, if pairs of tags stand around some of its words. `unchanged` is why it is not
+    translated; None if it is.
     """
 
     plain: str
@@ -67,11 +68,16 @@ class _Text(NamedTuple):
     unchanged: Unchanged | None
     given: str
 
+    @property
+    def is_in_lines(self) -> bool:
+        """Whether each line of what there is to translate is a run of text, or of a message."""
+        return self.document is not None or self.choices is not None
+
     def rendered(self, translation: Translation) -> Translation:
         """Put the markup and the messages around a translation and its alternatives."""
         if self.unchanged is not None:
             return translation._replace(best=Candidate(self.given, 0.0))
-        if self.document is None and self.choices is None:
+        if not self.is_in_lines:
             return translation
         best, *alternatives = [
             candidate._replace(text=self._around(candidate), alignment=())
@@ -128,7 +134,7 @@ async def translate_each(
     if size > CHARACTERS_ON_THE_LOOP:
         await dispatcher.check_key(call)  # before the work, which is for those who have one
     if any(request.options.source == AUTO for request in requests):
-        await ready_to_detect()
+        await ready_to_detect(registry.languages)
     texts_of = await prepared(size, _prepare, dispatcher, call, requests, sources, registry.languages)
     for request, own in zip(requests, sources, strict=True):
         if request.options.source == AUTO and not own:
@@ -148,7 +154,7 @@ async def translate_each(
                 translations[index] = next(made)
         rendered = await prepared(size, list, map(_Text.rendered, texts, translations))
         if request.on_sentence is not None:
-            _pass_messages_on(request.on_sentence, texts, rendered)
+            _pass_whole(request.on_sentence, texts, rendered)
         outcomes.append(Outcome(rendered, [text.detected for text in texts], [len(text.plain) for text in texts], cost))
     return outcomes
 
@@ -158,10 +164,10 @@ def _size(request: TranslationRequest) -> int:
     return sum(map(len, request.texts)) * (1 if request.markup is None else _MARKUP_TAKES)
 
 
-async def ready_to_detect() -> None:
-    """Load the detector in a thread, once: that takes 60 ms."""
-    if not is_loaded():
-        await asyncio.to_thread(load)
+async def ready_to_detect(known: Collection[str]) -> None:
+    """Load the detector in a thread, once for the languages of the models: that takes 60 ms, and 50 for each."""
+    if not is_loaded(known):
+        await asyncio.to_thread(load, known)
 
 
 def _prepare(
@@ -223,14 +229,20 @@ def _detected(
         sources: The languages from which there is a route to the target.
         known: The languages of all models.
     """
-    if request.options.source == AUTO:
-        detected = [detect(text, known, request.context) for text in plain]
-    else:
-        detected = [Detected(request.options.source, 1.0)] * len(plain)
     choices = [
         _choices([text] if document is None else text.split("\n"), request.options.target)
         for text, document in zip(plain, documents, strict=True)
     ]
+    if request.markup is None:
+        documents = [
+            _with_pairs(text, request.options) if found is None else None
+            for text, found in zip(plain, choices, strict=True)
+        ]
+        plain = [text if document is None else document.text for text, document in zip(plain, documents, strict=True)]
+    if request.options.source == AUTO:
+        detected = [detect(text, known, request.context) for text in plain]
+    else:
+        detected = [Detected(request.options.source, 1.0)] * len(plain)
     taken_apart = [text if found is None else found.text for text, found in zip(plain, choices, strict=True)]
     kept = [_unchanged(found, request.options, sources, known) for found in detected]
     return list(map(_Text, taken_apart, documents, detected, choices, kept, request.texts))
@@ -241,10 +253,15 @@ def _choices(texts: Sequence[str], target: str) -> Choices | None:
     return choices if choices else None
 
 
-def _pass_messages_on(on_sentence: OnSentence, texts: Sequence[_Text], rendered: Sequence[Translation]) -> None:
-    """Pass each message on whole, as one sentence."""
+def _with_pairs(text: str, options: Options) -> Document | None:
+    """Take a plain text apart at its pairs of tags, unless a sentence may go over its line breaks."""
+    return None if options.split_sentences != "1" and "\n" in text else with_pairs(text)
+
+
+def _pass_whole(on_sentence: OnSentence, texts: Sequence[_Text], rendered: Sequence[Translation]) -> None:
+    """Pass each text that was taken apart on whole, as one sentence."""
     for index, (text, translation) in enumerate(zip(texts, rendered, strict=True)):
-        if text.choices is not None:
+        if text.is_in_lines:
             on_sentence(TranslatedSentence(index, 0, text.given, translation.best, 0, is_last=True))
 
 
@@ -257,11 +274,11 @@ def _parts(request: TranslationRequest, texts: Sequence[_Text], sources: Sequenc
             # without a letter there is nothing to translate, but much to count
             is_untold = request.options.source == AUTO and text.detected == UNKNOWN
             source = sources[0] if is_untold else text.detected.language
-            by_source[source, text.choices is not None].append(index)
+            by_source[source, text.is_in_lines].append(index)
     parts = []
-    for (source, has_choices), indices in by_source.items():
+    for (source, is_in_lines), indices in by_source.items():
         options = request.options
-        if request.markup is not None or has_choices:  # each run of text, or of a message, is a line
+        if is_in_lines:
             options = replace(options, split_sentences="lines" if options.split_sentences == "0" else "1")
         documents = [texts[index].document for index in indices]
         needs_alignment = any(document is not None and document.needs_alignment for document in documents)
@@ -270,7 +287,7 @@ def _parts(request: TranslationRequest, texts: Sequence[_Text], sources: Sequenc
                 indices,
                 [texts[index].plain for index in indices],
                 replace(options, source=source, alignment=options.alignment or needs_alignment),
-                None if on_sentence is None or has_choices else partial(_pass_on, on_sentence, indices),
+                None if on_sentence is None or is_in_lines else partial(_pass_on, on_sentence, indices),
             )
         )
     return parts

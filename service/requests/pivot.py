@@ -54,7 +54,7 @@ async def translate(
         relay = None if on_sentence is None else _Relay(sentences, on_sentence)
         passed_on = None if relay is None else relay.take
         made = [sentence.best.text for sentence in sentences]
-        whole = replace(options, split_sentences="0")  # each is a sentence already
+        whole = replace(options, split_sentences="0", prefix="")  # each is a sentence already
         later.extend(await translate(rest, made, whole, scheduler, passed_on, is_admitted=True))
         candidates = []
         for sentence, translation in zip(sentences, later[0].translations, strict=True):
@@ -66,7 +66,8 @@ async def translate(
             relay.finish([best for best, *_ in candidates])
         return candidates
 
-    own = replace(own, alternatives=0)
+    # the next step reads this target and no other
+    own = replace(own, alternatives=0, prefix="", obeys_marks=False)
     first = await step.translator.serve(texts, own, scheduler, continuation=continuation, is_admitted=is_admitted)
     translations = [
         translation._replace(cut_sentences=translation.cut_sentences + cuts[text])

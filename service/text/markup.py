@@ -16,15 +16,15 @@ from typing import NamedTuple
 
 from service.text.alignment import Link, moved
 from service.text.inline_tags import Pair, insert
-from service.text.markup_tokens import Markup, Token, attributes_for_people, scan
+from service.text.markup_tokens import SOFTWARE, Markup, Token, attributes_for_people, scan
 from service.text.references import REFERENCE, unescape
+from service.text.written_marks import EMPHASIS, may_have_pairs
 
 # Spaces, and what ends the words before the tag: a model makes a sentence of ", and" and loses the comma.
 _HEAD = re.compile(r"[\s,.;:!?)\]}»”’–—-]*")
 _MAX_ATTACHED = 64  # elements that are placed beside their words in a run: each looks through its words
 _CLOSING = ".,;:!?…)]}»”’"  # what a note stands behind as it does behind a word
 _LINE_BREAK = re.compile(r"(?<!\s)[^\S\r\n]*+[\r\n]\s*+")
-_EMPHASIS = frozenset({"*", "**", "***", "_", "__", "___", "~~"})
 _ESCAPES = {ord("&"): "&amp;", ord("<"): "&lt;"}
 _PRIVATE = range(0xF0000, 0x10FFFE)
 _FIRST_PRIVATE = "\ue000"
@@ -44,6 +44,7 @@ class Document:
         self._parts = _parts(source, markup, is_aligned)
         self.text = "\n".join(line for unit in _units(self._parts) for line in unit.lines)
         self.needs_alignment = any(isinstance(unit, _Run) and unit.pairs for unit in _units(self._parts))
+        self.is_one_run = len(self._parts) <= 1
 
     def render(self, translation: str, links: Sequence[Link] = ()) -> str:
         """Return the markup with the translation of `text` in place of it; it has the same number of lines.
@@ -62,6 +63,14 @@ class Document:
             translated.append((own, moved(own_links, -source, -target)))
             source, target = source + sum(len(line) + 1 for line in unit.lines), end
         return _render(self._parts, iter(translated))
+
+
+def with_pairs(text: str) -> Document | None:
+    """Take a plain text apart that has pairs of tags or marks around some of its words; None of any other text."""
+    document = Document(text, SOFTWARE, is_aligned=True) if may_have_pairs(text) else None
+    if document is not None and document.is_one_run and not document.needs_alignment:
+        return None
+    return document
 
 
 class _Value(NamedTuple):
@@ -105,7 +114,7 @@ class _Run(NamedTuple):
 
     def _is_empty_emphasis(self, pair: Pair, text: str) -> bool:
         """Return whether a pair is emphasis in Markdown around nothing, which would be read as asterisks."""
-        if self.elements[pair.start][0] not in _EMPHASIS:
+        if self.elements[pair.start][0] not in EMPHASIS:
             return False
         inside = text[text.find(pair.start) : text.find(pair.end)]
         return not any(c.isalnum() or (c >= _FIRST_PRIVATE and c not in self.elements) for c in inside)
@@ -171,7 +180,8 @@ def _run(source: str, tokens: Sequence[Token], markup: Markup, is_aligned: bool)
     plain = unescape(core) if markup.has_references else core
     if not any(character.isalpha() for character in plain):
         return [part for text in texts for part in elements.get(text, [text])]
-    lines = plain.split("\n") if markup.kind == "xml" and not markup.joins_lines else [_LINE_BREAK.sub(" ", plain)]
+    keeps_lines = markup.kind in ("xml", "software") and not markup.joins_lines
+    lines = plain.split("\n") if keeps_lines else [_LINE_BREAK.sub(" ", plain)]
     lines, pairs = _without_pairs(lines, _ends(tokens, texts), _attached(tokens, texts, "".join(lines)))
     references = _references(core) if markup.has_references else {}
     return [_Run(whole, head[0], lines, whole[head.end() + len(core) :], references, elements, pairs)]
@@ -212,7 +222,8 @@ def _attached(tokens: Sequence[Token], texts: Sequence[str], plain: str) -> set[
         place = places[text]
         before, after = plain[max(place - 1, 0) : max(place, 0)], plain[place + 1 : place + 2]
         is_behind = before.isalnum() or (before != "" and before in _CLOSING)
-        if is_behind != after.isalnum() and (is_behind or token.mark == "empty"):
+        is_within = token.mark == "seam" and before.isalpha() and after.isalpha()
+        if is_within or (is_behind != after.isalnum() and (is_behind or token.mark != "sign")):
             found.add(text)
     return found
 

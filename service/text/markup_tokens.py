@@ -1,4 +1,4 @@
-"""Scanner for HTML, XML and paragraphs of Markdown: cuts a source into text, tags and elements to copy.
+"""Scanner for HTML, XML, paragraphs of Markdown and strings of software: cuts a source into text, tags and elements.
 
 The scanner is the tokenizer of the HTML standard as one regular expression. It does not build a tree: parsers repair
 what they read (they move, add and drop tags and rewrite attributes), but the client gets its own markup back to the
@@ -9,16 +9,18 @@ positions too, but in Python 3.11 it takes 2 s for 10 kB of "<a <a <a".
 import bisect
 import itertools
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence, Set
 from typing import Literal, NamedTuple
 
 from service.text.placeholders import Span, find, has_words
 from service.text.references import unescape
+from service.text.written_marks import EMPHASIS, written_marks
 
-Kind = Literal["html", "xml", "markdown"]
+Kind = Literal["html", "xml", "markdown", "software"]
 
 # Elements whose content is not prose, whatever their attributes.
-_OPAQUE = frozenset({"code", "math", "pre", "script", "style", "svg", "var"})
+_OPAQUE = frozenset({"code", "kbd", "math", "pre", "samp", "script", "style", "svg", "var"})
 _FORMULAS = frozenset({"math", "m:math", "mml:math"})  # of MathML, in any markup
 _RAW = frozenset({"script", "style"})  # up to their end tag nothing is markup
 _VOID = frozenset(  # have no end tag
@@ -31,13 +33,30 @@ _INLINE_NAMES = (
     "output q rb ruby s samp slot small span strike strong sub sup svg time tt u var wbr x"
 )
 _INLINE = frozenset(_INLINE_NAMES.split())
+# Elements of HTML that end a sentence of a string of software, too; what other names mean the program says.
+_BLOCKS = "blockquote br dd div dl dt h1 h2 h3 h4 h5 h6 hr li ol p pre section table td th tr ul"
+# Elements that may stand within a word: where a line or a page may end, or marks of places.
+_PLACES = (
+    "soft-page-break",
+    "bookmark",
+    "bookmark-start",
+    "bookmark-end",
+    "reference-mark-start",
+    "reference-mark-end",
+)
+_SEAMS = frozenset({"a", "span", "wbr", *(f"text:{name}" for name in _PLACES)})
 _RAISED = frozenset({"sub", "sup"})  # a letter in one is that of a formula or of a note
 _MARK_OF_TRADE = re.compile(r"TM|SM|MC|MD")
 _ORDINAL = re.compile(r"st|nd|rd|th|er|re|e|è|ème|o|a|os|as")  # what is raised behind a digit: 1<sup>st</sup>
-_SLANTED = frozenset({"em", "i"})  # so is one in these
 _MEASURES = frozenset({"in", "mi", "mile", "min", "mol", "µm"})  # units with a vowel; those without are told by that
 _VOWEL = re.compile(r"[aeiouyàáâäãåæèéêëìíîïòóôöõøœùúûüý]", re.IGNORECASE)
-_CONSONANT = re.compile(r"[b-df-hj-np-tv-xz]", re.IGNORECASE)
+# A single letter in a pair of tags: a consonant is no word, nor is a capital vowel within a sentence, unless it is "I",
+# nor is a vowel beside an operator or another such letter.
+_CONSONANT = re.compile(r"[b-df-hj-np-tv-z]", re.IGNORECASE)
+_CAPITAL_VOWEL = re.compile(r"[AEOU]")
+_OPERATORS = frozenset("=+*/^|\u00b1\u00d7\u00f7\u2212")
+_ANOTHER_LETTER = re.compile(r">[b-df-hj-np-tv-z]</", re.IGNORECASE)
+_NEAR = 100  # characters
 _CHEMICAL = re.compile(r"(?:[A-Z][a-z]?){1,6}")
 _CHARGE = re.compile(r"\d*[+\u2212-]")
 _LONGEST_UNIT = 2000  # characters of a pair that is read for whether it holds a word
@@ -51,8 +70,8 @@ _MAX_PAIRS = 64  # pairs in a sentence
 _TAG = re.compile(
     r"""<!--(?:-?>|.*?(?:--!?>|\Z))
       | <!\[CDATA\[.*?(?:\]\]>|\Z)
-      | <(?:[!?]|/(?![a-zA-Z]))[^>]*+(?:>|\Z)
-      | <(?P<end>/?)(?P<name>[a-zA-Z][^\s/>]*+)
+      | <(?:[!?]|/(?![a-zA-Z]|\d{1,3}\s?>))[^>]*+(?:>|\Z)
+      | <(?P<end>/?)(?P<name>[a-zA-Z][^\s/>]*+|\d{1,3}(?=\s?/?>))
         (?P<attributes>(?>(?:[^>=]++|=\s*+(?>(?:"[^"]*+(?:"|\Z)|'[^']*+(?:'|\Z))?))*))(?:>|\Z)""",
     re.DOTALL | re.VERBOSE,
 )
@@ -70,7 +89,7 @@ _MARKDOWN = re.compile(
       | \](?:\((?:<[^<>\n]*+>|[^()\s]*(?:\([^()\s]*\)[^()\s]*)?)
           (?:\s++(?:"(?>(?:[^"\\]++|\\.)*)"|'(?>(?:[^'\\]++|\\.)*)'|\((?>(?:[^()\\]++|\\.)*)\)))?\s*+\)|\[[^\[\]]*\])?
       | (?<![\s*])\*{1,3} | \*{1,3}(?![\s*]) | ~~ | (?<!\w)_{1,3}(?=[^\s_]) | (?<=[^\s_])_{1,3}(?!\w)
-      | </?[a-zA-Z][^<>]*> | <!--.*?(?:-->|\Z) | \|""",
+      | </?(?:[a-zA-Z][^<>]*|\d{1,3}\s?/?)> | <!--.*?(?:-->|\Z) | \|""",
     re.DOTALL | re.VERBOSE,
 )
 
@@ -78,6 +97,7 @@ _MARKDOWN = re.compile(
 class Markup(NamedTuple):
     """Rules of a kind of markup: HTML, where a line break is a space, XML, where it is kept, or a Markdown paragraph.
 
+    A string of software has pairs of tags and of Markdown's marks, tags that are placeholders, and line breaks to keep.
     Names of tags are in lower case. Without `outline_detection` all XML that is not in `splitting_tags` is inline.
     """
 
@@ -101,18 +121,22 @@ class Markup(NamedTuple):
         name = name.lower()
         if name in self.splitting_tags:
             return False
-        return self.kind == "xml" or name in self.non_splitting_tags or name in _INLINE
+        is_free = self.kind in ("xml", "software") or name.isdecimal()
+        return is_free or name in self.non_splitting_tags or name in _INLINE
 
     def is_always_inline(self, name: str) -> bool:
         """Return whether an element of this name is in a sentence even if nothing stands beside it."""
         return name.lower() in self.non_splitting_tags or (self.kind == "xml" and not self.outline_detection)
 
 
+SOFTWARE = Markup("software", splitting_tags=frozenset(_BLOCKS.split()), has_references=False)
+
+
 class Token(NamedTuple):
     """A piece of the source: text, an element that stands in a sentence as a word, a tag, or a comment.
 
     A "tag" ends a sentence; a "start" and its "end" are a pair of tags within one. A word that is a mark has nothing to
-    read, or a sign such as that of a note: where it touches a word it belongs to that.
+    read, or a sign such as that of a note: where it touches a word it belongs to that. A seam may be within a word.
     """
 
     kind: Literal["text", "word", "tag", "start", "end"]
@@ -120,18 +144,20 @@ class Token(NamedTuple):
     end: int
     is_ignored: bool = False
     nested: Span | None = None  # what a word holds that has text of its own
-    mark: Literal["", "empty", "sign"] = ""
+    mark: Literal["", "empty", "sign", "seam"] = ""
 
 
 def scan(source: str, markup: Markup, *, with_pairs: bool) -> list[Token]:
     """Cut a source into tokens, which joined are the source.
 
     Args:
-        source: HTML, XML or a paragraph of Markdown.
+        source: HTML, XML, a paragraph of Markdown or a string of software.
         markup: how to read it.
         with_pairs: pairs of tags that have words beside them are "start" and "end", and do not end a sentence.
     """
     tokens = list(_markdown_tokens(source) if markup.kind == "markdown" else _tokens(source, markup))
+    if markup.kind == "software":
+        tokens = _software_tokens(source, tokens, markup)
     tokens = _with_units(source, tokens, markup)
     if not with_pairs:
         return tokens
@@ -162,8 +188,39 @@ def _markdown_tokens(source: str) -> Iterator[Token]:
         yield Token("text", position, len(source))
 
 
+def _software_tokens(source: str, tokens: Sequence[Token], markup: Markup) -> list[Token]:
+    """Return the tokens of XML with those of Markdown's marks; a tag without its other end is a placeholder, a word."""
+    cut: list[Token] = []
+    marks = deque(written_marks(source))
+    for token in tokens:
+        position = token.begin
+        while marks and marks[0][0] < token.end:
+            begin, end = marks.popleft()
+            if token.kind == "text" and position <= begin and end <= token.end:
+                cut += [Token("text", position, begin)] if position < begin else []
+                cut.append(Token("tag", begin, end))
+                position = end
+        if position < token.end:
+            cut.append(token._replace(begin=position))
+    ends = {_name(source, token) for token in cut if source.startswith("</", token.begin)}
+    starts = {_name(source, token) for token in cut if not source.startswith("</", token.begin)}
+    lone = {name for name in starts ^ ends if name and name not in markup.splitting_tags}
+    cut = [token._replace(kind="word") if _name(source, token) in lone else token for token in cut]
+    pairs = _pairs(source, cut, markup)
+    paired = {*pairs.ends, *pairs.ends.values()}
+    found: list[Token] = []
+    for index, token in enumerate(cut):
+        if token.kind == "tag" and index not in paired and _delimiter(source, token, markup) is not None:
+            token = token._replace(kind="text" if source[token.begin : token.end] in EMPHASIS else "word")
+        if found and found[-1].kind == token.kind == "text":
+            found[-1] = found[-1]._replace(end=token.end)
+        else:
+            found.append(token)
+    return found
+
+
 def _tokens(source: str, markup: Markup) -> Iterator[Token]:
-    """Yield the tokens of HTML or XML."""
+    """Yield the tokens of HTML, XML or the tags of software."""
     elements = _OpenElements(markup)
     nested_tags = markup.nested_tags
     position = 0
@@ -205,7 +262,7 @@ def _empty_element(source: str, tag: re.Match[str], markup: Markup) -> Token | N
     closing = _TAG.match(source, tag.end())
     if closing is None or (closing["name"] or "").lower() != tag["name"].lower() or _is_ignored(tag, markup):
         return None
-    return Token("word", tag.start(), closing.end(), mark="empty")
+    return Token("word", tag.start(), closing.end(), mark=_empty_mark(tag))
 
 
 def _tag(source: str, tag: re.Match[str], markup: Markup, elements: "_OpenElements") -> Token:
@@ -218,8 +275,16 @@ def _tag(source: str, tag: re.Match[str], markup: Markup, elements: "_OpenElemen
         return _ignored_element(source, tag.start(), end, is_inline, elements)
     is_word = is_inline and not tag["end"] and _is_void(tag, markup)
     return Token(
-        "word" if is_word else "tag", tag.start(), end, _is_ignored(tag, markup), mark="empty" if is_word else ""
+        "word" if is_word else "tag",
+        tag.start(),
+        end,
+        _is_ignored(tag, markup),
+        mark=_empty_mark(tag) if is_word else "",
     )
+
+
+def _empty_mark(tag: re.Match[str]) -> Literal["empty", "seam"]:
+    return "seam" if tag["name"].lower() in _SEAMS else "empty"
 
 
 def _ignored_element(source: str, begin: int, end: int, is_inline: bool, elements: "_OpenElements") -> Token:
@@ -281,7 +346,7 @@ def _is_void(tag: re.Match[str], markup: Markup) -> bool:
 def _is_ignored(tag: re.Match[str], markup: Markup) -> bool:
     """Return whether the element that a start tag opens is copied with its content."""
     name = tag["name"].lower()
-    if name in markup.ignored_tags or name in _FORMULAS or (markup.kind == "html" and name in _OPAQUE):
+    if name in markup.ignored_tags or name in _FORMULAS or (markup.kind in ("html", "software") and name in _OPAQUE):
         return True
     if "=" not in tag["attributes"]:  # most tags
         return False
@@ -302,11 +367,16 @@ def _with_units(source: str, tokens: list[Token], markup: Markup) -> list[Token]
     if not ends:
         return tokens
     found: list[Token] = []
-    index = begin = 0
+    index = begin = emphasis_end = 0
     while index < len(tokens):
         token = tokens[index]._replace(begin=max(tokens[index].begin, begin))
         end = ends.get(index)
-        mark = None if end is None else _mark(source, tokens[index : end + 1], markup)
+        mark = None
+        if end is not None:
+            is_emphasis = source[token.begin : token.end] in EMPHASIS
+            if not is_emphasis or index >= emphasis_end:  # within other emphasis it would be asterisks
+                mark = _mark(source, tokens[index : end + 1], markup)
+            emphasis_end = end if is_emphasis and mark is None and index >= emphasis_end else emphasis_end
         if end is None or mark is None:
             if token.begin < token.end:
                 found.append(token)
@@ -330,8 +400,6 @@ def _name(source: str, token: Token) -> str:
 def _mark(source: str, tokens: Sequence[Token], markup: Markup) -> Literal["", "empty", "sign"] | None:
     """Return what the pair around tokens is as a word; None if it holds a word to translate."""
     inner = tokens[1:-1]
-    if source[tokens[0].begin] in "*_~":  # emphasis of Markdown, which within other emphasis would be asterisks
-        return None
     if inner and inner[-1].end - inner[0].begin > _LONGEST_UNIT:
         return None
     for token in inner:
@@ -348,16 +416,28 @@ def _mark(source: str, tokens: Sequence[Token], markup: Markup) -> Literal["", "
         if not text and is_seen:
             return ""
         return "sign" if text else "empty"
-    if _name(source, tokens[0]) in _RAISED and (
-        sum(map(str.isalpha, text)) == 1
-        or _MARK_OF_TRADE.fullmatch(text)
-        or (_ORDINAL.fullmatch(text) and source[tokens[0].begin - 1 : tokens[0].begin].isdecimal())
-    ):
+    is_raised = _name(source, tokens[0]) in _RAISED
+    if is_raised and (sum(map(str.isalpha, text)) == 1 or _MARK_OF_TRADE.fullmatch(text)):
         return "sign"
-    is_letter = markup.kind == "html" and _name(source, tokens[0]) in _SLANTED and sum(map(str.isalpha, text)) == 1
-    if is_letter and _CONSONANT.fullmatch(text):  # a vowel may be a word
+    is_behind_digit = source[max(tokens[0].begin - 1, 0) : tokens[0].begin].isdecimal()
+    if (is_raised or markup.kind == "xml") and is_behind_digit and _ORDINAL.fullmatch(text):
+        return "sign"
+    if len(text) == 1 and _is_no_word(source, text, tokens[0].begin, tokens[-1].end):
         return ""
     return None if has_words(text, find(text)) else ""
+
+
+def _is_no_word(source: str, letter: str, begin: int, end: int) -> bool:
+    """Return whether a letter that stands alone in a pair of tags, source[begin:end], is one of a formula or a name."""
+    before, after = source[max(begin - _NEAR, 0) : begin], source[end : end + _NEAR]
+    if before[-1:].isalpha() or after[:1].isalpha():  # of a word
+        return False
+    if _CONSONANT.fullmatch(letter):
+        return True
+    last, following = before.rstrip()[-1:], after.lstrip()[:1]
+    if _CAPITAL_VOWEL.fullmatch(letter) and (last.isalnum() or last in tuple(",:;(")):
+        return True
+    return bool({last, following} & _OPERATORS or _ANOTHER_LETTER.search(before) or _ANOTHER_LETTER.search(after))
 
 
 def _with_formula(source: str, found: list[Token], unit: Token, following: Token | None, name: str) -> Token:

@@ -36,7 +36,7 @@ _STRICT = r"""
   | %(?:\(\w+\)|<\w+>)[-+\#0]*+\d*+(?>(?:\.\d++)?)[sdiufxXcgGeEaro]       # %(name)s %(name).2f Ruby's %<name>d
   | %\{\w+\} | %[A-Za-z]\w+% | %%[A-Za-z]\w*+%% | (?>(?:%%)+)             # %{name} %NAME% %%NAME%% %%
   | (?<![\d%])%(?>(?:\d++\$)?)[-+\#0']*+(?>(?:\d++|\*)?)(?>(?:\.(?:\d++|\*))?)(?:hh?|ll?|[jztLq])?
-    [sdiufxXpcgGeEaAonrbBhHtyYmMSjIZTFDR@](?![A-Za-z]{2})
+    [sdiufxXpcgGeEaAonrbBhHtyYmMSjIZTFDR@](?!(?!(?:st|nd|rd|th)\b)[A-Za-z]{2})
   | (?<![\d%])%L?\d{1,2}(?!\d)                                         # %1$s %d %-5.2f %Y; Qt's %1
   | \$[A-Za-z_]\w* | @[A-Z_]{2,}@ | @@\w++@@                           # $VAR @VAR@ @@VAR@@
   | (?<!\#)\#{2,}+\w++\#{2,}+                                          # ###T01###
@@ -44,7 +44,7 @@ _STRICT = r"""
   | (?<![\w:])(?>(?::(?=[\d_+-]*+[a-z]|[+-]?1:|100:|1234:)[a-z0-9_+-]++:)+)(?![\w:])   # :smile: :+1::skin-tone-2:
   | <a?:\w{1,40}:\d{1,20}> | <[\#@!][^\s<>|]{1,40}(?:\|[^<>|\n]{0,80})?>     # <@U024BE7LH> <#C024|general>
   | &(?:[a-zA-Z][a-zA-Z0-9]+|\#\d+);                                   # &amp;
-  | \\[nrtabfv0"'\\](?![a-z])                                          # \n as two characters
+  | \\[nrtabfv0\\](?![a-z]) | \\["']                                   # \n as two characters
 """
 _DOMAINS = (  # those that are no words
     "ai app ch cloud co com cz de dev dk edu es eu example fi fr gov hu info int internal invalid io jp lan li local "
@@ -98,6 +98,8 @@ _NUMBERED = re.compile(r"%(\d{1,4})(?!\d)")
 _ONE = re.compile(r"%s")
 _MADE_UP_SIGN = re.compile(r"(?<=\d)%s(?!\w)|%%++")  # models trained on software write these for 50%
 _DIGITS = re.compile(r"(?>(?:[.,]?\d)*)%?")
+# Behind a placeholder that is a number: {n}th, %dst.
+_ORDINAL_END = re.compile(r"(?<=[}di\ue000-\uf8ff\U000f0000-\U0010ffff])(?:st|nd|rd|th)(?!\w)")
 _FIRST_PRIVATE = "\ue000"
 _JOINTS = frozenset("./:@=+~|\\-")  # between two units that are one: %d/%d
 _TAG = re.compile(r"<(/?)([\w:-]++)[^<>]*?(/?)>")
@@ -123,6 +125,8 @@ def find(text: str) -> list[Span]:
     spans = [match.span() for match in _PATTERN.finditer(text)] if _HINT.search(text) else []
     if _SPELT_OUT.search(text):
         spans = merge(spans, words_with(text, spans, lambda word: _SPELT_OUT.search(word) is not None))
+    if "\\" in text:
+        spans = merge(spans, words_with(text, spans, lambda word: "\\" in word))
     if "%" in text:
         spans = merge(spans, words_with(text, spans, lambda word: _LIKE_A_MASK.search(word) is not None))
     if len(text) >= _LONGEST_WORD:
@@ -236,6 +240,8 @@ def restore(translation: str, kept: Sequence[Unit]) -> Restored | None:
         if is_pair and not translation[position:begin].strip():
             return None  # a pair of tags without its words
         before, gap = _spaced(translation[position:begin], unit)
+        # two numbers are not one
+        gap = gap or (index > 0 and position == begin and parts[-2][-1:].isdecimal() and unit.text[:1].isdecimal())
         length += len(before)
         if gap:
             moves.append(((begin, begin), (length, length + 1)))
@@ -297,7 +303,7 @@ def _joined(text: str, spans: Sequence[Span]) -> Iterator[Span]:
                 begin -= 1
             digits = _DIGITS.match(text, end, limit)
             assert digits is not None  # it matches the empty string
-            end = digits.end()
+            end = digits.end() + 2 * (_ORDINAL_END.match(text, digits.end()) is not None)
         gap = text[last[1] : begin]
         is_one = not gap or (len(gap) == 1 and gap in _JOINTS)
         follows_markup = last[1] > 0 and (text[last[1] - 1] == ">" or text[last[1] - 1] >= _FIRST_PRIVATE)

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import sentencex
 
 from service.text import placeholders
+from service.text.detection import is_common
 from service.text.placeholders import Span
 
 # DeepL's values: "0", a text is one sentence; "1", line breaks and full stops end sentences; "nonewlines", only full
@@ -18,20 +19,26 @@ SplitSentences = Literal["0", "1", "nonewlines", "lines"]
 _CLAUSE_END = re.compile(r"[,;:.!?)\]–—…、，；：。！？](?=\s)|[、，；：。！？]|\s[–—-](?=\s)")
 _SPACE = re.compile(r"\s+")
 _FORMULA = re.compile(r"(\$\$[^$]+\$\$|\\\[(?>(?:[^\\]|\\(?![\[\]]))*)\\\])")  # of TeX, and it may have several lines
-# A break as strings of software write it, a backslash and a letter; in code and in paths it is none.
+# A break as strings of software write it, a backslash and a letter; in code and in paths it is none. Before a small
+# letter it is one behind a mark, or between two plain words.
 _WRITTEN_BREAK = re.compile(
     r"``[^`\n]+``|`[^`\n]+`|(?<!\w)[A-Za-z]:\\\S*|(?<!\S)\\\\\S+"
     r"|(?P<is_break>(?>(?:\\r\\n|\\[nr](?![a-z]))+)|(?<=[.!?:;,])(?>(?:\\[nr])+))"
+    r"|(?:(?<!\S)|(?<=\\[nr]))[^\W\d_]{0,40}[^\W\d_A-Z](?P<is_between>\\[nr])"
+    r"(?=(?P<following>[^\W\d_]++)(?:[\s.,;:!?]|\\[nr]|\Z))"
 )
 _PARAGRAPH_BREAK = re.compile(r"((?>\r\n|[\r\n])(?:[^\S\r\n]*+(?>\r\n|[\r\n]))+)")
-_COLUMN_BREAK = re.compile(r"(\t+ *| {3,})")  # cells of a table
-# Indentation, quotation marks of mail, bullets, numbers of lists, check boxes.
-_LINE_HEAD = re.compile(r"\s*(?:(?:[-*+•‣◦▪▫●○■□·>#–—]+|\(?\d{1,3}[.)]|\(?[a-zA-Z]\))\s+)*(?:\[[ xX]\]\s+)?")
+_COLUMN_BREAK = re.compile(r"\t+ *| {3,}|[ \t]*+(?<!\S)\|(?!\S)[ \t]*+")  # between cells of a table
+# Indentation, quotation marks of mail, bullets, numbers of lists, check boxes, who speaks (Q: and A:).
+_LINE_HEAD = re.compile(
+    r"\s*(?:(?:[-*+•‣◦▪▫●○■□·>#–—]+|\(?\d{1,3}[.)]|\(?[a-zA-Z]\))\s+)*(?:\[[ xX]\]\s+|[A-Z]:\s+(?=\S))?"
+)
 # A line of program text: recognised by its end, or a definition, an assignment, a call, a return with nothing after it.
 _CODE_LINE = re.compile(
     r"(?s:.*[{};])|(?:async )?(?:def|class|function|func|fn) \w+\([^()]*\).*:?|[\w.\[\]]+\s*[-+*/|&]?=\s*\S+"
     r"|[\w.]+\([^()]*\)|return (?![a-zA-Z]+[.!?]?$)\S+"
 )
+_RULE = re.compile(r";|:\s")  # in braces, as of a style sheet
 _PROSE = re.compile(r"\b[^\W\d_]++,? [^\W\d_]++,? [^\W\d_]")
 # Emoji and their modifiers: symbols, joiners and other format characters, variation selectors, skin tones.
 _COPIED_CATEGORIES = frozenset({"So", "Cf", "Cc", "Cn"})
@@ -60,11 +67,11 @@ def split(text: str, language: str, sentences: SplitSentences = "1") -> list[Pie
         sentences: which of line breaks and full stops end a sentence.
     """
     pieces: list[Piece] = []
-    for line in _lines(text, sentences):
-        if not line.strip() or _is_code(line) or _FORMULA.fullmatch(line):
+    for line in _lines(text, language, sentences):
+        spans = placeholders.find(line)
+        if not line.strip() or _is_code(line, spans) or _FORMULA.fullmatch(line):
             pieces.append(Piece(line, False))
             continue
-        spans = placeholders.find(line)
         head = _LINE_HEAD.match(line)
         position = 0 if head is None or any(begin < head.end() for begin, _ in spans) else head.end()
         if position:
@@ -116,7 +123,7 @@ def cut_at_kept(piece: Piece) -> list[tuple[Piece, bool]]:
     return pieces + [(part, False) for part in _edges(text, position, len(text), ())]
 
 
-def _lines(text: str, sentences: SplitSentences) -> Iterator[str]:
+def _lines(text: str, language: str, sentences: SplitSentences) -> Iterator[str]:
     """Yield the parts of a text that are cut into sentences one by one; joined they are the text."""
     if sentences == "0":
         yield text
@@ -128,24 +135,43 @@ def _lines(text: str, sentences: SplitSentences) -> Iterator[str]:
                 yield part
                 continue
             for line in part.splitlines(keepends=True):
-                for stretch in _at_written_breaks(line) if "\\" in line else [line]:
-                    yield from filter(None, _COLUMN_BREAK.split(stretch))
+                for stretch in _at_written_breaks(line, language) if "\\" in line else [line]:
+                    yield from filter(None, _cells(stretch))
 
 
-def _at_written_breaks(line: str) -> Iterator[str]:
-    """Yield what stands between written breaks, and these."""
+def _at_written_breaks(line: str, language: str) -> Iterator[str]:
+    """Yield what stands between written breaks, and these; before a word that nobody says there is none, but a path."""
     position = 0
     for match in _WRITTEN_BREAK.finditer(line):
-        if match["is_break"]:
+        name = "is_between" if match["following"] and is_common(match["following"], language) else "is_break"
+        if match[name]:
+            yield line[position : match.start(name)]
+            yield match[name]
+            position = match.end(name)
+    yield line[position:]
+
+
+def _cells(line: str) -> Iterator[str]:
+    """Yield the cells of a line and what stands between them, which a bar within a unit does not."""
+    kept = placeholders.find(line) if "|" in line else []
+    position = 0
+    for match in _COLUMN_BREAK.finditer(line):
+        place = bisect.bisect_left(kept, match.end(), key=lambda span: span[0])  # the first unit that begins behind
+        if place == 0 or kept[place - 1][1] <= match.start():
             yield line[position : match.start()]
             yield match[0]
             position = match.end()
     yield line[position:]
 
 
-def _is_code(line: str) -> bool:
+def _is_code(line: str, spans: Sequence[Span]) -> bool:
+    """Return whether a line is one of a program; the mark at its end is none if a placeholder ends there."""
+    last = line[slice(*spans[-1])] if spans and spans[-1][1] == len(line.rstrip()) else ""
     line = line.strip()
-    return line.startswith("$ ") or (_CODE_LINE.fullmatch(line) is not None and _PROSE.search(line) is None)
+    if line.startswith("$ "):
+        return True
+    is_placeholder = last != "" and len(last) < len(line) and _RULE.search(last) is None
+    return not is_placeholder and _CODE_LINE.fullmatch(line) is not None and _PROSE.search(line) is None
 
 
 def _sentence_ends(line: str, begin: int, spans: Sequence[Span], language: str) -> list[int]:

@@ -9,25 +9,19 @@ with what is shared (mapped weights, libraries) told apart. Writes docs/results/
 from __future__ import annotations
 
 import argparse
-import io
 import json
-import re
 import sys
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
-import docx
 import httpx
 
 from models.format.directory import open_model
 from tests.bench.bench import MODEL, ROOT, machine
+from tests.bench.file_kinds import files
 from tests.load.processes import ours, placements
 
 _THINGS = ["house", "river", "tree", "garden", "window", "letter", "street", "morning", "picture", "question", "hill"]
 _VERBS = ["sees", "finds", "leaves", "opens", "paints", "crosses", "forgets", "describes", "needs", "repairs"]
-_ODT = b"application/vnd.oasis.opendocument.text"
-_CONTAINER = b'<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container"/>'
 
 
 def sentences(round_number: int, count: int = 80) -> list[str]:
@@ -37,53 +31,6 @@ def sentences(round_number: int, count: int = 80) -> list[str]:
         f"a {_THINGS[(n * 7 + round_number) % 11]}."
         for n in range(count)
     ]
-
-
-def files(lines: list[str]) -> Iterator[tuple[str, bytes]]:
-    """Yield a file of each kind with these sentences."""
-    tagged = [re.sub(r"(number \d+)", r"<b>\1</b>", line) for line in lines]
-    page = "<html><body>" + "".join(f"<p>{line}</p>\n" for line in tagged) + "</body></html>"
-    yield "a.txt", "\n".join(lines).encode()
-    yield "a.html", page.encode()
-    yield "a.md", "\n\n".join(line.replace("<b>", "**").replace("</b>", "**") for line in tagged).encode()
-    cues = [
-        f"00:{n // 60:02}:{n % 60:02},000 --> 00:{n // 60:02}:{n % 60:02},900\n{line}\n" for n, line in enumerate(lines)
-    ]
-    yield "a.srt", "\n".join(f"{n}\n{cue}" for n, cue in enumerate(cues, 1)).encode()
-    yield "a.vtt", ("WEBVTT\n\n" + "\n".join(cue.replace(",", ".", 2) for cue in cues)).encode()
-    yield "a.po", "".join(f'msgid "{line}"\nmsgstr ""\n\n' for line in lines).encode()
-    marked = [line.replace("<b>", '<g id="1">').replace("</b>", "</g>") for line in tagged]
-    units = "".join(f'<trans-unit id="{n}"><source>{line}</source></trans-unit>\n' for n, line in enumerate(marked))
-    yield (
-        "a.xlf",
-        (
-            '<xliff version="1.2" xmlns="urn:oasis:names:tc:xliff:document:1.2">'
-            f'<file source-language="en" original="a"><body>{units}</body></file></xliff>'
-        ).encode(),
-    )
-    document, buffer = docx.Document(), io.BytesIO()
-    for line in lines:
-        before, number, after = re.split(r"(number \d+)", line, maxsplit=1)
-        paragraph = document.add_paragraph(before)
-        paragraph.add_run(number).bold = True
-        paragraph.add_run(after)
-    document.save(buffer)
-    yield "a.docx", buffer.getvalue()
-    body = "".join(f"<text:p>{line}</text:p>" for line in lines)
-    odt = f'<office:document-content xmlns:office="o" xmlns:text="t">{body}</office:document-content>'
-    yield "a.odt", _archive({"mimetype": _ODT, "content.xml": odt.encode()})
-    yield (
-        "a.epub",
-        _archive({"mimetype": b"application/epub+zip", "META-INF/container.xml": _CONTAINER, "a.xhtml": page.encode()}),
-    )
-
-
-def _archive(members: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
 
 
 def translate(client: httpx.Client, name: str, data: bytes) -> None:

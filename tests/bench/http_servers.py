@@ -30,8 +30,8 @@ CHUNKS = 200_000
 SERVERS = {
     "h11": "uvicorn.run(app, port=port, http='h11', log_config=None, access_log=False)",
     "httptools": "uvicorn.run(app, port=port, http='httptools', log_config=None, access_log=False)",
-    "ours": "uvicorn.run(app, port=port, http=protocol(Settings(write_seconds=2, body_seconds=2)), log_config=None, "
-    "access_log=False)",
+    "ours": "uvicorn.run(app, port=port, http=protocol(Settings(write_seconds=2, body_seconds=2, "
+    "max_held_bytes=16 << 20)), log_config=None, access_log=False)",
     "granian": "Granian('tests.bench.http_servers:app', port=port, interface='asginl', log_enabled=False).serve()",
 }
 _PROGRAM = """
@@ -124,6 +124,8 @@ def figures(pid: int, port: int) -> dict[str, Any]:
         ),
         "half_closed_client": sent(port, HEAD + b"Content-Length: 1\r\n\r\na", half_closed=True),
         "half_a_body_is_cut_off": is_cut_off(port, HEAD + b"Content-Length: 3\r\n\r\na"),
+        "connections_of_an_address": open_connections(port),
+        "megabytes_of_100_half_sent_bodies": half_sent_megabytes(pid, port),
         "no_reader_is_cut_off": is_cut_off(port, b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"),
     }
 
@@ -151,6 +153,40 @@ def sent(port: int, data: bytes, *, half_closed: bool = False) -> list[int]:
             while part := client.recv(1 << 20):
                 received += part
     return [int(status) for status in re.findall(rb"HTTP/1.1 (\d+)", received)]
+
+
+def open_connections(port: int) -> int:
+    """Count the connections of 400 from one address that are served at a time."""
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=4)) for _ in range(400)]
+        served = 0
+        for client in clients:
+            with contextlib.suppress(OSError):
+                client.sendall(HEAD + b"Content-Length: 1\r\n\r\na")
+                served += b" 200 " in client.recv(1 << 16)
+        return served
+
+
+def half_sent_megabytes(pid: int, port: int) -> int:
+    """Measure how the memory of a server grows by 100 bodies of 1 MB, of which all but one byte is there."""
+    before = resident_bytes(pid)
+    with contextlib.ExitStack() as stack:
+        for _ in range(100):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=4))
+            with contextlib.suppress(OSError):
+                client.sendall(HEAD + b"Content-Length: 1000000\r\n\r\n" + bytes(999_999))
+        time.sleep(1)
+        return round((resident_bytes(pid) - before) / 1e6)
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the resident bytes of a session of processes."""
+    total = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if int((process / "stat").read_text().rpartition(") ")[2].split()[3]) == pid:
+                total += int((process / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return total
 
 
 def is_cut_off(port: int, data: bytes) -> bool:

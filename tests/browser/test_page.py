@@ -90,9 +90,10 @@ def test_languages_are_remembered_and_the_address_has_them(both_ways: Server, op
 def test_a_word_has_other_wordings(both_ways: Server, open_page: OpenPage) -> None:
     page = open_page(both_ways)
     fill(page, f"The old house is near the river.\n\n{ENGLISH}")
+    asked = {"source": "en", "target": "de", "alternatives": 4, "prefix": "Möchten Sie noch eine"}
     with httpx.Client(base_url=both_ways.url, timeout=60) as client:
-        reply = translate(client, "Would you like another cup of coffee?", alternatives=4, source="en", target="de")
-        (best,) = reply.json()["translations"]
+        (best,) = translate(client, "Would you like another cup of coffee?", **asked).json()["translations"]
+    assert all(one["text"].startswith(asked["prefix"]) for one in (best, *best["alternatives"]))
     before = page.locator("#translation").text_content() or ""
     assert best["text"] in before
     word = page.locator("#translation .word", has_text="Tasse")
@@ -113,7 +114,7 @@ def test_a_word_has_other_wordings(both_ways: Server, open_page: OpenPage) -> No
     expect(page.locator("#choices button").first).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.locator("#choices")).to_be_hidden()
-    page.locator("#translation .word", has_text="Kaffee").click()  # the changed one too, also back
+    page.locator("#translation .word", has_text="Möchten").click()  # the changed one too, also back
     expect(page.locator("#choices button", has_text=re.compile(f"^{re.escape(best['text'])}$"))).to_be_visible()
 
 

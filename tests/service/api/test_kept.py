@@ -81,6 +81,9 @@ MASTODON = (
         ('<p>The <a id="p14"></a>dog sleeps.</p>', r' <a id="p14"></a>\w+'),
         ('<p>A bookmark <a id="x"></a>is here.</p>', r' <a id="x"></a>ist\b'),
         ("<p>The door<img src='a.png'> is open.</p>", r"\w<img src='a.png'>"),
+        ("<p>Press <b>A</b> to start and <b>B</b> to stop.</p>", r" <b>A</b>\W.* <b>B</b>\W"),
+        ("<p>The ratio <i>a</i>/<i>b</i> is small.</p>", r" <i>a</i>/<i>b</i> "),
+        ("<p>Press <kbd>Ctrl</kbd>+<kbd>S</kbd> to save the file.</p>", r" <kbd>Ctrl</kbd>\+<kbd>S</kbd>\W"),
     ],
 )
 def test_what_stands_between_tags_and_is_no_word(client: httpx.Client, html: str, kept: str) -> None:
@@ -96,6 +99,7 @@ def test_what_stands_between_tags_and_is_no_word(client: httpx.Client, html: str
         ('The area is 5 m<g id="1">2</g>.', ' 5 m<g id="1">2</g>'),
         ('The <bm id="1"/>dog sleeps.', r' <bm id="1"/>\w+'),
         ('Open <x id="7"></x> now.', r'(^|\s)<x id="7"></x>\W'),
+        ('The 1<g id="1">st</g> of May is a holiday.', r'\b1<g id="1">st</g>\W'),
     ],
 )
 def test_what_stands_between_tags_of_xml_and_is_no_word(client: httpx.Client, xml: str, kept: str) -> None:
@@ -128,6 +132,10 @@ def test_what_stands_between_tags_of_xml_and_is_no_word(client: httpx.Client, xm
         ("\\[ y = 2 \\]", ["\\[ y = 2 \\]"]),
         ("The house is old.\n$$\nE = m c^2\n$$\n", ["\n$$\nE = m c^2\n$$\n"]),
         ("The file report.pdf is here.", ["report.pdf"]),
+        ("Delete {name}", ["{name}"]),
+        ("Press it to go on\\nor stop.", ["\\n"]),
+        ("src\\new\\table is old.", ["src\\new\\table"]),
+        ("| The door | is open |", ["| ", " | ", " |"]),
     ],
 )
 def test_what_software_writes_into_its_strings(client: httpx.Client, text: str, kept: list[str]) -> None:
@@ -138,9 +146,25 @@ def test_what_software_writes_into_its_strings(client: httpx.Client, text: str, 
     assert (translated != text) == (not text.startswith("\\["))
 
 
-def test_a_pair_of_numbered_tags_stands_around_words(client: httpx.Client) -> None:
-    (translated,) = texts_of(translate(client, "Click <1>here</1> to go home."))
-    assert re.search(r"<1>[^<]*\w[^<]*</1>", translated)
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("Click <1>here</1> to go home.", r"<1>hier</1>"),
+        ("Read <Link>the terms</Link> first.", r"<Link>[^<]*\w[^<]*</Link>"),
+        ("This is **very important** and old.", r"\*\*[^*]*wichtig[^*]*\*\*"),
+        ("See [the page](http://a.b/c_(d)) for more.", r"\[die Seite\]\(http://a\.b/c_\(d\)\)"),
+        ("Copy <source> to <target> now.", "<source>.*<target>"),
+        ("The door is open.<br>The house is old.", r"^[^<]*\w\.<br>[^<]*\w\.$"),
+    ],
+)
+def test_pairs_of_tags_in_plain_text_stand_around_their_words(client: httpx.Client, text: str, kept: str) -> None:
+    (translated,) = texts_of(translate(client, text))
+    assert re.search(kept, translated), translated
+    assert re.sub("<[^>]*>", "", translated) != re.sub("<[^>]*>", "", text)
+    assert texts_of(translate(client, f"{text}\nThe cat sleeps."))[0].startswith(f"{translated}\n")
+    with client.stream("POST", "/v1/translate/stream", json={"text": text, "source": "en", "target": "de"}) as reply:
+        events = [json.loads(line.removeprefix("data:")) for line in reply.iter_lines() if line.startswith("data:")]
+    assert "".join(event["translation"] for event in events if "sentence" in event) == translated
 
 
 @pytest.mark.parametrize(

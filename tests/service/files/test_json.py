@@ -97,7 +97,7 @@ def test_json() -> None:
         r'{"a": "\u00e4/\u20ac\ud83d\ude00", "b": "\u00e4/\u20ac\ud83d\ude00"}'
     )
     assert translated("a.json", rb'{"a": "x\/y \u003cb\u003e"}', lambda text: f"{text}/<") == (
-        rb'{"a": "x\/y\/\u003c \u003cb\u003e"}'
+        rb'{"a": "x\/y \u003cb\u003e\/\u003c"}'
     )
 
 

@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 
 from tests.service.files.opening import copied, loud, texts, time_growth, translated
 
-LINK = 'is good. [b](<c d> (a title)), [e](f "it\\"s") and ![g](h \'i\')'
+LINK = 'is good. [by](<c d> (a title)), [me](f "it\\"s") and ![go](h \'i\')'
 
 
 @pytest.mark.parametrize("line_break", ["\n", "\r\n"])
@@ -34,7 +34,7 @@ LINK = 'is good. [b](<c d> (a title)), [e](f "it\\"s") and ![g](h \'i\')'
         ('+++\ntitle = "Hello"\n+++\none', '+++\ntitle = "Hello"\n+++\nONE'),
         ("---\ntitle: Hello\n---\none", "---\ntitle: Hello\n---\nONE"),
         ("[link](a.md 'The title') is good.", "[LINK](a.md 'The title') IS GOOD."),
-        (f"one {LINK}", 'ONE IS GOOD. [B](<c d> (a title)), [E](f "it\\"s") AND ![G](h \'i\')'),
+        (f"one {LINK}", 'ONE IS GOOD. [BY](<c d> (a title)), [ME](f "it\\"s") AND ![GO](h \'i\')'),
         ("Good morning\\\nmy friend.", "GOOD MORNING\\\nMY FRIEND."),
         ("Good morning  \nmy friend.\\\nAnd  \nso on", "GOOD MORNING  \nMY FRIEND.\\\nAND  \nSO ON"),
         ("> one\\\n> two", "> ONE\\\n> TWO"),
@@ -51,6 +51,17 @@ LINK = 'is good. [b](<c d> (a title)), [e](f "it\\"s") and ![g](h \'i\')'
         ("- <details>\n  <summary>one</summary>\n\n  two", "- <details>\n  <summary>ONE</summary>\n\n  TWO"),
         ("<!-- one -->\n<script>\nvar two;\n</script>", "<!-- one -->\n<script>\nvar two;\n</script>"),
         ("one<br>two", "ONE<br>TWO"),
+        ("> <div>\n> The door\n> </div>\n\ntwo", "> <div>\n> THE DOOR\n> </div>\n\nTWO"),
+        (
+            "> - <table>\n>   <tr><td>one\n>   two</td>\n>   </table>",
+            "> - <table>\n>   <tr><td>ONE TWO</td>\n>   </table>",
+        ),
+        ("> > <p>one</p>\n> >\n> > two", "> > <p>ONE</p>\n> >\n> > TWO"),
+        ("{{< note >}}\none\n{{< /note >}}\ntwo", "{{< note >}}\nONE\n{{< /note >}}\nTWO"),
+        ("> {% tip %}\n> one\n> {% endtip %}", "> {% tip %}\n> ONE\n> {% endtip %}"),
+        ("{{% a %}} {{% b %}}\none", "{{% a %}} {{% b %}}\nONE"),
+        ("So 2*3*4 is **5** of *it*.", "SO 2*3*4 IS **5** OF *IT*."),
+        ("***very* good *5*** words", "***VERY* GOOD *5*** WORDS"),
     ],
 )
 def test_dialects(source: str, expected: str, line_break: str) -> None:
@@ -69,7 +80,7 @@ def test_a_wrapped_paragraph_comes_back_to_the_byte_and_its_translation_is_wrapp
 
 
 MARKS = "    |> |- |# |**|`|$|$$|\\|  \n|[^1]: |: |:::|!!! note|> [!NOTE]"
-MARKS += "|[x](y 'z')|<b>|</b>|<div>|\\[|\\]|~~~|__|+++|&amp;"
+MARKS += "|[x](y 'z')|<b>|</b>|<div>|\\[|\\]|~~~|__|+++|&amp;|{% a %}\n|> <p>|</p>\n|*5*"
 PIECES = ["one two", "é", "\n", "\n\n", "| ", *MARKS.split("|")]
 
 

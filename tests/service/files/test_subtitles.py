@@ -28,6 +28,8 @@ def shown(name: str, source: str) -> str:
         ("{\\an8}{\\i1} How are you?{\\i0}", "{\\an8}{\\i1} HOW ARE YOU?{\\i0}"),
         ("{\\an8}", "{\\an8}"),
         ("one\\htwo", "ONE\\hTWO"),
+        ("JOHN: Hi.\nMAN 2: Hello\nto you.", "JOHN: HI.\nMAN 2: HELLO\nTO YOU."),
+        ("[MUSIC]\nCome here!\n♪ la la ♪\nWell.", "[MUSIC]\nCOME HERE!\n♪ LA LA ♪\nWELL."),
         ("Go --> there", "GO --> THERE"),
         ("1984", "1984"),
     ],
@@ -38,6 +40,20 @@ def test_cues(cue: str, expected: str, line_break: str) -> None:
     )
     assert shown("a.srt", source) == wanted.replace("end", "END")
     assert copied("a.srt", source.encode()) == source.encode()
+
+
+@pytest.mark.parametrize(
+    ("cue", "expected"),
+    [
+        ("- Where are you\ngoing today?\n- Home.", ["- Where are you going today?", "- Home."]),
+        ("Where are you\ngoing: home?", ["Where are you going: home?"]),
+        ("<i>JOHN: one</i>\n<i>(sighs)</i>\ntwo\nthree", ["JOHN: one", "(sighs)", "two three"]),
+        ("<v Bob>Hello.\n<v.loud Ann>How are\nyou?", ["Hello.", "How are you?"]),
+    ],
+)
+def test_what_each_speaker_says_is_a_text(cue: str, expected: list[str]) -> None:
+    found = texts("a.vtt", f"WEBVTT\n\n{TIMES}\n{cue}\n".encode())
+    assert [text.removeprefix("- ") for text in found] == [text.removeprefix("- ") for text in expected]
 
 
 def test_no_code_is_in_what_is_translated() -> None:
@@ -84,7 +100,7 @@ def test_vtt() -> None:
     assert copied("a.vtt", VTT.encode()) == VTT.encode()
 
 
-PIECES = ["ab", "é", " ", "<i>x</i>", "{\\an8}", "\\N", "-", "&amp;", ";", "1", "\n"]
+PIECES = ["ab", "é", " ", "<i>x</i>", "{\\an8}", "\\N", "-", "&amp;", ";", "1", "\n", "\nAB: ", "\n[a]", "\n<v b>"]
 WORDS = st.lists(st.sampled_from(PIECES), max_size=8).map("".join)
 
 

@@ -106,6 +106,49 @@ def test_a_refused_request_whose_body_does_not_end(impatient: Server) -> None:
         assert received.count(b"HTTP/1.1") == 1  # a second status would answer a second request
 
 
+@pytest.mark.parametrize("size", [20_000, 40_000, 70_000, 300_000])
+def test_an_address_that_is_too_large(server: Server, caplog: pytest.LogCaptureFixture, size: int) -> None:
+    with connection(server) as client:
+        client.sendall(b"GET /languages?q=" + b"a" * size + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert refusal(until_closed(client)) == (431, "The headers are larger than 16,384 bytes.")
+    assert "Fatal error" not in caplog.text
+
+
+# Each goes on sending after the refusal: a client reads it only then. The limit of a body is 1 MiB, of a file 10 MiB.
+FILE = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\n'
+LARGE = {
+    "text": ("/v1/translate", "application/json", b'{"text": "', 4),
+    "file": ("/v1/files", "multipart/form-data; boundary=b", FILE, 32),
+    "document": ("/v2/document", "multipart/form-data; boundary=b", FILE, 32),
+}
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("keep_alive", [False, True])
+@pytest.mark.parametrize("kind", LARGE)
+def test_who_sends_too_much_reads_the_refusal(server: Server, kind: str, keep_alive: bool, chunked: bool) -> None:
+    path, media_type, begin, megabytes = LARGE[kind]
+    parts = [begin, *[b" " * (1 << 20)] * megabytes]
+    size = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {sum(map(len, parts))}"
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {media_type}\r\n{size}\r\n"
+    with connection(server) as client:
+        client.sendall(f"{head}Connection: {'keep-alive' if keep_alive else 'close'}\r\n\r\n".encode())
+        for part in [*parts, b""] if chunked else parts:
+            client.sendall(b"%x\r\n%s\r\n" % (len(part), part) if chunked else part)
+        if keep_alive:  # and goes on using it
+            client.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        received = until_closed(client)
+    assert received.startswith(b"HTTP/1.1 413 ")
+    assert received.count(b"HTTP/1.1 200 ") == keep_alive
+
+
+def test_who_never_ends_is_cut_off(server: Server) -> None:
+    with connection(server) as client:
+        client.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % (1 << 40))
+        with pytest.raises(ConnectionError):
+            client.sendall(bytes(256 << 20))
+
+
 def test_only_what_the_client_owes_is_timed(impatient: Server) -> None:
     later = threading.Event()
     with httpx.Client(base_url=impatient.url, timeout=60) as client, ThreadPoolExecutor() as pool:

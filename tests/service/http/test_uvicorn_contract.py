@@ -44,6 +44,7 @@ CONNECTION_METHODS = {
     "on_message_begin",
     "on_message_complete",
     "on_response_complete",
+    "on_url",
     "send_400_response",
 }
 SERVER = {"_log_started_message", "server_state.default_headers", "started"}

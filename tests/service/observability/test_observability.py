@@ -18,6 +18,7 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families
 
 import service
@@ -226,15 +227,16 @@ def plain(attributes: Any) -> dict[str, Any]:
 
 
 def test_a_span_for_each_request(tiny_model: Path, collector: Collector) -> None:
-    with logged(tiny_model, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url) as (client, _):
+    with logged(tiny_model, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, SUB3_LOG_JSON="true") as (client, lines):
         headers = {"traceparent": f"00-{TRACE}-{PARENT}-01", "X-Request-Id": "mine"}
         reply = client.post(
             "/v1/translate?q=secret1", json={"text": "The secret house.", **PAIR}, headers=headers
         ).json()
         translate(client, "")
+        scraped = client.get("/metrics", headers={"Accept": SCRAPER})
     for resource in collector.resources():
         assert (resource["service.name"], resource["service.version"]) == ("sub3", __version__)
-    first, second = collector.spans()  # all of them were sent before the process ended
+    first, second, _ = collector.spans()  # all of them were sent before the process ended
     assert (first.name, first.kind) == ("POST /v1/translate", Span.SPAN_KIND_SERVER)
     assert (first.trace_id.hex(), first.parent_span_id.hex()) == (TRACE, PARENT)
     assert plain(first.attributes) == {
@@ -255,6 +257,10 @@ def test_a_span_for_each_request(tiny_model: Path, collector: Collector) -> None
     assert stages == latency
     times = [first.start_time_unix_nano, *(event.time_unix_nano for event in first.events), first.end_time_unix_nano]
     assert times == sorted(times)
+    # the log and the metrics name the request as its span and its reply do
+    access = [record for record in map(json.loads, lines) if record["logger"] == "sub3.access"]
+    assert access[0]["request_id"] == "mine"
+    assert exemplars(scraped)["sub3_requests_total", "/v1/translate", "200"] == {"request_id": "mine"}
     assert second.parent_span_id == b""
     assert plain(second.attributes)["http.response.status_code"] == 422
     assert not second.events
@@ -274,6 +280,36 @@ print([name for name in sys.modules if name.startswith(("opentelemetry.sdk", "op
         [sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+SCRAPER = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"  # Prometheus
+
+
+def exemplars(scraped: httpx.Response) -> dict[tuple[str, ...], dict[str, str]]:
+    """Return the exemplars of a scrape, by the name and the labels of their samples."""
+    assert scraped.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    samples = [sample for family in open_metrics(scraped.text) for sample in family.samples]
+    return {(one.name, *one.labels.values()): one.exemplar.labels for one in samples if one.exemplar}
+
+
+def test_figures_name_their_last_request(client: httpx.Client) -> None:
+    body = {"text": "The house.", **PAIR}
+    for sent in ("first", "second"):
+        assert client.post("/v1/translate", json=body, headers={"X-Request-Id": sent}).is_success
+    client.post("/v1/translate", json={"text": ["a"] * 200, **PAIR}, headers={"X-Request-Id": "large"})
+    client.get("/languages", headers={"X-Request-Id": "x" * 128})  # too long for an exemplar
+    found = exemplars(client.get("/metrics", headers={"Accept": SCRAPER}))
+    assert found["sub3_requests_total", "/v1/translate", "200"] == {"request_id": "second"}
+    assert found["sub3_failures_total", "LimitExceeded"] == {"request_id": "large"}
+    buckets = {key: labels for key, labels in found.items() if key[0] == "sub3_stage_seconds_bucket"}
+    assert {key[-1] for key in buckets} == {"total"}
+    assert {"request_id": "second"} in buckets.values()
+    assert ("sub3_requests_total", "/languages", "200") not in found
+    plain = client.get("/metrics")
+    assert "request_id" not in plain.text
+    assert {family.name for family in text_string_to_metric_families(plain.text)} == {
+        family.name for family in open_metrics(client.get("/metrics", headers={"Accept": SCRAPER}).text)
+    }
 
 
 def test_counters_have_one_series_each(client: httpx.Client) -> None:

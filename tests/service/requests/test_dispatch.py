@@ -47,7 +47,7 @@ class House(NamedTuple):
 
     def failures(self) -> list[str]:
         """Return the reasons that were counted."""
-        lines = self.metrics.render().decode().splitlines()
+        lines = self.metrics.render()[0].decode().splitlines()
         return [line for line in lines if line.startswith("sub3_failures_total")]
 
 

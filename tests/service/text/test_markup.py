@@ -10,7 +10,7 @@ from selectolax.lexbor import LexborHTMLParser
 
 from service.text.alignment import by_position
 from service.text.markup import Document
-from service.text.markup_tokens import Markup
+from service.text.markup_tokens import SOFTWARE, Markup
 from tests.linear import growth
 
 HTML, XML = Markup("html"), Markup("xml")
@@ -58,7 +58,10 @@ def tags(source: str) -> list[tuple[str, list[tuple[str, str | None]]]]:
         ("(see <a href='#'>here</a>), and go", "(SEE <a href='#'>HERE</a>), AND GO"),
         ("", ""),
         ('<img src=a.png alt="A house">', '<img src=a.png alt="A HOUSE">'),
-        ('<a title="say &quot;x&quot; &amp; y" href="z">b</a>', '<a title="SAY &quot;X&quot; &amp; Y" href="z">B</a>'),
+        (
+            '<a title="say &quot;x&quot; &amp; y" href="z">go</a>',
+            '<a title="SAY &quot;X&quot; &amp; Y" href="z">GO</a>',
+        ),
         ("<a title='it&#39;s' TITLE = 'too'>", "<a title='IT&#39;S' TITLE = 'TOO'>"),
         ('<a title="one\n  two" translate=no>', '<a title="one\n  two" translate=no>'),
         ('<p translate=no><img alt="a"></p>', '<p translate=no><img alt="a"></p>'),
@@ -97,7 +100,7 @@ def test_a_translation_does_not_end_its_attribute(source: str, expected: str) ->
     [
         ('Hi <x id="7"></x>, bye <x id="8"/>.', 'HI <x id="7"></x>, BYE <x id="8"/>.'),
         ("line one\n\n  line two\r\nline three", "LINE ONE\n\n  LINE TWO\r\nLINE THREE"),  # kept, unlike in HTML
-        ("<code>a</code><br>b</br>", "<code>A</code><br>B</br>"),  # names mean nothing here
+        ("<code>a</code><br>on</br>", "<code>A</code><br>ON</br>"),  # names mean nothing here
         ("<script>a<b/>c</script>", "<script>A<b/>C</script>"),
     ],
 )
@@ -128,8 +131,9 @@ MARKUPS = [
     Markup("html", frozenset({"i"}), splitting_tags=frozenset({"a"}), non_splitting_tags=frozenset({"p"})),
     Markup("xml", frozenset({"b"}), outline_detection=False),
     Markup("xml", nested_tags=frozenset({"p"}), joins_lines=True, has_references=False),
+    SOFTWARE,
 ]
-MARKDOWN_PIECES = "*|**|___|~~|[|](a)|]|![|[^1]|`x`|``y`z``|\\*|[ ]|<http://a.b>|_a"
+MARKDOWN_PIECES = "*|**|___|~~|[|](a)|]|![|[^1]|`x`|``y`z``|\\*|[ ]|<http://a.b>|_a|<1>|</1>|<2/>|*a b*|_c_"
 all_sources = sources | st.lists(pieces | st.sampled_from(MARKDOWN_PIECES.split("|")), max_size=30).map("".join)
 
 
@@ -166,7 +170,7 @@ def test_no_tag_is_lost_or_moved_or_made(source: str) -> None:
 
 
 def units(source: str, markup: Markup = HTML) -> list[str]:
-    text = Document(source, markup, is_aligned=markup is NOTES).text
+    text = Document(source, markup, is_aligned=markup in (NOTES, SOFTWARE)).text
     return [re.sub("[\U000f0000-\U0010ffff]", "*", line) for line in text.split("\n")]
 
 
@@ -179,6 +183,61 @@ def test_what_stands_in_a_sentence_as_a_word_does_not_end_it() -> None:
     assert units('Say <x id="7"></x> to <g id="8"/> twice', XML) == ["Say * to * twice"]
     assert units("Use <span class=notranslate>sub3</span> here") == ["Use * here"]
     assert units("Not <p></p> here") == ["Not", "here"]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("Press <b>A</b> to start and <b>B</b> to stop.", ["Press * to start and * to stop."]),
+        ("<b>A</b> house", ["A", "house"]),  # at the beginning it may be the article
+        ("So <b>I</b> see", ["So", "I", "see"]),
+        ("The ratio <i>a</i>/<i>b</i> is", ["The ratio */* is"]),
+        ("Let <i>a</i> and <i>b</i> be", ["Let * and * be"]),
+        ("It is <em>a</em> house", ["It is", "a", "house"]),
+        ("The <em>y</em> axis", ["The * axis"]),
+        ("<b>H</b>yper", ["H", "yper"]),
+        ("Press <kbd>Ctrl</kbd>+<kbd>S</kbd> now", ["Press *+* now"]),
+        ("See <1>the page</1> <2>5</2> now", ["See", "the page", "* now"]),
+    ],
+)
+def test_a_letter_alone_in_its_tags_is_no_word_unless_it_may_be_one(source: str, expected: list[str]) -> None:
+    assert units(source) == expected
+
+
+def test_an_element_within_a_word_goes_behind_it() -> None:
+    for source in ("The ca<wbr>talog <b>is</b> new", 'The ca<a id="p5"></a>talog <b>is</b> new'):
+        document = Document(source, HTML, is_aligned=True)
+        assert document.text == "The catalog is new"
+        place = source[source.index("ca<") + 2 : source.index("talog")]
+        rendered = document.render("Der Katalog ist neu", by_position(document.text, "Der Katalog ist neu"))
+        assert rendered == f"Der Katalog{place} <b>ist</b> neu"
+    assert units("one<img src=a>two") == ["one*two"]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("Click <1>here</1> to go home.", ["Click here to go home."]),
+        ("This is **very important** and _old_.", ["This is very important and old."]),
+        ("See [the page](http://a.b/c_(d)) for **5** more.", ["See the page for * more."]),
+        ("Copy <source> to <target> now", ["Copy * to * now"]),
+        ("<b>Use <host> here</b> now", ["Use * here now"]),
+        ("One line<br>Another<br/>\nThird", ["One line", "Another", "Third"]),
+        ("<p>One.</p><p>Two <Link>three</Link></p>", ["One.", "Two three"]),
+        ("Run <code>a *b* c</code> now", ["Run * now"]),
+        ("one <b>two</b>\nthree", ["one two", "three"]),
+        *(
+            (source, [source])
+            for source in ("Use *.txt and *.doc", "5*3 and 4*2", "__name__ is", "a_b and c_d", "a * b * c")
+        ),
+        *(
+            (source, [source])
+            for source in ("I <3 you", "snake *args and **kwargs", "a *b _c* d_", "x ~~ y", "[a] (b)")
+        ),
+    ],
+)
+def test_a_string_of_software(source: str, expected: list[str]) -> None:
+    assert units(source, SOFTWARE) == expected
 
 
 def test_such_a_word_may_change_its_place_but_is_never_lost() -> None:
@@ -205,11 +264,33 @@ def test_no_word_outside_of_ignored_elements_is_dropped(source: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["<a ", "<a b='", "<a =", "<!--", "<![CDATA[", "<?", "</", "&", "<b></a>", "<code>", "<code></a>", "<n>"]
+    "piece",
+    [
+        "<a ",
+        "<a b='",
+        "<a =",
+        "<!--",
+        "<![CDATA[",
+        "<?",
+        "</",
+        "&",
+        "<b></a>",
+        "<code>",
+        "<code></a>",
+        "<n>",
+        "*a",
+        "_a ",
+        "__a ",
+        "~~a",
+        "[a",
+        "](a",
+        "*a* ",
+        "[a](b",
+    ],
 )
 def test_time_is_linear_whatever_is_left_open(piece: str) -> None:
     def work(length: int) -> Callable[[], object]:
         source = piece * (length // len(piece))
-        return lambda: Document(source, NOTES if piece == "<n>" else HTML)
+        return lambda: Document(source, NOTES if piece == "<n>" else HTML if piece[0] in "<&" else SOFTWARE)
 
     assert growth(work, 1_000) <= 2.5

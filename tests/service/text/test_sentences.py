@@ -166,10 +166,38 @@ def test_as_many_lines_out_as_in(lines: list[str]) -> None:
         ("$ apt-get install foo", []),
         ("print(hello)", []),
         ("I like it (a lot);", ["I like it (a lot);"]),
+        ("Delete {name}", ["Delete {name}"]),
+        ("{name} is here {date}", ["{name} is here {date}"]),
+        ("{% if user %}Hello user{% endif %}", ["{% if user %}Hello user{% endif %}"]),
+        ("Save ${file}  ", ["Save ${file}"]),
+        ("struct foo {int a;}", []),
+        ("a { color: red }", []),
+        ("if (a) {", []),
+        ("Q: How are you?", ["How are you?"]),
     ],
 )
 def test_what_is_no_sentence_is_copied(line: str, expected: list[str]) -> None:
     assert translated(split(line, "en")) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("| Name | The door |", ["Name", "The door"]),
+        ("The house | My page", ["The house", "My page"]),
+        ("Show {{ price | currency }} now", ["Show {{ price | currency }} now"]),
+        ("Run `a | b` or a||b now", ["Run `a | b` or a||b now"]),
+        ("One line\\nAnother\\r\\nThird", ["One line", "Another", "Third"]),
+        ("Press it to go on\\nor stop it.", ["Press it to go on", "or stop it."]),
+        ("one\\ntwo\\nthree", ["one", "two", "three"]),
+        ("See dir\\name or src\\new\\table now", ["See dir\\name or src\\new\\table now"]),
+        ("DOMAIN\\ned is here", ["DOMAIN\\ned is here"]),
+    ],
+)
+def test_bars_between_cells_and_written_breaks_end_a_sentence(text: str, expected: list[str]) -> None:
+    pieces = split(text, "en")
+    assert translated(pieces) == expected
+    assert "".join(piece.text for piece in pieces) == text
 
 
 def test_line_breaks_in_sentences_end_them_or_not() -> None:
@@ -207,7 +235,7 @@ def test_marks_around_a_unit_are_no_part_of_what_is_translated(text: str, expect
     assert [part.text.strip(" .)") for part, _ in cut_at_kept(piece) if part.translate] == expected
 
 
-UNITS = r"a a@ /- a-. a. a_ a_. { % {{ http:// www. ` #a \n ² a² %s: ( ; --a {a} <a></ &a a,"
+UNITS = r"| \na a\n a\b {a}| a a@ /- a-. a. a_ a_. { % {{ http:// www. ` #a \n ² a² %s: ( ; --a {a} <a></ &a a,"
 
 
 @pytest.mark.parametrize("unit", [*UNITS.split(), " ", "<a ", "\n ", "\r\n", "- ", "1. ", "a) ", ": %s "])

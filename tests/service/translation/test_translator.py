@@ -17,6 +17,7 @@ from service.translation.cost import STAGES
 from service.translation.results import Options
 from service.translation.tokenizer import Tokenizer
 from service.translation.translator import Translator
+from tests.service.tiny_model import write_tiny_model
 
 EN_DE = Options("en", "de")
 
@@ -124,6 +125,36 @@ def test_only_what_is_cut_counts_as_cut(translator: Translator) -> None:
     assert [translation.cut_sentences for translation in translations] == [0, 2]
 
 
+@pytest.mark.parametrize("alternatives", [0, 2])
+def test_the_first_sentence_begins_with_the_prefix(default_model_dir: Path, alternatives: int) -> None:
+    directory = open_model(default_model_dir)
+    translator = Translator(directory, Tokenizer(directory), *by_name(directory, "best-2"), max_batch_tokens=4096)
+    options = replace(EN_DE, alternatives=alternatives)
+    for text, prefix in (
+        ("The old house.", "Das"),
+        ("The old house.", "Der Baum und ein Haus"),
+        ("  Open {name} and the 12 files! The river is old.", "Öffnen Sie bitte {name}"),
+        ("  Open {name} and the 12 files! The river is old.", "Die 12 Dateien"),
+    ):
+        free, found = (
+            translator.translate([text], replace(options, prefix=begin)).translations[0] for begin in ("", prefix)
+        )
+        assert len(found.alternatives) == alternatives
+        for candidate in (found.best, *found.alternatives):
+            assert candidate.text.strip().startswith(prefix)
+            assert same(candidate.text, text)  # a unit is there once, in the prefix or behind it
+        if "! " in text:  # the second sentence is as it was
+            assert found.best.text.endswith(free.best.text.rpartition("! ")[2])
+    translator.close()
+
+
+@pytest.mark.parametrize("prefix", ["", " ", "漢字", "a " * 500])
+def test_a_prefix_that_can_not_be_spelt_changes_nothing(translator: Translator, prefix: str) -> None:
+    assert translator.translate(["The old house."], replace(EN_DE, prefix=prefix)).translations == (
+        translator.translate(["The old house."], EN_DE).translations
+    )
+
+
 @pytest.mark.parametrize("beam", [Options("en", "de"), Options("en", "de", alternatives=2)], ids=["greedy", "beam"])
 def test_what_a_model_loses_is_copied_from_the_source(translator: Translator, beam: Options) -> None:
     # this one knows no stand-in, so each sentence is cut at what is kept
@@ -145,6 +176,50 @@ def test_alternatives_are_the_hypotheses_of_a_rank_joined(translator: Translator
     ):
         assert joined.text == f"{first.text} {second.text}"
         assert joined.score == pytest.approx((first.score + second.score) / 2, abs=1e-5)
+
+
+def test_a_model_is_searched_by_its_own_beam_unless_asked_otherwise(tmp_path: Path) -> None:
+    directory = open_model(write_tiny_model(tmp_path / "wide", beam_size=6))
+    wide = Translator(directory, Tokenizer(directory), *by_name(directory, "full"), max_batch_tokens=4096)
+
+    def cache_bytes(**options: Any) -> int:
+        return wide.translate(["The old house."], Options("en", "de", **options)).cost.memory.kv_cache_peak_bytes
+
+    by_width = {width: cache_bytes(beam_size=width) for width in (1, 2, 6, 7)}
+    assert len(set(by_width.values())) == 4
+    assert cache_bytes() == by_width[6]
+    assert cache_bytes(alternatives=6) == by_width[7]
+    assert cache_bytes(max_beam_size=2) == by_width[2]
+    assert cache_bytes(max_beam_size=2, beam_size=1) == by_width[1]
+
+
+@pytest.mark.parametrize("mark", [">>fra<< ", ">>fr<<", " >>FR<<\n"])
+@pytest.mark.parametrize(
+    "text",
+    ["The old house.", "- The old house.\n  A big {tree} sees 12 rivers.", "The {a} old {b} house {c}.", "😀", ""],
+)
+def test_a_text_may_name_its_target_language(tiny_model: Path, mark: str, text: str) -> None:
+    directory = open_model(tiny_model)
+    tokens = {"de": "▁old", "fr": "▁big"}  # any piece will do
+    several = replace(directory, config=replace(directory.config, target_tokens=tokens))
+    translator = Translator(several, Tokenizer(several), *by_name(directory, "full"), max_batch_tokens=4096)
+    [french, german, marked, unmarked] = [
+        translator.translate([each], Options("en", target, alignment=True, **others)).translations[0].best
+        for each, target, others in (
+            (text, "fr", {}),
+            (text, "de", {}),
+            (mark + text, "de", {}),
+            (mark + text, "de", {"obeys_marks": False}),
+        )
+    ]
+    assert marked[:2] == french[:2]
+    assert unmarked[:2] == german[:2]
+    moved = [(link.source[0] - len(mark), link.target) for link in marked.alignment if link.source[0] >= len(mark)]
+    assert moved == [(link.source[0], link.target) for link in french.alignment]
+
+
+def test_what_names_no_language_of_the_model_is_text(translator: Translator) -> None:
+    assert translated(translator, ">>fr<< The old house.") != translated(translator, "The old house.")
 
 
 def test_the_costs_are_counted(translator: Translator) -> None:

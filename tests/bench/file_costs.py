@@ -1,0 +1,257 @@
+"""`make file-costs`: processor time and memory of each format against size, of friendly files and of hostile ones.
+
+The process of a file is run as the service runs it, under the limits that it has in a container of 256 MB, and without
+an engine: a translation is the text itself, with a link for each word. A friendly file has sentences and bold words, a
+dense one has texts of one letter, the hostile ones are those of tests/service/files/test_hostile.py. Then a server
+within such a container translates a file of 50 pages of every format: what it holds itself, and that it lives.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from service.files import ENDINGS
+from service.files.child import Task
+from service.settings import Settings, room_for_files
+from tests.bench.bench import MODEL, ROOT, machine
+from tests.bench.file_kinds import files
+from tests.bench.file_memory import sentences
+from tests.load.processes import Server, ours, placements
+from tests.service.files.test_hostile import FILES as HOSTILE
+
+CONTAINER_BYTES = 256_000_000
+UNLIMITED = 4 << 30
+SMALLEST, DOUBLINGS = 2_000, 3  # lines; a page has about 40
+LIMITS = Settings(model_directory=MODEL)
+# The process tells, after its own last line, the most address space that it had above the start, and resident memory.
+_PROGRAM = """
+import resource, sys
+from pathlib import Path
+from service.files import child
+child.main()
+fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+limit = resource.getrlimit(resource.RLIMIT_AS)[0] - int(sys.argv[2])
+print(1024 * int(fields["VmPeak"].split()[0]) - limit, 1024 * int(fields["VmHWM"].split()[0]))
+"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a file took. `ended` is "done", or the sentence that it was refused with."""
+
+    file_bytes: int
+    characters: int
+    ended: str
+    seconds: float
+    peak_bytes: int  # of address space above the start, which is what the limit is of
+    resident_bytes: int
+
+
+def cost(name: str, data: bytes, memory_bytes: int) -> Cost:
+    """Take a file apart and put it together with itself as translation, in a process with limits."""
+    characters, ended, said = 0, "killed", b""
+    with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as result:
+        source.write(data)
+        source.flush()
+        task = Task(
+            Path(name).suffix,
+            "de",
+            source.fileno(),
+            result.fileno(),
+            LIMITS.max_unpacked_bytes,
+            memory_bytes,
+            LIMITS.file_cpu_seconds,
+            LIMITS.max_text_characters,
+            LIMITS.max_texts,
+        )
+        before = os.times()
+        with subprocess.Popen(
+            [sys.executable, "-P", "-c", _PROGRAM, str(task), str(memory_bytes)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(task.source_fd, task.result_fd),
+            env={"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), *sys.path])), "PYTHONUTF8": "1"},
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            for said in process.stdout:
+                if not said.startswith(b"{"):
+                    break
+                told = json.loads(said)
+                characters = told.get("characters", characters)
+                ended = told.get("refused", "done" if "is_written" in told else ended)
+                if "texts" in told:
+                    process.stdin.write(json.dumps([(text, _links(text)) for text in told["texts"]]).encode() + b"\n")
+                    process.stdin.flush()
+        after = os.times()
+    seconds = after.children_user + after.children_system - before.children_user - before.children_system
+    peaks = said.split() if not said.startswith(b"{") else []
+    peak, resident = map(int, peaks) if len(peaks) == 2 else (memory_bytes, 0)
+    return Cost(len(data), characters, ended, round(seconds, 3), peak, resident)
+
+
+def _links(text: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    return [(word.span(), word.span()) for word in re.finditer(r"\w+", text)]
+
+
+def friendly(ending: str, count: int) -> tuple[str, bytes]:
+    """Make a file of sentences, 40 to a page."""
+    return _made(ending, [line for n in range(0, count, 80) for line in sentences(n)][:count])
+
+
+def dense(ending: str, count: int) -> tuple[str, bytes]:
+    """Make a file of texts of one letter."""
+    return _made(ending, ["a"] * count)
+
+
+def _made(ending: str, lines: list[str]) -> tuple[str, bytes]:
+    return next((name, data) for name, data in files(lines) if name.endswith(ending))
+
+
+def of_sizes(ending: str, memory_bytes: int) -> dict[str, Any]:
+    """Measure friendly and dense files of one format, of doubling size."""
+    figures: dict[str, Any] = {}
+    start = cost(*friendly(ending, 10), UNLIMITED)
+    for kind, make in (("friendly", friendly), ("dense", dense)):
+        costs = [cost(*make(ending, SMALLEST << doubling), UNLIMITED) for doubling in range(DOUBLINGS + 1)]
+        growth = (costs[-1].seconds - start.seconds) / max(0.001, costs[-2].seconds - start.seconds)
+        lines, largest = SMALLEST << DOUBLINGS, None
+        while (found := cost(*make(ending, lines), memory_bytes)).ended == "done" and lines < 1 << 22:
+            largest, lines = found, 2 * lines
+            if 2 * found.file_bytes > LIMITS.max_file_bytes:
+                break
+        while largest is None and lines > 100:
+            lines //= 2
+            found = cost(*make(ending, lines), memory_bytes)
+            largest = found if found.ended == "done" else None
+        figures[kind] = {
+            "costs": [asdict(each) for each in costs],
+            "growth_of_seconds_at_the_last_doubling": round(growth, 2),
+            "largest_under_the_limit": None if largest is None else asdict(largest),
+            "then": found.ended,
+        }
+    return figures
+
+
+def of_attacks(memory_bytes: int) -> dict[str, Any]:
+    """Measure hostile files as large as may be sent."""
+    figures = {}
+    for kind, (name, make) in HOSTILE.items():
+        count = 1000
+        while len(make(2 * count)) <= LIMITS.max_file_bytes and count < 1 << 21:
+            count *= 2
+        figures[kind] = {"file": name, **asdict(cost(name, make(count), memory_bytes))}
+    return figures
+
+
+@contextmanager
+def container(limit_bytes: int) -> Iterator[bool]:
+    """Put this process and its children into a control group with a limit of memory; False where that may not be."""
+    version_1 = Path("/sys/fs/cgroup/memory")
+    root, limit = (version_1, "memory.limit_in_bytes") if version_1.exists() else (version_1.parent, "memory.max")
+    group = root / f"sub3-file-costs-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / limit).write_text(str(limit_bytes))
+    except OSError:
+        yield False
+        return
+    try:
+        (group / "cgroup.procs").write_text(str(os.getpid()))
+        yield True
+    finally:
+        (root / "cgroup.procs").write_text(str(os.getpid()))
+        with suppress(OSError):
+            group.rmdir()
+
+
+def of_the_service(largest: Mapping[str, tuple[str, bytes]]) -> dict[str, Any]:
+    """Send a server the largest files: its own memory above what it has when it is ready, and how each ended."""
+    with container(CONTAINER_BYTES) as is_within:
+        settings = (
+            {}
+            if is_within
+            else {
+                "SUB3_FILE_PROCESSES": "1",
+                "SUB3_FILE_MEMORY_BYTES": str(room_for_files([CONTAINER_BYTES])[1]),
+            }
+        )
+        settings |= {"SUB3_SHUTDOWN_SECONDS": "1"}
+        with (
+            ours("best-1", placements()["shared"], settings) as server,
+            httpx.Client(base_url=server.url, timeout=600) as client,
+        ):
+            _sent(client, "a.txt", b"The old house.")
+            _forget_peak(server)
+            ready = server.memory()["resident_bytes"]
+            found = {}
+            for ending, (name, data) in largest.items():
+                ended = _sent(client, name, data)
+                found[ending] = {
+                    "file_bytes": len(data),
+                    "ended": ended,
+                    "above_ready_bytes": server.memory()["resident_peak_bytes"] - ready,
+                }
+                _forget_peak(server)
+            return {
+                "in_a_control_group": is_within,
+                "container_bytes": CONTAINER_BYTES,
+                "ready_bytes": ready,
+                "files": found,
+            }
+
+
+def _forget_peak(server: Server) -> None:
+    Path(f"/proc/{server.pid}/clear_refs").write_text("5")
+
+
+def _sent(client: httpx.Client, name: str, data: bytes) -> str:
+    """Send a file, wait for its end, forget it; return how it ended."""
+    sent = client.post("/v1/files", files={"file": (name, data)}, data={"source": "en", "target": "de"})
+    if sent.status_code != 202:
+        return str(sent.json()["error"])
+    job = sent.json()["id"]
+    with client.stream("GET", f"/v1/files/{job}/events") as events:
+        last = json.loads([line for line in events.iter_lines() if line.startswith("data: ")][-1][6:])
+    client.delete(f"/v1/files/{job}").raise_for_status()
+    return str(last["error"] or last["status"])
+
+
+def main() -> None:
+    """Measure and write docs/results/file-costs.json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", metavar="ENDING", help="formats, as .docx")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs/results/file-costs.json")
+    arguments = parser.parse_args()
+    _, memory_bytes = room_for_files([CONTAINER_BYTES])
+    kinds = {Path(name).suffix for name, _ in files(["a"])}
+    formats = {}
+    for ending in arguments.only or [ending for ending in ENDINGS if ending in kinds]:
+        formats[ending] = of_sizes(ending, memory_bytes)
+        print(ending, {kind: found["largest_under_the_limit"] for kind, found in formats[ending].items()}, flush=True)
+    attacks = of_attacks(memory_bytes)
+    report = {
+        "command": "make file-costs",
+        "machine": machine(),
+        "limit_bytes": memory_bytes,
+        "formats": formats,
+        "hostile": attacks,
+        "service": of_the_service({ending: friendly(ending, 4_000) for ending in formats}),
+    }
+    arguments.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
