@@ -145,12 +145,13 @@ def of_attack(kind: str, memory_bytes: int) -> dict[str, Any]:
 @contextmanager
 def container(limit_bytes: int) -> Iterator[bool]:
     """Put this process and its children into a control group with a limit of memory; False where that may not be."""
-    version_1 = Path("/sys/fs/cgroup/memory")
-    root, limit = (version_1, "memory.limit_in_bytes") if version_1.exists() else (version_1.parent, "memory.max")
-    group = root / f"sub3-file-costs-{os.getpid()}"
+    groups = dict(line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text().splitlines())
+    version_1 = "memory" in groups
+    own = Path("/sys/fs/cgroup", *(["memory"] if version_1 else [])) / groups["memory" if version_1 else ""].lstrip("/")
+    group = own / f"sub3-file-costs-{os.getpid()}"
     try:
         group.mkdir()
-        (group / limit).write_text(str(limit_bytes))
+        (group / ("memory.limit_in_bytes" if version_1 else "memory.max")).write_text(str(limit_bytes))
     except OSError:
         yield False
         return
@@ -158,7 +159,7 @@ def container(limit_bytes: int) -> Iterator[bool]:
         (group / "cgroup.procs").write_text(str(os.getpid()))
         yield True
     finally:
-        (root / "cgroup.procs").write_text(str(os.getpid()))
+        (own / "cgroup.procs").write_text(str(os.getpid()))
         with suppress(OSError):
             group.rmdir()
 

@@ -84,7 +84,7 @@ def running(code: str) -> Iterator[tuple[int | None, int]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    program = Path(os.environ.get("TMPDIR", "/tmp")) / "sub3-http-server.py"
+    program = Path(os.environ.get("TMPDIR", "/tmp")) / f"sub3-http-server-{os.getpid()}.py"
     program.write_text(_PROGRAM)
     command = [sys.executable, str(program), str(port), code]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
@@ -124,10 +124,10 @@ def figures(pid: int, port: int) -> dict[str, Any]:
             HEAD + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n",
         ),
         "half_closed_client": sent(port, HEAD + b"Content-Length: 1\r\n\r\na", half_closed=True),
-        "half_a_body_is_cut_off": is_cut_off(pid, port, HEAD + b"Content-Length: 3\r\n\r\na"),
+        "half_a_body_is_cut_off": is_cut_off(port, HEAD + b"Content-Length: 3\r\n\r\na"),
         "connections_of_an_address": open_connections(port),
         "megabytes_of_100_half_sent_bodies": half_sent_megabytes(pid, port),
-        "no_reader_is_cut_off": is_cut_off(pid, port, b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"),
+        "no_reader_is_cut_off": is_cut_off(port, b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"),
     }
 
 
@@ -191,32 +191,26 @@ def resident_bytes(pid: int) -> int:
     return total
 
 
-def is_cut_off(pid: int, port: int, data: bytes) -> bool:
+def is_cut_off(port: int, data: bytes) -> bool:
     """Tell whether a server ends a connection within 20 seconds on which the client does nothing more.
 
-    The client does not see it: what it did not read stands before the end.
+    The client does not see it: what it did not read stands before the end. A socket belongs to no process before the
+    server has accepted it, and after it was closed.
     """
-    time.sleep(2)  # connections before this one have ended
-    before = sockets(pid)
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", port))
+        ends = f":{port:04X} 0100007F:{client.getsockname()[1]:04X} "
         client.sendall(data)
-        time.sleep(1)
-        ends_at = time.monotonic() + 20
-        while sockets(pid) > before and time.monotonic() < ends_at:
+        ends_at, was_held = time.monotonic() + 20, False
+        while time.monotonic() < ends_at:
+            lines = [line for line in Path("/proc/net/tcp").read_text().splitlines() if ends in line]
+            is_held = any(line.split()[9] != "0" for line in lines)
+            if was_held and not is_held:
+                return True
+            was_held = is_held
             time.sleep(0.1)
-        return sockets(pid) <= before
-
-
-def sockets(pid: int) -> int:
-    """Count the sockets of a session of processes."""
-    count = 0
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if int((process / "stat").read_text().rpartition(") ")[2].split()[3]) == pid:
-                count += sum(file.readlink().name.startswith("socket:") for file in (process / "fd").iterdir())
-    return count
+        return False
 
 
 if __name__ == "__main__":
