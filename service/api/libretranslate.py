@@ -139,7 +139,7 @@ def router(
         if keys.required:
             await asyncio.to_thread(keys.usage, _key(fields))  # raises for an unknown key; detection is not charged
         sources = dict.fromkeys(source for source, _ in registry.pairs())
-        await pipeline.ready_to_detect()
+        await pipeline.ready_to_detect(registry.languages)
         return JsonReply([_detection(found) for found in rank(text, sources, registry.languages)])
 
     @routes.get("/languages", response_model=list[LibreLanguage], summary="List languages and their targets")

@@ -134,7 +134,7 @@ async def translate_each(
     if size > CHARACTERS_ON_THE_LOOP:
         await dispatcher.check_key(call)  # before the work, which is for those who have one
     if any(request.options.source == AUTO for request in requests):
-        await ready_to_detect()
+        await ready_to_detect(registry.languages)
     texts_of = await prepared(size, _prepare, dispatcher, call, requests, sources, registry.languages)
     for request, own in zip(requests, sources, strict=True):
         if request.options.source == AUTO and not own:
@@ -164,10 +164,10 @@ def _size(request: TranslationRequest) -> int:
     return sum(map(len, request.texts)) * (1 if request.markup is None else _MARKUP_TAKES)
 
 
-async def ready_to_detect() -> None:
-    """Load the detector in a thread, once: that takes 60 ms."""
-    if not is_loaded():
-        await asyncio.to_thread(load)
+async def ready_to_detect(known: Collection[str]) -> None:
+    """Load the detector in a thread, once for the languages of the models: that takes 60 ms, and 50 for each."""
+    if not is_loaded(known):
+        await asyncio.to_thread(load, known)
 
 
 def _prepare(

@@ -2,14 +2,15 @@
 
 lid.176 knows 176 languages, but it was pruned to a megabyte and has no feature for most short words: `Ja` and `Yes`
 are the same to it. Bayes' rule puts together what it says, how frequent the words of the text are in each language, and
-a prior: most texts are in a language that the server translates.
+a prior: most texts are in a language that the server translates. A rare word is told by its letters.
 """
 
 import functools
 import itertools
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -32,6 +33,10 @@ _PRIOR_SHORT, _PRIOR = math.log(20), math.log(5)  # for a known language
 _SURELY_ANOTHER = 2  # times as likely as all known languages
 _LISTED, _MOST_FREQUENT = 2.0, 6.0  # for a word that is in the list, and more the further up it stands
 _MIN_CONFIDENCE = 0.01
+# A word of a short text that no known language lists: threes of letters tell which of these it is like.
+_LONG_WORD = 4
+_UNSEEN = 0.1  # for threes that no listed word has
+_TRUST_LETTERS, _MOST_FOR_LETTERS = 0.5, 4.0
 # languages that share a list of words
 _LISTS = {"no": "nb", "nn": "nb", "hr": "sh", "sr": "sh", "bs": "sh"}
 
@@ -43,6 +48,7 @@ class Detected(NamedTuple):
     confidence: float
 
 
+_loaded: set[frozenset[str]] = set()  # languages, as `load` had them
 UNKNOWN = Detected("en", 0.0)  # for a text without a letter: the answer that LibreTranslate's clients know
 
 
@@ -65,14 +71,17 @@ def detect(text: str, known: Collection[str] = (), context: str = "") -> Detecte
     return Detected(best, round(chances[best], 4))
 
 
-def is_loaded() -> bool:
-    """Return whether the model is in memory."""
-    return _model.cache_info().currsize > 0
+def is_loaded(known: Collection[str]) -> bool:
+    """Return whether the model is in memory, and what tells these languages apart."""
+    return frozenset(known) in _loaded
 
 
-def load() -> None:
-    """Load the model and the words that most texts need."""
-    detect("The river is wide.")
+def load(known: Collection[str]) -> None:
+    """Load the model, and the words and letters that tell these languages apart."""
+    detect("The river is wide.", known)
+    for language in known:
+        _letters(_LISTS.get(language, language))
+    _loaded.add(frozenset(known))
 
 
 def rank(text: str, sources: Collection[str], known: Collection[str]) -> list[Detected]:
@@ -112,6 +121,7 @@ def _chances(text: str, known: Collection[str]) -> dict[str, float]:
     }
     words = _WORD.findall(sample.casefold().replace("’", "'"))[:_SAMPLE_WORDS]
     is_short = len(words) <= _SHORT_WORDS
+    letters = _evidence_of_letters(words, known) if is_short else {}
     nats: dict[str, float] = {}
     for language in {*known, *itertools.islice(told, _CANDIDATES)}:
         model = max(_FLOOR, math.log(max(told.get(language, 0.0), 1e-9)))
@@ -121,7 +131,7 @@ def _chances(text: str, known: Collection[str]) -> dict[str, float]:
         if not is_short:
             listed *= _WORDS_OF_A_SENTENCE / len(words)  # of which lid.176 knows more than its words tell
         prior = (_PRIOR_SHORT if is_short else _PRIOR) if language in known else 0.0
-        nats[language] = model + listed + prior
+        nats[language] = model + listed + prior + letters.get(language, 0.0)
     most = max(nats.values())
     total = sum(math.exp(value - most) for value in nats.values())
     return {language: math.exp(value - most) / total for language, value in nats.items()}
@@ -131,6 +141,41 @@ def _evidence(words: Sequence[str], language: str, depth: int) -> float:
     """Return what the frequencies of the words say for a language, in nats."""
     ranks = _ranks(_LISTS.get(language, language), depth)
     return sum(_LISTED + min(_MOST_FREQUENT, math.log(_LIST_WORDS / ranks[word])) for word in words if word in ranks)
+
+
+def _evidence_of_letters(words: Sequence[str], known: Collection[str]) -> dict[str, float]:
+    """Return for each known language how much less the words that none of them lists are like its own, in nats."""
+    listed = {language: _ranks(_LISTS.get(language, language), _LIST_WORDS) for language in sorted(known)}
+    own = [language for language, ranks in listed.items() if ranks]
+    rare = [word for word in words if len(word) >= _LONG_WORD and not any(word in listed[language] for language in own)]
+    if not rare or len(own) < 2:
+        return {}
+    likeness = {
+        language: _TRUST_LETTERS * sum(_likeness(three, language) for word in rare for three in _threes(word))
+        for language in own
+    }
+    most = max(likeness.values())
+    return {language: max(value - most, -_MOST_FOR_LETTERS) for language, value in likeness.items()}
+
+
+def _likeness(three: str, language: str) -> float:
+    counts, pairs = _letters(_LISTS.get(language, language))
+    return math.log((counts.get(three, 0) + _UNSEEN) / (pairs.get(three[:2], 0) + 30 * _UNSEEN))
+
+
+def _threes(word: str) -> Iterator[str]:
+    padded = f"  {word} "
+    return (padded[begin : begin + 3] for begin in range(len(padded) - 2))
+
+
+@functools.cache
+def _letters(language: str) -> tuple[Mapping[str, int], Mapping[str, int]]:
+    """Count the threes of letters of a language's listed words, and the twos that they begin with."""
+    threes = Counter(three for word in _ranks(language, _LIST_WORDS) for three in _threes(word))
+    pairs: Counter[str] = Counter()
+    for three, count in threes.items():
+        pairs[three[:2]] += count
+    return threes, pairs
 
 
 @functools.cache

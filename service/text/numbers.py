@@ -18,6 +18,7 @@ _SPACED = re.compile(r"(?<![\d.,:])\d{1,3}(?: \d{3})+(?!\d)")  # 12 500, where t
 _GROUPS = re.compile(r"\d{1,3}(?:(?P<mark>[.,'’\u00a0\u202f ])\d{3})(?:(?P=mark)\d{3})*")
 _AMBIGUOUS = re.compile(r"[1-9]\d{0,2}[.,]\d{3}")
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::\d{2})?")
+_POINTED_CLOCK = re.compile(r"(\d{1,2})\.(\d{2})(?=[ \u00a0\u202f]?[ap]\.?[ \u00a0\u202f]?m\b)", re.IGNORECASE)
 _GERMAN_CLOCK = re.compile(r"(\d{1,2})\.(\d{2})(?= ?Uhr)")
 _HALF = re.compile(r"[ \u00a0\u202f]?(?:([ap])\.?[ \u00a0\u202f]?m\b)", re.IGNORECASE)
 _GERMAN_HALF = re.compile(r" Uhr (?:(nachmittags|abends)|morgens|vormittags|früh|nachts)\b")
@@ -38,6 +39,7 @@ _MORE_WORDS = {
     "fr": {"une": 1, "premier": 1, "première": 1, "deuxième": 2, "troisième": 3, "douzaine": 12},
 }
 _ROUND = (20, 30, 40, 50, 60, 70, 80, 90, 100)
+_LARGE = frozenset(f"{number}{sign}" for number in _ROUND for sign in ("", "%"))
 _ROUND_WORDS = {
     "en": "twenty thirty forty fifty sixty seventy eighty ninety hundred",
     "de": "zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig hundert",
@@ -47,7 +49,7 @@ _LETTERS = re.compile(r"[^\W\d_]+")
 _PERCENT = re.compile(r"[ \u00a0\u202f-]?(?:%|percent|per[ ]cent|prozent|pour[ ]cent)", re.IGNORECASE)
 _SIGN = re.compile(r"([$€£¥])[ \u00a0\u202f]?\d|\d[ \u00a0\u202f]?([$€£¥])")
 _CURRENCIES = {
-    "$": re.compile(r"\$|dollar|usd", re.IGNORECASE),
+    "$": re.compile(r"\$|dollar|\b(?:us|au|ca|hk|nz|sg)d\b", re.IGNORECASE),
     "€": re.compile(r"€|euro?\b|euros\b", re.IGNORECASE),
     "£": re.compile(r"£|pound|pfund|livre|gbp", re.IGNORECASE),
     "¥": re.compile(r"¥|yen\b|yuan|jpy|cny", re.IGNORECASE),
@@ -56,9 +58,11 @@ _OTHER_DIGITS = frozenset("ar bn fa hi ja ko mr ne ta te th ur zh zt".split())  
 # A stretch that stands for one number in a sentence: with its letters, signs, and what follows an hour.
 _PHONE = re.compile(r"(?<![\w+])(?:\+\d|\(\d|0\d)\d*+(?>(?:[-/ ().]{1,2}\d++)+)")
 _STRETCH = re.compile(
-    r"(?<!\w)[$€£¥]?[^\W\d_]*+\d[^\W_]*+(?>(?:[.,:'’/\u00a0\u202f–-]\d[^\W_]*+)*)(?: ?[%€](?!\w)|(?: ?[ap]\.?m\b\.?))?",
+    r"(?<!\w)(?:[A-Z]{0,3}[$€£¥])?[^\W\d_]*+\d[^\W_]*+(?>(?:[.,:'’/\u00a0\u202f–-]\d[^\W_]*+)*)"
+    r"(?: ?[%€](?!\w)| ?[ap]\.?m\b\.?| (?P<share>per ?cent|prozent|pour cent)\b)?",
     re.IGNORECASE,
 )
+_SHARES = {"de": "Prozent", "en": "percent", "es": "por ciento", "fr": "pour cent", "it": "per cento", "nl": "procent"}
 _ENDS = frozenset({"st", "nd", "rd", "th"})
 _ORDINAL = re.compile(r"(\d+)(?:st|nd|rd|th)", re.IGNORECASE)
 _UNKNOWN_ORDINAL = re.compile(r"(?<=[}di\ue000-\uf8ff\U000f0000-\U0010ffff])(?:st|nd|rd|th)\Z")  # of {n}th, %dth
@@ -122,7 +126,8 @@ def find(text: str, language: str, kept: Sequence[Span] = ()) -> list[Number]:
 def agree(source: str, source_language: str, target: str, target_language: str) -> bool:
     """Tell whether a translation has the numbers and currencies of its source, and no others.
 
-    Numbers up to twelve, and round ones up to a hundred, may be words on either side. Time is linear in both lengths.
+    Numbers up to twelve may be words on either side, and round ones up to a hundred on that of the source. Time is
+    linear in both lengths.
 
     Args:
         source: a text without its kept units.
@@ -135,6 +140,8 @@ def agree(source: str, source_language: str, target: str, target_language: str) 
     if not (_has_currencies(source, target) and _has_currencies(target, source)):
         return False
     missing, surplus = differences(find(source, source_language), find(target, target_language))
+    if any(number.readings & _LARGE for number in missing):  # digits stay digits, but what is small may be a word
+        return False
     return _all_spelt(missing, target, target_language) and _all_spelt(surplus, source, source_language)
 
 
@@ -183,7 +190,7 @@ def _converted(text: str, span: Span, source: str, target: str) -> str:
             return f"{ordinal[1]}." if target in _POINT_BEHIND else ordinal[1]
         if target == "de" and (decade := _DECADE.fullmatch(written)):
             return f"{decade[1]}er"
-        clock = re.match(r"(\d{1,2})(?::(\d{2}))? ?([ap])\.?m\b", written, re.IGNORECASE)
+        clock = re.match(r"(\d{1,2})(?:[:.](\d{2}))? ?([ap])\.?m\b", written, re.IGNORECASE)
         if clock:
             hour = int(clock[1]) % 12 + (12 if clock[3].lower() == "p" else 0)
             return f"{hour}:{clock[2] or '00'}"
@@ -196,6 +203,9 @@ def _converted(text: str, span: Span, source: str, target: str) -> str:
         if target in _SPACES:
             swapped = swapped.replace(".", "\u00a0")
     head, tail = written[: number.start()], written[number.end() :]
+    share = _STRETCH.fullmatch(written)
+    if share is not None and share["share"]:
+        tail = f" {_SHARES.get(target, '%')}"
     if tail == "%" and target in ("de", "fr", "cs", "da", "es", "fi", "nb", "sv", "ru"):
         tail = "\u00a0%"
     if target in _COMMA and head in ("$", "€", "£") and not tail:
@@ -260,7 +270,7 @@ def _read(text: str, match: re.Match[str], language: str) -> Iterator[Number]:
         return
     readings = {written}
     is_afternoon = _is_afternoon(text, span[1])
-    if clock := _CLOCK.fullmatch(written) or _GERMAN_CLOCK.match(text, span[0]):
+    if clock := _CLOCK.fullmatch(written) or _GERMAN_CLOCK.match(text, span[0]) or _POINTED_CLOCK.match(text, span[0]):
         times = _times(int(clock[1]), clock[2], is_afternoon=is_afternoon)
         readings = readings | times if is_afternoon is None else times
     elif written.isdecimal() and len(written) <= 2 and is_afternoon is not None:
@@ -307,7 +317,8 @@ def _value(written: str, language: str) -> str | None:
     digits = "".join(filter(str.isdecimal, whole))
     if len(digits) > 1 and digits[0] == "0":  # a telephone number or a code
         return None
-    decimals = decimals.rstrip("0")
+    if len(decimals) <= 2:  # 3.50 is 3.5; with three it might have been meant for thousands
+        decimals = decimals.rstrip("0")
     return f"{digits}.{decimals}" if decimals else digits
 
 

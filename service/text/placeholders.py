@@ -240,6 +240,8 @@ def restore(translation: str, kept: Sequence[Unit]) -> Restored | None:
         if is_pair and not translation[position:begin].strip():
             return None  # a pair of tags without its words
         before, gap = _spaced(translation[position:begin], unit)
+        # two numbers are not one
+        gap = gap or (index > 0 and position == begin and parts[-2][-1:].isdecimal() and unit.text[:1].isdecimal())
         length += len(before)
         if gap:
             moves.append(((begin, begin), (length, length + 1)))

@@ -112,7 +112,8 @@ class Arrivals:
         for index, place in enumerate(self._places):
             self._pending[place.text].append(index)
         self._candidates: list[list[Candidate] | None] = [None] * len(self._places)
-        self._nearest: dict[int, Candidate] = {}  # of failed sentences, which lost no unit, only a number or a term
+        # of failed sentences, which lost no unit, only a number or a term: the first that has its numbers, or the first
+        self._nearest: dict[int, tuple[Candidate, bool]] = {}
         self._again: dict[int, SourceSentence] = {}  # failed sentences as they were searched again
         self.failed: list[int] = []  # sentences whose every hypothesis lost a unit, a number or a term
         self.rungs = Rungs()
@@ -134,11 +135,12 @@ class Arrivals:
             aligned = self._links(sentence, hypothesis, decoded, restored)
             candidate = Candidate(restored.text, hypothesis.score, tuple(aligned))
             read = decoded if sentence.piece.kept else restored.text  # without a sign that the model made up
-            if sentence.has_its_numbers(read) and are_obeyed(sentence.terms, sentence.piece.text, restored.text):
+            has_numbers = sentence.has_its_numbers(read)
+            if has_numbers and are_obeyed(sentence.terms, sentence.piece.text, restored.text):
                 candidates.append(candidate)
                 first_is_good = first_is_good or rank == 0
-            else:
-                self._nearest.setdefault(index, candidate)
+            elif index not in self._nearest or (has_numbers and not self._nearest[index][1]):
+                self._nearest[index] = candidate, has_numbers
         if hypotheses and not candidates:
             self.failed.append(index)
         else:
@@ -216,9 +218,15 @@ class Arrivals:
         return self._places[index].sentence
 
     def candidates(self) -> Iterator[list[Candidate]]:
-        """Return the candidates of each sentence, best first; all must have arrived."""
-        nearest = ([self._nearest[index]] if index in self._nearest else [] for index in range(len(self._places)))
-        return (candidates or near for candidates, near in zip(self._candidates, nearest, strict=True))
+        """Return the candidates of each sentence, best first; all must have arrived.
+
+        A part that was cut may have failed: it has one that lacks a term, but none that has other numbers.
+        """
+        nearest = (self._nearest.get(index) for index in range(len(self._places)))
+        return (
+            candidates or ([near[0]] if near is not None and near[1] else [])
+            for candidates, near in zip(self._candidates, nearest, strict=True)
+        )
 
     def translated(self) -> list[TranslatedSentence]:
         """Return each sentence with its best translation; all must have arrived."""

@@ -90,6 +90,12 @@ def test_the_ranks_are_those_of_the_sources_by_confidence(text: str) -> None:
     assert 0 <= detect(text, KNOWN).confidence <= 1
 
 
+@pytest.mark.parametrize("text", ["Abbrechen", "Abmelden", "Registrieren", "Warenkorb", "Kennwort", "Rotwein"])
+def test_a_rare_word_is_told_by_its_letters(text: str) -> None:
+    assert detect(text, KNOWN).language == "de"
+    assert detect("Whiteboard", KNOWN).language == "en"
+
+
 def test_a_short_text_is_not_claimed_to_be_certain() -> None:
     sure = detect("Where is the nearest railway station, please?", KNOWN)
     assert detect("Hi", KNOWN).confidence < 0.5 < 0.9 < sure.confidence

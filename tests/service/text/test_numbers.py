@@ -46,13 +46,21 @@ from tests.linear import growth
         ("It ended 3-1.", "Es endete 3:1."),
         ("It rose 5% to $3.50.", "Es stieg um fünf Prozent auf 3,50 Dollar."),
         ("It rose by 5 percent.", "Es stieg um 5\u00a0%."),
-        ("A 10-percent share of 20%", "Ein 10-prozentiger Anteil von zwanzig Prozent"),
+        ("A 10-percent share of 20%", "Ein 10-prozentiger Anteil von 20 Prozent"),
+        ("We meet at 7.30 p.m.", "Wir treffen uns um 19:30 Uhr."),
+        ("It costs A$45.", "Es kostet 45 AUD."),
         ("It costs €20 or £5.", "Es kostet 20 Euro oder 5 Pfund."),
     ],
 )
 def test_the_same_numbers(english, german):
     assert agree(english, "en", german, "de")
     assert agree(german, "de", english, "en")
+
+
+def test_round_words_may_become_digits_but_digits_stay():
+    assert agree("A hundred people and 2", "en", "100 Menschen und 2", "de")
+    assert not agree("100 people and 20%", "en", "Hundert Menschen und 20 %", "de")
+    assert not agree("100 people and 20%", "en", "100 Menschen und zwanzig Prozent", "de")
 
 
 @pytest.mark.parametrize(
@@ -78,6 +86,7 @@ def test_the_same_numbers(english, german):
         ("About 75% of people agree.", "Etwa 75 Menschen stimmen zu."),
         ("About 75 people agree.", "Etwa 75 % stimmen zu."),
         ("It costs $5.", "Es kostet 5."),
+        ("It costs EUR 2,000.", "Es kostet EUR 2000,000."),
         ("It costs $5.", "Es kostet 5 Euro."),
         ("It costs 5 euros.", "Es kostet $5."),
     ],
@@ -124,6 +133,16 @@ def test_time_is_linear(unit, language):
         (
             "Call 555-0199, +63 580 473 9017 or (012) 345-6789",
             dict.fromkeys(["555-0199", "+63 580 473 9017", "(012) 345-6789"]),
+        ),
+        (
+            "It fell by 3.1 per cent to C$4.83, S$66m and 7.00 p.m. of 20 percent",
+            {
+                "3.1 per cent": "3,1 Prozent",
+                "C$4.83": "C$4,83",
+                "S$66m": None,
+                "7.00 p.m.": "19:00",
+                "20 percent": "20 Prozent",
+            },
         ),
         (
             "on January 1, 2024 at 2:38 PM, 3 May, the 21st of May 1999",

@@ -176,6 +176,12 @@ def test_a_unit_touches_what_it_touched(source: str, translation: str, expected:
     assert found.text == expected
 
 
+def test_two_numbers_do_not_become_one() -> None:
+    restored = restore("bis %1%2.", [Unit("8,5"), Unit("4,83")])
+    assert restored is not None
+    assert restored.text == "bis 8,5 4,83."
+
+
 def test_a_tag_does_not_end_before_it_begins() -> None:
     assert restored("%2 hier %1", "<1>", "</1>") is None
     assert restored("%2 hier %1", "</1>", "<1>") == "<1> hier </1>"  # nor did it make sense before
