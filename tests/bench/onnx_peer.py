@@ -49,7 +49,8 @@ class _Graph:
         weights = self.tensors[matrix].numpy().astype(np.float32)
         rows, columns = weights.shape
         if self.bits == 8:
-            scale = np.abs(weights).max(1) / 127
+            # 7 bits: without VNNI onnxruntime adds pairs of u8 x s8 products in 16 bits, which saturate
+            scale = np.maximum(np.abs(weights).max(1) / 63, 1e-12)
             quantised = self.constant(f"{matrix}.q", np.rint(weights / scale[:, None]).astype(np.int8).T)
             inputs = [x, quantised, self.constant(f"{matrix}.scale", scale), "", bias]
             return self.node("DynamicQuantizeMatMul", inputs, [output], fused=True)
@@ -118,7 +119,9 @@ class Onnx:
         self.rows = {piece: row for row, piece in enumerate(read.source_pieces)}
         self.table = positions(512, self.architecture.d_model).numpy()
         self.encoder = self._encoder(_Graph(read, bits), threads)
-        self.bias = read.tensors["output.bias"].numpy().copy()
+        self.bias = np.zeros(self.architecture.target_vocab_size, np.float32)
+        if (bias := read.tensors.get("output.bias")) is not None:
+            self.bias += bias.numpy()
         self.bias[list(read.ids.suppressed)] = _NEVER
         self.decoder = self._decoder(_Graph(read, bits), threads)
 
