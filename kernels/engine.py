@@ -294,6 +294,7 @@ class Engine:
             config.activation = _ACTIVATIONS[str(architecture["activation"])]
             config.pre_norm = architecture["norm"] == "pre"
             config.norm_epsilon = architecture["norm_epsilon"]
+            config.fairseq_positions = architecture.get("positions") == "fairseq"
             for field in ("scale_embedding", "shared_vocabulary", "tied_output"):
                 setattr(config, field, bool(architecture[field]))
             config.eos, config.decoder_start = ids["eos"], ids["decoder_start"]

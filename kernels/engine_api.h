@@ -67,6 +67,7 @@ typedef struct {
   float norm_epsilon;
   uint32_t scale_embedding;
   uint32_t max_positions;
+  uint32_t fairseq_positions; /* as in network/positions.h; else Marian's */
   uint32_t shared_vocabulary;
   uint32_t tied_output;
   int32_t eos;

@@ -65,14 +65,14 @@ def _parser() -> argparse.ArgumentParser:
 def add_marian(verbs: Verbs) -> None:
     """Add the verbs that read checkpoints."""
     verb = verbs.add_parser("import", help="convert a Marian / Opus-MT directory into a checkpoint in fp32")
-    verb.add_argument("directory", type=Path, metavar="DIR", help=_READABLE)
+    verb.add_argument("checkpoint", type=Path, metavar="DIR", help=_READABLE)
     verb.add_argument("out", type=Path, metavar="OUT", help="directory to write")
     _add_languages(verb)
     verb.set_defaults(run=_import)
 
 
 def _add_languages(verb: argparse.ArgumentParser) -> None:
-    """Add the options that name a model's languages, where it names none, a group, or more than are wanted."""
+    """Add the options that say what a checkpoint may not: its languages, and what its text went through."""
     for side, more in (("source", ""), ("target", "; of those that a token asks for, the ones to keep")):
         verb.add_argument(
             f"--{side}-languages",
@@ -81,21 +81,26 @@ def _add_languages(verb: argparse.ArgumentParser) -> None:
             metavar="CODES",
             help=f"such as es,ca,pt-BR (default: what the model calls them{more})",
         )
+    verb.add_argument(
+        "--moses-punctuation",
+        action=argparse.BooleanOptionalAction,
+        help="whether Moses normalised the punctuation of what it was trained on (default: what its card says)",
+    )
 
 
 def _read(arguments: argparse.Namespace) -> "Checkpoint":
     """Read the checkpoint of the arguments, with the languages that they name."""
     from models.marian.read import read_checkpoint
 
-    return read_checkpoint(arguments.checkpoint, arguments.source_languages, arguments.target_languages)
+    return read_checkpoint(
+        arguments.checkpoint, arguments.source_languages, arguments.target_languages, arguments.moses_punctuation
+    )
 
 
 def _import(arguments: argparse.Namespace) -> None:
     from models.marian.imported import write_checkpoint
-    from models.marian.read import read_checkpoint
 
-    checkpoint = read_checkpoint(arguments.directory, arguments.source_languages, arguments.target_languages)
-    write_checkpoint(checkpoint, arguments.out)
+    write_checkpoint(_read(arguments), arguments.out)
 
 
 # --- codes ------------------------------------------------------------------------------------------------------------
@@ -608,6 +613,7 @@ def _compress(arguments: argparse.Namespace) -> None:
             name=arguments.name or arguments.out.resolve().name,
             source_languages=arguments.source_languages,
             target_languages=arguments.target_languages,
+            moses_punctuation=arguments.moses_punctuation,
             notes=arguments.card.read_text() if arguments.card else "",
         ),
         overwrite=arguments.overwrite,

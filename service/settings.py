@@ -186,7 +186,11 @@ class Settings(BaseSettings):
     max_alternatives: int = Field(
         default=4, ge=0, description="Maximum number of alternatives to a translation; more get 422."
     )
-    max_beam_size: int = Field(default=8, ge=1, description="Maximum beam size; a larger one gets 422.")
+    max_beam_size: int = Field(
+        default=8,
+        ge=1,
+        description="Maximum beam size; a larger one gets 422, and the models' own are bounded by it.",
+    )
     header_seconds: float = Field(
         default=10,
         gt=0,

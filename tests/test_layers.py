@@ -35,16 +35,15 @@ HOUSE: dict[str, list[dict[str, str]]] = {
     "models": [
         {
             "format": (
-                "atomic languages schema typed_json / files weights / layout vocabulary / faults / directory / "
-                "describe package store write"
+                "atomic languages typed_json / schema / files weights / layout vocabulary / faults / directory / "
+                "describe package punctuation store write"
             ),
-            "text": "frames language lines numbers / pieces",
         },
-        {"codes": "bcq bit_config / compensate straight_through"},
+        {"codes": "bcq bit_config / compensate straight_through", "text": "frames language lines numbers / pieces"},
         {
             "marian": (
                 "checkpoint names transformer / batches files rows tables / coded ctranslate2 imported marian npz / "
-                "argos / read"
+                "argos m2m / read"
             )
         },
         {"evaluate": "divergence fidelity quality / evaluate"},

@@ -184,7 +184,7 @@ Model BuildModel(const sub3_config& config, const sub3_tensor* tensors, uint64_t
     model.encoder_norm = builder.ReadNorm("encoder.norm");
     model.decoder_norm = builder.ReadNorm("decoder.norm");
   }
-  model.positions = Positions(model.config.max_positions, d);
+  model.positions = Positions(model.config.max_positions, d, config.fairseq_positions != 0);
   model.widened = table.TakeWidened();
   model.weight_bytes = table.bytes_used();
   return model;

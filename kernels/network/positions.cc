@@ -1,5 +1,6 @@
 #include "kernels/network/positions.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace sub3 {
@@ -8,15 +9,19 @@ namespace {
 
 constexpr size_t kFine = 32;
 
-size_t TableRows(size_t max_positions) { return kFine + (max_positions + kFine - 1) / kFine; }
+constexpr size_t kFairseqFirst = 2;  // behind the rows of <s> and <pad>
+
+size_t TableRows(size_t max_positions) { return kFine + (max_positions + kFairseqFirst + kFine - 1) / kFine; }
 
 }  // namespace
 
-Positions::Positions(size_t max_positions, size_t d_model) : half_(d_model / 2) {
+Positions::Positions(size_t max_positions, size_t d_model, bool of_fairseq)
+    : half_(d_model / 2), first_(of_fairseq ? kFairseqFirst : 0) {
   const size_t rows = TableRows(max_positions);
+  const size_t steps = of_fairseq ? std::max<size_t>(half_ - 1, 1) : half_;
   table_.resize(rows * d_model);
   for (size_t i = 0; i < half_; ++i) {
-    const double rate = std::pow(10000.0, -2.0 * static_cast<double>(i) / static_cast<double>(d_model));
+    const double rate = std::pow(10000.0, -static_cast<double>(i) / static_cast<double>(steps));
     for (size_t row = 0; row < rows; ++row) {
       const size_t position = row < kFine ? row : (row - kFine) * kFine;
       const double angle = static_cast<double>(position) * rate;
@@ -27,6 +32,7 @@ Positions::Positions(size_t max_positions, size_t d_model) : half_(d_model / 2) 
 }
 
 void Positions::Add(size_t position, float* x) const {
+  position += first_;
   const double* fine = table_.data() + position % kFine * 2 * half_;
   const double* coarse = table_.data() + (kFine + position / kFine) * 2 * half_;
   for (size_t i = 0; i < half_; ++i) {

@@ -1,4 +1,5 @@
-// Marian's encoding of positions: d_model / 2 sines, then as many cosines, of position / 10000^(2i / d_model).
+// Encodings of positions: d_model / 2 sines, then as many cosines, of position / 10000^(2i / d_model) in Marian, and of
+// (position + 2) / 10000^(2i / (d_model - 2)) in fairseq's M2M-100 and NLLB.
 
 #ifndef SUB3_KERNELS_POSITIONS_H_
 #define SUB3_KERNELS_POSITIONS_H_
@@ -14,7 +15,7 @@ namespace sub3 {
 class Positions {
  public:
   Positions() = default;
-  Positions(size_t max_positions, size_t d_model);
+  Positions(size_t max_positions, size_t d_model, bool of_fairseq);
 
   // x: [d_model].
   void Add(size_t position, float* x) const;
@@ -24,6 +25,7 @@ class Positions {
 
  private:
   size_t half_ = 0;
+  size_t first_ = 0;           // what position 0 is to the sines
   std::vector<double> table_;  // [32 + multiples of 32, d_model]
 };
 

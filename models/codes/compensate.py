@@ -37,7 +37,8 @@ def compensate(code: BinaryCode, weights: Tensor, moment: Tensor) -> BinaryCode:
         weights: [rows, columns].
         moment: H [columns, columns].
     """
-    H = moment.double() + DAMPING * moment.diagonal().double().mean() * torch.eye(len(moment), dtype=torch.float64)
+    H = moment.to(torch.float64, copy=True)
+    H.diagonal().add_(DAMPING * H.diagonal().mean())
     planes, rows, columns = code.bits.shape
     groups = code.scales[planes].shape[1]
     step = max(1, CHUNK_VALUES // max(groups << planes, planes * groups * columns))
@@ -101,6 +102,7 @@ def _gptq_sweep(code: BinaryCode, W: Tensor, H: Tensor) -> Tensor:
     sweep = H.diagonal().argsort(descending=True, stable=True)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(H[sweep][:, sweep]))
     factor = torch.linalg.cholesky(inverse, upper=True).float()
+    del inverse  # of 4,096 columns 0.13 GB
     rest, columns_swept = W[:, sweep], sweep.tolist()
     ranks, values = torch.empty_like(W, dtype=torch.long), torch.empty_like(W)
     for begin in range(0, columns, BLOCK_COLUMNS):

@@ -91,6 +91,7 @@ class Options:
         name: of the model.
         source_languages: in place of what the model calls them; none for those.
         target_languages: likewise.
+        moses_punctuation: as `read_checkpoint` takes it.
         notes: text on data and licences for the card.
     """
 
@@ -101,6 +102,7 @@ class Options:
     name: str
     source_languages: tuple[str, ...] = ()
     target_languages: tuple[str, ...] = ()
+    moses_punctuation: bool | None = None
     notes: str = ""
 
 
@@ -130,7 +132,7 @@ def compress(source: Path, files: Sequence[Path], out: Path, options: Options, *
     _begin(work, source, files, options)
     clock = _Clock(work / "seconds.json")
     _say(f"{options.name}: reading the checkpoint")
-    plain = read_checkpoint(source, options.source_languages, options.target_languages)
+    plain = read_checkpoint(source, options.source_languages, options.target_languages, options.moses_punctuation)
     text = prepare(plain, files, work, target=options.target, seconds=TRANSLATING * 60 * options.minutes)
     _say(f"{options.name}: sorting words by their frequency")
     checkpoint, vocabulary = sort_rows(plain, *piece_counts(plain, [text.training]))
@@ -179,6 +181,7 @@ def _begin(work: Path, source: Path, files: Sequence[Path], options: Options) ->
         "goal": asdict(options.goal),
         "target": options.target,
         "languages": [list(options.source_languages), list(options.target_languages)],
+        "moses_punctuation": options.moses_punctuation,
         "name": options.name,
     }
     plan = work / "plan.json"

@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from models.evaluate.evaluate import translate
-from models.format.languages import canonical
+from models.format.languages import canonical, marked
 from models.marian.checkpoint import Checkpoint
 from models.marian.transformer import Transformer
 from models.text.lines import DataError, Line, read_lines
@@ -101,15 +101,15 @@ def _marked(checkpoint: Checkpoint, lines: Sequence[Line], target: str | None) -
     target = target and canonical(target)
     if target is not None and target not in marks:
         raise DataError(f"The model has no target language {target!r}; it has {', '.join(sorted(marks))}.")
-    turn = [marks[target]] if target else list(checkpoint.marks)
+    turn = [f">>{language}<<" for language in ([target] if target else marks)]
     result = []
     for n, (source, translation) in enumerate(lines):
-        if source.startswith(checkpoint.marks):
+        if marked(source, marks)[0] is not None:
             result.append(Line(source, translation))
         elif translation is not None and target is None:
             raise DataError(
                 f"The model has {len(marks)} target languages, and the translation of {source[:40]!r} may be in any of "
-                f"them: give --target LANGUAGE, or begin each source with its token, such as {checkpoint.marks[0]}."
+                f"them: give --target LANGUAGE, or begin each source with its token, such as {turn[0]}."
             )
         else:
             result.append(Line(f"{turn[n % len(turn)]} {source}", translation))

@@ -19,6 +19,7 @@ from models.evaluate.fidelity import Named, named, names_right, numbers_all_arri
 from models.evaluate.quality import faults, scores
 from models.format.directory import ModelDirectory
 from models.format.languages import canonical
+from models.format.punctuation import rules
 from models.format.schema import SENTENCEPIECE_FILES
 from models.text.lines import DataError, read_lines
 from models.text.pieces import PieceTokenizer
@@ -98,15 +99,16 @@ def evaluate_engine(
     engine = model.engine(allocation)
     ids = config.ids
     reader, writer = tokenizers(model)
-    tokens = tuple(config.target_tokens.values())
     translations, milliseconds, workspace, kv_cache = [], [], 0, 0
     for text in tqdm(sources, desc=configuration, unit="sentence"):
-        source = ids.ended(reader.encode_marked(text, tokens))
+        rows, begins = reader.encode_marked(text, config.tokens)
+        source = ids.ended(rows)
         begin = time.perf_counter()
         result = engine.translate(
             [source],
             beam_size=beam_size,
             length_penalty=config.length_penalty,
+            prefixes=[list(map(writer.row, begins))],
             max_lengths=[max_length(len(source), config.architecture.max_positions)],
         )
         milliseconds.append(1000 * (time.perf_counter() - begin))
@@ -135,13 +137,15 @@ def translate(model: "Transformer", checkpoint: "Checkpoint", sources: Sequence[
     """Translate greedily by torch, in batches of sentences of similar lengths."""
     ids = checkpoint.ids
     reader, writer = checkpoint.source_tokenizer(), checkpoint.target_tokenizer()
-    encoded = [ids.ended(reader.encode_marked(text, checkpoint.marks)) for text in sources]
+    marked = [reader.encode_marked(text, checkpoint.tokens) for text in sources]
+    encoded = [ids.ended(rows) for rows, _ in marked]
     order = sorted(range(len(encoded)), key=lambda n: len(encoded[n]))
     translations = [""] * len(encoded)
     for first in tqdm(range(0, len(order), FP32_BATCH), desc="fp32", unit="batch", leave=False):
         batch = order[first : first + FP32_BATCH]
         lengths = [max_length(len(encoded[n]), checkpoint.architecture.max_positions) for n in batch]
-        for n, tokens in zip(batch, model.greedy([encoded[n] for n in batch], ids, lengths), strict=True):
+        firsts = [writer.row(piece) for n in batch for piece in marked[n][1]]
+        for n, tokens in zip(batch, model.greedy([encoded[n] for n in batch], ids, lengths, firsts), strict=True):
             translations[n] = writer.decode(tokens)
     return translations
 
@@ -256,9 +260,14 @@ def _judged(
 
 def tokenizers(model: ModelDirectory) -> tuple[PieceTokenizer, PieceTokenizer]:
     """Make the tokenizers of the source and the target side."""
-    vocabulary, ids = model.vocabulary, model.config.ids
+    vocabulary, config, ids = model.vocabulary, model.config, model.config.ids
     source, target = ((model.path / name).read_bytes() for name in SENTENCEPIECE_FILES)
+    target_pieces = [piece for piece, _ in vocabulary.target_pieces]
+    silent = ids.silent | config.tokens.silent_rows(target_pieces)
+    by_source, by_target = (
+        rules(config.moses_punctuation, languages) for languages in (config.source_languages, config.target_languages)
+    )
     return (
-        PieceTokenizer(source, [piece for piece, _ in vocabulary.source], ids.unk_source),
-        PieceTokenizer(target, [piece for piece, _ in vocabulary.target_pieces], ids.unk_target, ids.silent),
+        PieceTokenizer(source, [piece for piece, _ in vocabulary.source], ids.unk_source, (), by_source),
+        PieceTokenizer(target, target_pieces, ids.unk_target, silent, by_target),
     )

@@ -1,6 +1,8 @@
 """Language codes as BCP 47 has them, for what models and clients write: `deu`, `pt_BR`, `cmn_Hans`."""
 
 import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 # The two letters of a language, and the codes of three that mean it: ISO 639-2 and 639-3, single languages of a group
 # that models name for the group, and codes that were withdrawn.
@@ -23,6 +25,8 @@ _SHORTER = {
     other: code for code, _, others in (entry.partition(":") for entry in _TABLE.split()) for other in others.split(",")
 }
 _KNOWN = frozenset(_SHORTER.values())
+# What asks a model for one of its target languages: at the head of a source, and as a piece of its vocabulary.
+TARGET_TOKEN = re.compile(r">>([A-Za-z0-9_.-]{1,40})<<")
 _TAG = re.compile(r"[A-Za-z]{2,3}(?:[_-][A-Za-z0-9]{2,8})*")
 
 
@@ -46,6 +50,49 @@ def _subtag(part: str) -> str:
 def is_known(code: str) -> bool:
     """Tell whether a code of two or three letters is one that is known here."""
     return code in _KNOWN or code in _SHORTER
+
+
+def marked(text: str, tokens: Mapping[str, str]) -> tuple[str | None, int]:
+    """Return the target language that a text asks for at its head, as in `>>fra<< Good morning`, and where it goes on.
+
+    Any code of the language will do. Without one of the model's languages there are None and 0.
+
+    Args:
+        text: of a client.
+        tokens: the model's languages, and the piece that asks for each.
+    """
+    head = text.lstrip()
+    if not (found := TARGET_TOKEN.match(head)):
+        return None, 0
+    language = next((each for each, token in tokens.items() if token in found.group(0, 1)), canonical(found[1]))
+    if language not in tokens:
+        return None, 0
+    return language, len(text) - len(head[found.end() :].lstrip())
+
+
+class LanguageTokens(NamedTuple):
+    """The pieces that name languages, by language; none of a side whose language the model is not told.
+
+    Attributes:
+        source: begins a source in the language.
+        target: asks for the language.
+        begin_targets: a piece of `target` begins the translation, as in M2M-100, not the source, as in Opus-MT.
+    """
+
+    source: Mapping[str, str]
+    target: Mapping[str, str]
+    begin_targets: bool
+
+    def heads(self, source: str | None, target: str | None) -> tuple[list[str], list[str]]:
+        """Return the pieces that begin a source and its translation; of a language that is not told, the first."""
+        told = [self.source.get(source or "", next(iter(self.source.values())))] if self.source else []
+        asked = [self.target.get(target or "", next(iter(self.target.values())))] if self.target else []
+        return (told, asked) if self.begin_targets else ([*asked, *told], [])
+
+    def silent_rows(self, pieces: Iterable[str]) -> frozenset[int]:
+        """Return the rows of the target side, which has these pieces, that only name a language."""
+        named = set(self.target.values()) if self.begin_targets else set()
+        return frozenset(row for row, piece in enumerate(pieces) if piece in named)
 
 
 def base(code: str) -> str:

@@ -1,8 +1,10 @@
 """Records of config.json, constants of the format, and its two errors."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
+
+from models.format.languages import LanguageTokens
 
 FORMAT_VERSION = 3  # that is written
 MAX_PLANES = 8
@@ -64,6 +66,7 @@ class Architecture:
     max_positions: int
     shared_vocabulary: bool
     tied_output: bool
+    positions: Literal["marian", "fairseq"] = "marian"
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,9 @@ class ModelConfig:
     Attributes:
         codes: of model.safetensors, as `matrices` are.
         beam_size: of requests that name none.
+        source_tokens: language -> the piece that begins its sources, of models that want to know the source language.
+        target_token_begins: what the piece of a target language begins; of M2M-100 and NLLB the translation.
+        moses_punctuation: the model read only text whose punctuation Moses had normalised.
         specialised: configuration -> what NAME.safetensors holds, codes made for this configuration alone. They serve
             every request for its allocation, and model.safetensors serves the other allocations.
     """
@@ -156,6 +162,14 @@ class ModelConfig:
     default_configuration: str
     checksums: Mapping[str, str]
     beam_size: int = 1
+    moses_punctuation: bool = False
+    source_tokens: Mapping[str, str] = field(default_factory=dict)
+    target_token_begins: Literal["source", "target"] = "source"
+
+    @property
+    def tokens(self) -> LanguageTokens:
+        """The pieces that name languages."""
+        return LanguageTokens(self.source_tokens, self.target_tokens, self.target_token_begins == "target")
 
     @property
     def weight_files(self) -> tuple[str, ...]:

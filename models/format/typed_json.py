@@ -77,7 +77,7 @@ def _decoder(kind: Any) -> _Decode:
 
 def _dataclass(kind: Any) -> _Decode:
     hints = get_type_hints(kind)
-    needed = [field.name for field in fields(kind) if field.default is MISSING]
+    needed = [field.name for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING]
     decoders = {field.name: _decoder(hints[field.name]) for field in fields(kind)}
 
     def decode(value: Any, where: str) -> Any:

@@ -5,7 +5,7 @@ import os
 import re
 import types
 from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import MISSING, asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,8 @@ def _without_defaults(part: Any, document: dict[str, Any]) -> dict[str, Any]:
     """Take fields out that have their default: releases that do not know them yet read most models all the same."""
     for field in fields(part):
         value = getattr(part, field.name)
-        if value == field.default:
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        if value == default:
             del document[field.name]
         elif is_dataclass(value):
             _without_defaults(value, document[field.name])

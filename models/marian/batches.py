@@ -56,11 +56,11 @@ def encode(checkpoint: Checkpoint, lines: Iterable[Line]) -> list[Pair]:
     A source has eos only if the model reads it so.
     """
     ids, limit = checkpoint.ids, checkpoint.architecture.max_positions
-    source, target, tokens = checkpoint.source_tokenizer(), checkpoint.target_tokenizer(), checkpoint.marks
-    pairs = [
-        (ids.ended(source.encode_marked(line.source, tokens)), [*target.encode(line.target or ""), ids.eos])
-        for line in lines
-    ]
+    source, target, tokens = checkpoint.source_tokenizer(), checkpoint.target_tokenizer(), checkpoint.tokens
+    pairs: list[Pair] = []
+    for line in lines:
+        rows, begins = source.encode_marked(line.source, tokens)
+        pairs.append((ids.ended(rows), [*map(target.row, begins), *target.encode(line.target or ""), ids.eos]))
     return [pair for pair in pairs if max(map(len, pair)) <= limit]
 
 

@@ -4,10 +4,13 @@ What the engine can't represent is a `CheckpointError`, one sentence that names 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import Tensor
 
+from models.format.languages import LanguageTokens
+from models.format.punctuation import rules
 from models.format.schema import Architecture, Ids
 from models.text.pieces import PieceTokenizer
 
@@ -26,6 +29,7 @@ class Checkpoint:
         spm: content of source.spm and target.spm.
         beam_size: that the model was meant to be searched with.
         length_penalty: likewise; the score is divided by the length to the power of it.
+        moses_punctuation: as in `models.format.schema.ModelConfig`, and so are the two below.
     """
 
     source_languages: tuple[str, ...]
@@ -39,17 +43,28 @@ class Checkpoint:
     spm: Mapping[str, bytes]
     beam_size: int = 1
     length_penalty: float = 1.0
+    moses_punctuation: bool = False
+    source_tokens: Mapping[str, str] = field(default_factory=dict)
+    target_token_begins: Literal["source", "target"] = "source"
 
     @property
-    def marks(self) -> tuple[str, ...]:
-        """The pieces that name the target languages, where there are several."""
-        return tuple(self.target_tokens.values())
+    def tokens(self) -> LanguageTokens:
+        """The pieces that name languages."""
+        return LanguageTokens(self.source_tokens, self.target_tokens, self.target_token_begins == "target")
 
     def source_tokenizer(self) -> PieceTokenizer:
         """Make the tokenizer of the source side."""
-        return PieceTokenizer(self.spm["source.spm"], self.source_pieces, self.ids.unk_source)
+        punctuation = rules(self.moses_punctuation, self.source_languages)
+        return PieceTokenizer(self.spm["source.spm"], self.source_pieces, self.ids.unk_source, (), punctuation)
 
     def target_tokenizer(self) -> PieceTokenizer:
         """Make the tokenizer of the target side."""
         pieces = self.source_pieces if self.target_pieces is None else self.target_pieces
-        return PieceTokenizer(self.spm["target.spm"], pieces, self.ids.unk_target, self.ids.silent)
+        punctuation = rules(self.moses_punctuation, self.target_languages)
+        return PieceTokenizer(
+            self.spm["target.spm"],
+            pieces,
+            self.ids.unk_target,
+            self.ids.silent | self.tokens.silent_rows(pieces),
+            punctuation,
+        )

@@ -51,4 +51,7 @@ def read_coded(path: Path) -> Checkpoint:
         spm=read_spm(path),
         beam_size=config.beam_size,
         length_penalty=config.length_penalty,
+        moses_punctuation=config.moses_punctuation,
+        source_tokens=config.source_tokens,
+        target_token_begins=config.target_token_begins,
     )

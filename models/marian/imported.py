@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from safetensors.torch import save_file
 from torch import Tensor
@@ -30,6 +30,9 @@ class _ImportedConfig:
     ids: Ids
     beam_size: int = 1
     length_penalty: float = 1.0
+    moses_punctuation: bool = False
+    source_tokens: Mapping[str, str] = field(default_factory=dict)
+    target_token_begins: Literal["source", "target"] = "source"
 
 
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -49,6 +52,9 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         checkpoint.ids,
         checkpoint.beam_size,
         checkpoint.length_penalty,
+        checkpoint.moses_punctuation,
+        checkpoint.source_tokens,
+        checkpoint.target_token_begins,
     )
     vocabulary = {"source": checkpoint.source_pieces, "target": checkpoint.target_pieces}
     with replaced_directory(path) as new:
@@ -85,6 +91,9 @@ def read_imported(path: Path, values: Mapping[str, Any]) -> Checkpoint:
         spm=read_spm(path),
         beam_size=config.beam_size,
         length_penalty=config.length_penalty,
+        moses_punctuation=config.moses_punctuation,
+        source_tokens=config.source_tokens,
+        target_token_begins=config.target_token_begins,
     )
 
 

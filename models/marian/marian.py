@@ -56,9 +56,9 @@ def read_marian(path: Path, values: Mapping[str, Any]) -> Checkpoint:
     Raises:
         CheckpointError: a file can't be read, or the engine can't represent the model.
     """
-    config = _Config(path / CONFIG_FILE, values)
+    config = Config(path / CONFIG_FILE, values)
     if values.get("model_type") != "marian":
-        raise config.refuse(f"model_type is {values.get('model_type')!r}; only 'marian' can be imported")
+        raise config.refuse(f"model_type is {values.get('model_type')!r}; only 'marian' and 'm2m_100' can be imported")
     architecture = _marian_architecture(config)
     if values.get("normalize_embedding") or values.get("layernorm_embedding"):
         raise config.refuse("layer norm on the embeddings (normalize_embedding) is not supported")
@@ -73,7 +73,7 @@ def read_marian(path: Path, values: Mapping[str, Any]) -> Checkpoint:
         name = "target_vocab.json" if (path / "target_vocab.json").exists() else VOCABULARY_FILE
         target_pieces = read_pieces(path, name, architecture.target_vocab_size)
     source_languages, target_languages = _languages(path, values, tokenizer)
-    beam_size, length_penalty = _search(path, config)
+    beam_size, length_penalty = read_search(path, config)
     return Checkpoint(
         source_languages=source_languages,
         target_languages=target_languages,
@@ -82,14 +82,14 @@ def read_marian(path: Path, values: Mapping[str, Any]) -> Checkpoint:
         ids=_marian_ids(path, config, source_pieces, target_pieces or source_pieces),
         source_pieces=source_pieces,
         target_pieces=target_pieces,
-        tensors=_marian_tensors(path, architecture),
+        tensors=read_tensors(path, architecture),
         spm=read_spm(path),
         beam_size=beam_size,
         length_penalty=length_penalty,
     )
 
 
-class _Config:
+class Config:
     """config.json with typed look-ups that refuse by name."""
 
     def __init__(self, path: Path, values: Mapping[str, Any]) -> None:
@@ -114,7 +114,7 @@ class _Config:
         return value
 
 
-def _marian_architecture(config: _Config) -> Architecture:
+def _marian_architecture(config: Config) -> Architecture:
     activation = config.values.get("activation_function", "gelu")
     if activation not in ACTIVATIONS:
         known = ", ".join(ACTIVATIONS)
@@ -143,7 +143,7 @@ def _marian_architecture(config: _Config) -> Architecture:
     )
 
 
-def _marian_ids(path: Path, config: _Config, source: tuple[str, ...], target: tuple[str, ...]) -> Ids:
+def _marian_ids(path: Path, config: Config, source: tuple[str, ...], target: tuple[str, ...]) -> Ids:
     generation = read_optional_object(path, "generation_config.json")
 
     def unknown(pieces: tuple[str, ...]) -> int:
@@ -204,7 +204,7 @@ def _languages(
     return source, target
 
 
-def _search(path: Path, config: _Config) -> tuple[int, float]:
+def read_search(path: Path, config: Config) -> tuple[int, float]:
     """Return the beam and the length penalty that the model is searched with; transformers' own are 1 and 1."""
     generation = {**config.values, **read_optional_object(path, "generation_config.json")}
     beams, penalty = generation.get("num_beams"), generation.get("length_penalty")
@@ -214,7 +214,7 @@ def _search(path: Path, config: _Config) -> tuple[int, float]:
     return beam_size, 1.0
 
 
-def _marian_tensors(path: Path, architecture: Architecture) -> dict[str, Tensor]:
+def read_tensors(path: Path, architecture: Architecture) -> dict[str, Tensor]:
     """Read our tensors from Marian's. Each must have the architecture's shape, and all must have a place."""
     theirs = load_tensors(path)
     if not any(name.startswith("model.") for name in theirs):  # of a MarianModel, not a MarianMTModel
@@ -280,11 +280,12 @@ def _marian_tensors(path: Path, architecture: Architecture) -> dict[str, Tensor]
 def _check_positions(path: Path, theirs: Mapping[str, Tensor], taken: set[str], architecture: Architecture) -> None:
     """Refuse stored positions other than the sinusoids, which the engine computes."""
     for side in ("encoder", "decoder"):
-        name = f"model.{side}.embed_positions.weight"
+        kind = architecture.positions
+        name = f"model.{side}.embed_positions.{'weights' if kind == 'fairseq' else 'weight'}"
         if name in theirs:
             taken.add(name)
             stored = theirs[name]
-            if not sinusoidal(stored, architecture.d_model):
+            if not sinusoidal(stored[2:] if kind == "fairseq" else stored, architecture.d_model, kind):
                 raise CheckpointError(f"{path}: {name!r} holds learned positions, which are not supported.")
 
 
@@ -358,7 +359,7 @@ def write_marian(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def _marian_tensor_name(name: str) -> str:
-    """Return the name by which `_marian_tensors` takes one of our tensors."""
+    """Return the name by which `read_tensors` takes one of our tensors."""
     special = {"output": "lm_head.weight", "output.bias": "final_logits_bias"}
     special |= {ours: theirs[0] for ours, theirs in _EMBEDDINGS.items()}
     if name in special:

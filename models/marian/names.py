@@ -3,11 +3,20 @@
 import re
 from collections.abc import Iterable
 
-from models.format.languages import canonical, is_known
+from models.format.languages import TARGET_TOKEN, canonical, is_known
 
-TARGET_TOKEN = re.compile(r">>([A-Za-z0-9_.-]+)<<")
 _OF_A_NAME = re.compile(r"^.*opus-?mt[_-](?:tc[_-])?(?:big[_-]|base[_-]|tiny[_-])?", re.IGNORECASE)
 _CODE = re.compile(r"[a-z]{2,3}(?:[_-][A-Za-z0-9]+)*|[A-Z]{3,}")
+# Groups of languages: the collective codes of ISO 639-5 and 639-2; Opus-MT's own names are in capitals.
+_COLLECTIVE = """
+aav afa alg alv apa aqa aql art ath auf aus awd azc bad bai bat ber bnt btk cai cau cba ccn ccs cdc cdd cel cmc
+cpe cpf cpp crp csu cus day dmn dra egx esx euq fiu fox gem gme gmq gmw grk hmx hok hyx iir ijo inc ine ira iro
+itc jpx kar kdo khi kro map mkh mno mul mun myn nah nai ngf nic nub omq omv oto paa phi plf poz pqe pqw pra qwe
+roa sai sal sdv sem sgn sio sit sla smi son sqj ssa syd tai tbq trk tup tut tuw urj wak wen xgn xnd ypk zhx zle
+zls zlw znd
+"""
+_GROUPS = frozenset(_COLLECTIVE.split())
+_CARD = re.compile(r"^[*-]? *(source|target) language\(s\): *(\S.*)$", re.MULTILINE)
 _GROUP_OR_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
 
@@ -28,6 +37,16 @@ def languages_of_name(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if len(pair := name.split("_")) == 2 and all(is_known(part) for part in pair):  # as Argos names packages
         return languages_of(pair[0]), languages_of(pair[1])
     return (), ()
+
+
+def is_group(code: str) -> bool:
+    """Tell whether a name is that of a group of languages, such as `mul` or `ROMANCE`."""
+    return code in _GROUPS or (len(code) > 2 and code.isupper())
+
+
+def languages_of_card(text: str) -> dict[str, tuple[str, ...]]:
+    """Return the languages of each side, `source` and `target`, that a card of Opus-MT lists, canonical, each once."""
+    return {side: languages_of("+".join(listed.split())) for side, listed in _CARD.findall(text)}
 
 
 def target_tokens(pieces: Iterable[str]) -> dict[str, str]:

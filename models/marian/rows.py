@@ -32,8 +32,11 @@ def piece_counts(checkpoint: Checkpoint, texts: Sequence[Path]) -> tuple[list[in
         counts[1] += target.count((line.target for line in lines if line.target), checkpoint.ids.eos)
         # Each translation begins with decoder_start, and with a language token where the model has them.
         counts[1][checkpoint.ids.decoder_start] += len(lines)
-        for token in checkpoint.target_tokens.values():
-            counts[0][source.row(token)] += len(lines) // len(checkpoint.target_tokens)
+        tokens = checkpoint.tokens
+        asking = (1, target) if tokens.begin_targets else (0, source)
+        for (side, tokenizer), pieces in ((asking, tokens.target), ((0, source), tokens.source)):
+            for piece in pieces.values():
+                counts[side][tokenizer.row(piece)] += len(lines) // len(pieces)
     if shared:
         return (counts[0] + counts[1]).tolist(), None
     return counts[0].tolist(), counts[1].tolist()

@@ -19,18 +19,19 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "swish": F
 Cache = dict[str, tuple[Tensor, Tensor]]
 
 
-def positions(length: int, d_model: int) -> Tensor:
-    """Return sinusoidal positions [length, d_model]."""
+def positions(length: int, d_model: int, kind: str = "marian") -> Tensor:
+    """Return sinusoidal positions [length, d_model]; fairseq's have other rates, and begin behind <s> and <pad>."""
     half = d_model // 2
+    steps, first = (max(half - 1, 1), 2) if kind == "fairseq" else (half, 0)
     # In float64 as the checkpoints were made: float32 angles differ in the fifth digit at position 500.
-    rate = 10000.0 ** (-2 * torch.arange(half, dtype=torch.float64) / d_model)
-    angle = torch.arange(length, dtype=torch.float64)[:, None] * rate
+    rate = 10000.0 ** (-torch.arange(half, dtype=torch.float64) / steps)
+    angle = torch.arange(first, first + length, dtype=torch.float64)[:, None] * rate
     return torch.cat([angle.sin(), angle.cos()], dim=1).float()
 
 
-def sinusoidal(stored: Tensor, d_model: int) -> bool:
+def sinusoidal(stored: Tensor, d_model: int, kind: str = "marian") -> bool:
     """Tell whether a stored table [length, d_model] holds these positions, up to its rounding."""
-    expected = positions(len(stored), d_model)
+    expected = positions(len(stored), d_model, kind)
     # Sinusoids are off by so much once they are rounded; learned positions by tenths.
     tolerance = {torch.float16: 1e-3, torch.bfloat16: 8e-3}.get(stored.dtype, 1e-4)
     return stored.shape == expected.shape and torch.allclose(stored.float(), expected, atol=tolerance)
@@ -139,7 +140,7 @@ class Transformer(nn.Module):
         self.output = nn.Linear(width, a.target_vocab_size)
         if a.tied_output:
             self.output.weight = (self.embedding if a.shared_vocabulary else self.target_embedding).weight
-        self.register_buffer("positions", positions(a.max_positions, width), persistent=False)
+        self.register_buffer("positions", positions(a.max_positions, width, a.positions), persistent=False)
 
     @classmethod
     def from_tensors(cls, architecture: Architecture, tensors: Mapping[str, Tensor]) -> "Transformer":
@@ -158,7 +159,7 @@ class Transformer(nn.Module):
         model.load_state_dict(state, assign=True)
         if architecture.tied_output:
             model.output.weight = getattr(model, predicting).weight
-        model.positions = positions(architecture.max_positions, architecture.d_model)
+        model.positions = positions(architecture.max_positions, architecture.d_model, architecture.positions)
         return model.eval()
 
     def embed(self, side: str, ids: Tensor, begin: int = 0) -> Tensor:
@@ -239,8 +240,17 @@ class Transformer(nn.Module):
         return self.output(self.decode(target, self.encode(source, mask), mask, {}))
 
     @torch.inference_mode()
-    def greedy(self, sources: Sequence[Sequence[int]], ids: Ids, max_lengths: Sequence[int]) -> list[list[int]]:
-        """Translate one batch by greedy search; results are without eos. A sentence that ended leaves the batch."""
+    def greedy(
+        self, sources: Sequence[Sequence[int]], ids: Ids, max_lengths: Sequence[int], firsts: Sequence[int] = ()
+    ) -> list[list[int]]:
+        """Translate one batch by greedy search; results are without eos. A sentence that ended leaves the batch.
+
+        Args:
+            sources: rows of each source, eos included where the model reads it.
+            ids: of the model.
+            max_lengths: of each translation, eos included.
+            firsts: the row that each translation begins with; none for what is likeliest.
+        """
         source_length = max(map(len, sources))
         device = self.positions.device
         source = torch.tensor([[*s, *[0] * (source_length - len(s))] for s in sources], device=device)
@@ -252,7 +262,7 @@ class Transformer(nn.Module):
         for step in range(max(max_lengths)):
             logits = self.output(self.decode(last, memory, mask, cache, step))[:, -1]
             logits[:, list(ids.suppressed)] = -math.inf
-            best = logits.argmax(1)
+            best = torch.tensor(firsts, device=device) if firsts and step == 0 else logits.argmax(1)
             for row, token in zip(active, best.tolist(), strict=True):
                 if token != ids.eos:
                     results[row].append(token)

@@ -137,6 +137,10 @@ class _Walk:
         self._masks = [b.source_mask if side == "source" else b.target_mask for b in self._batches]
         for model, states in zip(self._models, self._states, strict=True):
             states[:] = [model.embed(side, getattr(batch, side)) for batch in self._batches]
+        name = "embedding" if self._architecture.shared_vocabulary else f"{side}_embedding"
+        if name != "embedding" or side == "target":  # read for the last time, as in `_end`
+            plain, coded = (model.get_submodule(name) for model in self._models)
+            coded.weight = plain.weight
 
     def end_encoder(self) -> None:
         """Keep the states as memory of the decoder."""
@@ -159,17 +163,18 @@ class _Walk:
             a: Any = model.get_submodule(name)
             for x, y, bias in zip(xs, ys, hidden, strict=True):
                 result.append(a.context(x, a.split(a.key(y)), a.split(a.value(y)), bias))
-        self._end(name, "output", contexts)
+        plain: Any = self._models[0].get_submodule(name)
+        self._end(name, "output", [plain.output(x) for x in contexts[0]], contexts[1])
 
     def feed_forward(self, name: str) -> None:
         """Code the two matrices of a sub-layer, and go on to its output."""
         inputs = self._inputs(name)
         self._code([f"{name}.inner"], inputs, self._masks)
-        inner: Streams = [], []
-        for model, xs, result in zip(self._models, inputs, inner, strict=True):
-            ffn: Any = model.get_submodule(name)
-            result.extend(ffn.activation(ffn.inner(x)) for x in xs)
-        self._end(name, "outer", inner)
+        parts: list[Any] = [model.get_submodule(name) for model in self._models]
+        plain, coded = parts
+        # Only one stream's inner layer is held: of 16,000 tokens and 4,096 columns it is a quarter of a gigabyte.
+        outputs = [plain(x) for x in inputs[0]]
+        self._end(name, "outer", outputs, [coded.activation(coded.inner(x)) for x in inputs[1]])
 
     def _inputs(self, name: str) -> Streams:
         """Return what a sub-layer reads."""
@@ -179,30 +184,63 @@ class _Walk:
         plain, coded = ([part.norm(x) for x in states] for part, states in zip(parts, self._states, strict=True))
         return plain, coded
 
-    def _end(self, name: str, last: str, inputs: Streams) -> None:
-        """Code the last matrix of a sub-layer, and add its residual connection."""
-        self._code([f"{name}.{last}"], inputs, self._masks, residual=True)
-        for model, states, xs in zip(self._models, self._states, inputs, strict=True):
-            part: Any = model.get_submodule(name)
-            sums = [state + getattr(part, last)(x) for state, x in zip(states, xs, strict=True)]
-            states[:] = sums if self._architecture.norm == "pre" else [part.norm(x) for x in sums]
+    def _end(self, name: str, last: str, outputs: list[Tensor], inputs: list[Tensor]) -> None:
+        """Code the last matrix of a sub-layer, and add its residual connection.
+
+        Args:
+            name: of the sub-layer.
+            last: of its last matrix.
+            outputs: what the sub-layer gives in fp32.
+            inputs: what its last matrix reads in the codes.
+        """
+
+        def restored(n: int) -> Tensor:
+            lost = self._states[0][n] - self._states[1][n]
+            return (outputs[n] + RESTORED * lost)[self._masks[n]]
+
+        self._fit([f"{name}.{last}"], inputs, restored, self._masks)
+        coded_last: Any = self._models[1].get_submodule(f"{name}.{last}")
+        for n, x in enumerate(inputs):
+            for model, states, output in zip(self._models, self._states, (outputs[n], coded_last(x)), strict=True):
+                part: Any = model.get_submodule(name)
+                total = states[n] + output
+                states[n] = total if self._architecture.norm == "pre" else part.norm(total)
         plain, coded = (model.get_submodule(name) for model in self._models)
         for key, module in coded.named_children():
             if isinstance(module, nn.Linear):  # read for the last time: of 240 M weights a gigabyte
                 original: Any = plain.get_submodule(key)
                 module.weight = original.weight
 
-    def _code(self, names: Sequence[str], inputs: Streams, masks: Sequence[Tensor], *, residual: bool = False) -> None:
-        """Code matrices that read the same inputs."""
+    def _code(self, names: Sequence[str], inputs: Streams, masks: Sequence[Tensor]) -> None:
+        """Code matrices that read the same inputs, for what they give in fp32."""
         plain: list[Any] = [self._models[0].get_submodule(name) for name in names]
-        columns, sizes = inputs[0][0].shape[2], [len(module.weight) for module in plain]
+
+        def given(n: int) -> Tensor:
+            return torch.cat([module(inputs[0][n][masks[n]]) for module in plain], dim=1)
+
+        self._fit(names, inputs[1], given, masks)
+
+    def _fit(
+        self,
+        names: Sequence[str],
+        inputs: Sequence[Tensor],
+        wanted_of: Callable[[int], Tensor],
+        masks: Sequence[Tensor],
+    ) -> None:
+        """Code matrices for given outputs.
+
+        Args:
+            names: of matrices that read the same inputs.
+            inputs: of each batch, in the codes: [sentences, length, columns].
+            wanted_of: number of a batch -> outputs of all matrices, side by side: [tokens, rows].
+            masks: true where a batch has a token.
+        """
+        plain: list[Any] = [self._models[0].get_submodule(name) for name in names]
+        columns, sizes = inputs[0].shape[2], [len(module.weight) for module in plain]
         H, Y = torch.zeros(columns, columns), torch.zeros(sum(sizes), columns)
         x_sum, y_sum, count = torch.zeros(columns), torch.zeros(sum(sizes)), 0
         for n, mask in enumerate(masks):
-            x = inputs[1][n][mask]
-            y = torch.cat([module(inputs[0][n][mask]) for module in plain], dim=1)
-            if residual:
-                y += RESTORED * (self._states[0][n] - self._states[1][n])[mask]
+            x, y = inputs[n][mask], wanted_of(n)
             H += x.T @ x
             Y += y.T @ x
             x_sum, y_sum, count = x_sum + x.sum(0), y_sum + y.sum(0), count + len(x)
@@ -212,6 +250,7 @@ class _Walk:
         weights = torch.cat([module.weight for module in plain]).double()
         damped = H + damping * torch.eye(columns, dtype=torch.float64)
         wanted = torch.linalg.solve(damped, (Y + damping * weights).T).T.float()
+        del Y, damped, weights  # of 4,096 columns an eighth of a gigabyte each
         for name, each, mean in zip(names, wanted.split(sizes), y_mean.split(sizes), strict=True):
             module: Any = self._models[1].get_submodule(name)
             module.weight = _fixed(self._solve(name, each.contiguous(), H))

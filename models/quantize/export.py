@@ -354,6 +354,9 @@ def write_coded(
         default_configuration=request.base.name,
         checksums={},
         beam_size=checkpoint.beam_size,
+        moses_punctuation=checkpoint.moses_punctuation,
+        source_tokens=checkpoint.source_tokens,
+        target_token_begins=checkpoint.target_token_begins,
     )
     files = {**checkpoint.spm, "README.md": model_card(config, texts, notes).encode()}
     write_model(path, config, tensors, vocabulary, files, overwrite=overwrite)

@@ -7,6 +7,8 @@ from itertools import chain, islice
 
 import sentencepiece
 
+from models.format.languages import LanguageTokens, marked
+from models.format.punctuation import normalized
 from models.text.lines import DataError
 
 BATCH_LINES = 20_000
@@ -15,7 +17,14 @@ BATCH_LINES = 20_000
 class PieceTokenizer:
     """One side's SentencePiece model and vocabulary."""
 
-    def __init__(self, spm: bytes, pieces: Sequence[str], unk: int, silent: Iterable[int] = ()) -> None:
+    def __init__(
+        self,
+        spm: bytes,
+        pieces: Sequence[str],
+        unk: int,
+        silent: Iterable[int] = (),
+        punctuation: str | None = None,
+    ) -> None:
         """Take a SentencePiece model and the piece of each row.
 
         Args:
@@ -23,6 +32,7 @@ class PieceTokenizer:
             pieces: piece of each row; the two sides may share them though their SentencePiece models differ.
             unk: row of what the vocabulary lacks.
             silent: rows that stand for no text.
+            punctuation: language whose rules of Moses the model's text went by; None for no rules.
 
         Raises:
             DataError: `spm` is not a SentencePiece model.
@@ -32,6 +42,7 @@ class PieceTokenizer:
         except RuntimeError as error:
             raise DataError(f"The SentencePiece model can't be read ({error}).") from None
         self._pieces, self._unk, self._silent = pieces, unk, frozenset(silent)
+        self._punctuation = punctuation
         self._rows = {piece: row for row, piece in enumerate(pieces)}
         # By SentencePiece's own ids: 1.6 times as fast as by pieces.
         self._row_of_id = [self.row(self._sentencepiece.id_to_piece(n)) for n in range(len(self._sentencepiece))]
@@ -50,7 +61,8 @@ class PieceTokenizer:
 
     def encode_all(self, texts: Sequence[str], *, threads: int = 1) -> list[list[int]]:
         """Return the rows of each text."""
-        encoded = self._sentencepiece.encode(list(texts), num_threads=threads)
+        texts = [normalized(text, self._punctuation) for text in texts]
+        encoded = self._sentencepiece.encode(texts, num_threads=threads)
         unknown, row_of_id = self._sentencepiece.unk_id(), self._row_of_id
         return [
             # one side's SentencePiece may not know a piece that the vocabulary has
@@ -58,20 +70,18 @@ class PieceTokenizer:
             for text, ids in zip(texts, encoded, strict=True)
         ]
 
-    def encode_marked(self, text: str, tokens: Sequence[str]) -> list[int]:
-        """Return the rows of a source text, for a model whose targets have these tokens.
+    def encode_marked(self, text: str, tokens: LanguageTokens) -> tuple[list[int], list[str]]:
+        """Return the rows of a source text with the pieces that name its languages, and those of its translation.
 
-        A token at the head of the text, as in `>>fr<< Good morning`, says which is meant; it is the first token if
-        there is none.
+        The head of the text, as in `>>fr<< Good morning`, says which target is meant; without it the first is.
         """
-        if not tokens:
-            return self.encode(text)
-        mark = next((token for token in tokens if text.startswith(token)), None)
-        return [self.row(mark or tokens[0]), *self.encode(text[len(mark) :].lstrip() if mark else text)]
+        language, begin = marked(text, tokens.target)
+        source, target = tokens.heads(None, language)
+        return [*map(self.row, source), *self.encode(text[begin:])], target
 
     def beyond(self, row: int, text: str) -> list[str]:
         """Return the pieces of a text from this row on: a vocabulary sorted by frequency ends in the rarest."""
-        return [piece for piece in self._split(text) if self.row(piece) >= row]
+        return [piece for piece in self._split(normalized(text, self._punctuation)) if self.row(piece) >= row]
 
     def decode(self, rows: Sequence[int]) -> str:
         """Return the text of the rows that stand for text."""

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from models.format.languages import marked
 from models.format.schema import Ids
 from models.marian.batches import Batch
 from models.marian.checkpoint import Checkpoint
@@ -212,19 +213,23 @@ class Encoder:
         Raises:
             DataError: the model has several target languages, and a source does not say which is meant.
         """
-        if not self._checkpoint.marks:
+        tokens, begins = self._checkpoint.tokens, list[list[str]]()
+        if not tokens.target and not tokens.source:
             encoded = self._source.encode_all(sources, threads=2)
         else:
-            tokens = self._checkpoint.marks
-            if unmarked := next((text for text in sources if not text.startswith(tokens)), None):
+            if unmarked := next((text for text in sources if marked(text, tokens.target)[0] is None), None):
                 raise DataError(
                     f"A model of several target languages needs the language's token before each source, such as "
-                    f"{tokens[0]}, and {unmarked[:40]!r} has none."
+                    f"{next(iter(tokens.target.values()))}, and {unmarked[:40]!r} has none."
                 )
-            encoded = [self._source.encode_marked(text, tokens) for text in sources]
+            both = [self._source.encode_marked(text, tokens) for text in sources]
+            encoded, begins = [rows for rows, _ in both], [pieces for _, pieces in both]
         ids = self._checkpoint.ids
         ends = replace(ids, ends_sources=True).ended
-        return _side(encoded, ids.ended), _side(self._target.encode_all(targets, threads=2), ends)
+        translations = self._target.encode_all(targets, threads=2)
+        for rows, pieces in zip(translations, begins, strict=False):
+            rows[:0] = map(self._target.row, pieces)
+        return _side(encoded, ids.ended), _side(translations, ends)
 
 
 def _side(encoded: Sequence[Sequence[int]], ended: Callable[[Sequence[int]], list[int]]) -> Side:

@@ -297,7 +297,8 @@ def _asked(fields: Fields, registry: Registry) -> _Asked:
     markup = _markup(fields, split)
     asked_type = _one_of(fields, "model_type", tuple(_MODEL_TYPES))
     model_type = _MODEL_TYPES[asked_type] if asked_type else None
-    options = Options(source or AUTO, target, split_sentences=split)
+    beam_size = 1 if model_type == "latency_optimized" else None
+    options = Options(source or AUTO, target, beam_size, split_sentences=split)
     return _Asked(TranslationRequest(texts, options, markup, keeps_empty=True, context=context), model_type)
 
 

@@ -208,6 +208,8 @@ def _model_info(registry: Registry, model: Model) -> schemas.ModelInfo:
         source_languages=list(config.source_languages),
         target_languages=list(config.target_languages),
         version=identity.version,
+        beam_size=config.beam_size,
+        length_penalty=config.length_penalty,
         active=identity.config,
         live=[translator.identity.config for translator in model.translators()],
         default=config.default_configuration,

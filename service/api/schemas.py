@@ -113,9 +113,10 @@ class TranslateRequest(Body):
     target: Language = Field(
         examples=["de"], description="A code; case is ignored.", json_schema_extra=started(enum="targets")
     )
-    beam_size: Annotated[int, Field(ge=1), INTEGRAL] = Field(
-        default=1,
-        description="Hypotheses kept at each step; 1 is greedy. By default up to 8.",
+    beam_size: Annotated[int, Field(ge=1), INTEGRAL] | None = Field(
+        default=None,
+        description="Hypotheses kept at each step; 1 is greedy. By default up to 8. Without it each model's own, "
+        "which `GET /v1/models` tells.",
         json_schema_extra=started(maximum="max_beam_size"),
     )
     alternatives: Annotated[int, Field(ge=0), INTEGRAL] = Field(
@@ -354,6 +355,8 @@ class ModelInfo(Body):
     source_languages: list[str]
     target_languages: list[str]
     version: str
+    beam_size: int = Field(description="Hypotheses kept at each step, for requests that name no number.")
+    length_penalty: float = Field(description="A score is divided by the translation's length to the power of it.")
     active: str
     live: list[str] = Field(
         description="Configurations that a request may pin: the active one and those loaded beside it."

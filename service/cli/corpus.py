@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--field", default="text", metavar="NAME", help="field that holds the text (default: %(default)s)"
     )
-    parser.add_argument("--beam-size", type=positive, default=1, metavar="N", help="hypotheses kept (default: 1)")
+    parser.add_argument("--beam-size", type=positive, metavar="N", help="hypotheses kept (default: the model's)")
     parser.add_argument(
         "--engine",
         choices=("process", "ray"),

@@ -129,7 +129,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--source", metavar="CODE", help=f"language, or {AUTO} to detect it (default: {AUTO}, if models have several)"
     )
     parser.add_argument("--target", metavar="CODE", help="language (default: that of the source's model)")
-    parser.add_argument("--beam-size", type=int, choices=range(1, 9), default=1, help="hypotheses kept (default: 1)")
+    parser.add_argument("--beam-size", type=int, choices=range(1, 9), help="hypotheses kept (default: the model's)")
     ways = [way for way in get_args(SplitSentences) if way != "lines"]
     parser.add_argument(
         "--split-sentences",

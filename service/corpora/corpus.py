@@ -25,7 +25,7 @@ def plan(
     config: str | None = None,
     source: str | None = None,
     target: str | None = None,
-    beam_size: int = 1,
+    beam_size: int | None = None,
     field: str = "text",
 ) -> Job:
     """Find the shards, and check that the model can translate them.
@@ -37,7 +37,7 @@ def plan(
         config: a configuration; the model's default one if None.
         source: language of the texts; the model's first one if None.
         target: language of the translations; the model's first one if None.
-        beam_size: at least 1.
+        beam_size: at least 1; the model's own if None.
         field: the field of a line that holds the text.
 
     Raises:
@@ -62,7 +62,7 @@ def plan(
         bits_per_weight=round(directory.bits_per_weight(allocation), 4),
         source=source,
         target=target,
-        beam_size=beam_size,
+        beam_size=beam_size or manifest.beam_size,
         field=field,
     )
     return Job(tuple(find_shards(patterns, output.absolute())), model.absolute(), work)

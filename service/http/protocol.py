@@ -291,6 +291,8 @@ class LimitedConnection(HttpToolsProtocol):
 
     def _refuse(self, refusal: Refusal) -> None:
         """Send an error unless a reply has begun, and close. A running app sees that the client disconnected."""
+        if self._refused:
+            return
         self._refused = True
         context = RequestContext(new_id())
         if self._is_answering:

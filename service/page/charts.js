@@ -65,9 +65,12 @@ export class Points {
 
   draw() {
     if (!this.box.clientWidth) return; // a hidden box has no size to draw in
-    const most = (values) => Math.max(...values, 0);
-    const axis = (values) => ({ at: ticks(0, most(values) || 1, 5), name: short });
-    const { svg, across, up, right } = frame(this.box, axis(this.points.map(({ x }) => x)), axis(this.points.map(({ y }) => y)));
+    const [xs, ys] = ['x', 'y'].map((side) => this.points.map((point) => point[side]));
+    const most = Math.max(...ys, 0);
+    const least = Math.min(...ys, most);
+    const low = least > most / 2 ? Math.max(0, Math.floor(2 * least - most)) : 0; // differences, where all are much alike
+    const axis = (begin, end) => ({ at: ticks(begin, end || 1, 5), name: short });
+    const { svg, across, up, right } = frame(this.box, axis(0, Math.max(...xs, 0)), axis(low, most));
     const placed = this.points.map((point) => ({ ...point, x: across(point.x), y: up(point.y) }));
     for (const { x, y, live, name } of placed) {
       draw(draw(svg, 'circle', { class: live ? 'live' : 'other', cx: x, cy: y, r: 4.5 }), 'title', {}, name);

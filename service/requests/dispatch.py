@@ -195,7 +195,8 @@ class Dispatcher:
         """Return the work of each step of each part; a request that has been admitted is not refused half-way."""
         done = []
         for steps, part in zip(routes, parts, strict=True):
-            work = (part.texts, part.options, self._scheduler, part.on_sentence)
+            options = replace(part.options, max_beam_size=self._settings.max_beam_size)
+            work = (part.texts, options, self._scheduler, part.on_sentence)
             is_admitted = part is not parts[0]
             if len(steps) == 1:
                 done.append([await steps[0].translator.serve(*work, is_admitted=is_admitted)])
@@ -253,7 +254,7 @@ def _check_limits(call: Call, texts: Sequence[str], options: Options, settings: 
             raise LimitExceeded(f"Text {number} is empty; leave it out.")
         if len(text) > settings.max_text_characters:
             raise _too_long(number, text, settings.max_text_characters)
-    if options.beam_size > settings.max_beam_size:
+    if options.beam_size is not None and options.beam_size > settings.max_beam_size:
         raise LimitExceeded(f"beam_size is {options.beam_size}; the limit is {settings.max_beam_size}.")
     if options.alternatives > settings.max_alternatives:
         raise LimitExceeded(f"alternatives is {options.alternatives}; the limit is {settings.max_alternatives}.")

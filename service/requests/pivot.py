@@ -66,7 +66,8 @@ async def translate(
             relay.finish([best for best, *_ in candidates])
         return candidates
 
-    own = replace(own, alternatives=0, prefix="")
+    # the next step reads this target and no other
+    own = replace(own, alternatives=0, prefix="", obeys_marks=False)
     first = await step.translator.serve(texts, own, scheduler, continuation=continuation, is_admitted=is_admitted)
     translations = [
         translation._replace(cut_sentences=translation.cut_sentences + cuts[text])

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from models.format.schema import MAX_BEAM_SIZE
 from service.text.alignment import Link
 from service.text.glossary import Glossary
 from service.text.sentences import SplitSentences
@@ -17,22 +18,27 @@ class Options:
     Attributes:
         source: Code of the language of the texts.
         target: Code of the language to translate to.
-        beam_size: Hypotheses that the search keeps, at least 1, which is greedy search. The settings limit it.
+        beam_size: Hypotheses that the search keeps, at least 1, which is greedy; None for the model's own number.
         alternatives: Next best translations to return, at least 0. The beam is at least one wider than that.
         split_sentences: What ends a sentence.
         alignment: Whether to link the words of translations to those of the texts.
         glossary: Terms that have a given translation; ignored where it is for other languages.
         prefix: What the translation of the first sentence begins with, if the vocabulary can spell it.
+        max_beam_size: Limit of the model's own number.
+        obeys_marks: Whether a text may ask for another target at its head (`>>fr<< Good morning`) of a model that has
+            such tokens.
     """
 
     source: str
     target: str
-    beam_size: int = 1
+    beam_size: int | None = None
     alternatives: int = 0
     split_sentences: SplitSentences = "1"
     alignment: bool = False
     glossary: Glossary | None = None
     prefix: str = ""
+    max_beam_size: int = MAX_BEAM_SIZE
+    obeys_marks: bool = True
 
 
 class Candidate(NamedTuple):

@@ -3,12 +3,14 @@
 import itertools
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import sentencepiece
 
 from models.format.directory import ModelDirectory
+from models.format.punctuation import followed, normalized, rules
 from models.format.schema import ModelError
+from models.format.vocabulary import Pieces
 from service.text.placeholders import Span
 
 # Invisible characters that models have not seen: soft hyphens, zero-width spaces, direction and byte order marks.
@@ -33,34 +35,56 @@ class Tokenizer:
         self._source_pieces, self._target_pieces = vocabulary.source, vocabulary.target_pieces
         self._rows = [_UNSEEN] * self._source.get_piece_size()  # by SentencePiece's own ids
         self._ended, self.unknown = ids.ended, ids.unk_source
+        self._punctuation = rules(directory.config.moses_punctuation, directory.config.source_languages)
         self.behind = int(ids.ends_sources)  # ids behind those of a source's pieces
-        self._silent = ids.silent
-        self._prefixes: dict[str, list[int]] = {}
-        vocabulary_path = directory.path / directory.config.vocabulary_file
-        for language, token in directory.config.target_tokens.items():
-            if (row := vocabulary.source.find(token)) is None:
-                raise ModelError(f"{vocabulary_path}: no row for {token}, the token of language {language}.")
-            self._prefixes[language.lower()] = [row]
+        tokens = directory.config.tokens
+        self._begins_targets = tokens.begin_targets
+        self._told: dict[str, int] = {}  # rows of the tokens, by language in small letters: of sources
+        self._asked: dict[str, int] = {}  # and of targets
+        self._read_tokens(directory, vocabulary.source, tokens.source, self._told)
+        asking = vocabulary.target_pieces if tokens.begin_targets else vocabulary.source
+        self._read_tokens(directory, asking, tokens.target, self._asked)
+        self._silent = ids.silent | (frozenset(self._asked.values()) if tokens.begin_targets else frozenset())
 
-    def encode(self, text: str, target: str) -> list[int]:
-        """Return the ids of one sentence: the target language's token where the model has one, the pieces, eos.
+    @staticmethod
+    def _read_tokens(
+        directory: ModelDirectory, pieces: Pieces, tokens: Mapping[str, str], rows: dict[str, int]
+    ) -> None:
+        for language, token in tokens.items():
+            if (row := pieces.find(token)) is None:
+                path = directory.path / directory.config.vocabulary_file
+                raise ModelError(f"{path}: no row for {token}, the token of language {language}.")
+            rows[language.lower()] = row
+
+    def encode(self, text: str, target: str, source: str = "") -> list[int]:
+        """Return the ids of one sentence: the tokens of its languages where the model reads such, the pieces, eos.
 
         Some models read no eos (`Ids.ends_sources`).
 
-        The text is composed (NFC) and loses invisible characters before; spans that are copied keep theirs.
+        The text is composed (NFC) and loses invisible characters before, and Moses normalises its punctuation where the
+        model was trained so; spans that are copied keep theirs.
         """
-        plain = _plain(text)
+        plain = normalized(_plain(text), self._punctuation)
         ids = self._source.encode(plain)
         if self._source.unk_id() in ids:  # one side's SentencePiece may not know a piece that the vocabulary has
             rows = list(map(self._row, self._source.encode(plain, out_type=str)))
         else:
             rows = [row if (row := self._rows[id_]) != _UNSEEN else self._look_up(id_) for id_ in ids]
-        return self._ended([*self._prefixes.get(target.lower(), ()), *rows])
+        heads = [None if self._begins_targets else self._asked.get(target.lower()), self._told.get(source.lower())]
+        return self._ended([*(row for row in heads if row is not None), *rows])
+
+    def begins(self, target: str) -> tuple[int, ...]:
+        """Return the ids that ask for a language at the beginning of a translation; none where the source asks."""
+        row = self._asked.get(target.lower()) if self._begins_targets else None
+        return () if row is None else (row,)
 
     def spans(self, text: str) -> list[Span]:
         """Return where each piece of a text stands in it, in characters; a piece includes the space before it."""
         plain = _plain(text)
         origins = _origins(text, plain)
+        if self._punctuation is not None:
+            plain, places = followed(plain, self._punctuation)
+            origins = [origins[place] for place in places]
         offsets: list[Span] = self._source.encode(plain, return_type="offset_mapping")["offsets"]
         return [(origins[begin], origins[end]) for begin, end in offsets]
 

@@ -16,6 +16,7 @@ from kernels.engine import (
     Sentence,
 )
 from models.format.directory import ModelDirectory
+from models.format.languages import marked
 from models.format.schema import Allocation
 from service.process import process_rss_bytes
 from service.text import numbers, placeholders
@@ -81,7 +82,8 @@ class Translator:
         self._tokenizer = tokenizer
         self._max_batch_tokens = max_batch_tokens
         self._max_positions = config.architecture.max_positions
-        self._length_penalty = config.length_penalty
+        self._target_tokens = config.target_tokens
+        self._own_beam_size, self._length_penalty = config.beam_size, config.length_penalty
         self._alignment_layer = best_layer(config.architecture.decoder_layers)
         self.model_bytes = self._engine.weight_bytes
 
@@ -114,7 +116,7 @@ class Translator:
             EngineError: the engine failed.
         """
         size = sum(map(len, texts))
-        with scheduler.reserve_queue(size // _CHARACTERS_A_TOKEN * _most_rows(options), is_admitted=is_admitted):
+        with scheduler.reserve_queue(size // _CHARACTERS_A_TOKEN * self._most_rows(options), is_admitted=is_admitted):
             documents, tokenize_ms = await self._prepared(size, texts, options)
             if on_sentence is not None and size > CHARACTERS_ON_THE_LOOP:
                 on_sentence = _on_this_loop(on_sentence)
@@ -147,7 +149,7 @@ class Translator:
 
     def score(self, sentence: str, options: Options) -> float:
         """Return the score of the best translation of a sentence, given to the engine whole, unknown words and all."""
-        ids = self._tokenizer.encode(sentence, options.target)
+        ids = self._tokenizer.encode(sentence, options.target, options.source)
         result = self._decode([self._engine_input(ids, options, ())], None)
         return result.hypotheses[0][0].score
 
@@ -206,6 +208,12 @@ class Translator:
     def _sentences(self, text: str, options: Options) -> Iterator[SourceSentence]:
         """Yield the sentences of a text in order, and what stands between them."""
         limit = min(MAX_SENTENCE_TOKENS, self._max_positions)
+        language, begin = marked(text, self._target_tokens)
+        if language is not None:
+            yield SourceSentence(Piece(text[:begin], False, ((0, begin),)), None, stands=("",))
+            text = text[begin:]
+            if options.obeys_marks:
+                options = replace(options, target=language.lower())
         for whole in split(text, options.source, options.split_sentences):
             pending, is_first = [whole], True
             while pending:
@@ -222,7 +230,7 @@ class Translator:
         """Encode a piece of text; words that the vocabulary can't spell become kept units."""
         if not piece.translate:
             return SourceSentence(piece, None)
-        ids = self._tokenizer.encode(placeholders.hide(piece.text, piece.kept), options.target)
+        ids = self._tokenizer.encode(placeholders.hide(piece.text, piece.kept), options.target, options.source)
         stands = None
         if self._tokenizer.unknown in ids:
             unknown = placeholders.words_with(piece.text, piece.kept, lambda word: not self._tokenizer.knows(word))
@@ -232,7 +240,7 @@ class Translator:
             stands = [numerals.get(span, piece.text[slice(*span)]) for span in piece.kept]  # 3.50€, without a €
             if not placeholders.has_words(piece.text, piece.kept):
                 return SourceSentence(piece._replace(translate=False), None)
-            ids = self._tokenizer.encode(placeholders.hide(piece.text, piece.kept), options.target)
+            ids = self._tokenizer.encode(placeholders.hide(piece.text, piece.kept), options.target, options.source)
         terms = self._terms(piece, options)
         units = [piece.text[begin:end] for begin, end in piece.kept] if stands is None else stands
         if (written := [numbers.ordinal(unit, options.source, options.target) for unit in units]) != units:
@@ -244,6 +252,11 @@ class Translator:
         languages = options.source, options.target
         return SourceSentence(piece, sentence, False, None if stands is None else tuple(stands), terms, languages)
 
+    def _is_begun(self, sentence: SourceSentence) -> bool:
+        """Return whether the translation of a sentence begins with more than the token of its language."""
+        search = sentence.engine_input
+        return search is not None and len(search.prefix) > len(self._tokenizer.begins(sentence.languages[1]))
+
     def _begun(self, sentence: SourceSentence, prefix: str) -> SourceSentence:
         """Return a sentence whose translation begins with a prefix; as it was if the vocabulary can't spell that."""
         search = sentence.engine_input
@@ -254,7 +267,7 @@ class Translator:
         if not 0 < len(ids) < self._max_positions // 2:
             return sentence
         longest = min(search.max_length + len(ids), self._max_positions)
-        return sentence._replace(engine_input=search._replace(max_length=longest, prefix=tuple(ids)))
+        return sentence._replace(engine_input=search._replace(max_length=longest, prefix=(*search.prefix, *ids)))
 
     def _terms(self, piece: Piece, options: Options) -> Sequence[Term]:
         """Return the terms of a piece, up to as many as the engine takes."""
@@ -300,7 +313,7 @@ class Translator:
     def _widened(self, arrivals: Arrivals, index: int, options: Options) -> SourceSentence | None:
         """Return a failed sentence for a wider beam; None if it had one."""
         sentence = arrivals.sentence(index)
-        if sentence.engine_input is None or _beam_size(options) >= _WIDER_BEAM:
+        if sentence.engine_input is None or self._beam_size(options) >= _WIDER_BEAM:
             return None
         return sentence._replace(engine_input=_wide(sentence.engine_input))
 
@@ -310,7 +323,7 @@ class Translator:
         if arrivals.lost_a_unit(index) and not sentence.terms:
             return None
         spans, texts = _with_terms(sentence.piece, [unit.text for unit in sentence.units], sentence.terms)
-        found = numbers.stretches(sentence.piece.text, options.source, options.target, spans)
+        found = numbers.stretches(sentence.piece.text, *sentence.languages, spans)
         inside = [(begin, end) for (begin, end), _ in found]
         found += [
             (span, text)
@@ -319,12 +332,12 @@ class Translator:
         ]
         found.sort()
         piece = sentence.piece._replace(kept=tuple(span for span, _ in found))
-        ids = self._tokenizer.encode(placeholders.hide(piece.text, piece.kept), options.target)
-        search = _wide(self._engine_input(ids, options, ()))
+        source, target = sentence.languages
+        ids = self._tokenizer.encode(placeholders.hide(piece.text, piece.kept), target, source)
+        search = _wide(self._engine_input(ids, replace(options, target=target), ()))
         stands = tuple(text for _, text in found)
         again = SourceSentence(piece, search, stands=stands, languages=sentence.languages)
-        is_begun = sentence.engine_input is not None and sentence.engine_input.prefix
-        return self._begun(again, options.prefix) if is_begun else again
+        return self._begun(again, options.prefix) if self._is_begun(sentence) else again
 
     def _constrained(self, arrivals: Arrivals, index: int, options: Options) -> SourceSentence:
         """Return a failed sentence, as it was searched last, under the constraint that it has its masks."""
@@ -332,26 +345,38 @@ class Translator:
         assert sentence.engine_input is not None  # it was searched
         masks = placeholders.masks(len(sentence.piece.kept))[:MAX_CONSTRAINTS]
         phrases = (self._tokenizer.phrases(mask, follows_mark=True) for mask in masks)
+        options = replace(options, target=sentence.languages[1])
         search = self._engine_input(sentence.engine_input.ids, options, tuple(filter(None, phrases)))
         found = sentence._replace(engine_input=search)
-        return self._begun(found, options.prefix) if sentence.engine_input.prefix else found
+        return self._begun(found, options.prefix) if self._is_begun(sentence) else found
 
     def _engine_input(self, ids: Sequence[int], options: Options, constraints: tuple[Constraint, ...]) -> Sentence:
         """Return a sentence for the engine; its maximum length bounds the cost of a model that repeats itself."""
         constrained = sum(min(map(len, constraint)) for constraint in constraints)
+        beam_size = self._beam_size(options)
         return Sentence(
             ids,
             min(2 * len(ids) + 20 + constrained, self._max_positions),
-            _beam_size(options),
-            _beam_size(options),
+            beam_size,
+            beam_size,
             self._length_penalty,
             alignment_layer=self._alignment_layer if options.alignment else 0,
             constraints=constraints,
+            prefix=self._tokenizer.begins(options.target),
         )
+
+    def _beam_size(self, options: Options) -> int:
+        own = min(self._own_beam_size, options.max_beam_size)
+        return max(options.beam_size or own, options.alternatives + 1)
+
+    def _most_rows(self, options: Options) -> int:
+        """Return the most rows that a sentence may take; with a glossary those without a term take fewer."""
+        return max(self._beam_size(options), CONSTRAINED_ROWS if options.glossary else 1)
 
     def _parts(self, sentence: SourceSentence, options: Options) -> Iterator[SourceSentence]:
         """Yield a failed sentence, cut at its units."""
         stands = iter(unit.text for unit in sentence.units)
+        options = replace(options, target=sentence.languages[1])
         for part, is_unit in cut_at_kept(sentence.piece):
             if is_unit:
                 spans = ((0, len(part.text)),)
@@ -423,12 +448,3 @@ def _with_terms(piece: Piece, units: Sequence[str], terms: Sequence[Term]) -> tu
 def _engine_cost(result: BatchResult) -> Cost:
     timings = StageTimings.of(encode=result.encode_ms, decode=result.decode_ms)
     return Cost({}, timings, Memory(0, result.workspace_peak_bytes, result.kv_cache_peak_bytes, 0))
-
-
-def _beam_size(options: Options) -> int:
-    return max(options.beam_size, options.alternatives + 1)
-
-
-def _most_rows(options: Options) -> int:
-    """Return the most rows that a sentence may take; with a glossary those without a term take fewer."""
-    return _beam_size(options) if options.glossary is None else max(_beam_size(options), CONSTRAINED_ROWS)

@@ -28,7 +28,7 @@ SOURCES = [[5, 9, 31, 0], [7, 0], [11, 12, 13, 14, 15, 16, 17, 0], [40, 41, 0]]
 
 ARCHITECTURES = {
     "tiny": TINY,
-    "pre-norm": replace(TINY, norm="pre"),
+    "pre-norm, fairseq's positions": replace(TINY, norm="pre", positions="fairseq"),
     "swish": replace(TINY, activation="swish"),
     "gelu, no scaling": replace(TINY, activation="gelu", scale_embedding=False),
     "two vocabularies": replace(TINY, shared_vocabulary=False, source_vocab_size=70),

@@ -35,6 +35,7 @@ def write_tiny_model(
     sources: tuple[str, ...] = ("en",),
     targets: tuple[str, ...] = ("de",),
     seed: int = 7,
+    beam_size: int = 1,
 ) -> Path:
     """Write a model directory with random planes; a huge `norm_gain` makes its scores overflow."""
     spm = _train_sentencepiece()
@@ -124,6 +125,7 @@ def write_tiny_model(
         },
         default_configuration="full",
         checksums={},
+        beam_size=beam_size,
     )
     vocabulary = Vocabulary(Pieces.of((piece, size - n) for n, piece in enumerate([*pieces, "<pad>"])), None)
     write_model(path, config, tensors, vocabulary, {"source.spm": spm, "target.spm": spm})

@@ -54,8 +54,6 @@ def test_plain_text_becomes_a_model_that_translates(
     assert "KL to fp32" in capsys.readouterr().out
     assert compress(*arguments) == 2
     assert "this exists already" in capsys.readouterr().err
-    assert compress(*arguments, "--overwrite") == 0
-    assert json.loads(figures.read_text())["kl"] == pytest.approx(found["kl"], rel=0.05)
 
 
 def test_a_call_that_was_stopped_goes_on_and_trains(
@@ -86,10 +84,11 @@ def test_work_of_another_call_is_refused(
 def test_a_size_and_a_divergence_may_stand_for_bits(tmp_path: Path, marian: Path, text_file: Path) -> None:
     figures = tmp_path / "figures.json"
     arguments = ("--text", text_file, "--minutes", 0, "--json", figures)
-    assert compress(marian, tmp_path / "size", "--size", "21.5kB", *arguments) == 0
+    out = tmp_path / "out"
+    assert compress(marian, out, "--size", "21.5kB", *arguments) == 0
     small = json.loads(figures.read_text())
     assert 19_000 < small["bytes"] <= 21_500
-    assert compress(marian, tmp_path / "loss", "--max-loss", small["kl"] / 3, *arguments) == 0
+    assert compress(marian, out, "--max-loss", small["kl"] / 3, "--overwrite", *arguments) == 0
     near = json.loads(figures.read_text())
     assert near["kl"] <= small["kl"] / 3
     assert near["bytes"] > small["bytes"]

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import MarianConfig, MarianMTModel, PegasusConfig, PegasusForConditionalGeneration
 
+from models.format.punctuation import normalized
 from models.marian.checkpoint import CheckpointError
 from models.marian.imported import write_checkpoint
 from models.marian.read import read_checkpoint
@@ -186,6 +187,42 @@ def test_target_tokens_come_from_the_vocabulary(tmp_path, pieces, spm):
     assert read_checkpoint(tmp_path / "m", ["eng", "en"], ["nld"]).target_tokens == {"nl": ">>nld<<"}
     with pytest.raises(CheckpointError, match="has no target 'fr'; it has de, nl"):
         read_checkpoint(tmp_path / "m", targets=["fra"])
+
+
+def test_a_group_of_languages_wants_a_list(tmp_path, marian_dir):
+    edit(marian_dir, "tokenizer_config.json", source_lang="mul", target_lang="en")
+    with pytest.raises(
+        CheckpointError, match=r"its source languages 'mul', which is a group; list .* --source-languages"
+    ):
+        read_checkpoint(marian_dir)
+    assert read_checkpoint(marian_dir, ["spa", "pt_br"]).source_languages == ("es", "pt-BR")
+    card = "### mul-eng\n\n* source group: Multiple languages\n* source language(s): abk cmn_Hans eng spa spa\n"
+    (marian_dir / "README.md").write_text(f"{card}* target language(s): eng\n")
+    checkpoint = read_checkpoint(marian_dir)
+    assert (checkpoint.source_languages, checkpoint.target_languages) == (("ab", "zh-Hans", "en", "es"), ("en",))
+    assert read_checkpoint(marian_dir, ["es"]).source_languages == ("es",)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("README.md", "* model: transformer-align\n* pre-processing: normalization + SentencePiece (spm32k)\n"),
+        ("preprocess.sh", "perl normalize-punctuation.perl -l $1 | spm_encode"),
+    ],
+)
+def test_whether_moses_made_the_punctuation_is_told_by_the_files_or_by_hand(tmp_path, marian_dir, name, said):
+    assert not read_checkpoint(marian_dir).moses_punctuation
+    assert read_checkpoint(marian_dir, moses_punctuation=True).moses_punctuation
+    (marian_dir / name).write_text(said)
+    plain = read_checkpoint(marian_dir, moses_punctuation=False)
+    assert not plain.moses_punctuation
+    checkpoint = read_checkpoint(marian_dir)
+    write_checkpoint(checkpoint, tmp_path / "imported")
+    assert read_checkpoint(tmp_path / "imported").moses_punctuation
+    odd = "ba “de”, (fi) …"
+    for side, language in (("source", "en"), ("target", "de")):
+        by_rules, as_it_is = (getattr(each, f"{side}_tokenizer")() for each in (checkpoint, plain))
+        assert by_rules.encode(odd) == as_it_is.encode(normalized(odd, language))
 
 
 def test_the_search_that_a_model_was_made_for_is_kept(marian_dir, tmp_path):

@@ -17,6 +17,7 @@ from tests.service.tiny_model import write_tiny_model
 HELLO = "The old house."
 TREE = "A big tree sees the river."
 EN_DE = {"source_lang": "EN", "target_lang": "DE"}
+KV_CACHE = "X-Sub3-KV-Cache-Peak-Bytes"
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +124,10 @@ def test_which_tags_split(client: httpx.Client, native: dict[str, str]) -> None:
     assert ask(client, HELLO, tag_handling="xml", splitting_tags=[1]).status_code == 400
 
 
-def test_model_types_choose_among_what_is_live(tiny_model: Path) -> None:
+def test_model_types_choose_among_what_is_live_and_the_fast_one_is_greedy(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "tiny", beam_size=3)
     with (
-        serve(Settings(model_directory=tiny_model, threads=1)) as server,
+        serve(Settings(model_directory=tmp_path / "tiny", threads=1)) as server,
         httpx.Client(base_url=server.url, timeout=60) as client,
     ):
 
@@ -134,6 +136,13 @@ def test_model_types_choose_among_what_is_live(tiny_model: Path) -> None:
             return reply.headers["X-Sub3-Config"], reply.json()["translations"][0].get("model_type_used")
 
         assert answered(model_type="latency_optimized") == ("full", "latency_optimized")  # there is one
+        (own, greedy), native = (
+            (ask(client, HELLO, model_type=f"{kind}_optimized") for kind in ("quality", "latency")),
+            {n: translate(client, HELLO, beam_size=n) for n in (None, 1, 3)},
+        )
+        assert [reply.headers[KV_CACHE] for reply in (own, greedy)] == [native[n].headers[KV_CACHE] for n in (3, 1)]
+        assert native[None].headers[KV_CACHE] == native[3].headers[KV_CACHE] != native[1].headers[KV_CACHE]
+        assert client.get("/v1/models").json()["models"][0]["beam_size"] == 3
         registry: Registry = server.app.state.registry
         for name in ("narrow", "half"):
             registry.change("tiny", lambda directory, desired, name=name: desired.load(by_name(directory, name)))

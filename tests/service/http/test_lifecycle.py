@@ -106,6 +106,14 @@ def test_a_refused_request_whose_body_does_not_end(impatient: Server) -> None:
         assert received.count(b"HTTP/1.1") == 1  # a second status would answer a second request
 
 
+@pytest.mark.parametrize("size", [20_000, 40_000, 70_000, 300_000])
+def test_an_address_that_is_too_large(server: Server, caplog: pytest.LogCaptureFixture, size: int) -> None:
+    with connection(server) as client:
+        client.sendall(b"GET /languages?q=" + b"a" * size + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert refusal(until_closed(client)) == (431, "The headers are larger than 16,384 bytes.")
+    assert "Fatal error" not in caplog.text
+
+
 # Each goes on sending after the refusal: a client reads it only then. The limit of a body is 1 MiB, of a file 10 MiB.
 FILE = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\n'
 LARGE = {

@@ -39,6 +39,22 @@ def test_the_target_language_s_token_comes_first(tiny_model: Path) -> None:
     assert Tokenizer(tagged).encode("Hello world", "de") == [20, *plain]
 
 
+def test_punctuation_is_normalised_where_the_model_was_trained_so_and_words_are_followed(tiny_model: Path) -> None:
+    directory = open_model(tiny_model)
+    moses = Tokenizer(replace(directory, config=replace(directory.config, moses_punctuation=True)))
+    plain = Tokenizer(directory)
+    text = " The\xa0old “house”,\u200b  big (tree) …"
+    normal = 'The\xa0old "house," big (tree) ...'
+    assert moses.encode(text, "de") == plain.encode(normal, "de") != plain.encode(text, "de")
+    spans = moses.spans(text)
+    assert len(spans) == len(moses.encode(text, "de")) - 1
+    for word in ("house", "big", "tree"):
+        begin = text.index(word)
+        assert any(start <= begin < end for start, end in spans)
+    assert all(0 <= start <= end <= len(text) for start, end in spans)
+    assert [start for start, _ in spans] == sorted(start for start, _ in spans)
+
+
 def test_a_target_token_without_a_row_is_refused(tiny_model: Path) -> None:
     directory = open_model(tiny_model)
     tagged = replace(directory, config=replace(directory.config, target_tokens={"de": ">>deu<<"}))

@@ -17,6 +17,7 @@ from service.translation.cost import STAGES
 from service.translation.results import Options
 from service.translation.tokenizer import Tokenizer
 from service.translation.translator import Translator
+from tests.service.tiny_model import write_tiny_model
 
 EN_DE = Options("en", "de")
 
@@ -175,6 +176,50 @@ def test_alternatives_are_the_hypotheses_of_a_rank_joined(translator: Translator
     ):
         assert joined.text == f"{first.text} {second.text}"
         assert joined.score == pytest.approx((first.score + second.score) / 2, abs=1e-5)
+
+
+def test_a_model_is_searched_by_its_own_beam_unless_asked_otherwise(tmp_path: Path) -> None:
+    directory = open_model(write_tiny_model(tmp_path / "wide", beam_size=6))
+    wide = Translator(directory, Tokenizer(directory), *by_name(directory, "full"), max_batch_tokens=4096)
+
+    def cache_bytes(**options: Any) -> int:
+        return wide.translate(["The old house."], Options("en", "de", **options)).cost.memory.kv_cache_peak_bytes
+
+    by_width = {width: cache_bytes(beam_size=width) for width in (1, 2, 6, 7)}
+    assert len(set(by_width.values())) == 4
+    assert cache_bytes() == by_width[6]
+    assert cache_bytes(alternatives=6) == by_width[7]
+    assert cache_bytes(max_beam_size=2) == by_width[2]
+    assert cache_bytes(max_beam_size=2, beam_size=1) == by_width[1]
+
+
+@pytest.mark.parametrize("mark", [">>fra<< ", ">>fr<<", " >>FR<<\n"])
+@pytest.mark.parametrize(
+    "text",
+    ["The old house.", "- The old house.\n  A big {tree} sees 12 rivers.", "The {a} old {b} house {c}.", "😀", ""],
+)
+def test_a_text_may_name_its_target_language(tiny_model: Path, mark: str, text: str) -> None:
+    directory = open_model(tiny_model)
+    tokens = {"de": "▁old", "fr": "▁big"}  # any piece will do
+    several = replace(directory, config=replace(directory.config, target_tokens=tokens))
+    translator = Translator(several, Tokenizer(several), *by_name(directory, "full"), max_batch_tokens=4096)
+    [french, german, marked, unmarked] = [
+        translator.translate([each], Options("en", target, alignment=True, **others)).translations[0].best
+        for each, target, others in (
+            (text, "fr", {}),
+            (text, "de", {}),
+            (mark + text, "de", {}),
+            (mark + text, "de", {"obeys_marks": False}),
+        )
+    ]
+    assert marked[:2] == french[:2]
+    assert unmarked[:2] == german[:2]
+    moved = [(link.source[0] - len(mark), link.target) for link in marked.alignment if link.source[0] >= len(mark)]
+    assert moved == [(link.source[0], link.target) for link in french.alignment]
+
+
+def test_what_names_no_language_of_the_model_is_text(translator: Translator) -> None:
+    assert translated(translator, ">>fr<< The old house.") != translated(translator, "The old house.")
 
 
 def test_the_costs_are_counted(translator: Translator) -> None:
