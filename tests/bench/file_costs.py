@@ -3,7 +3,7 @@
 The process of a file is run as the service runs it, under the limits that it has in a container of 256 MB, and without
 an engine: a translation is the text itself, with a link for each word. A friendly file has sentences and bold words, a
 dense one has texts of one letter, the hostile ones are those of tests/service/files/test_hostile.py. Then a server
-within such a container translates a file of 50 pages of every format: what it holds itself, and that it lives.
+within such a container translates a file of ten pages of every format: what it holds itself, and that it lives.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,7 +33,8 @@ from tests.service.files.test_hostile import FILES as HOSTILE
 
 CONTAINER_BYTES = 256_000_000
 UNLIMITED = 4 << 30
-SMALLEST, DOUBLINGS = 2_000, 3  # lines; a page has about 40
+LINES = 4_000  # of the largest file; a page has about 40
+HOSTILE_BYTES = 500_000
 LIMITS = Settings(model_directory=MODEL)
 # The process tells, after its own last line, the most address space that it had above the start, and resident memory.
 _PROGRAM = """
@@ -75,7 +77,6 @@ def cost(name: str, data: bytes, memory_bytes: int) -> Cost:
             LIMITS.max_text_characters,
             LIMITS.max_texts,
         )
-        before = os.times()
         with subprocess.Popen(
             [sys.executable, "-P", "-c", _PROGRAM, str(task), str(memory_bytes)],
             stdin=subprocess.PIPE,
@@ -95,8 +96,9 @@ def cost(name: str, data: bytes, memory_bytes: int) -> Cost:
                 if "texts" in told:
                     process.stdin.write(json.dumps([(text, _links(text)) for text in told["texts"]]).encode() + b"\n")
                     process.stdin.flush()
-        after = os.times()
-    seconds = after.children_user + after.children_system - before.children_user - before.children_system
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = usage.ru_utime + usage.ru_stime
     peaks = said.split() if not said.startswith(b"{") else []
     peak, resident = map(int, peaks) if len(peaks) == 2 else (memory_bytes, 0)
     return Cost(len(data), characters, ended, round(seconds, 3), peak, resident)
@@ -121,50 +123,35 @@ def _made(ending: str, lines: list[str]) -> tuple[str, bytes]:
 
 
 def of_sizes(ending: str, memory_bytes: int) -> dict[str, Any]:
-    """Measure friendly and dense files of one format, of doubling size."""
+    """Measure friendly and dense files of one format: two sizes without the limit of memory, the largest under it."""
     figures: dict[str, Any] = {}
-    start = cost(*friendly(ending, 10), UNLIMITED)
     for kind, make in (("friendly", friendly), ("dense", dense)):
-        costs = [cost(*make(ending, SMALLEST << doubling), UNLIMITED) for doubling in range(DOUBLINGS + 1)]
-        growth = (costs[-1].seconds - start.seconds) / max(0.001, costs[-2].seconds - start.seconds)
-        lines, largest = SMALLEST << DOUBLINGS, None
-        while (found := cost(*make(ending, lines), memory_bytes)).ended == "done" and lines < 1 << 22:
-            largest, lines = found, 2 * lines
-            if 2 * found.file_bytes > LIMITS.max_file_bytes:
-                break
-        while largest is None and lines > 100:
-            lines //= 2
-            found = cost(*make(ending, lines), memory_bytes)
-            largest = found if found.ended == "done" else None
-        figures[kind] = {
-            "costs": [asdict(each) for each in costs],
-            "growth_of_seconds_at_the_last_doubling": round(growth, 2),
-            "largest_under_the_limit": None if largest is None else asdict(largest),
-            "then": found.ended,
-        }
+        costs = [cost(*make(ending, LINES >> 2), UNLIMITED), cost(*make(ending, LINES >> 1), UNLIMITED)]
+        costs.append(cost(*make(ending, LINES), memory_bytes))
+        first, second, third = (each.seconds for each in costs)
+        growth = (third - second) / max(0.01, second - first)  # 2 where time is linear, 4 where it is quadratic
+        figures[kind] = {"costs": [asdict(each) for each in costs], "growth_of_seconds": round(growth, 2)}
     return figures
 
 
-def of_attacks(memory_bytes: int) -> dict[str, Any]:
-    """Measure hostile files as large as may be sent."""
-    figures = {}
-    for kind, (name, make) in HOSTILE.items():
-        count = 1000
-        while len(make(2 * count)) <= LIMITS.max_file_bytes and count < 1 << 21:
-            count *= 2
-        figures[kind] = {"file": name, **asdict(cost(name, make(count), memory_bytes))}
-    return figures
+def of_attack(kind: str, memory_bytes: int) -> dict[str, Any]:
+    """Measure a hostile file."""
+    (name, make), count = HOSTILE[kind], 1000
+    while len(make(2 * count)) <= HOSTILE_BYTES and count < 1 << 17:
+        count *= 2
+    return {"file": name, **asdict(cost(name, make(count), memory_bytes))}
 
 
 @contextmanager
 def container(limit_bytes: int) -> Iterator[bool]:
     """Put this process and its children into a control group with a limit of memory; False where that may not be."""
-    version_1 = Path("/sys/fs/cgroup/memory")
-    root, limit = (version_1, "memory.limit_in_bytes") if version_1.exists() else (version_1.parent, "memory.max")
-    group = root / f"sub3-file-costs-{os.getpid()}"
+    groups = dict(line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text().splitlines())
+    version_1 = "memory" in groups
+    own = Path("/sys/fs/cgroup", *(["memory"] if version_1 else [])) / groups["memory" if version_1 else ""].lstrip("/")
+    group = own / f"sub3-file-costs-{os.getpid()}"
     try:
         group.mkdir()
-        (group / limit).write_text(str(limit_bytes))
+        (group / ("memory.limit_in_bytes" if version_1 else "memory.max")).write_text(str(limit_bytes))
     except OSError:
         yield False
         return
@@ -172,13 +159,13 @@ def container(limit_bytes: int) -> Iterator[bool]:
         (group / "cgroup.procs").write_text(str(os.getpid()))
         yield True
     finally:
-        (root / "cgroup.procs").write_text(str(os.getpid()))
+        (own / "cgroup.procs").write_text(str(os.getpid()))
         with suppress(OSError):
             group.rmdir()
 
 
-def of_the_service(largest: Mapping[str, tuple[str, bytes]]) -> dict[str, Any]:
-    """Send a server the largest files: its own memory above what it has when it is ready, and how each ended."""
+def of_the_service(made: Mapping[str, tuple[str, bytes]]) -> dict[str, Any]:
+    """Send a server files: its own memory above what it has when it is ready, and how each ended."""
     with container(CONTAINER_BYTES) as is_within:
         settings = (
             {}
@@ -197,7 +184,7 @@ def of_the_service(largest: Mapping[str, tuple[str, bytes]]) -> dict[str, Any]:
             _forget_peak(server)
             ready = server.memory()["resident_bytes"]
             found = {}
-            for ending, (name, data) in largest.items():
+            for ending, (name, data) in made.items():
                 ended = _sent(client, name, data)
                 found[ending] = {
                     "file_bytes": len(data),
@@ -237,18 +224,17 @@ def main() -> None:
     arguments = parser.parse_args()
     _, memory_bytes = room_for_files([CONTAINER_BYTES])
     kinds = {Path(name).suffix for name, _ in files(["a"])}
-    formats = {}
-    for ending in arguments.only or [ending for ending in ENDINGS if ending in kinds]:
-        formats[ending] = of_sizes(ending, memory_bytes)
-        print(ending, {kind: found["largest_under_the_limit"] for kind, found in formats[ending].items()}, flush=True)
-    attacks = of_attacks(memory_bytes)
+    endings = arguments.only or [ending for ending in ENDINGS if ending in kinds]
+    with ThreadPoolExecutor(4) as pool:
+        formats = dict(zip(endings, pool.map(lambda ending: of_sizes(ending, memory_bytes), endings), strict=True))
+        attacks = dict(zip(HOSTILE, pool.map(lambda kind: of_attack(kind, memory_bytes), HOSTILE), strict=True))
     report = {
         "command": "make file-costs",
         "machine": machine(),
         "limit_bytes": memory_bytes,
         "formats": formats,
         "hostile": attacks,
-        "service": of_the_service({ending: friendly(ending, 4_000) for ending in formats}),
+        "service": of_the_service({ending: friendly(ending, LINES // 10) for ending in formats}),
     }
     arguments.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 

@@ -83,8 +83,8 @@ struct Tables {
   }
 
   explicit Tables(uint32_t activation = SUB3_SWISH, bool pre_norm = false, uint32_t seed = 7) : random(seed) {
-    config = {kDim,     kVocab, kVocab, kLayers,    4, kFfn, kLayers, 4,    kFfn,       activation,
-              pre_norm, 1e-5f,  1,      kPositions, 1, 1,    kEos,    kPad, suppressed, 1};
+    config = {kDim,  kVocab, kVocab,     kLayers, 4, kFfn, kLayers, 4,    kFfn,       activation, pre_norm,
+              1e-5f, 1,      kPositions, 0,       1, 1,    kEos,    kPad, suppressed, 1};
     AddMatrix("embedding", kVocab, kDim, 3);
     for (const char* side : {"encoder", "decoder"}) {
       for (uint32_t l = 0; l < kLayers; ++l) {
