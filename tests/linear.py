@@ -14,7 +14,8 @@ def growth(work: Callable[[int], Callable[[], object]], size: int, tries: int = 
     Args:
         work: makes what is timed for a size; the making is not timed.
         size: to begin with; twice as much until the time can be measured, and no more, lest caches be what is measured.
-        tries: of each, in turns, so that what else the machine does slows both; the best of each counts.
+        tries: at most four times as many are made of each, in turns, so that what else the machine does slows both; the
+            best of each counts. One is enough where the work looks linear: it would have to be slowed six times.
     """
     ratio = _growth(work, size, tries, 0.003)
     return ratio if ratio < _SURELY_LINEAR else min(ratio, _growth(work, size, tries, 0.015))  # quadratic at any size
@@ -24,10 +25,11 @@ def _growth(work: Callable[[int], Callable[[], object]], size: int, tries: int, 
     while _seconds(work(size << _DOUBLINGS)) < seconds and size < 1 << 20:
         size *= 2
     small, large = work(size), work(size << _DOUBLINGS)
-    gc.collect()
     pairs: list[tuple[float, float]] = []
     while len(pairs) < 4 * tries:  # more where the ratio is high: other work on the machine, or work that is not linear
-        pairs += [(_seconds(small), _seconds(large)) for _ in range(tries)]
+        if len(pairs) == 1:
+            gc.collect()  # a tenth of a second beside the objects of other tests
+        pairs.append((_seconds(small), _seconds(large)))
         ratio = min(pair[1] for pair in pairs) / max(min(pair[0] for pair in pairs), seconds / 10)
         if ratio < _SURELY_LINEAR**_DOUBLINGS:
             break

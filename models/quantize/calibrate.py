@@ -137,6 +137,10 @@ class _Walk:
         self._masks = [b.source_mask if side == "source" else b.target_mask for b in self._batches]
         for model, states in zip(self._models, self._states, strict=True):
             states[:] = [model.embed(side, getattr(batch, side)) for batch in self._batches]
+        name = "embedding" if self._architecture.shared_vocabulary else f"{side}_embedding"
+        if name != "embedding" or side == "target":  # read for the last time, as in `_end`
+            plain, coded = (model.get_submodule(name) for model in self._models)
+            coded.weight = plain.weight
 
     def end_encoder(self) -> None:
         """Keep the states as memory of the decoder."""

@@ -24,6 +24,8 @@ def numbers(text: str, language: str) -> list[frozenset[str]]:
         readings = {literal, value, re.sub(r"[/-]", " ", literal)}
         hour, _, minutes = literal.partition(":")
         half = _HALF.match(text, match.end())
+        if half is not None and not minutes:  # 2.15 pm
+            hour, _, minutes = literal.partition(".")
         if half is not None and hour.isdecimal() and int(hour) < 13:
             hour, minutes = str(int(hour) % 12 + 12 * (half[1] in "pP")), minutes or "00"
         if minutes:

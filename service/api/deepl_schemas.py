@@ -33,8 +33,17 @@ class DeeplError(Body):
     message: str
 
 
+_EMPTY = {
+    "anyOf": [
+        {"type": "null"},
+        {"type": "string", "maxLength": 0},
+        {"type": "array", "items": {"type": "string"}, "maxItems": 0},
+    ]
+}
+
+
 def _given(name: str) -> dict[str, Any]:
-    return {"required": [name], "properties": {name: {"not": {"enum": ["", [], None]}}}}
+    return {"required": [name], "properties": {name: {"not": _EMPTY}}}
 
 
 def _both(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
@@ -44,7 +53,7 @@ def _both(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-_WITHOUT_SOURCE = {"properties": {"source_lang": {"enum": ["", None]}}}
+_WITHOUT_SOURCE = {"properties": {"source_lang": _EMPTY}}
 _GLOSSARY_WITHOUT_SOURCE = [_both(_given(name), _WITHOUT_SOURCE) for name in ("glossary_id", "glossary_ids")]
 
 

@@ -45,6 +45,18 @@ _ROUND_WORDS = {
     "de": "zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig hundert",
     "fr": "vingt trente quarante cinquante soixante soixante-dix quatre-vingts quatre-vingt-dix cent",
 }
+# What a number in digits may come from, beside digits: stems of words, and Roman numerals.
+_NUMERALS = {
+    "en": "zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twel|teen|twent|thirt|fort|fift|hundred"
+    "|thousand|illion|dozen|first|second|third|half|quarter|noon|midday|midnight|once|twice|double|triple|couple|pair|both",
+    "de": "null|ein|eins|zwei|zwo|drei|dritt|vier|fünf|sechs|sieb|acht|neun|zehn|elf|zwölf|zig|ßig|hundert|tausend"
+    "|illion|illiard|dutzend|erst|halb|hälfte|viertel|mittag|mitternacht|doppel|paar|beide",
+    "fr": "zéro|un|deux|trois|quatr|cinq|six|sept|huit|neuf|dix|onz|douz|treiz|quinz|seiz|vingt|trent|quarant|cent|mill"
+    "|premi|second|tier|demi|quart|midi|minuit|double|pair",
+}
+_NUMERAL = {
+    language: re.compile(rf"{stems}|\b[IVX]+\b|\b[ivx]+\b", re.IGNORECASE) for language, stems in _NUMERALS.items()
+}
 _LETTERS = re.compile(r"[^\W\d_]+")
 _PERCENT = re.compile(r"[ \u00a0\u202f-]?(?:%|percent|per[ ]cent|prozent|pour[ ]cent)", re.IGNORECASE)
 _SIGN = re.compile(r"([$€£¥])[ \u00a0\u202f]?\d|\d[ \u00a0\u202f]?([$€£¥])")
@@ -143,6 +155,12 @@ def agree(source: str, source_language: str, target: str, target_language: str) 
     if any(number.readings & _LARGE for number in missing):  # digits stay digits, but what is small may be a word
         return False
     return _all_spelt(missing, target, target_language) and _all_spelt(surplus, source, source_language)
+
+
+def are_made_up(source: str, source_language: str, target: str) -> bool:
+    """Tell whether a translation has a number in digits whose source has none, not even in words."""
+    numeral = _NUMERAL.get(source_language)
+    return numeral is not None and any(map(str.isdecimal, target)) and numeral.search(source) is None
 
 
 def stretches(text: str, source: str, target: str, kept: Sequence[Span] = ()) -> list[tuple[Span, str]]:

@@ -59,11 +59,10 @@ class SourceSentence(NamedTuple):
         A source without a number in digits may have some in words.
         """
         text = placeholders.outside(self.piece.text, self.piece.kept)
+        translation = placeholders.unmasked(decoded, len(self.piece.kept))
         if self.stands is None and not any(map(str.isdecimal, text)):
-            return True
-        return numbers.agree(
-            text, self.languages[0], placeholders.unmasked(decoded, len(self.piece.kept)), self.languages[1]
-        )
+            return not numbers.are_made_up(text, self.languages[0], translation)
+        return numbers.agree(text, self.languages[0], translation, self.languages[1])
 
 
 Document = list[SourceSentence]  # all of a text

@@ -132,7 +132,8 @@ def main(folder: Path, text: Path, report: Path, *names: str) -> None:
         peer = CTranslate2(converted(checkpoint, folder / f"{name}-ctranslate2", "int8"), "int8")
         found[name] = {"shape": SHAPES[name]._asdict(), **taken, "ms_per_token": speeds(Ours(out), peer)}
         print(name, json.dumps(found[name]), flush=True)
-        report.write_text(json.dumps({"shapes": found, "conditions": conditions()}, indent=1) + "\n")
+        told = {**conditions(), "command": "python -m tests.bench.shapes FOLDER TEXT.tsv JSON"}
+        report.write_text(json.dumps({"shapes": found, "conditions": told}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def statuses_of(operation: schemathesis.APIOperation, mode: GenerationMode) -> s
     statuses = set()
 
     @given(case=operation.as_strategy(generation_mode=mode))
-    @settings(max_examples=12, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=5, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
     def answers(case: schemathesis.Case) -> None:
         for fields in (case.body, case.query):
             if mode is GenerationMode.POSITIVE and isinstance(fields, dict):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.text.frames import generate
-from service.text.numbers import agree, find, stretches
+from service.text.numbers import agree, are_made_up, find, stretches
 from tests.linear import growth
 
 
@@ -93,6 +93,20 @@ def test_round_words_may_become_digits_but_digits_stay():
 )
 def test_other_numbers(english, german):
     assert not agree(english, "en", german, "de")
+
+
+@pytest.mark.parametrize(
+    ("english", "german", "is_made_up"),
+    [
+        ("the exit signal set to SIGCHLD", "das Signal auf SIGCHLD6", True),
+        ("The house is old.", "Das Haus ist 2 alt.", True),
+        ("The house is old.", "Das Haus ist alt.", False),
+        ("Thirty-five people came.", "35 Personen kamen.", False),
+        ("World War II ended at noon.", "Der 2. Weltkrieg endete um 12 Uhr.", False),
+    ],
+)
+def test_digits_that_come_from_nothing_are_made_up(english, german, is_made_up):
+    assert are_made_up(english, "en", german) == is_made_up
 
 
 def test_generated_pairs_agree_and_not_with_a_digit_changed():
