@@ -39,7 +39,8 @@ class TensorTable {
   // InvalidModel if it is missing or does not have n entries.
   const float* Vector(const std::string& name, size_t n, bool optional = false);
 
-  // All numbers of the vector `name`, which are no weights; none if it is absent. Throws InvalidModel if it is not one of integers.
+  // All numbers of the vector `name`, which are no weights; none if it is absent. Throws InvalidModel if it is not one
+  // of integers.
   struct Numbers {
     const uint32_t* data;
     size_t size;
