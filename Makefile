@@ -25,15 +25,18 @@ help:  ## this list
 install: $(VENV)/installed  ## set up .venv and build the engine
 
 # The engine is built into the environment; it is built again when its sources change.
-$(VENV)/installed: $(ENGINE_SOURCES)
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(ENGINE_SOURCES) | $(BIN)/python
 	$(BIN)/pip install --quiet --editable .
 	touch $@
 
-# Of 15,000 modules the tests import a sixth, so bytecode is left to what is imported.
-$(VENV)/installed-extras: $(VENV)/installed pyproject.toml
+# Not after the above, which would build the engine twice. Of 15,000 modules the tests import a sixth, so bytecode is left to
+# what is imported.
+$(VENV)/installed-extras: $(ENGINE_SOURCES) | $(BIN)/python
 	$(BIN)/pip install --quiet --no-compile --editable '.[train,test,load,lint]'
-	touch $@
+	touch $(VENV)/installed $@
 
 # Files of tests are shared out among processes. Torch has one thread in each: several would wait for one another on busy
 # cores.
