@@ -279,7 +279,8 @@ void TestShortlist() {
       candidates.insert(candidates.end(), phrases.tokens.begin(), phrases.tokens.end());
       for (uint64_t i = call.offsets[id]; i < call.offsets[id + 1]; ++i) {
         const int32_t source = call.tokens[i];
-        for (int32_t k = 0; k < source % 7; ++k) candidates.push_back((source * 31 + k * 17) % kVocab);
+        for (int32_t k = 0; k < source % 7; ++k)
+          candidates.push_back((source * 31 + k * 17) % static_cast<int32_t>(kVocab));
       }
       for (uint32_t h = 0; h < beam; ++h) {
         const size_t slot = id * beam + h;
