@@ -135,7 +135,7 @@ def test_the_openapi_states_every_refusal(tiny_model: Path) -> None:
     for operations in paths.values():
         for operation in operations.values():
             for status, response in operation["responses"].items():
-                if status.startswith(("4", "5")):
+                if status.startswith(("4", "5")) and status != "431":  # refused before it is known for which API
                     schema = response["content"]["application/json"]["schema"]
                     own = {"DeepL": "DeeplError", "Google": "GoogleError", "Azure": "AzureError"}
                     model = own.get(operation["tags"][0], "Error")

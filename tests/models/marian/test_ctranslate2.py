@@ -142,12 +142,12 @@ def test_opennmt_translates_as_ctranslate2_does(
     checkpoint = read_checkpoint(path)
     assert (checkpoint.architecture.norm, checkpoint.ids.ends_sources) == ("pre", False)
     theirs = runtime(path, checkpoint, ends=False)
-    assert len({tuple(each) for each in theirs}) > 20
+    assert len({tuple(each) for each in theirs}) > 10
     assert ours(checkpoint) == theirs
     if quantization is None:
         clear, alike = equal_where_clear(checkpoint, tmp_path / "coded")
-        assert clear >= 8
-        assert alike >= 0.95 * clear
+        assert clear >= 4
+        assert alike >= 0.9 * clear
 
 
 @pytest.mark.parametrize("separate", [False, True])
@@ -166,8 +166,8 @@ def test_marians_own_files_translate_as_ctranslate2_reads_them(
     assert ours(own) == theirs
     if pre_norm == separate:
         clear, alike = equal_where_clear(own, tmp_path / "coded")
-        assert clear >= 8
-        assert alike >= 0.95 * clear
+        assert clear >= 4
+        assert alike >= 0.9 * clear
     for name in SENTENCEPIECE_FILES:
         (converted / name).write_bytes(spm)
     assert ours(read_checkpoint(converted)) == theirs
