@@ -164,7 +164,7 @@ def _place_keys(node: Any, asks_for_keys: bool) -> None:
         if not asks_for_keys:
             del fields[name]
         elif any(KEY_IN_BODY.items() <= each.items() for each in (field, *field.get("anyOf", ()))):
-            fields[name] = {"type": "string", "description": "The API key."}
+            fields[name] = {"type": "string", "minLength": 1, "description": "The API key."}
             node["required"] = [*node.get("required", ()), name]
     node.pop(KEY_MARK, None)
     for child in node.values():
