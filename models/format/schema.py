@@ -168,13 +168,12 @@ class ModelConfig:
     moses_punctuation: bool = False
     source_tokens: Mapping[str, str] = field(default_factory=dict)
     target_token_begins: Literal["source", "target"] = "source"
+    shortlist: tuple[str, ...] | None = None
 
     @property
     def tokens(self) -> LanguageTokens:
         """The pieces that name languages."""
         return LanguageTokens(self.source_tokens, self.target_tokens, self.target_token_begins == "target")
-
-    shortlist: tuple[str, ...] | None = None
 
     @property
     def weight_files(self) -> tuple[str, ...]:

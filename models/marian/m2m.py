@@ -8,6 +8,7 @@ Pieces are numbered by vocab.json (M2M-100), or as fairseq numbers those of the 
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from models.format.languages import base, canonical
 from models.format.schema import CONFIG_FILE, SENTENCEPIECE_FILES, Architecture, Ids
 from models.marian.checkpoint import Checkpoint, CheckpointError
 from models.marian.files import VOCABULARY_FILE, read_optional_object
-from models.marian.marian import ACTIVATIONS, NORM_EPSILON, Config, read_pieces, read_search, read_tensors
+from models.marian.marian import Config, read_architecture, read_pieces, read_search, read_tensors
 
 M2M = "m2m_100"
 SENTENCEPIECE = "sentencepiece.bpe.model"
@@ -70,29 +71,8 @@ def read_m2m(path: Path, values: Mapping[str, Any]) -> Checkpoint:
 
 
 def _architecture(config: Config) -> Architecture:
-    activation = config.values.get("activation_function", "relu")
-    if activation not in ACTIVATIONS:
-        raise config.refuse(f"activation_function is {activation!r}, which is not one of {', '.join(ACTIVATIONS)}")
-    size = config.number("vocab_size")
-    return Architecture(
-        d_model=config.number("d_model"),
-        source_vocab_size=size,
-        target_vocab_size=size,
-        encoder_layers=config.number("encoder_layers"),
-        encoder_heads=config.number("encoder_attention_heads"),
-        encoder_ffn_dim=config.number("encoder_ffn_dim"),
-        decoder_layers=config.number("decoder_layers"),
-        decoder_heads=config.number("decoder_attention_heads"),
-        decoder_ffn_dim=config.number("decoder_ffn_dim"),
-        activation=ACTIVATIONS[activation],
-        norm="pre",
-        norm_epsilon=NORM_EPSILON,
-        scale_embedding=config.flag("scale_embedding", True),
-        max_positions=config.number("max_position_embeddings", 1024),
-        shared_vocabulary=True,
-        tied_output=config.flag("tie_word_embeddings", True),
-        positions="fairseq",
-    )
+    read = read_architecture(config, activation="relu", scale_embedding=True, max_positions=1024)
+    return replace(read, norm="pre", positions="fairseq")
 
 
 def _pieces(path: Path, spm: bytes, size: int) -> list[str]:

@@ -3,6 +3,7 @@
 import json
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -114,33 +115,50 @@ class Config:
         return value
 
 
-def _marian_architecture(config: Config) -> Architecture:
-    activation = config.values.get("activation_function", "gelu")
-    if activation not in ACTIVATIONS:
-        known = ", ".join(ACTIVATIONS)
-        raise config.refuse(f"activation_function is {activation!r}, which is not one of {known}")
-    if config.values.get("static_position_embeddings") is False:
-        raise config.refuse("learned positions (static_position_embeddings: false) are not supported")
-    shared = config.flag("share_encoder_decoder_embeddings", True)
-    source_vocab = config.number("vocab_size")
+def read_architecture(config: Config, *, activation: str, scale_embedding: bool, max_positions: int) -> Architecture:
+    """Read the shape of a Transformer whose sides share one vocabulary, with norms behind the layers.
+
+    Args:
+        config: of a checkpoint of transformers.
+        activation: where the config does not say, by transformers' name.
+        scale_embedding: likewise.
+        max_positions: likewise.
+
+    Raises:
+        CheckpointError: a field is missing, of another type, or names an activation that is not supported.
+    """
+    name = config.values.get("activation_function", activation)
+    if name not in ACTIVATIONS:
+        raise config.refuse(f"activation_function is {name!r}, which is not one of {', '.join(ACTIVATIONS)}")
+    size = config.number("vocab_size")
     return Architecture(
         d_model=config.number("d_model"),
-        source_vocab_size=source_vocab,
-        target_vocab_size=source_vocab if shared else config.number("decoder_vocab_size", source_vocab),
+        source_vocab_size=size,
+        target_vocab_size=size,
         encoder_layers=config.number("encoder_layers"),
         encoder_heads=config.number("encoder_attention_heads"),
         encoder_ffn_dim=config.number("encoder_ffn_dim"),
         decoder_layers=config.number("decoder_layers"),
         decoder_heads=config.number("decoder_attention_heads"),
         decoder_ffn_dim=config.number("decoder_ffn_dim"),
-        activation=ACTIVATIONS[activation],
-        norm="pre" if config.flag("normalize_before", False) else "post",
+        activation=ACTIVATIONS[name],
+        norm="post",
         norm_epsilon=NORM_EPSILON,
-        scale_embedding=config.flag("scale_embedding", False),
-        max_positions=config.number("max_position_embeddings", 512),
-        shared_vocabulary=shared,
+        scale_embedding=config.flag("scale_embedding", scale_embedding),
+        max_positions=config.number("max_position_embeddings", max_positions),
+        shared_vocabulary=True,
         tied_output=config.flag("tie_word_embeddings", True),
     )
+
+
+def _marian_architecture(config: Config) -> Architecture:
+    if config.values.get("static_position_embeddings") is False:
+        raise config.refuse("learned positions (static_position_embeddings: false) are not supported")
+    read = read_architecture(config, activation="gelu", scale_embedding=False, max_positions=512)
+    shared = config.flag("share_encoder_decoder_embeddings", True)
+    target_size = read.source_vocab_size if shared else config.number("decoder_vocab_size", read.source_vocab_size)
+    norm: Literal["pre", "post"] = "pre" if config.flag("normalize_before", False) else "post"
+    return replace(read, target_vocab_size=target_size, norm=norm, shared_vocabulary=shared)
 
 
 def _marian_ids(path: Path, config: Config, source: tuple[str, ...], target: tuple[str, ...]) -> Ids:
