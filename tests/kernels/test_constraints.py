@@ -9,22 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.engine import CONSTRAINED_ROWS, Batch, CancelFlag, Cancelled, Engine, InvalidRequest, Sentence
+from kernels.engine import CONSTRAINED_ROWS, Batch, CancelFlag, Cancelled, InvalidRequest, Sentence
 
-from .coded_model import IDS, TINY, code, random_tensors
-from .test_engine import EOS_BIASES, SOURCES, log_probabilities
+from .coded_model import IDS
+from .test_engine import SOURCES, log_probabilities
 
 WORDS = range(2, 89)  # neither eos nor suppressed
-
-
-@pytest.fixture(scope="module", params=EOS_BIASES)
-def tiny(request):
-    return code(TINY, random_tensors(TINY, 3, eos_bias=request.param), lambda name: 5)
-
-
-@pytest.fixture(scope="module")
-def engine(tiny) -> Engine:
-    return tiny[0]
 
 
 def needed_of(constraints, met, started):

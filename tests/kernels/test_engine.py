@@ -38,15 +38,7 @@ ARCHITECTURES = {
 }
 
 
-# Added to the logit of eos: without it no hypothesis of the random model ends before its maximum length; with 2 some
-# end; with 4 nearly all do, many of them at once.
-EOS_BIASES = [0.0, 2.0, 4.0]
 LONG = 1 << 13  # steps of a call that another thread stops; left alone it would take some ten seconds
-
-
-@pytest.fixture(scope="module", params=EOS_BIASES)
-def tiny(request):
-    return code(TINY, random_tensors(TINY, 3, eos_bias=request.param), lambda name: 5)
 
 
 @pytest.fixture(scope="module")

@@ -7,23 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.engine import Batch, Engine, InvalidRequest, Sentence
+from kernels.engine import Batch, InvalidRequest, Sentence
 
-from .coded_model import IDS, TINY, code, random_tensors
+from .coded_model import IDS
 from .test_constraints import has
-from .test_engine import EOS_BIASES, SOURCES, log_probabilities
+from .test_engine import SOURCES, log_probabilities
 
 PREFIX = st.lists(st.integers(2, 88), min_size=1, max_size=6)  # neither eos nor suppressed
-
-
-@pytest.fixture(scope="module", params=EOS_BIASES)
-def tiny(request):
-    return code(TINY, random_tensors(TINY, 3, eos_bias=request.param), lambda name: 5)
-
-
-@pytest.fixture(scope="module")
-def engine(tiny) -> Engine:
-    return tiny[0]
 
 
 @settings(max_examples=20, deadline=None)

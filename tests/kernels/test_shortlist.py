@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.engine import Batch, Engine, InvalidModel, InvalidRequest, Sentence
+from kernels.engine import Batch, InvalidModel, InvalidRequest, Sentence
 
 from .coded_model import IDS, TINY, code, random_tensors
 from .test_constraints import CONSTRAINTS, plain_constrained_search, random_constraints
@@ -41,11 +41,6 @@ def candidates_of(source, constraints=()):
 @pytest.fixture(scope="module")
 def tiny():
     return code(TINY, random_tensors(TINY, 3, eos_bias=2.0), lambda name: 5, shortlist=lexicon(ALWAYS, ROWS))
-
-
-@pytest.fixture(scope="module")
-def engine(tiny) -> Engine:
-    return tiny[0]
 
 
 def masked(reference, candidates):
