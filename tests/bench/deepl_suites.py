@@ -32,7 +32,7 @@ PYTHON_NEEDS = ("pytest", "pydantic<2", "requests", "click", "keyring", "typing_
 NODE_NEEDS = ("debug",)  # nock imports it, and the lock file doesn't have it
 NODE_FILES = (
     *("client", "general", "glossary", "multilingualGlossary", "rephraseText", "styleRules"),
-    *("translateDocument", "translateText", "translationMemories"),
+    *("translateDocument", "translateText", "translationMemories", "documentMinification/lifecycle"),
 )
 # Why a test fails that asks for what is not here: words in its name or its failure; the first reason holds.
 REASONS = {
