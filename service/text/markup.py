@@ -11,7 +11,7 @@ character, which translations keep (`placeholders.py`).
 import itertools
 import re
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import NamedTuple
 
 from service.text.alignment import Link, moved
@@ -31,7 +31,9 @@ _FIRST_PRIVATE = "\ue000"
 
 
 class Document:
-    """Markup, taken apart. `text` has a line to translate for each unit, or is ""."""
+    """Markup, taken apart. `lines` are to be translated, one or more for each unit."""
+
+    __slots__ = ("_parts", "is_one_run", "lines", "needs_alignment")  # a file may have thousands
 
     def __init__(self, source: str, markup: Markup, *, is_aligned: bool = False) -> None:
         """Take a source apart; never fails: what cannot be understood is copied.
@@ -41,28 +43,34 @@ class Document:
             markup: how to read it.
             is_aligned: `render` gets an alignment if this `needs_alignment`, so that inline tags need not end a unit.
         """
-        self._parts = _parts(source, markup, is_aligned)
-        self.text = "\n".join(line for unit in _units(self._parts) for line in unit.lines)
+        self._parts: list[_Part] = []
+        pieces = 0
+        for is_copied, group in itertools.groupby(
+            _parts(source, markup, is_aligned), lambda part: isinstance(part, str)
+        ):
+            parts = list(group)
+            pieces += len(parts)
+            self._parts += ["".join(map(str, parts))] if is_copied else parts
+        self.lines: Sequence[str] = [line for unit in _units(self._parts) for line in unit.lines]
         self.needs_alignment = any(isinstance(unit, _Run) and unit.pairs for unit in _units(self._parts))
-        self.is_one_run = len(self._parts) <= 1
+        self.is_one_run = pieces <= 1
+
+    @property
+    def text(self) -> str:
+        """The lines to translate, joined."""
+        return "\n".join(self.lines)
 
     def render(self, translation: str, links: Sequence[Link] = ()) -> str:
         """Return the markup with the translation of `text` in place of it; it has the same number of lines.
 
         `links` are between the words of the two, and are of use where the document `needs_alignment`.
         """
-        lines, remaining = iter(translation.split("\n")), deque(links)
-        translated: list[tuple[list[str], list[Link]]] = []
-        source = target = 0
-        for unit in _units(self._parts):
-            own = list(itertools.islice(lines, len(unit.lines)))
-            end = target + sum(len(line) + 1 for line in own)
-            own_links = []
-            while remaining and remaining[0].target[1] < end:
-                own_links.append(remaining.popleft())
-            translated.append((own, moved(own_links, -source, -target)))
-            source, target = source + sum(len(line) + 1 for line in unit.lines), end
-        return _render(self._parts, iter(translated))
+        return self.render_lines(_by_lines(self.lines, translation, links))
+
+    def render_lines(self, translations: Iterable[tuple[str, Sequence[Link]]]) -> str:
+        """Return the markup with the translation of each of the `lines`, which has links of its own."""
+        in_order = iter(translations)
+        return _render(self._parts, (_translated(unit, in_order) for unit in _units(self._parts)))
 
 
 def with_pairs(text: str) -> Document | None:
@@ -123,17 +131,17 @@ class _Run(NamedTuple):
 _Part = str | _Value | _Run
 
 
-def _parts(source: str, markup: Markup, is_aligned: bool) -> list[_Part]:
+def _parts(source: str, markup: Markup, is_aligned: bool) -> Iterator[_Part]:
     """Take a source apart: strings to copy, and what has lines to translate."""
-    parts: list[_Part] = []
     run: list[Token] = []
     for token in scan(source, markup, with_pairs=is_aligned):
         if token.kind == "tag":
-            parts += [*_run(source, run, markup, is_aligned), *_element(source, token, markup, is_aligned)]
+            yield from _run(source, run, markup, is_aligned)
+            yield from _element(source, token, markup, is_aligned)
             run = []
         else:
             run.append(token)
-    return parts + _run(source, run, markup, is_aligned)
+    yield from _run(source, run, markup, is_aligned)
 
 
 def _units(parts: Sequence[_Part]) -> Iterator[_Value | _Run]:
@@ -145,6 +153,34 @@ def _units(parts: Sequence[_Part]) -> Iterator[_Value | _Run]:
                 yield from _units(element)
         elif isinstance(part, _Value):
             yield part
+
+
+def _by_lines(lines: Sequence[str], translation: str, links: Iterable[Link]) -> Iterator[tuple[str, list[Link]]]:
+    """Cut a translation at its lines, and its links by where they lead; those of a line count from its beginning."""
+    remaining = deque(links)
+    source = target = 0
+    for line, translated in zip(lines, translation.split("\n"), strict=False):
+        end = target + len(translated) + 1
+        own = []
+        while remaining and remaining[0].target[1] < end:
+            own.append(remaining.popleft())
+        yield translated, moved(own, -source, -target)
+        source, target = source + len(line) + 1, end
+
+
+def _translated(
+    unit: "_Value | _Run", translations: Iterator[tuple[str, Sequence[Link]]]
+) -> tuple[list[str], list[Link]]:
+    """Take the translations of a unit's lines, and the links that it needs, which count from its beginning."""
+    lines: list[str] = []
+    links: list[Link] = []
+    source = target = 0
+    for line, (translation, own) in zip(unit.lines, translations, strict=False):
+        lines.append(translation)
+        if isinstance(unit, _Run) and unit.pairs:
+            links += moved(own, source, target)
+        source, target = source + len(line) + 1, target + len(translation) + 1
+    return lines, links
 
 
 def _render(parts: Sequence[_Part], translated: Iterator[tuple[list[str], list[Link]]]) -> str:
@@ -255,6 +291,8 @@ def _without_pairs(lines: list[str], ends: dict[str, str], attached: Set[str]) -
 
 def _references(source: str) -> dict[int, str]:
     """Return how a text spells characters by references, and must."""
+    if "&" not in source:
+        return _ESCAPES
     references = dict(_ESCAPES)
     for reference in REFERENCE.findall(source):
         character = unescape(reference)
