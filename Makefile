@@ -128,6 +128,12 @@ real-files: $(VENV)/installed-extras  ## files of others come back to the byte; 
 deepl-suites: $(VENV)/installed-extras  ## DeepL's suites: make deepl-suites DEEPL_PYTHON=FOLDER DEEPL_NODE=FOLDER
 	$(BIN)/python -m tests.bench.deepl_suites $(if $(DEEPL_PYTHON),--python $(DEEPL_PYTHON)) $(if $(DEEPL_NODE),--node $(DEEPL_NODE))
 
+# Clients whose packages can't stand beside the server's: Weblate's machinery and KServe's SDK, in environments under build/ (half
+# a GB). A minute, the first time some.
+.PHONY: test-clients
+test-clients: $(VENV)/installed-extras  ## Weblate's machinery and KServe's SDK against the server
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/service/api/test_weblate.py tests/service/api/test_kserve_sdk.py -m campaign
+
 # What runs on Ray, on a local one: corpora and replicas, with workers that are killed. A few minutes.
 .PHONY: test-ray
 test-ray: $(VENV)/installed-extras  ## corpora and replicas on a local Ray

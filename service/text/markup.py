@@ -17,6 +17,7 @@ from typing import NamedTuple
 from service.text.alignment import Link, moved
 from service.text.inline_tags import Pair, insert
 from service.text.markup_tokens import SOFTWARE, Markup, Token, attributes_for_people, scan
+from service.text.placeholders import Span
 from service.text.references import REFERENCE, unescape
 from service.text.written_marks import EMPHASIS, may_have_pairs
 
@@ -65,12 +66,45 @@ class Document:
 
         `links` are between the words of the two, and are of use where the document `needs_alignment`.
         """
-        return self.render_lines(_by_lines(self.lines, translation, links))
+        return _render(self._parts, self._by_unit(translation, links))
 
     def render_lines(self, translations: Iterable[tuple[str, Sequence[Link]]]) -> str:
         """Return the markup with the translation of each of the `lines`, which has links of its own."""
         in_order = iter(translations)
         return _render(self._parts, (_translated(unit, in_order) for unit in _units(self._parts)))
+
+    def linked(self, translation: str, links: Sequence[Link]) -> tuple[Link, ...]:
+        """Return the links between a plain text that has pairs and what `render` makes of its translation."""
+        found: list[Link] = []
+        source = target = 0
+        translated = self._by_unit(translation, links)
+        for part in self._parts:
+            assert not isinstance(part, _Value)  # a plain text has no attributes that people read
+            if isinstance(part, str):
+                source, target = source + len(part), target + len(part)
+                continue
+            lines, own = next(translated)
+            rendered = part.render(lines, own)
+            before, source_length = part.places(part.source)
+            after, target_length = part.places(rendered)
+            if rendered != part.source or lines == part.lines:  # otherwise it came back as it was
+                spans = ((_placed(link.source, before), _placed(link.target, after)) for link in own)
+                found += moved((Link(one, other) for one, other in spans if one and other), source, target)
+            source, target = source + source_length, target + target_length
+        return tuple(found)
+
+    def _by_unit(self, translation: str, links: Sequence[Link]) -> Iterator[tuple[list[str], list[Link]]]:
+        """Yield the lines of the translation of each unit, and the links between the words of the two."""
+        lines, remaining = iter(translation.split("\n")), deque(links)
+        source = target = 0
+        for unit in _units(self._parts):
+            own = list(itertools.islice(lines, len(unit.lines)))
+            end = target + sum(len(line) + 1 for line in own)
+            own_links = []
+            while remaining and remaining[0].target[1] < end:
+                own_links.append(remaining.popleft())
+            yield own, moved(own_links, -source, -target)
+            source, target = source + sum(len(line) + 1 for line in unit.lines), end
 
 
 def with_pairs(text: str) -> Document | None:
@@ -120,6 +154,22 @@ class _Run(NamedTuple):
             return self.source
         return self.head + text.translate(self.references) + self.tail
 
+    def places(self, rendered: str) -> tuple[list[Span], int]:
+        """Return where each character of the lines stands once elements are in their places, and the length then.
+
+        `rendered` has the marks of elements, as the source does and what `render` returns.
+        """
+        aside = {mark for pair in self.pairs for mark in (pair.start, pair.end)}
+        found: list[Span] = []
+        place, last = len(self.head), len(rendered) - len(self.tail)
+        for character in rendered[len(self.head) : last]:
+            element = self.elements.get(character)
+            length = 1 if element is None else sum(len(part) for part in element if isinstance(part, str))
+            if character not in aside:
+                found.append((place, place + length))
+            place += length
+        return found, place + len(self.tail)
+
     def _is_empty_emphasis(self, pair: Pair, text: str) -> bool:
         """Return whether a pair is emphasis in Markdown around nothing, which would be read as asterisks."""
         if self.elements[pair.start][0] not in EMPHASIS:
@@ -129,6 +179,11 @@ class _Run(NamedTuple):
 
 
 _Part = str | _Value | _Run
+
+
+def _placed(span: Span, places: Sequence[Span]) -> Span | None:
+    """Return where characters stand; None if some of them have no place."""
+    return (places[span[0]][0], places[span[1] - 1][1]) if 0 <= span[0] < span[1] <= len(places) else None
 
 
 def _parts(source: str, markup: Markup, is_aligned: bool) -> Iterator[_Part]:
@@ -155,21 +210,8 @@ def _units(parts: Sequence[_Part]) -> Iterator[_Value | _Run]:
             yield part
 
 
-def _by_lines(lines: Sequence[str], translation: str, links: Iterable[Link]) -> Iterator[tuple[str, list[Link]]]:
-    """Cut a translation at its lines, and its links by where they lead; those of a line count from its beginning."""
-    remaining = deque(links)
-    source = target = 0
-    for line, translated in zip(lines, translation.split("\n"), strict=False):
-        end = target + len(translated) + 1
-        own = []
-        while remaining and remaining[0].target[1] < end:
-            own.append(remaining.popleft())
-        yield translated, moved(own, -source, -target)
-        source, target = source + len(line) + 1, end
-
-
 def _translated(
-    unit: "_Value | _Run", translations: Iterator[tuple[str, Sequence[Link]]]
+    unit: _Value | _Run, translations: Iterator[tuple[str, Sequence[Link]]]
 ) -> tuple[list[str], list[Link]]:
     """Take the translations of a unit's lines, and the links that it needs, which count from its beginning."""
     lines: list[str] = []
