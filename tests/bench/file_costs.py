@@ -212,7 +212,7 @@ def _sent(client: httpx.Client, name: str, data: bytes) -> str:
     with client.stream("GET", f"/v1/files/{job}/events") as events:
         last = json.loads([line for line in events.iter_lines() if line.startswith("data: ")][-1][6:])
     client.delete(f"/v1/files/{job}").raise_for_status()
-    return str(last["error"] or last["status"])
+    return str(last.get("error") or last["status"])
 
 
 def main() -> None:
