@@ -215,6 +215,25 @@ def _sent(client: httpx.Client, name: str, data: bytes) -> str:
     return str(last.get("error") or last["status"])
 
 
+def tables(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines of the tables of docs/files.md."""
+
+    def cells(found: Mapping[str, Any]) -> str:
+        return f"{found['file_bytes'] / 1000:.0f} | {found['seconds']:.2f} | {found['peak_bytes'] / 1e6:.0f}"
+
+    yield "| format | friendly: kB | s | MB | growth | dense: kB | s | MB | growth | server: MB |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    for ending, kinds in report["formats"].items():
+        own = report["service"]["files"][ending]["above_ready_bytes"]
+        row = (f"{cells(kinds[kind]['costs'][-1])} | {kinds[kind]['growth_of_seconds']:.1f}" for kind in kinds)
+        yield f"| {ending[1:]} | {' | '.join(row)} | {own / 1e6:.0f} |"
+    yield ""
+    yield "| hostile file | kB | s | MB | ended |"
+    yield "| --- | ---: | ---: | ---: | --- |"
+    for kind, found in report["hostile"].items():
+        yield f"| {kind} ({Path(found['file']).suffix[1:]}) | {cells(found)} | {found['ended']} |"
+
+
 def main() -> None:
     """Measure and write docs/results/file-costs.json."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -235,6 +254,7 @@ def main() -> None:
         "service": of_the_service({ending: friendly(ending, LINES // 20) for ending in formats}),
     }
     arguments.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print("\n".join(tables(report)))
 
 
 if __name__ == "__main__":
