@@ -339,12 +339,15 @@ image:  ## the server's image
 image-train:  ## the image of the offline half
 	$(BUILD_IMAGE) --target train --tag $(IMAGE):train .
 
-# What the server's image holds: build/sbom.json (CycloneDX) and the packages' licences in build/licences.md.
-sbom:  ## what the image holds, and its licences
+# What the server's image holds: build/sbom.json (CycloneDX) and the packages' licences in build/licences.md. With a key,
+# SIGNING_KEY=key.pem, build/sbom.intoto.json is the former signed together with the digest of the image IMAGE.
+DIGEST = $(shell docker image inspect --format '{{with .RepoDigests}}{{index . 0}}{{else}}{{$$.Id}}{{end}}' $(IMAGE))
+sbom:  ## what the image holds, and its licences; SIGNING_KEY=key.pem signs it
 	$(BUILD_IMAGE) --target sbom --tag $(IMAGE):sbom .
 	mkdir -p build
 	docker run --rm $(IMAGE):sbom > build/sbom.json
 	docker run --rm $(IMAGE):sbom pip-licenses --python /opt/sub3/bin/python --format markdown --with-urls > build/licences.md
+	$(if $(SIGNING_KEY),docker/attest sign build/sbom.json $(IMAGE) $(DIGEST) $(SIGNING_KEY) > build/sbom.intoto.json)
 
 # The versions and hashes that images are built from, renewed to the newest that pyproject.toml allows. torch for CPUs is
 # not on PyPI: UV_FIND_LINKS names a place that has it.
