@@ -243,7 +243,7 @@ def _translate(
                 done += len(text)
             if wanted.path is not None:
                 _show(wanted.name, done / total)
-        data = opened.render(translations.joined(), options.target) if is_translated else chunk
+        data = opened.render(translations, options.target) if is_translated else chunk
         characters += total
         if in_report:
             shown.append(data.decode(errors="replace"))

@@ -11,7 +11,7 @@ character, which translations keep (`placeholders.py`).
 import itertools
 import re
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import NamedTuple
 
 from service.text.alignment import Link, moved
@@ -32,7 +32,9 @@ _FIRST_PRIVATE = "\ue000"
 
 
 class Document:
-    """Markup, taken apart. `text` has a line to translate for each unit, or is ""."""
+    """Markup, taken apart. `lines` are to be translated, one or more for each unit."""
+
+    __slots__ = ("_parts", "is_one_run", "lines", "needs_alignment")  # a file may have thousands
 
     def __init__(self, source: str, markup: Markup, *, is_aligned: bool = False) -> None:
         """Take a source apart; never fails: what cannot be understood is copied.
@@ -42,10 +44,22 @@ class Document:
             markup: how to read it.
             is_aligned: `render` gets an alignment if this `needs_alignment`, so that inline tags need not end a unit.
         """
-        self._parts = _parts(source, markup, is_aligned)
-        self.text = "\n".join(line for unit in _units(self._parts) for line in unit.lines)
+        self._parts: list[_Part] = []
+        pieces = 0
+        for is_copied, group in itertools.groupby(
+            _parts(source, markup, is_aligned), lambda part: isinstance(part, str)
+        ):
+            parts = list(group)
+            pieces += len(parts)
+            self._parts += ["".join(map(str, parts))] if is_copied else parts
+        self.lines: Sequence[str] = [line for unit in _units(self._parts) for line in unit.lines]
         self.needs_alignment = any(isinstance(unit, _Run) and unit.pairs for unit in _units(self._parts))
-        self.is_one_run = len(self._parts) <= 1
+        self.is_one_run = pieces <= 1
+
+    @property
+    def text(self) -> str:
+        """The lines to translate, joined."""
+        return "\n".join(self.lines)
 
     def render(self, translation: str, links: Sequence[Link] = ()) -> str:
         """Return the markup with the translation of `text` in place of it; it has the same number of lines.
@@ -53,6 +67,11 @@ class Document:
         `links` are between the words of the two, and are of use where the document `needs_alignment`.
         """
         return _render(self._parts, self._by_unit(translation, links))
+
+    def render_lines(self, translations: Iterable[tuple[str, Sequence[Link]]]) -> str:
+        """Return the markup with the translation of each of the `lines`, which has links of its own."""
+        in_order = iter(translations)
+        return _render(self._parts, (_translated(unit, in_order) for unit in _units(self._parts)))
 
     def linked(self, translation: str, links: Sequence[Link]) -> tuple[Link, ...]:
         """Return the links between a plain text that has pairs and what `render` makes of its translation."""
@@ -167,17 +186,17 @@ def _placed(span: Span, places: Sequence[Span]) -> Span | None:
     return (places[span[0]][0], places[span[1] - 1][1]) if 0 <= span[0] < span[1] <= len(places) else None
 
 
-def _parts(source: str, markup: Markup, is_aligned: bool) -> list[_Part]:
+def _parts(source: str, markup: Markup, is_aligned: bool) -> Iterator[_Part]:
     """Take a source apart: strings to copy, and what has lines to translate."""
-    parts: list[_Part] = []
     run: list[Token] = []
     for token in scan(source, markup, with_pairs=is_aligned):
         if token.kind == "tag":
-            parts += [*_run(source, run, markup, is_aligned), *_element(source, token, markup, is_aligned)]
+            yield from _run(source, run, markup, is_aligned)
+            yield from _element(source, token, markup, is_aligned)
             run = []
         else:
             run.append(token)
-    return parts + _run(source, run, markup, is_aligned)
+    yield from _run(source, run, markup, is_aligned)
 
 
 def _units(parts: Sequence[_Part]) -> Iterator[_Value | _Run]:
@@ -189,6 +208,21 @@ def _units(parts: Sequence[_Part]) -> Iterator[_Value | _Run]:
                 yield from _units(element)
         elif isinstance(part, _Value):
             yield part
+
+
+def _translated(
+    unit: _Value | _Run, translations: Iterator[tuple[str, Sequence[Link]]]
+) -> tuple[list[str], list[Link]]:
+    """Take the translations of a unit's lines, and the links that it needs, which count from its beginning."""
+    lines: list[str] = []
+    links: list[Link] = []
+    source = target = 0
+    for line, (translation, own) in zip(unit.lines, translations, strict=False):
+        lines.append(translation)
+        if isinstance(unit, _Run) and unit.pairs:
+            links += moved(own, source, target)
+        source, target = source + len(line) + 1, target + len(translation) + 1
+    return lines, links
 
 
 def _render(parts: Sequence[_Part], translated: Iterator[tuple[list[str], list[Link]]]) -> str:
@@ -314,6 +348,8 @@ def _without_pairs(lines: list[str], ends: dict[str, str], attached: Set[str]) -
 
 def _references(source: str) -> dict[int, str]:
     """Return how a text spells characters by references, and must."""
+    if "&" not in source:
+        return _ESCAPES
     references = dict(_ESCAPES)
     for reference in REFERENCE.findall(source):
         character = unescape(reference)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.format import store
-from service.__main__ import SERVE, VERBS, parser
+from service.__main__ import COMPRESS, SERVE, VERBS, parser
 from service.cli.completion import SHELLS, script
 from service.cli.translate import _available
 from tests.conftest import ROOT
@@ -60,6 +61,15 @@ def test_help(verb: str | None) -> None:
     for ugly in ("PydanticUndefined", "SUPPRESS", "<object", "<function", "None)"):
         assert ugly not in told.stdout
     assert all(len(line) <= 160 for line in told.stdout.splitlines())
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != COMPRESS])  # whose help is where torch is
+def test_the_examples_of_the_help_are_taken(verb: str) -> None:
+    _, _, examples = sub3(verb, "--help").stdout.partition("examples:\n")
+    commands = re.findall(r"^  .*?\b(sub3 .*?)(?: {2,}|\)|$)", examples.partition("\n\n")[0], re.MULTILINE)
+    assert len(commands) > 1
+    for command in commands:
+        assert parser(verb).parse_args(shlex.split(command.partition(">")[0])[1:]).command == verb, command
 
 
 def test_no_verb_lists_the_verbs() -> None:
@@ -328,6 +338,7 @@ def test_completion_is_a_script_of_its_shell(shell: str) -> None:
         (["sub3", "translate", "--bea"], ["--beam-size"]),
         (["sub3", "translate", "--split-sentences", "n"], ["nonewlines"]),
         (["sub3", "completion", "f"], ["fish"]),
+        (["sub3", "translate", "--threads", "1"], []),
     ],
 )
 def test_bash_completes(words: list[str], expected: list[str]) -> None:
@@ -335,3 +346,14 @@ def test_bash_completes(words: list[str], expected: list[str]) -> None:
     ask = f"{script('bash', parser('completion'))}\nCOMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _sub3\n"
     done = subprocess.run(["bash"], input=ask + 'printf "%s\\n" "${COMPREPLY[@]}"', capture_output=True, text=True)
     assert (done.stdout.split(), done.stderr) == (expected, "")
+
+
+def test_fish_completes() -> None:
+    fish = shutil.which("fish")
+    if fish is None:
+        pytest.skip("no fish here: apt-get install fish")
+    ask = (
+        script("fish", parser("completion")) + "complete -C 'sub3 tr'; complete -C 'sub3 translate --split-sentences n'"
+    )
+    done = subprocess.run([fish, "--no-config"], input=ask, capture_output=True, text=True)
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == ["translate", "nonewlines"], done.stderr
