@@ -128,6 +128,12 @@ real-files: $(VENV)/installed-extras  ## files of others come back to the byte; 
 deepl-suites: $(VENV)/installed-extras  ## DeepL's suites: make deepl-suites DEEPL_PYTHON=FOLDER DEEPL_NODE=FOLDER
 	$(BIN)/python -m tests.bench.deepl_suites $(if $(DEEPL_PYTHON),--python $(DEEPL_PYTHON)) $(if $(DEEPL_NODE),--node $(DEEPL_NODE))
 
+# Clients whose packages can't stand beside the server's: Weblate's machinery and KServe's SDK, in environments under build/ (half
+# a GB). A minute, the first time some.
+.PHONY: test-clients
+test-clients: $(VENV)/installed-extras  ## Weblate's machinery and KServe's SDK against the server
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/service/api/test_weblate.py tests/service/api/test_kserve_sdk.py -m campaign
+
 # What runs on Ray, on a local one: corpora and replicas, with workers that are killed. A few minutes.
 .PHONY: test-ray
 test-ray: $(VENV)/installed-extras  ## corpora and replicas on a local Ray
@@ -338,12 +344,15 @@ image:  ## the server's image
 image-train:  ## the image of the offline half
 	$(BUILD_IMAGE) --target train --tag $(IMAGE):train .
 
-# What the server's image holds: build/sbom.json (CycloneDX) and the packages' licences in build/licences.md.
-sbom:  ## what the image holds, and its licences
+# What the server's image holds: build/sbom.json (CycloneDX) and the packages' licences in build/licences.md. With a key,
+# SIGNING_KEY=key.pem, build/sbom.intoto.json is the former signed together with the digest of the image IMAGE.
+DIGEST = $(shell docker image inspect --format '{{with .RepoDigests}}{{index . 0}}{{else}}{{$$.Id}}{{end}}' $(IMAGE))
+sbom:  ## what the image holds, and its licences; SIGNING_KEY=key.pem signs it
 	$(BUILD_IMAGE) --target sbom --tag $(IMAGE):sbom .
 	mkdir -p build
 	docker run --rm $(IMAGE):sbom > build/sbom.json
 	docker run --rm $(IMAGE):sbom pip-licenses --python /opt/sub3/bin/python --format markdown --with-urls > build/licences.md
+	$(if $(SIGNING_KEY),docker/attest sign build/sbom.json $(IMAGE) $(DIGEST) $(SIGNING_KEY) > build/sbom.intoto.json)
 
 # The versions and hashes that images are built from, renewed to the newest that pyproject.toml allows. torch for CPUs is
 # not on PyPI: UV_FIND_LINKS names a place that has it.

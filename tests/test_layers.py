@@ -73,7 +73,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
                 "properties resx runs strings tables xliff yaml / slides word workbook"
             ),
             "accounts": "unavailable / glossaries keys",
-            "translation": "batches cost preparing tokenizer / results scheduler / assembly / translator",
+            "translation": "batches cost preparing tokenizer / results scheduler / assembly taken_apart / translator",
         },
         {
             "observability": "request_context / logs metrics tracing / middleware",

@@ -162,5 +162,18 @@ def test_the_wheel_in_a_fresh_environment(tmp_path: Path) -> None:
             [bin_folder / "sub3", "translate"], input=text, capture_output=True, text=True, cwd=empty, env=kept
         )
         assert (done.stdout, done.stderr, done.returncode) == (expected, "", 0)
+    for arguments, words in (
+        (["--version"], r"sub3 \d"),
+        (["--help"], r"examples:"),
+        (["models", "list"], r"en-de .* best-2\*"),
+        (["models", "inspect", "de-en"], r"best-2"),
+        (["keys", "add", "acme"], r"\w{20}"),
+        (["keys", "list"], r"acme"),
+        (["bench", "--rounds", "1", "--model", "en-de"], r"sentences"),
+        (["completion", "bash"], r"complete "),
+    ):
+        done = subprocess.run([bin_folder / "sub3", *arguments], capture_output=True, text=True, cwd=empty, env=kept)
+        assert done.returncode == 0, done.stderr
+        assert re.search(words, done.stdout), arguments
     for url in served([str(bin_folder / "sub3")], empty, kept):
         check_server(url)

@@ -38,7 +38,7 @@ from service.api.dialect import Dialect, Refused
 from service.api.errors import documented
 from service.api.json_reply import JsonReply
 from service.api.json_route import is_json, media_type, parse_json
-from service.api.language_codes import read_code
+from service.api.language_codes import accepted, read_code
 from service.api.native_glossaries import owner
 from service.api.openapi import json_body, query_fields
 from service.live.model import NotLive
@@ -220,12 +220,13 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
         scopes = [scope.strip() for scope in (request.query_params.get("scope") or ",".join(_SCOPES)).split(",")]
         if not set(scopes) <= set(_SCOPES):
             raise _refused(400001, f'The "scope" parameter is invalid. It is a list of {", ".join(_SCOPES)}.')
+        reader = accepted(request.headers.get("accept-language"))
         codes = sorted(registry.languages)
         reply: AzureLanguages = {}
         if "translation" in scopes:
             reply["translation"] = {
                 written(code): {
-                    "name": languages.name(code),
+                    "name": languages.name(code, reader),
                     "nativeName": languages.native_name(code),
                     "dir": "rtl" if code in languages.RIGHT_TO_LEFT else "ltr",
                 }
@@ -235,7 +236,7 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
             reply["transliteration"] = {}
         if "dictionary" in scopes:
             reply["dictionary"] = {}
-        return JsonReply(reply)
+        return JsonReply(reply, headers={"Content-Language": reader, "Vary": "Accept-Language"})
 
     @routes.post(
         _TOKEN,

@@ -152,7 +152,7 @@ class AzureBreaks(TypedDict):
 
 
 class AzureLanguage(TypedDict):
-    """A language; the name is in English."""
+    """A language; the name is in the reader's language, by `Accept-Language`."""
 
     name: str
     nativeName: str

@@ -203,9 +203,10 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
         if given is not None and not isinstance(given, str):
             raise Refused(400, "invalid", "Invalid Value: 'target' is not a language code.")
         _one_of(fields, "model", ("nmt", "base"))
+        reader = (read_code(given, languages.ENGLISH) or "en") if given else None
         codes = sorted(registry.languages)
         listed = [
-            {"language": written(code), "name": languages.name(code)} if given else {"language": written(code)}
+            {"language": written(code), "name": languages.name(code, reader)} if reader else {"language": written(code)}
             for code in codes
         ]
         return JsonReply({"data": {"languages": listed}})

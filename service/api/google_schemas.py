@@ -112,7 +112,9 @@ class GoogleDetections(TypedDict):
 class LanguagesFields(TypedDict):
     """The fields of a request for languages."""
 
-    target: NotRequired[Annotated[str, Field(description="Asks for names, which are in English.")]]
+    target: NotRequired[
+        Annotated[str, Field(description="The language of the names, or else English.", examples=["de"])]
+    ]
     model: NotRequired[AskedModel]
 
 

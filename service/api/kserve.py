@@ -91,6 +91,8 @@ def router(dispatcher: Dispatcher, registry: Registry, version: str) -> APIRoute
     async def inferred(request: Request, model: str, config: str | None) -> Response:
         head, tensor = kserve_bodies.split(await request.body(), request.headers.get(kserve_bodies.HEAD_LENGTH))
         asked = kserve_bodies.parsed(head, schemas.InferRequest, "texts, languages and the output 'translation'")
+        if asked.model_name not in (None, model):
+            raise HTTPException(400, f"The address names {model[:100]!r}, model_name is {asked.model_name[:100]!r}.")
         texts = _texts(asked.inputs[0], tensor)
         outcome = await pipeline.translate(
             dispatcher,

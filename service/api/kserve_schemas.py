@@ -166,8 +166,9 @@ class InferParameters(Body):
 
 
 class InferRequest(Body):
-    """KServe's request for inference."""
+    """KServe's request for inference. KServe's SDK repeats the model of the address in it."""
 
+    model_name: SkipJsonSchema[str | None] = None
     id: str | None = Field(default=None, max_length=200)
     inputs: list[InferTensor] = Field(min_length=1, max_length=1)
     outputs: list[InferOutput] = Field(default_factory=list, max_length=1)

@@ -1,8 +1,10 @@
 """Codes of languages as clients write them: in any case, of two letters or three, with a region or a script, or old."""
 
+import re
 from collections.abc import Collection
 
 from models.format.languages import canonical
+from service.text.languages import ENGLISH
 
 # What a code may stand for, best first. Chinese in the other script would be another language; Portuguese is not.
 _READINGS = {
@@ -18,6 +20,9 @@ _READINGS = {
     "fil": ("tl",),
 }
 
+_QUALITY = re.compile(r"\s*q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*", re.ASCII)
+_MOST_ACCEPTED = 20  # languages of an Accept-Language; browsers send fewer than ten
+
 
 def read_code(given: object, known: Collection[str]) -> str | None:
     """Return the known language that a client means, or None. A variant such as en-GB is its language, or another."""
@@ -32,3 +37,15 @@ def read_code(given: object, known: Collection[str]) -> str | None:
 
 def _readings(code: str) -> tuple[str, ...]:
     return _READINGS.get(code, (code, code.split("-")[0]))
+
+
+def accepted(header: str | None) -> str:
+    """Return the language of a reader: the one that an `Accept-Language` likes best and that has names, or English."""
+    best, code = 0.0, "en"
+    for choice in (header or "").split(",", _MOST_ACCEPTED)[:_MOST_ACCEPTED]:
+        named, _, weight = choice.partition(";")
+        given = _QUALITY.fullmatch(weight)
+        quality = float(given[1]) if given else 0.0 if weight else 1.0
+        if quality > best and (read := read_code(named.strip(), ENGLISH)) is not None:
+            best, code = quality, read
+    return code

@@ -20,7 +20,7 @@ from service.api.downloads import FILE_REPLY, download
 from service.api.errors import documented
 from service.api.fields import Fields, read_fields
 from service.api.json_reply import JsonReply
-from service.api.language_codes import read_code
+from service.api.language_codes import accepted, read_code
 from service.api.libretranslate_schemas import (
     DetectFields,
     DetectForm,
@@ -143,18 +143,20 @@ def router(
         return JsonReply([_detection(found) for found in rank(text, sources, registry.languages)])
 
     @routes.get("/languages", response_model=list[LibreLanguage], summary="List languages and their targets")
-    async def list_languages() -> Response:
+    async def list_languages(request: Request) -> Response:
+        reader = accepted(request.headers.get("accept-language"))
         pairs = registry.pairs()
         codes = dict.fromkeys(code for pair in pairs for code in pair)
         return JsonReply(
             [
                 {
                     "code": _iso(code),
-                    "name": languages.name(code),
+                    "name": languages.name(code, reader),
                     "targets": [_iso(target) for source, target in pairs if source == code],
                 }
                 for code in codes
-            ]
+            ],
+            headers={"Content-Language": _iso(reader), "Vary": "Accept-Language"},
         )
 
     @routes.get("/health", response_model=LibreHealth, responses=documented(503), summary="Check readiness")

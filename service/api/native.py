@@ -75,6 +75,7 @@ def router(
             body.split_sentences,
             body.alignment,
             prefix=body.prefix or "",
+            exact_terms=body.exact,
             shortlist=body.shortlist,
         )
         call = call_of(request, native_key(request), model=body.model, pin=body.config)

@@ -50,6 +50,7 @@ def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
             canonical(source).lower(),
             canonical(target).lower(),
             split_sentences=split_sentences(upload.field("split_sentences")),
+            exact_terms=_is_exact(upload.field("exact")),
         )
         if (wanted := upload.field("glossary")) is not None:
             options = await glossaries_api.with_terms(options, wanted, glossaries, keys, native_key(request))
@@ -123,6 +124,17 @@ def split_sentences(given: str | None) -> SplitSentences:
         case "nonewlines":
             return "nonewlines"
     raise HTTPException(400, "split_sentences is 0, 1 or nonewlines.")
+
+
+def _is_exact(given: str | None) -> bool:
+    """Return whether terms stand as the glossary has them.
+
+    Raises:
+        HTTPException: 400, it is neither true nor false.
+    """
+    if given not in (None, "", "true", "false"):
+        raise HTTPException(400, "exact is true or false.")
+    return given != "false"
 
 
 def _reply(job: FileJob) -> schemas.FileReply:

@@ -141,6 +141,11 @@ class TranslateRequest(Body):
         "id or name of a stored glossary.",
         examples=[{"printer": "Drucker", "GitHub": "GitHub"}],
     )
+    exact: bool = Field(
+        default=True,
+        description="Whether a term's translation stands as the glossary has it. If false the model may inflect it "
+        "(`Drucker`, `Druckers`).",
+    )
     shortlist: bool | None = Field(
         default=None,
         description="Whether words are chosen from the model's shortlist, where it has one: faster, and a few "
@@ -313,6 +318,7 @@ class FileFields(TypedDict):
     target: Annotated[str, Field(json_schema_extra=started(enum="targets"))]
     split_sentences: NotRequired[Literal["0", "1", "nonewlines"]]
     glossary: NotRequired[Annotated[str, Field(description="The id or name of a stored glossary.")]]
+    exact: NotRequired[Annotated[Literal["true", "false"], Field(description="As of texts.")]]
     columns: NotRequired[
         Annotated[
             str,

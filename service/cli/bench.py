@@ -23,6 +23,11 @@ HELP = "measure how fast a model translates on this machine"
 DESCRIPTION = """\
 Translates sentences one by one by one thread, then all of them by every thread, and prints milliseconds and sentences a
 second. Without --text, ten sentences of everyday language stand in."""
+EPILOG = """\
+examples:
+  sub3 bench                                    the first model, as it is served
+  sub3 bench --model en-de --config flat-4      a configuration of another
+  sub3 bench --text sentences.txt --threads 1   sentences of your own, on one core"""
 _BATCH_TOKENS = 4096
 _SENTENCES = {
     "en": [

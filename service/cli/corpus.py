@@ -12,6 +12,10 @@ DESCRIPTION = (
     "Translates each shard once: a run that was stopped resumes where it was. Each line of a shard is an object with a "
     "text; the output has the same line with a translation and a score."
 )
+EPILOG = """\
+examples:
+  sub3 corpus --input 'in/*.jsonl' --output out             again: it goes on where it was stopped
+  sub3 corpus --input in.jsonl --output out --engine ray    on the cluster at RAY_ADDRESS"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

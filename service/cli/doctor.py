@@ -24,6 +24,10 @@ DESCRIPTION = (
     "Looks at this machine and this environment as `sub3 serve` would, and changes nothing. Its exit status is 1 if "
     "the server would not start or not work."
 )
+EPILOG = """\
+examples:
+  sub3 doctor                                   before the first start
+  SUB3_PORT=80 REDIS_URL=redis://r sub3 doctor  as a service would start"""
 _PROCESS_BYTES = 80_000_000  # of a server with its packages and no model, and what requests need beside it
 _SKEW_S = 2  # of the clocks of two machines, beyond which rate limits go wrong
 _NOT_BEFORE = 1_764_000_000  # 2025-11-24: a clock that says less was never set

@@ -15,6 +15,11 @@ DESCRIPTION = (
     "Keys are in the SQLite file of SUB3_KEYS_FILE, or in the Redis of SUB3_REDIS_URL; only their hashes are. The "
     "server asks for them where SUB3_API_KEYS=true is set."
 )
+EPILOG = """\
+examples:
+  sub3 keys add acme --requests-per-minute 60   prints the key, this once
+  sub3 keys list                                who used how much this month
+  sub3 keys revoke acme                         from the next request on"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

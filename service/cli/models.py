@@ -18,6 +18,12 @@ DESCRIPTION = (
     "The models are those that `sub3 serve` serves and `sub3 translate` uses: what SUB3_MODEL_DIRECTORY or "
     "SUB3_MODELS_DIRECTORY names, else those that come with sub3. `sub3 compress` makes one of your own checkpoint."
 )
+EPILOG = """\
+examples:
+  sub3 models list                              what there is, how large and how good
+  sub3 models inspect en-de --config flat-4     where the bytes are
+  sub3 models pack en-de                        en-de.sub3.zip, to hand on
+  sub3 models add en-de.sub3.zip                into the server that runs there"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

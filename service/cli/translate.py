@@ -27,7 +27,8 @@ from service.text.glossary import Glossary
 from service.text.glossary_files import read_entries
 from service.text.sentences import SplitSentences
 from service.translation.cost import NO_RUNGS
-from service.translation.results import Options, Translated
+from service.translation.results import Options, Translated, Translation
+from service.translation.taken_apart import TakenApart
 from service.translation.tokenizer import Tokenizer
 from service.translation.translator import Translator
 
@@ -141,6 +142,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--glossary", type=Path, metavar="FILE", help="terms and their translations, in .csv, else separated by tabs"
     )
     parser.add_argument(
+        "--inflect", action="store_true", help="the model may inflect the terms' translations (default: as they stand)"
+    )
+    parser.add_argument(
         "--columns",
         type=lambda names: [name.strip() for name in names.split(",")],
         default=(),
@@ -222,24 +226,24 @@ def _translate(
             wanted = _wanted(path, given, direction.target)
         translator = translators.of(direction.directory)
         options = Options(direction.source, direction.target, given.beam_size, 0, given.split_sentences, alignment=True)
-        options = replace(options, glossary=_glossary(entries, direction))
+        options = replace(options, glossary=_glossary(entries, direction), exact_terms=not given.inflect)
         translations = Collected(opened.texts)
         done, total = 0, sum(map(len, opened.texts))
         is_translated = direction.source != direction.target
         pieces = list(parts(opened.texts)) if is_translated else []
         results = pool.map(
-            lambda part, translator=translator, options=options: translator.translate([t for _, t in part], options),
+            lambda part, translator=translator, options=options: _translated(translator, [t for _, t in part], options),
             pieces,
         )
-        for part, result in zip(pieces, results, strict=True):
-            work.append(result)
-            for (index, text), translation in zip(part, result.translations, strict=True):
+        for part, (translated, made) in zip(pieces, results, strict=True):
+            work += made
+            for (index, text), translation in zip(part, translated, strict=True):
                 translations.add(index, text, translation.best.text, translation.best.alignment)
                 cut += translation.cut_sentences
                 done += len(text)
             if wanted.path is not None:
                 _show(wanted.name, done / total)
-        data = opened.render(translations.joined(), options.target) if is_translated else chunk
+        data = opened.render(translations, options.target) if is_translated else chunk
         characters += total
         if in_report:
             shown.append(data.decode(errors="replace"))
@@ -271,6 +275,22 @@ def _translate(
             "process_peak_rss_bytes": process_peak_rss_bytes(),
         },
     }
+
+
+def _translated(
+    translator: Translator, texts: list[str], options: Options
+) -> tuple[list[Translation], list[Translated]]:
+    """Return the translations of texts, and what was translated: messages and pairs of tags are taken apart."""
+    apart = [TakenApart(text, options) for text in texts]
+    found: dict[int, Translation] = {}
+    made = []
+    for is_in_lines in (False, True):
+        indices = [index for index, each in enumerate(apart) if each.is_in_lines == is_in_lines]
+        if indices:
+            result = translator.translate([apart[n].plain for n in indices], apart[indices[0]].options(options))
+            found |= zip(indices, result.translations, strict=True)
+            made.append(result)
+    return [each.rendered(found[index], with_links=True) for index, each in enumerate(apart)], made
 
 
 def _available(descriptor: int, ends: tuple[bytes, ...]) -> Iterator[bytes]:

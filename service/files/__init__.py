@@ -3,8 +3,7 @@
 Opening a file never writes to the disk, expands an entity or fetches anything.
 """
 
-import itertools
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import NamedTuple, Protocol
@@ -73,13 +72,14 @@ class Aligned(NamedTuple):
 class Cursor:
     """The translations of a file, handed out in order to its parts."""
 
-    def __init__(self, translations: Iterable[Aligned]) -> None:
+    def __init__(self, translations: Sequence[Aligned]) -> None:
         """Start at the first."""
-        self._rest = iter(translations)
+        self._translations, self._position = translations, 0
 
-    def take(self, texts: Sequence[str]) -> list[Aligned]:
+    def take(self, texts: Sequence[str]) -> Sequence[Aligned]:
         """Return the translations of the next texts."""
-        return list(itertools.islice(self._rest, len(texts)))
+        begin, self._position = self._position, self._position + len(texts)
+        return self._translations[begin : self._position]
 
 
 class OpenFile(Protocol):

@@ -92,7 +92,7 @@ def _serve(task: Task) -> None:
         for (index, text), (translation, spans) in zip(part, json.loads(sys.stdin.readline()), strict=True):
             links = [Link((begin, end), (to_begin, to_end)) for (begin, end), (to_begin, to_end) in spans]
             collected.add(index, text, translation, links)
-    _write(task, opened.render(collected.joined(), task.target))
+    _write(task, opened.render(collected, task.target))
     _say({"is_written": True})
 
 

@@ -1,9 +1,14 @@
 """Chunks of a file's texts, each of which is one call for translations, and their translations collected."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, MutableSequence, Sequence
+from copy import copy
+from typing import TypeVar, overload
 
 from service.files import Aligned
 from service.text.alignment import Link, moved
+
+T = TypeVar("T")
 
 PART_CHARACTERS = 4000  # progress is reported, and a cancelled file stops, between two of them
 PART_TEXTS = 64
@@ -32,14 +37,19 @@ def parts(
         yield part
 
 
-class Collected:
-    """The translations of a file's parts, added one by one."""
+class Collected(Sequence[Aligned]):
+    """The translations of a file's texts, added piece by piece in order.
+
+    Links are numbers in one array until a text is asked for: 16 bytes each, where a `Link` with its spans has 300.
+    """
 
     def __init__(self, texts: Sequence[str]) -> None:
         """Start without a translation."""
-        self._pieces: list[list[str]] = [[] for _ in texts]
-        self._links: list[list[Link]] = [[] for _ in texts]
-        self._ends = [(0, 0)] * len(texts)  # characters of each text and of its translation so far
+        self._places = range(len(texts))
+        self._pieces: list[str] = []
+        self._numbers = array("i")  # of each link, where it begins and ends in the source, then in the translation
+        self._pieces_before, self._numbers_before = array("i", [0]), array("i", [0])  # of each text that has begun
+        self._source_end = self._end = 0  # characters of the last of them, and of its translation so far
 
     def add(self, index: int, source: str, translation: str, links: Iterable[Link]) -> None:
         """Add the translation of the next piece of a text.
@@ -50,14 +60,43 @@ class Collected:
             translation: of the piece.
             links: between the two.
         """
-        source_end, end = self._ends[index]
-        self._pieces[index].append(translation)
-        self._links[index] += moved(links, source_end, end)
-        self._ends[index] = (source_end + len(source), end + len(translation))
+        skipped = index + 1 - len(self._pieces_before)
+        if skipped:
+            self._pieces_before.extend([len(self._pieces)] * skipped)
+            self._numbers_before.extend([len(self._numbers)] * skipped)
+            self._source_end = self._end = 0
+        for link in moved(links, self._source_end, self._end):
+            self._numbers.extend((*link.source, *link.target))
+        self._pieces.append(translation)
+        self._source_end, self._end = self._source_end + len(source), self._end + len(translation)
 
-    def joined(self) -> list[Aligned]:
-        """Return the translation of each text, its pieces joined."""
-        return [Aligned("".join(pieces), links) for pieces, links in zip(self._pieces, self._links, strict=True)]
+    def __len__(self) -> int:
+        """Count the texts."""
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> Aligned: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Aligned]: ...
+
+    def __getitem__(self, index: int | slice) -> Aligned | Sequence[Aligned]:
+        """Return the translation of a text, or those of several, which share what is kept."""
+        place = self._places[index]
+        if isinstance(place, range):
+            several = copy(self)
+            several._places = place
+            return several
+        text = "".join(_of(place, self._pieces, self._pieces_before))
+        numbers = iter(_of(place, self._numbers, self._numbers_before))
+        links = zip(numbers, numbers, numbers, numbers, strict=True)
+        return Aligned(text, [Link((begin, end), (to_begin, to_end)) for begin, end, to_begin, to_end in links])
+
+
+def _of(index: int, items: MutableSequence[T], before: Sequence[int]) -> MutableSequence[T]:
+    """Return the items of a text, whose number before each text that has begun is given."""
+    begin, end = (*before[index : index + 2], len(items), len(items))[:2]
+    return items[begin:end]
 
 
 def sample(texts: Sequence[str], characters: int = 2000) -> str:

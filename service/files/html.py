@@ -1,12 +1,11 @@
 """HTML and XHTML: everything but the text comes back to the letter (`service.text.markup`)."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from service.files import Aligned, FileRefused, Limits
 from service.files.charsets import decoded
 from service.files.language_marks import language_mark
-from service.text.alignment import Link, moved
 from service.text.markup import Document
 from service.text.markup_tokens import Markup
 
@@ -22,19 +21,16 @@ _LANGUAGE = re.compile(r"""(?<!\S)((?:xml:)?lang\s*+=\s*+["']?)([\w-]+)""", re.I
 class MarkedUp:
     """Text with tags, of which each unit is a text to translate."""
 
+    __slots__ = ("_document", "texts")  # a file may have thousands
+
     def __init__(self, source: str, markup: Markup) -> None:
         """Take markup apart."""
         self._document = Document(source, markup, is_aligned=True)
-        self.texts: Sequence[str] = self._document.text.split("\n")
+        self.texts: Sequence[str] = self._document.lines
 
-    def render(self, translations: Sequence[Aligned], target: str) -> str:
+    def render(self, translations: Iterable[Aligned], target: str) -> str:
         """Write the markup around the translations."""
-        links: list[Link] = []
-        source_begin = target_begin = 0
-        for source, translation in zip(self.texts, translations, strict=True):
-            links += moved(translation.links, source_begin, target_begin)
-            source_begin, target_begin = source_begin + len(source) + 1, target_begin + len(translation.text) + 1
-        return self._document.render("\n".join(translation.text for translation in translations), links)
+        return self._document.render_lines(translations)
 
 
 class WebPage:

@@ -24,9 +24,11 @@ _WORD_TIME = re.compile(r"<(?:\d+:)?\d\d:\d\d\.\d{3}>")
 _TIMES = re.compile(r"\s*+[\d:.,]++\s*+-->\s*+[\d:.,]")
 _NUMBER = re.compile(r"\ufeff?\s*\d+\s*")
 _BLOCK = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s|\Z)")  # of WebVTT, which is no cue
-# Codes of Advanced SubStation, which players know in other subtitles, too: where a cue stands, and a break in it.
-_CODE = re.compile(r"(?:(?<!\s)\s++|)(?:\{\\[^{}]*+\}|\\[Nn])\s*+")
-_CODED_BREAK = re.compile(r"(?:(?<!\s)\s++|)(\\[Nn])\s*+")
+# Codes of Advanced SubStation, which players know in other subtitles, too: where a cue stands, and a break in it, which
+# a path such as src\new\table has not.
+_BREAK = r"\\N|(?<!:)\\n(?!\w*+\\(?![Nnh]))"
+_CODE = re.compile(rf"(?:(?<!\s)\s++|)(?:\{{\\[^{{}}]*+\}}|{_BREAK})\s*+")
+_CODED_BREAK = re.compile(rf"(?:(?<!\s)\s++|)({_BREAK})\s*+")
 _CODED_SPACE, _NO_BREAK_SPACE = "\\h", "\u00a0"
 _PRIVATE = range(0x100000, 0x10FFFE)
 # How the row of another speaker begins, or of a song or a sound; and a row that is a sound.

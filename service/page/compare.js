@@ -51,19 +51,21 @@ function choices() {
   const first = before.filter((name) => usable.includes(name)).length >= FEWEST ? before : [active, ...usable.filter((name) => name !== active)].slice(0, FEWEST);
   const measured = chain.length === 1; // no test set was translated by several models
   const sets = measured ? [...new Set(configurations.flatMap((one) => Object.keys(one.quality)))] : [];
-  table($('compare-table'), [t('Configuration'), t('Bits per weight'), 'MB', t('This request'), ...sets.map((set) => `BLEU ${set.replaceAll('_', ' ')}`)],
+  const alone = usable.length < FEWEST; // nothing to choose, and nothing to press
+  for (const id of ['compare-how', 'compare-own', 'compare-run']) $(id).hidden = alone;
+  table($('compare-table'), [t('Configuration'), t('Bits per weight'), 'MB', ...(alone ? [] : [t('This request')]), ...sets.map((set) => `BLEU ${set.replaceAll('_', ' ')}`)],
     [...configurations].sort((a, b) => a.bytes - b.bytes).map((one) => {
       const known = usable.includes(one.name);
       const box = element('input', { type: 'checkbox', value: one.name, disabled: !known, checked: known && first.includes(one.name) });
       box.dataset.usable = known || '';
       return {
         className: one.name === active ? 'active' : '',
-        cells: [element('label', { className: 'check' }, box, one.name), one.bits_per_weight.toFixed(2), (one.bytes / 1e6).toFixed(1),
-          one.name in times ? milliseconds(times[one.name]) : '–', ...sets.map((set) => number(quality(one, 'bleu', set)))],
+        cells: [alone ? one.name : element('label', { className: 'check' }, box, one.name), one.bits_per_weight.toFixed(2), (one.bytes / 1e6).toFixed(1),
+          ...(alone ? [] : [one.name in times ? milliseconds(times[one.name]) : '–']), ...sets.map((set) => number(quality(one, 'bleu', set)))],
       };
     }));
   $('compare-hint').textContent = token.value ? t('What is not live is loaded for it, and stays until you unload it under Administration.')
-    : usable.length < FEWEST ? t('Only {name} is live here, so there is nothing to compare it with: the figures are from the test sets. An administrator can load more.', { name: usable.join(', ') || '–' })
+    : alone ? t('Only {name} is live here, so the figures are from the test sets. Where an administrator loads more, the same text can be seen under each.', { name: usable.join(', ') || '–' })
       : t('Only live configurations answer; with the token of Administration the others are loaded when they are chosen.');
   limit();
   const points = configurations.map((one) => ({ x: one.bytes / 1e6, y: quality(one, 'bleu'), name: one.name, live: one.name === active }));

@@ -9,7 +9,9 @@ import { offer, withdraw } from './wording.js';
 const STAGES = ['queue', 'tokenize', 'encode', 'decode', 'detokenize'];
 const SURE = 0.5; // of a language, to say so
 const MOST_IN_ADDRESS = 2000; // characters
+const OURS = { 'zh-CN': 'zh', 'zh-TW': 'zt', 'pt-BR': 'pb' }; // Google's codes that are not ours
 let request = new AbortController();
+let found = ''; // the source's first choice while it names a detected language
 let detected; // the language of the last text
 let started = false;
 
@@ -48,7 +50,7 @@ function address() {
 
 /** Fill the choices of languages; a file may be dropped before the view is first seen. */
 export function languages() {
-  fill($('source'), [['auto', t('Detect language')], ...sources().map((code) => [code, language(code)])]);
+  fill($('source'), [['auto', found || t('Detect language')], ...sources().map((code) => [code, language(code)])]);
   choices();
 }
 
@@ -82,7 +84,7 @@ async function translate() {
   request.abort();
   const own = request = new AbortController();
   const text = $('text').value;
-  $('count').textContent = text ? t([...text].length === 1 ? '1 character' : '{n} characters', { n: [...text].length }) : '';
+  $('count').textContent = text ? t([...text].length === 1 ? '1 character' : '{n} characters', { n: [...text].length.toLocaleString(locale) }) : '';
   $('clear').hidden = !text;
   $('card').classList.toggle('long', text.length > 300);
   say('translate-error');
@@ -183,11 +185,13 @@ function turned(guess) {
 async function check(text, chosen, signal) {
   guessed();
   if ([...text.trim()].length < 4) return;
-  const body = { q: text.slice(0, 2000), ...(key.value && { api_key: key.value }) };
-  const found = await ask('detect', { method: 'POST', body, signal }).catch(() => []);
-  if (signal.aborted || !found.length) return;
-  const [best] = found;
-  if (best.language !== chosen && best.confidence >= 100 * SURE) guessed({ language: best.language, confidence: best.confidence / 100 }, chosen);
+  const body = { q: text.slice(0, 2000), ...(key.value && { key: key.value }) };
+  // Google's, since it names languages that no model here translates, too
+  const reply = await ask('language/translate/v2/detect', { method: 'POST', body, signal }).catch(() => undefined);
+  if (signal.aborted || !reply) return;
+  const [{ language: theirs, confidence }] = reply.data.detections[0];
+  const code = OURS[theirs] ?? theirs;
+  if (code !== 'und' && code !== chosen) guessed({ language: code, confidence }, chosen);
 }
 
 /** Say what language the text seems to be in; with another one chosen, offer to switch. */
@@ -195,7 +199,8 @@ function guessed(guess, chosen) {
   const auto = $('source').options[0];
   const sure = guess?.confidence >= SURE;
   const served = sources().includes(guess?.language);
-  auto.textContent = guess && !chosen && served ? t('{language} (detected)', { language: language(guess.language) }) : t('Detect language');
+  found = guess && !chosen && served ? t('{language} (detected)', { language: language(guess.language) }) : '';
+  auto.textContent = found || t('Detect language');
   const note = $('guess');
   note.hidden = !(sure && (chosen || !served));
   if (note.hidden) return;

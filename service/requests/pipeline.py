@@ -11,12 +11,12 @@ from service.live.registry import Registry
 from service.requests.call import Call
 from service.requests.dispatch import Dispatcher, Part
 from service.text.detection import UNKNOWN, Detected, detect, is_loaded, load
-from service.text.markup import Document, with_pairs
+from service.text.markup import Document
 from service.text.markup_tokens import Markup
-from service.text.message_format import Choices
 from service.translation.cost import Cost
 from service.translation.preparing import CHARACTERS_ON_THE_LOOP, prepared
 from service.translation.results import Candidate, OnSentence, Options, TranslatedSentence, Translation, Unchanged
+from service.translation.taken_apart import TakenApart
 
 AUTO = "auto"
 _MARKUP_TAKES = 2  # times the work of plain text, and more
@@ -55,41 +55,18 @@ class Outcome(NamedTuple):
 
 
 class _Text(NamedTuple):
-    """A text of a request: what there is to translate of it, without markup, and with messages taken apart.
+    """A text of a request. `unchanged` is why it is not translated; None if it is."""
 
-    A plain text has a document, too, if pairs of tags stand around some of its words. `unchanged` is why it is not
-    translated; None if it is.
-    """
-
-    plain: str
-    document: Document | None
-    detected: Detected
-    choices: Choices | None
-    unchanged: Unchanged | None
     given: str
+    apart: TakenApart
+    detected: Detected
+    unchanged: Unchanged | None
 
-    @property
-    def is_in_lines(self) -> bool:
-        """Whether each line of what there is to translate is a run of text, or of a message."""
-        return self.document is not None or self.choices is not None
-
-    def rendered(self, translation: Translation) -> Translation:
-        """Put the markup and the messages around a translation and its alternatives."""
+    def rendered(self, translation: Translation, *, with_links: bool) -> Translation:
+        """Put the markup and the messages around a translation and its alternatives; links are those of plain text."""
         if self.unchanged is not None:
             return translation._replace(best=Candidate(self.given, 0.0))
-        if not self.is_in_lines:
-            return translation
-        best, *alternatives = [
-            candidate._replace(text=self._around(candidate), alignment=())
-            for candidate in (translation.best, *translation.alternatives)
-        ]
-        return translation._replace(best=best, alternatives=tuple(alternatives))
-
-    def _around(self, candidate: Candidate) -> str:
-        text, links = candidate.text, candidate.alignment
-        if self.choices is not None:  # the words of its branches have other places in the text
-            text, links = "\n".join(self.choices.render(text)), ()
-        return text if self.document is None else self.document.render(text, links)
+        return self.apart.rendered(translation, with_links=with_links)
 
 
 async def translate(dispatcher: Dispatcher, registry: Registry, call: Call, request: TranslationRequest) -> Outcome:
@@ -148,14 +125,17 @@ async def translate_each(
         cost, made = await dispatcher.admit(call), iter(())
     outcomes = []
     for request, texts, own_parts in zip(requests, texts_of, parts, strict=True):
-        translations = [Translation(Candidate(text.plain, 0.0), (), unchanged=text.unchanged) for text in texts]
+        translations = [Translation(Candidate(text.apart.plain, 0.0), (), unchanged=text.unchanged) for text in texts]
         for part in own_parts:
             for index in part.indices:
                 translations[index] = next(made)
-        rendered = await prepared(size, list, map(_Text.rendered, texts, translations))
+        with_links = request.options.alignment and request.markup is None
+        rendered = await prepared(size, list, map(partial(_Text.rendered, with_links=with_links), texts, translations))
         if request.on_sentence is not None:
             _pass_whole(request.on_sentence, texts, rendered)
-        outcomes.append(Outcome(rendered, [text.detected for text in texts], [len(text.plain) for text in texts], cost))
+        outcomes.append(
+            Outcome(rendered, [text.detected for text in texts], [len(text.apart.plain) for text in texts], cost)
+        )
     return outcomes
 
 
@@ -197,7 +177,7 @@ def _prepare(
         checked = list(filter(None, checked))
     if checked or not first.keeps_empty:
         dispatcher.check(call, checked, first.options)
-    return [_detected(*of_request, known) for of_request in zip(requests, documents, plain, sources, strict=True)]
+    return [_detected(*of_request, known) for of_request in zip(requests, documents, sources, strict=True)]
 
 
 def _documents(request: TranslationRequest) -> list[Document | None]:
@@ -216,52 +196,31 @@ def _plain(request: TranslationRequest, documents: Sequence[Document | None]) ->
 def _detected(
     request: TranslationRequest,
     documents: Sequence[Document | None],
-    plain: Sequence[str],
     sources: Sequence[str],
     known: Collection[str],
 ) -> list[_Text]:
-    """Detect the languages of the texts, and take messages apart.
+    """Take messages and pairs of tags apart, and detect the languages of the texts.
 
     Args:
         request: The texts and the options.
         documents: The texts' markup.
-        plain: The texts without it.
         sources: The languages from which there is a route to the target.
         known: The languages of all models.
     """
-    choices = [
-        _choices([text] if document is None else text.split("\n"), request.options.target)
-        for text, document in zip(plain, documents, strict=True)
-    ]
-    if request.markup is None:
-        documents = [
-            _with_pairs(text, request.options) if found is None else None
-            for text, found in zip(plain, choices, strict=True)
-        ]
-        plain = [text if document is None else document.text for text, document in zip(plain, documents, strict=True)]
+    pairs = zip(request.texts, documents, strict=True)
+    apart = [TakenApart(text, request.options, document) for text, document in pairs]
     if request.options.source == AUTO:
-        detected = [detect(text, known, request.context) for text in plain]
+        detected = [detect(text.plain, known, request.context) for text in apart]
     else:
-        detected = [Detected(request.options.source, 1.0)] * len(plain)
-    taken_apart = [text if found is None else found.text for text, found in zip(plain, choices, strict=True)]
+        detected = [Detected(request.options.source, 1.0)] * len(apart)
     kept = [_unchanged(found, request.options, sources, known) for found in detected]
-    return list(map(_Text, taken_apart, documents, detected, choices, kept, request.texts))
-
-
-def _choices(texts: Sequence[str], target: str) -> Choices | None:
-    choices = Choices(texts, target)
-    return choices if choices else None
-
-
-def _with_pairs(text: str, options: Options) -> Document | None:
-    """Take a plain text apart at its pairs of tags, unless a sentence may go over its line breaks."""
-    return None if options.split_sentences != "1" and "\n" in text else with_pairs(text)
+    return list(map(_Text, request.texts, apart, detected, kept))
 
 
 def _pass_whole(on_sentence: OnSentence, texts: Sequence[_Text], rendered: Sequence[Translation]) -> None:
     """Pass each text that was taken apart on whole, as one sentence."""
     for index, (text, translation) in enumerate(zip(texts, rendered, strict=True)):
-        if text.is_in_lines:
+        if text.apart.is_in_lines:
             on_sentence(TranslatedSentence(index, 0, text.given, translation.best, 0, is_last=True))
 
 
@@ -270,22 +229,20 @@ def _parts(request: TranslationRequest, texts: Sequence[_Text], sources: Sequenc
     on_sentence = request.on_sentence
     by_source: dict[tuple[str, bool], list[int]] = defaultdict(list)
     for index, text in enumerate(texts):
-        if text.plain and text.unchanged is None:
+        if text.apart.plain and text.unchanged is None:
             # without a letter there is nothing to translate, but much to count
             is_untold = request.options.source == AUTO and text.detected == UNKNOWN
             source = sources[0] if is_untold else text.detected.language
-            by_source[source, text.is_in_lines].append(index)
+            by_source[source, text.apart.is_in_lines].append(index)
     parts = []
     for (source, is_in_lines), indices in by_source.items():
-        options = request.options
-        if is_in_lines:
-            options = replace(options, split_sentences="lines" if options.split_sentences == "0" else "1")
-        documents = [texts[index].document for index in indices]
-        needs_alignment = any(document is not None and document.needs_alignment for document in documents)
+        own = [texts[index].apart for index in indices]
+        options = own[0].options(request.options)
+        needs_alignment = any(apart.needs_alignment for apart in own)
         parts.append(
             Part(
                 indices,
-                [texts[index].plain for index in indices],
+                [apart.plain for apart in own],
                 replace(options, source=source, alignment=options.alignment or needs_alignment),
                 None if on_sentence is None or is_in_lines else partial(_pass_on, on_sentence, indices),
             )

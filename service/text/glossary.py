@@ -1,8 +1,9 @@
 """Glossaries: the terms that stand in a sentence, and the spellings of their translations that are allowed there.
 
 A term is found as whole words: neither a letter nor a hyphen joins it to another word. A term in lower case is found in
-any casing, a term with a capital as it is written. Terms are not inflected: each form is an entry. Of terms that
-overlap, the one that begins first is taken, and of those the longest. Kept units do not hold terms.
+any casing, a term with a capital as it is written. Terms are not inflected: each form is an entry. Their translations
+may be, where the client leaves that to the model. Of terms that overlap, the one that begins first is taken, and of
+those the longest. Kept units do not hold terms.
 """
 
 import bisect
@@ -19,6 +20,12 @@ MAX_TERM_LENGTHS = 20  # in words and marks, of terms with the same first word: 
 
 _WORD = re.compile(r"(?:\w[\u0300-\u036f]*)+|[^\w\s]")
 _SENTENCE_END = re.compile(r"(?<!\d)[.!?…](?=\s+\S)")
+# What inflection puts behind a word, by language; where it changes the word itself, that is another entry.
+_ENDINGS = {
+    "de": frozenset("e em en er ern es n nen ns s se sen ses".split()),  # noqa: SIM905
+    "en": frozenset({"s", "es"}),
+    "fr": frozenset({"e", "es", "s", "x"}),
+}
 _IN_COMPOUND_BEFORE, _IN_COMPOUND_AFTER = re.compile(r"(?<=\w-)\w"), re.compile(r"(?<=\w)-\w")
 
 
@@ -32,6 +39,7 @@ class Term(NamedTuple):
     spellings: tuple[str, ...]  # of its translation, one of which must be in that of the sentence
     follows_mark: bool  # somewhere a quotation mark, a bracket or another mark stands before it
     spans: tuple[Span, ...] = ()  # where it stands
+    endings: frozenset[str] = frozenset()  # that its translation may have
 
 
 class Glossary:
@@ -68,16 +76,23 @@ class Glossary:
         """Return whether the glossary is for this pair of languages."""
         return self.source in (source, "auto") and self.target == target
 
-    def find(self, text: str, kept: Sequence[Span]) -> list[Term]:
-        """Return the terms of a sentence, in order; units, `kept`, do not hold any."""
+    def find(self, text: str, kept: Sequence[Span], *, exact: bool = True) -> list[Term]:
+        """Return the terms of a sentence, in order.
+
+        Args:
+            text: the sentence.
+            kept: units, which do not hold terms.
+            exact: the translations stand as the glossary has them; otherwise they may have an ending of their language.
+        """
+        endings = frozenset() if exact else _ENDINGS.get(self.target, frozenset())
         found: dict[tuple[str, tuple[str, ...]], Term] = {}
         for begin, end in self._spans(text, kept):
             stands = _composed(text[begin:end])
             term, translation = self._entry(stands) or (stands, stands)
             spellings = _spellings(term, translation, stands)
-            known = found.get((term, spellings), Term(spellings, follows_mark=False))
+            known = found.get((term, spellings), Term(spellings, False, (), endings))
             follows_mark = known.follows_mark or (begin > 0 and not text[begin - 1].isspace())
-            found[term, spellings] = Term(spellings, follows_mark, (*known.spans, (begin, end)))
+            found[term, spellings] = known._replace(follows_mark=follows_mark, spans=(*known.spans, (begin, end)))
         return list(found.values())
 
     def _spans(self, text: str, kept: Sequence[Span]) -> Iterator[Span]:
@@ -116,14 +131,15 @@ def are_obeyed(terms: Sequence[Term], text: str, translation: str) -> bool:
     A search that must say a word which it has no place for says it behind the end of the sentence.
     """
     words = [match.span() for match in _WORD.finditer(translation)]
-    begins, ends = {begin for begin, _ in words}, {end for _, end in words}
+    begins, ends = {begin for begin, _ in words}, [end for _, end in words]
     for term in terms:
-        places = {
-            match.span()
-            for spelling in dict.fromkeys(term.spellings)
-            for match in re.finditer(re.escape(spelling), translation)
-            if match.start() in begins and match.end() in ends and _is_whole(translation, match.span())
-        }
+        places = set()
+        for spelling in dict.fromkeys(term.spellings):
+            for match in re.finditer(re.escape(spelling), translation):
+                end = ends[bisect.bisect_left(ends, match.end())]  # of the word in which it ends
+                is_word = end == match.end() or translation[match.end() : end] in term.endings
+                if match.start() in begins and is_word and _is_whole(translation, (match.start(), end)):
+                    places.add((match.start(), end))
         if len(places) != len(term.spans):
             return False
     return not terms or len(_SENTENCE_END.findall(translation)) <= len(_SENTENCE_END.findall(text))

@@ -1,40 +1,52 @@
-"""Language codes of the dialects, with their names in English and in the languages themselves."""
+"""Names of languages, in English and in each other (language_names/README.md)."""
+
+from functools import cache
+from pathlib import Path
 
 from models.format.languages import canonical
 
 _NAMES = """
-af Afrikaans|ar Arabic = العربية|az Azerbaijani = azərbaycan|be Belarusian = беларуская|bg Bulgarian = български
-bn Bengali = বাংলা|bs Bosnian = bosanski|ca Catalan = català|cs Czech = čeština|cy Welsh = Cymraeg|da Danish = dansk
-de German = Deutsch|el Greek = Ελληνικά|en English|eo Esperanto|es Spanish = español|et Estonian = eesti
-eu Basque = euskara|fa Persian = فارسی|fi Finnish = suomi|fr French = français|ga Irish = Gaeilge|gl Galician = galego
-he Hebrew = עברית|hi Hindi = हिन्दी|hr Croatian = hrvatski|hu Hungarian = magyar|hy Armenian = հայերեն
-id Indonesian = Indonesia|is Icelandic = íslenska|it Italian = italiano|ja Japanese = 日本語|ka Georgian = ქართული
-kk Kazakh = қазақ тілі|ko Korean = 한국어|la Latin = Latina|lt Lithuanian = lietuvių|lv Latvian = latviešu
-mk Macedonian = македонски|ml Malayalam = മലയാളം|mn Mongolian = монгол|mr Marathi = मराठी|ms Malay = Melayu
-mt Maltese = Malti|nb Norwegian Bokmål = norsk bokmål|ne Nepali = नेपाली|nl Dutch = Nederlands
-nn Norwegian Nynorsk = norsk nynorsk|no Norwegian = norsk|pa Punjabi = ਪੰਜਾਬੀ|pb Portuguese (Brazil) = português (Brasil)
-pl Polish = polski|pt Portuguese = português|ro Romanian = română|ru Russian = русский|sk Slovak = slovenčina
-sl Slovenian = slovenščina|sq Albanian = shqip|sr Serbian = српски|sv Swedish = svenska|sw Swahili = Kiswahili
-ta Tamil = தமிழ்|te Telugu = తెలుగు|th Thai = ไทย|tl Tagalog|tr Turkish = Türkçe|uk Ukrainian = українська
-ur Urdu = اردو|uz Uzbek = o‘zbek|vi Vietnamese = Tiếng Việt|zh Chinese = 中文|zt Chinese (traditional) = 繁體中文
+af Afrikaans|ar Arabic|az Azerbaijani|be Belarusian|bg Bulgarian|bn Bengali|bs Bosnian|ca Catalan|cs Czech|cy Welsh
+da Danish|de German|el Greek|en English|eo Esperanto|es Spanish|et Estonian|eu Basque|fa Persian|fi Finnish|fr French
+ga Irish|gl Galician|he Hebrew|hi Hindi|hr Croatian|hu Hungarian|hy Armenian|id Indonesian|is Icelandic|it Italian
+ja Japanese|ka Georgian|kk Kazakh|ko Korean|la Latin|lt Lithuanian|lv Latvian|mk Macedonian|ml Malayalam|mn Mongolian
+mr Marathi|ms Malay|mt Maltese|nb Norwegian Bokmål|ne Nepali|nl Dutch|nn Norwegian Nynorsk|no Norwegian|pa Punjabi
+pb Portuguese (Brazil)|pl Polish|pt Portuguese|ro Romanian|ru Russian|sk Slovak|sl Slovenian|sq Albanian|sr Serbian
+sv Swedish|sw Swahili|ta Tamil|te Telugu|th Thai|tl Tagalog|tr Turkish|uk Ukrainian|ur Urdu|uz Uzbek|vi Vietnamese
+zh Chinese|zt Chinese (traditional)
 """
-_NAME = dict(entry.split(" ", 1) for line in _NAMES.strip().splitlines() for entry in line.split("|"))
+ENGLISH = dict(entry.split(" ", 1) for line in _NAMES.strip().splitlines() for entry in line.split("|"))
 RIGHT_TO_LEFT = frozenset({"ar", "fa", "he", "ur"})
 
 
-def name(code: str) -> str:
-    """Return the English name of a language, or its code if it is not known."""
-    return _named(code).partition(" = ")[0]
+def name(code: str, reader: str = "en") -> str:
+    """Return the name of a language, or its code if it is not known.
+
+    A variant such as zh-Hans has the name of its language, and its variant in brackets.
+
+    Args:
+        code: The language.
+        reader: The language of the name; English stands for one that has no names here.
+    """
+    names = ENGLISH if reader == "en" else _names(reader)
+    language, _, variant = canonical(code).partition("-")
+    if code in names or language not in names or not variant:
+        return names.get(code, code)
+    return f"{names[language]} ({variant})"
 
 
 def native_name(code: str) -> str:
     """Return the name of a language in that language, or its code if it is not known."""
-    return _named(code).rpartition(" = ")[2]
+    return name(code, code if code in ENGLISH else canonical(code).partition("-")[0])
 
 
-def _named(code: str) -> str:
-    """Look a code up; a variant such as zh-Hans has the names of its language, and its variant in brackets."""
-    language, _, variant = canonical(code).partition("-")
-    if code in _NAME or language not in _NAME or not variant:
-        return _NAME.get(code, code)
-    return " = ".join(f"{each} ({variant})" for each in _NAME[language].split(" = "))
+@cache
+def _names(reader: str) -> dict[str, str]:
+    """Read the names of all languages in one of them."""
+    with (Path(__file__).parent / "language_names" / "names.tsv").open(encoding="utf-8") as lines:
+        codes = next(lines).split()
+        for line in lines:
+            code, *names = line.rstrip("\n").split("\t")
+            if code == reader:
+                return dict(zip(codes, names, strict=True))
+    return ENGLISH

@@ -11,12 +11,13 @@ character, which translations keep (`placeholders.py`).
 import itertools
 import re
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import NamedTuple
 
 from service.text.alignment import Link, moved
 from service.text.inline_tags import Pair, insert
 from service.text.markup_tokens import SOFTWARE, Markup, Token, attributes_for_people, scan
+from service.text.placeholders import Span
 from service.text.references import REFERENCE, unescape
 from service.text.written_marks import EMPHASIS, may_have_pairs
 
@@ -31,7 +32,9 @@ _FIRST_PRIVATE = "\ue000"
 
 
 class Document:
-    """Markup, taken apart. `text` has a line to translate for each unit, or is ""."""
+    """Markup, taken apart. `lines` are to be translated, one or more for each unit."""
+
+    __slots__ = ("_parts", "is_one_run", "lines", "needs_alignment")  # a file may have thousands
 
     def __init__(self, source: str, markup: Markup, *, is_aligned: bool = False) -> None:
         """Take a source apart; never fails: what cannot be understood is copied.
@@ -41,18 +44,58 @@ class Document:
             markup: how to read it.
             is_aligned: `render` gets an alignment if this `needs_alignment`, so that inline tags need not end a unit.
         """
-        self._parts = _parts(source, markup, is_aligned)
-        self.text = "\n".join(line for unit in _units(self._parts) for line in unit.lines)
+        self._parts: list[_Part] = []
+        pieces = 0
+        for is_copied, group in itertools.groupby(
+            _parts(source, markup, is_aligned), lambda part: isinstance(part, str)
+        ):
+            parts = list(group)
+            pieces += len(parts)
+            self._parts += ["".join(map(str, parts))] if is_copied else parts
+        self.lines: Sequence[str] = [line for unit in _units(self._parts) for line in unit.lines]
         self.needs_alignment = any(isinstance(unit, _Run) and unit.pairs for unit in _units(self._parts))
-        self.is_one_run = len(self._parts) <= 1
+        self.is_one_run = pieces <= 1
+
+    @property
+    def text(self) -> str:
+        """The lines to translate, joined."""
+        return "\n".join(self.lines)
 
     def render(self, translation: str, links: Sequence[Link] = ()) -> str:
         """Return the markup with the translation of `text` in place of it; it has the same number of lines.
 
         `links` are between the words of the two, and are of use where the document `needs_alignment`.
         """
+        return _render(self._parts, self._by_unit(translation, links))
+
+    def render_lines(self, translations: Iterable[tuple[str, Sequence[Link]]]) -> str:
+        """Return the markup with the translation of each of the `lines`, which has links of its own."""
+        in_order = iter(translations)
+        return _render(self._parts, (_translated(unit, in_order) for unit in _units(self._parts)))
+
+    def linked(self, translation: str, links: Sequence[Link]) -> tuple[Link, ...]:
+        """Return the links between a plain text that has pairs and what `render` makes of its translation."""
+        found: list[Link] = []
+        source = target = 0
+        translated = self._by_unit(translation, links)
+        for part in self._parts:
+            assert not isinstance(part, _Value)  # a plain text has no attributes that people read
+            if isinstance(part, str):
+                source, target = source + len(part), target + len(part)
+                continue
+            lines, own = next(translated)
+            rendered = part.render(lines, own)
+            before, source_length = part.places(part.source)
+            after, target_length = part.places(rendered)
+            if rendered != part.source or lines == part.lines:  # otherwise it came back as it was
+                spans = ((_placed(link.source, before), _placed(link.target, after)) for link in own)
+                found += moved((Link(one, other) for one, other in spans if one and other), source, target)
+            source, target = source + source_length, target + target_length
+        return tuple(found)
+
+    def _by_unit(self, translation: str, links: Sequence[Link]) -> Iterator[tuple[list[str], list[Link]]]:
+        """Yield the lines of the translation of each unit, and the links between the words of the two."""
         lines, remaining = iter(translation.split("\n")), deque(links)
-        translated: list[tuple[list[str], list[Link]]] = []
         source = target = 0
         for unit in _units(self._parts):
             own = list(itertools.islice(lines, len(unit.lines)))
@@ -60,9 +103,8 @@ class Document:
             own_links = []
             while remaining and remaining[0].target[1] < end:
                 own_links.append(remaining.popleft())
-            translated.append((own, moved(own_links, -source, -target)))
+            yield own, moved(own_links, -source, -target)
             source, target = source + sum(len(line) + 1 for line in unit.lines), end
-        return _render(self._parts, iter(translated))
 
 
 def with_pairs(text: str) -> Document | None:
@@ -112,6 +154,22 @@ class _Run(NamedTuple):
             return self.source
         return self.head + text.translate(self.references) + self.tail
 
+    def places(self, rendered: str) -> tuple[list[Span], int]:
+        """Return where each character of the lines stands once elements are in their places, and the length then.
+
+        `rendered` has the marks of elements, as the source does and what `render` returns.
+        """
+        aside = {mark for pair in self.pairs for mark in (pair.start, pair.end)}
+        found: list[Span] = []
+        place, last = len(self.head), len(rendered) - len(self.tail)
+        for character in rendered[len(self.head) : last]:
+            element = self.elements.get(character)
+            length = 1 if element is None else sum(len(part) for part in element if isinstance(part, str))
+            if character not in aside:
+                found.append((place, place + length))
+            place += length
+        return found, place + len(self.tail)
+
     def _is_empty_emphasis(self, pair: Pair, text: str) -> bool:
         """Return whether a pair is emphasis in Markdown around nothing, which would be read as asterisks."""
         if self.elements[pair.start][0] not in EMPHASIS:
@@ -123,17 +181,22 @@ class _Run(NamedTuple):
 _Part = str | _Value | _Run
 
 
-def _parts(source: str, markup: Markup, is_aligned: bool) -> list[_Part]:
+def _placed(span: Span, places: Sequence[Span]) -> Span | None:
+    """Return where characters stand; None if some of them have no place."""
+    return (places[span[0]][0], places[span[1] - 1][1]) if 0 <= span[0] < span[1] <= len(places) else None
+
+
+def _parts(source: str, markup: Markup, is_aligned: bool) -> Iterator[_Part]:
     """Take a source apart: strings to copy, and what has lines to translate."""
-    parts: list[_Part] = []
     run: list[Token] = []
     for token in scan(source, markup, with_pairs=is_aligned):
         if token.kind == "tag":
-            parts += [*_run(source, run, markup, is_aligned), *_element(source, token, markup, is_aligned)]
+            yield from _run(source, run, markup, is_aligned)
+            yield from _element(source, token, markup, is_aligned)
             run = []
         else:
             run.append(token)
-    return parts + _run(source, run, markup, is_aligned)
+    yield from _run(source, run, markup, is_aligned)
 
 
 def _units(parts: Sequence[_Part]) -> Iterator[_Value | _Run]:
@@ -145,6 +208,21 @@ def _units(parts: Sequence[_Part]) -> Iterator[_Value | _Run]:
                 yield from _units(element)
         elif isinstance(part, _Value):
             yield part
+
+
+def _translated(
+    unit: _Value | _Run, translations: Iterator[tuple[str, Sequence[Link]]]
+) -> tuple[list[str], list[Link]]:
+    """Take the translations of a unit's lines, and the links that it needs, which count from its beginning."""
+    lines: list[str] = []
+    links: list[Link] = []
+    source = target = 0
+    for line, (translation, own) in zip(unit.lines, translations, strict=False):
+        lines.append(translation)
+        if isinstance(unit, _Run) and unit.pairs:
+            links += moved(own, source, target)
+        source, target = source + len(line) + 1, target + len(translation) + 1
+    return lines, links
 
 
 def _render(parts: Sequence[_Part], translated: Iterator[tuple[list[str], list[Link]]]) -> str:
@@ -255,6 +333,8 @@ def _without_pairs(lines: list[str], ends: dict[str, str], attached: Set[str]) -
 
 def _references(source: str) -> dict[int, str]:
     """Return how a text spells characters by references, and must."""
+    if "&" not in source:
+        return _ESCAPES
     references = dict(_ESCAPES)
     for reference in REFERENCE.findall(source):
         character = unescape(reference)

@@ -83,7 +83,7 @@ _MARKDOWN = re.compile(
           | \$\$(?>(?:[^$\\]++|\\.)+)\$\$ | (?<![\\$\w])\$(?![\s$])(?>(?:[^$\\]++|\\.)+)(?<!\s)\$(?!\w)
           | \\\((?![^\\]*[^\W\d_]{2}\s+[^\W\d_]{2})(?>(?:[^\\]++|\\(?![()])[\s\S])*)\\\)
           | \\\[(?![^\\]*[^\W\d_]{2}\s+[^\W\d_]{2})(?>(?:[^\\]++|\\(?![\[\]])[\s\S])*)\\\]
-          | (?<!\w)__[a-zA-Z0-9]\w*?__(?:\.\w++|\(\))
+          | \[\[[^\[\]\n]{1,80}\]\](?!\() | (?<!\w)__[a-zA-Z0-9]\w*?__(?:\.\w++|\(\))
           | \\[!-/:-@\[-`{-~])
       | ^\[[ xX]\](?=\s) | !?\[
       | \](?:\((?:<[^<>\n]*+>|[^()\s]*(?:\([^()\s]*\)[^()\s]*)?)
@@ -147,7 +147,7 @@ class Token(NamedTuple):
     mark: Literal["", "empty", "sign", "seam"] = ""
 
 
-def scan(source: str, markup: Markup, *, with_pairs: bool) -> list[Token]:
+def scan(source: str, markup: Markup, *, with_pairs: bool) -> Iterator[Token]:
     """Cut a source into tokens, which joined are the source.
 
     Args:
@@ -155,14 +155,29 @@ def scan(source: str, markup: Markup, *, with_pairs: bool) -> list[Token]:
         markup: how to read it.
         with_pairs: pairs of tags that have words beside them are "start" and "end", and do not end a sentence.
     """
-    tokens = list(_markdown_tokens(source) if markup.kind == "markdown" else _tokens(source, markup))
+    tokens = _markdown_tokens(source) if markup.kind == "markdown" else _tokens(source, markup)
     if markup.kind == "software":
-        tokens = _software_tokens(source, tokens, markup)
-    tokens = _with_units(source, tokens, markup)
-    if not with_pairs:
-        return tokens
-    kinds = _kinds_within_sentences(source, tokens, markup)
-    return [token._replace(kind=kinds.get(index, token.kind)) for index, token in enumerate(tokens)]
+        tokens = iter(_software_tokens(source, list(tokens), markup))
+    for stretch in _stretches(source, tokens, markup):
+        if not any(token.kind == "tag" for token in stretch[:-1]):  # there is no pair
+            yield from stretch
+            continue
+        units = _with_units(source, stretch, markup)
+        kinds = _kinds_within_sentences(source, units, markup) if with_pairs else {}
+        for index, token in enumerate(units):
+            yield token._replace(kind=kinds[index]) if index in kinds else token
+
+
+def _stretches(source: str, tokens: Iterator[Token], markup: Markup) -> Iterator[list[Token]]:
+    """Yield the tokens in parts, each up to a tag that is of no pair, so that no more of a page is held."""
+    stretch: list[Token] = []
+    for token in tokens:
+        stretch.append(token)
+        if token.kind == "tag" and (token.is_ignored or _delimiter(source, token, markup) is None):
+            yield stretch
+            stretch = []
+    if stretch:
+        yield stretch
 
 
 def attributes_for_people(tag: str) -> Iterator[tuple[Span, str]]:

@@ -32,10 +32,15 @@ _WORDS = {
     "de": "null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf",
     "fr": "zéro un deux trois quatre cinq six sept huit neuf dix onze douze",
 }
+_ENGLISH_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
+_GERMAN_ORDINALS = "erst zweit dritt viert fünft sechst siebt acht neunt zehnt elft zwölft"
+_GERMAN_ENDINGS = ("e", "en", "er", "es", "em")
 _MORE_WORDS = {
-    "en": {"a": 1, "an": 1, "once": 1, "twice": 2, "first": 1, "second": 2, "third": 3, "half": 2, "dozen": 12},
-    "de": {"ein": 1, "eine": 1, "einen": 1, "einem": 1, "einer": 1, "eines": 1, "erste": 1, "ersten": 1, "zweite": 2}
-    | {"zweiten": 2, "dritte": 3, "dritten": 3, "zweimal": 2, "einmal": 1, "dutzend": 12},
+    "en": {"a": 1, "an": 1, "once": 1, "twice": 2, "half": 2, "dozen": 12}
+    | {word: value for value, word in enumerate(_ENGLISH_ORDINALS.split(), 1)},
+    "de": {"ein": 1, "eine": 1, "einen": 1, "einem": 1, "einer": 1, "eines": 1}
+    | {f"{stem}{end}": value for value, stem in enumerate(_GERMAN_ORDINALS.split(), 1) for end in _GERMAN_ENDINGS}
+    | {"zweimal": 2, "einmal": 1, "dutzend": 12},
     "fr": {"une": 1, "premier": 1, "première": 1, "deuxième": 2, "troisième": 3, "douzaine": 12},
 }
 _ROUND = (20, 30, 40, 50, 60, 70, 80, 90, 100)
@@ -58,6 +63,13 @@ _NUMERAL = {
     language: re.compile(rf"{stems}|\b[IVX]+\b|\b[ivx]+\b", re.IGNORECASE) for language, stems in _NUMERALS.items()
 }
 _LETTERS = re.compile(r"[^\W\d_]+")
+# Roman numerals from II, since I is a word, of kings and wars.
+_ROMAN = {
+    f"{tens}{ones}": str(10 * ten + one)
+    for ten, tens in enumerate(("", "X", "XX", "XXX"))
+    for one, ones in enumerate(("", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX"))
+    if 10 * ten + one > 1
+}
 _PERCENT = re.compile(r"[ \u00a0\u202f-]?(?:%|percent|per[ ]cent|prozent|pour[ ]cent)", re.IGNORECASE)
 _SIGN = re.compile(r"([$€£¥])[ \u00a0\u202f]?\d|\d[ \u00a0\u202f]?([$€£¥])")
 _CURRENCIES = {
@@ -335,7 +347,7 @@ def _value(written: str, language: str) -> str | None:
     digits = "".join(filter(str.isdecimal, whole))
     if len(digits) > 1 and digits[0] == "0":  # a telephone number or a code
         return None
-    if len(decimals) <= 2:  # 3.50 is 3.5; with three it might have been meant for thousands
+    if len(decimals) == 2:  # 3.50 is 3.5 and 3.00 is 3; but 3.0 is no whole number, and has its form
         decimals = decimals.rstrip("0")
     return f"{digits}.{decimals}" if decimals else digits
 
@@ -351,7 +363,9 @@ def _all_spelt(numbers: Sequence[Number], text: str, language: str) -> bool:
     values = {word: str(value) for value, word in enumerate(words.split())}
     values |= {word: str(value) for value, word in zip(_ROUND, _ROUND_WORDS[language].split(), strict=True)}
     values |= {word: str(value) for word, value in _MORE_WORDS[language].items()}
-    there = [values[word] for word in map(str.lower, _LETTERS.findall(text)) if word in values]
+    words_there = _LETTERS.findall(text)
+    there = [values[word] for word in map(str.lower, words_there) if word in values]
+    there += [_ROMAN[word] for word in words_there if word in _ROMAN]
     if _PERCENT.search(text):
         there += [f"{value}%" for value in there]
     for number in numbers:

@@ -27,6 +27,7 @@ class Options:
         max_beam_size: Limit of the model's own number.
         obeys_marks: Whether a text may ask for another target at its head (`>>fr<< Good morning`) of a model that has
             such tokens.
+        exact_terms: Whether the translation of a term stands as the glossary has it; otherwise it may be inflected.
         shortlist: Whether words are chosen from the model's shortlist, where it has one; None: as configured.
     """
 
@@ -40,6 +41,7 @@ class Options:
     prefix: str = ""
     max_beam_size: int = MAX_BEAM_SIZE
     obeys_marks: bool = True
+    exact_terms: bool = True
     shortlist: bool | None = None
 
 

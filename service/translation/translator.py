@@ -279,15 +279,17 @@ class Translator:
         glossary = options.glossary
         if glossary is None or not glossary.covers(options.source, options.target):
             return ()
-        return glossary.find(piece.text, piece.kept)[:MAX_CONSTRAINTS]
+        return glossary.find(piece.text, piece.kept, exact=options.exact_terms)[:MAX_CONSTRAINTS]
 
     def _constraints(self, terms: Sequence[Term]) -> tuple[Constraint, ...]:
         """Return what the terms demand of a translation."""
         constraints = []
-        for spellings, follows_mark, _ in terms:
-            phrases = [p for s in spellings for p in self._tokenizer.phrases(s, follows_mark=follows_mark)]
+        for term in terms:
+            phrases = [p for s in term.spellings for p in self._tokenizer.phrases(s, follows_mark=term.follows_mark)]
             if not phrases:
-                raise GlossaryRefused(f'The model can\'t spell "{spellings[0]}"; give the term another translation.')
+                raise GlossaryRefused(
+                    f'The model can\'t spell "{term.spellings[0]}"; give the term another translation.'
+                )
             constraints.append(phrases)
         return tuple(constraints)
 

@@ -25,14 +25,15 @@ from service.accounts.keys import new_key
 from service.settings import Settings
 from service.stores.sqlite import SqliteKeys
 from tests.bench.bench import ROOT
+from tests.service.environments import interpreter
 from tests.service.running import serve
 
 OUT = ROOT / "docs" / "results" / "deepl-suites.json"
-PYTHON_NEEDS = ("pytest", "pydantic<2", "requests", "click", "keyring", "typing_extensions")
+PYTHON_NEEDS = "pytest pydantic<2 requests click keyring typing_extensions"
 NODE_NEEDS = ("debug",)  # nock imports it, and the lock file doesn't have it
 NODE_FILES = (
     *("client", "general", "glossary", "multilingualGlossary", "rephraseText", "styleRules"),
-    *("translateDocument", "translateText", "translationMemories"),
+    *("translateDocument", "translateText", "translationMemories", "documentMinification/lifecycle"),
 )
 # Why a test fails that asks for what is not here: words in its name or its failure; the first reason holds.
 REASONS = {
@@ -89,13 +90,8 @@ def main() -> None:
 
 def _python(clone: Path, environment: dict[str, str], report: Path) -> Iterator[ElementTree.Element]:
     """Run deepl-python's tests, which import the clone's client; yield their results."""
-    packages = ROOT / "build" / "deepl-python-suite"
-    interpreter = packages / "bin" / "python"
-    if not (packages / "installed").exists():
-        subprocess.run([sys.executable, "-m", "venv", packages], check=True)
-        subprocess.run([interpreter, "-m", "pip", "install", "--quiet", *PYTHON_NEEDS], check=True)
-        (packages / "installed").touch()
-    command = [str(interpreter), "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", f"--junitxml={report}"]
+    python = str(interpreter("deepl-python-suite", PYTHON_NEEDS))
+    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", f"--junitxml={report}"]
     subprocess.run(command, cwd=clone, env=environment, check=False)
     yield from ElementTree.parse(report).iter("testcase")
 

@@ -5,8 +5,11 @@
 Of each test sentence up to three words are terms: words for which the training corpus' dictionary has a translation
 that stands in the reference. A term is obeyed if its translation stands in the output as a word; "begun" counts words
 that begin with it ("Drucker" in "Druckers", "Druckertreiber") too. New words are those of the output that are not in
-the one without a glossary, for each term that this one lacked: 1 is the term alone. Sentences are translated one at a
-time by one thread, the two ways in turn. Writes docs/results/glossary.json.
+the one without a glossary, for each term that this one lacked: 1 is the term alone. A term is stuck on where its
+translation stands in the output more often than the term in the source (and than in the output without a glossary), is
+part of a longer word that the output without a glossary does not have, or stands behind the end of the sentence.
+"inflected" leaves endings to the model. Sentences are translated one at a time by one thread, the ways in turn. Writes
+docs/results/glossary.json.
 """
 
 from __future__ import annotations
@@ -33,6 +36,8 @@ from tests.bench.bench import MODEL, ROOT, SHARED, machine
 
 SETS = ("tatoeba", "software_po", "libreoffice_help", "multi30k_2016_flickr")
 MOST_TERMS = 3
+WAYS = ("without", "with", "inflected")
+_SENTENCE_END = re.compile(r"(?<!\d)[.!?](?=\s+\S)")
 _WORD = re.compile(r"\w+")
 _LETTERS = re.compile(r"[^\W\d_]{4,}")  # shorter words are articles and the like
 
@@ -80,31 +85,55 @@ def obeyed(terms: dict[str, str], text: str) -> tuple[int, int]:
     return whole, sum(any(word.startswith(ways) for word in words) for ways in spellings)
 
 
+def is_stuck_on(example: Example, without: str, text: str) -> bool:
+    """Tell whether a term stands in an output where the sentence has no place for it."""
+    words, plain = _WORD.findall(text), _WORD.findall(without)
+    source = Counter(_WORD.findall(example.source.lower()))
+    for term, target in example.terms.items():
+        ways = {target, target[0].upper() + target[1:], target.upper()}
+        often = sum(word in ways for word in words)
+        if often > max(source[term], sum(word in ways for word in plain)):
+            return True
+        parts = [word for word in words if target.lower() in word.lower() and word not in ways]
+        if any(word not in plain and not _is_inflected(word, target) for word in parts):
+            return True
+    ends = [len(_SENTENCE_END.findall(each)) for each in (example.source, without, text)]
+    return ends[2] > max(ends[:2])
+
+
+def _is_inflected(word: str, target: str) -> bool:
+    return word.lower().startswith(target.lower()) and len(word) - len(target) <= 3
+
+
 def measured(translator: Translator, examples: list[Example], beam_size: int) -> list[dict[str, object]]:
     """Measure translation with and without a glossary."""
-    outputs: list[list[str]] = [[], []]
-    times: list[list[float]] = [[], []]
+    outputs: dict[str, list[str]] = {way: [] for way in WAYS}
+    times: dict[str, list[float]] = {way: [] for way in WAYS}
     for example in examples:
-        for way, glossary in enumerate((None, Glossary(example.terms, "en", "de"))):
-            options = Options("en", "de", beam_size, glossary=glossary)
-            started = time.perf_counter()
+        for way in WAYS:
+            glossary = None if way == "without" else Glossary(example.terms, "en", "de")
+            options = Options("en", "de", beam_size, glossary=glossary, exact_terms=way != "inflected")
+            started = time.thread_time()
             outputs[way].append(translator.translate([example.source], options).translations[0].best.text)
-            times[way].append(1e3 * (time.perf_counter() - started))
-    plain = [obeyed(example.terms, text)[0] for example, text in zip(examples, outputs[0], strict=True)]
+            times[way].append(1e3 * (time.thread_time() - started))
+    plain = [obeyed(example.terms, text)[0] for example, text in zip(examples, outputs["without"], strict=True)]
     lacked = sum(len(example.terms) - count for example, count in zip(examples, plain, strict=True))
-    others = sum(
-        sum((Counter(_WORD.findall(with_it)) - Counter(_WORD.findall(without))).values())
-        for without, with_it in zip(*outputs, strict=True)
-    )
     results = []
-    for way, name in enumerate(("without", "with")):
+    for way in WAYS:
+        pairs = list(zip(outputs["without"], outputs[way], strict=True))
+        others = sum(sum((Counter(_WORD.findall(new)) - Counter(_WORD.findall(old))).values()) for old, new in pairs)
+        stuck = [
+            (example.source, example.terms, new)
+            for example, (old, new) in zip(examples, pairs, strict=True)
+            if is_stuck_on(example, old, new)
+        ]
         counts = [obeyed(example.terms, text) for example, text in zip(examples, outputs[way], strict=True)]
         total = sum(len(example.terms) for example in examples)
         bleu = sacrebleu.corpus_bleu(outputs[way], [[example.reference for example in examples]])
         results.append(
             {
                 "beam_size": beam_size,
-                "glossary": name,
+                "glossary": way,
                 "sentences": len(examples),
                 "terms": total,
                 "obeyed": round(sum(whole for whole, _ in counts) / total, 4),
@@ -112,7 +141,15 @@ def measured(translator: Translator, examples: list[Example], beam_size: int) ->
                 "bleu": round(bleu.score, 2),
                 "ms_per_sentence": round(statistics.mean(times[way]), 2),
                 "ms_median": round(statistics.median(times[way]), 2),
-                **({"new_words_for_each_lacked_term": round(others / max(lacked, 1), 2)} if way else {}),
+                **(
+                    {}
+                    if way == "without"
+                    else {
+                        "new_words_for_each_lacked_term": round(others / max(lacked, 1), 2),
+                        "stuck_on": len(stuck),
+                        "stuck_on_sentences": stuck[:10],
+                    }
+                ),
             }
         )
     return results

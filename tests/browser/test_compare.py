@@ -62,11 +62,13 @@ def test_the_token_loads_what_is_not_live(server: Server, admin: httpx.Client, o
     keep(page, "compare")
 
 
-def test_too_few_configurations_are_refused(open_server: Server, open_page: OpenPage) -> None:
-    page = open_page(open_server, "compare")
+def test_too_few_configurations_are_refused(server: Server, admin: httpx.Client, open_page: OpenPage) -> None:
+    assert admin.put("/admin/models/en-de/configs/flat-4").status_code == 200
+    page = open_page(server, "compare")
     page.locator("#compare-text").fill(TEXT)
+    page.locator("#compare-table input:checked").last.uncheck()
     page.get_by_role("button", name="Compare").click()
-    expect(page.get_by_role("alert")).to_have_text("Choose 2 to 4 configurations; live are best-2.")
+    expect(page.get_by_role("alert")).to_have_text("Choose 2 to 4 configurations; live are best-2, flat-4.")
 
 
 def longest_common(a: Sequence[str], b: Sequence[str]) -> int:

@@ -63,6 +63,20 @@ def test_a_language_of_no_model_is_said(both_ways: Server, open_page: OpenPage) 
     expect(page.locator("#guess")).to_contain_text("This looks like French, which no model here translates")
     fill(page, ENGLISH)
     expect(page.locator("#guess")).to_be_hidden()
+    page.locator("#source").select_option("en")
+    fill(page, FRENCH)  # where English is chosen, too
+    expect(page.locator("#guess")).to_contain_text("This looks like French, which no model here translates")
+
+
+def test_the_detected_language_stays_named(both_ways: Server, open_page: OpenPage) -> None:
+    page = open_page(both_ways)
+    fill(page, GERMAN)
+    named = page.locator("#source option").first
+    expect(named).to_have_text("German (detected)")
+    page.get_by_role("link", name="Compare").click()
+    with page.expect_response("**/v1/glossaries"):  # asked for last, when the view has its languages
+        page.get_by_role("link", name="Translate").click()
+    expect(named).to_have_text("German (detected)")
 
 
 def test_languages_are_remembered_and_the_address_has_them(both_ways: Server, open_page: OpenPage) -> None:
@@ -235,6 +249,8 @@ def test_compare_opens_where_there_is_something_to_compare(
     page.get_by_role("link", name="Compare").click()
     expect(page.locator("#compare-text")).to_have_value(ENGLISH)
     expect(page.locator("#compare-hint")).to_contain_text("Only best-2 is live here")
+    for own in ("#compare-run", "#compare-how", "#compare-text", "#compare-table input"):  # nothing that leads nowhere
+        expect(page.locator(own).first).to_be_hidden()
     expect(page.locator("#chart-cost circle")).to_have_count(page.locator("#compare-table tbody tr").count())
     assert admin.put("/admin/models/en-de/configs/best-1").status_code == 200
     page.get_by_role("link", name="Translate").click()

@@ -123,7 +123,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static Arrays arrays;
   sub3_batch* batch = nullptr;
   CHECK(sub3_batch_create(model, &batch) == SUB3_OK);
-  for (int calls = 0; !input.empty() && calls < 32; ++calls) {
+  for (int calls = 0; !input.empty() && calls < 16; ++calls) {
     switch (input.Below(6)) {
       case 0:
         Add(&input, &arrays, batch);

@@ -155,6 +155,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         EditSegment(&input, &edited);
     }
   }
+  // thousands of positions, which are sines, would take all of the time
+  uint32_t& positions = edited.config.max_positions;
+  if (positions > 256 && positions < 65537) positions %= 256;
   sub3_model* model = nullptr;
   const int32_t status = sub3_model_create(&edited.config, edited.tensors.data(), edited.tensors.size(),
                                            edited.segments.data(), edited.segments.size(), &model);

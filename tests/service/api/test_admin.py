@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from models.format.directory import ModelDirectory, open_model
 from models.format.schema import Allocation
+from service.api.admin_guard import WRONG_TOKEN_S
 from service.api.admin_schemas import AdminModelReply, ConfigPreview, ConfigReply
 from service.live.configurations import Choice, by_name, by_planes
 from service.live.desired import Desired
@@ -64,6 +66,13 @@ def test_a_missing_or_wrong_token_is_401(admin: httpx.Client, header: str | None
     ):
         assert_refused(response, 401, "Authorization: Bearer")
         assert response.headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_a_wrong_token_is_answered_late(admin: httpx.Client) -> None:
+    del admin.headers["Authorization"]
+    begun = time.monotonic()
+    assert_refused(admin.get("/admin/models", headers={"Authorization": "Bearer wrong"}), 401)
+    assert time.monotonic() - begun >= WRONG_TOKEN_S > 0.1
 
 
 def test_what_a_model_serves(admin: httpx.Client, tiny_model: Path) -> None:

@@ -63,6 +63,10 @@ def test_google_cloud_translate(server: Server, german: dict[str, str]) -> None:
         client.translate(f"<b>{HOUSE}</b>", "de", source_language="en")["translatedText"] == f"<b>{german[HOUSE]}</b>"
     )
     assert client.get_languages() == [{"language": "de", "name": "German"}, {"language": "en", "name": "English"}]
+    assert client.get_languages("de-AT") == [
+        {"language": "de", "name": "Deutsch"},
+        {"language": "en", "name": "Englisch"},
+    ]
     found = client.detect_language(["Where is the railway station?", "1"])
     assert [guess["language"] for guess in found] == ["en", "und"]
     with pytest.raises(BadRequest, match="Invalid Value") as refused:
@@ -109,6 +113,8 @@ def test_azure_ai_translation_text(server: Server, german: dict[str, str]) -> No
     assert broken.sent_len == [13, 10]
     listed = client.get_supported_languages(scope="translation").translation
     assert (listed["de"].name, listed["de"].native_name, listed["de"].dir) == ("German", "Deutsch", "ltr")
+    listed = client.get_supported_languages(scope="translation", accept_language="fr").translation
+    assert (listed["de"].name, listed["de"].native_name) == ("allemand", "Deutsch")
     for more, number in (({"to_language": ["fr"]}, "400036"), ({"to_language": ["de"], "to_script": "Latn"}, "400080")):
         with pytest.raises(HttpResponseError) as refused:
             client.translate(body=[HOUSE], **more)

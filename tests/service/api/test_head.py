@@ -2,14 +2,18 @@
 
 import asyncio
 import re
+import shutil
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
+import pytest
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from service.api.head_of_get import HeadOfGet
+from tests.service.running import Server
 
 _VARIES = {"date", "x-request-id", "content-length", "transfer-encoding"}  # the length of /metrics does
 
@@ -30,6 +34,21 @@ def test_head_is_get_without_a_body(client: httpx.Client) -> None:
         got, head = client.get(path), client.head(path)
         assert (head.status_code, head.content) == (got.status_code, b""), path
         assert {*head.headers} - _VARIES == {*got.headers} - _VARIES, path
+
+
+PROBED = ("/health", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", "/languages", "/metrics")
+
+
+def test_wget_s_spider_finds_what_is_there(server: Server) -> None:
+    wget = shutil.which("wget")
+    if wget is None:
+        pytest.skip("wget is not installed")
+
+    def spider(*paths: str) -> int:
+        return subprocess.run([wget, "--quiet", "--spider", *(server.url + path for path in paths)]).returncode
+
+    assert spider(*PROBED, "/v1/models", "/frontend/settings", "/", "/docs") == 0
+    assert spider("/nothing") == 8  # the server answered with an error
 
 
 def test_head_of_what_is_missing_or_takes_no_get(client: httpx.Client) -> None:

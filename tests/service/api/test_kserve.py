@@ -146,6 +146,9 @@ def test_inference_that_is_not_possible_is_refused(client: triton.InferenceServe
         {"parameters": {"binary_data_size": 4}},
     ):
         assert_refused(raw.post(infer, json={"inputs": [good | change]}), 400)
+    named = {"inputs": [good], "model_name": "tiny"}  # as KServe's SDK sends it
+    assert raw.post(infer, json=named).status_code == 200
+    assert_refused(raw.post(infer, json=named | {"model_name": "other"}), 400, "The address names 'tiny'")
     for body in (
         {},
         {"inputs": []},

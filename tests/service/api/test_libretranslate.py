@@ -126,6 +126,9 @@ def test_what_else_there_is(client: httpx.Client) -> None:
         {"code": "en", "name": "English", "targets": ["de"]},
         {"code": "de", "name": "German", "targets": []},
     ]
+    german = client.get("/languages", headers={"Accept-Language": "de-AT,de;q=0.9,en;q=0.5"})
+    assert [language["name"] for language in german.json()] == ["Englisch", "Deutsch"]
+    assert (german.headers["Content-Language"], german.headers["Vary"]) == ("de", "Accept-Language")
     assert client.get("/health").json() == {"status": "ok"}
     settings = client.get("/frontend/settings").json()
     assert (settings["charLimit"], settings["keyRequired"], settings["suggestions"]) == (10_000, False, False)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.format import store
-from service.__main__ import SERVE, VERBS, parser
+from service.__main__ import COMPRESS, SERVE, VERBS, parser
 from service.cli.completion import SHELLS, script
 from service.cli.translate import _available
 from tests.conftest import ROOT
@@ -60,6 +61,15 @@ def test_help(verb: str | None) -> None:
     for ugly in ("PydanticUndefined", "SUPPRESS", "<object", "<function", "None)"):
         assert ugly not in told.stdout
     assert all(len(line) <= 160 for line in told.stdout.splitlines())
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != COMPRESS])  # whose help is where torch is
+def test_the_examples_of_the_help_are_taken(verb: str) -> None:
+    _, _, examples = sub3(verb, "--help").stdout.partition("examples:\n")
+    commands = re.findall(r"^  .*?\b(sub3 .*?)(?: {2,}|\)|$)", examples.partition("\n\n")[0], re.MULTILINE)
+    assert len(commands) > 1
+    for command in commands:
+        assert parser(verb).parse_args(shlex.split(command.partition(">")[0])[1:]).command == verb, command
 
 
 def test_no_verb_lists_the_verbs() -> None:

@@ -641,4 +641,4 @@ def test_tags_of_a_page_follow_their_words_over_pieces_of_a_text() -> None:
     collected.add(0, "one ", "EINS ", [Link((0, 3), (0, 4))])
     collected.add(0, "two", "ZWEI", [Link((0, 3), (0, 4))])
     collected.add(1, "three four", "VIER DREI", [Link((6, 10), (0, 4)), Link((0, 5), (5, 9))])
-    assert opened.render(collected.joined(), "de") == b"<p>EINS <b>ZWEI</b></p><p><i>VIER</i> DREI</p>"
+    assert opened.render(collected, "de") == b"<p>EINS <b>ZWEI</b></p><p><i>VIER</i> DREI</p>"

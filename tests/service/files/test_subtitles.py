@@ -22,6 +22,8 @@ def shown(name: str, source: str) -> str:
         ("Where are you going?\n\nMy old friend is here.", "WHERE ARE YOU GOING?\n\nMY OLD FRIEND IS HERE."),
         ("Where are you going\\Nmy old friend?", "WHERE ARE YOU GOING\\NMY OLD FRIEND?"),
         ("one two\\Nthree four\nfive six", "ONE TWO\\NTHREE FOUR\nFIVE SIX"),
+        ("src\\new\\table is old", "SRC\\NEW\\TABLE IS OLD"),
+        ("one two\\nthree", "ONE TWO\\nTHREE"),
         ("- Hello.\\N- Hi.", "- HELLO.\\N- HI."),
         ("<i>- Hello.</i>\n<i>- Hi.</i>", "<i>- HELLO.</i>\n<i>- HI.</i>"),
         ("{\\an8}How are you?", "{\\an8}HOW ARE YOU?"),

@@ -1,5 +1,6 @@
 """Several models in one server: found at start, added and removed while it serves, kept over restarts and replicas."""
 
+import json
 import logging
 import shutil
 import threading
@@ -142,6 +143,24 @@ def test_models_come_and_go_and_every_list_follows(folder: Path) -> None:
             ("add", "", "full"),
         ]
         assert 'model="de-fr"' not in client.get("/metrics").text
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "number"),
+    [
+        ("codes", "group_size", 1 << 40),
+        ("", "length_penalty", 1e30),
+        ("architecture", "max_positions", 1 << 20),
+        ("architecture", "norm_epsilon", 1e-300),
+    ],
+)
+def test_numbers_that_the_engine_would_refuse_are_told(folder: Path, part: str, name: str, number: float) -> None:
+    config = json.loads((folder / "de-fr" / "config.json").read_text())
+    (config[part] if part else config)[name] = number
+    (folder / "de-fr" / "config.json").write_text(json.dumps(config))
+    with running(folder, served_models="en-de") as (_, client):
+        assert_refused(client.put("/admin/models/de-fr"), 422, name)
+        assert served(client) == ["en-de"]
 
 
 def test_what_cannot_be_added_changes_nothing(folder: Path) -> None:

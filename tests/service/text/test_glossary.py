@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models.format.directory import open_model
 from service.live.configurations import by_name
-from service.text.glossary import Glossary, GlossaryRefused, Term
+from service.text.glossary import Glossary, GlossaryRefused, Term, are_obeyed
 from service.translation.results import Options
 from service.translation.tokenizer import Tokenizer
 from service.translation.translator import Translator
@@ -77,6 +77,29 @@ def test_what_is_kept_holds_no_term() -> None:
     assert found("the tree {tree}", None, (9, 15)) == ["Baum"]
     assert found("the {tree}", None, (4, 10)) == []
     assert found("the old house", None, (8, 13)) == ["alt"]  # the longer one is partly kept
+
+
+@pytest.mark.parametrize(
+    ("translation", "is_exact", "is_inflected"),
+    [
+        ("Der Drucker ist neu.", True, True),
+        ("Des Druckers Kabel ist neu.", False, True),
+        ("Den Druckern fehlt es.", False, True),
+        ("Die Druckerei ist neu.", False, False),
+        ("Der Druckertreiber ist neu.", False, False),
+        ("Der Netzdrucker ist neu.", False, False),
+        ("Der Drucker und die Drucker.", False, False),
+        ("Der Drucker und des Druckers.", True, False),
+        ("Des Druckers-Kabel ist neu.", False, False),
+    ],
+)
+def test_an_ending_is_allowed_where_inflection_is_the_model_s(
+    translation: str, is_exact: bool, is_inflected: bool
+) -> None:
+    source = "The printer is new."
+    glossary = Glossary({"printer": "Drucker"}, "en", "de")
+    assert are_obeyed(glossary.find(source, ()), source, translation) is is_exact
+    assert are_obeyed(glossary.find(source, (), exact=False), source, translation) is is_inflected
 
 
 WORDS = st.sampled_from(["a", "b", "ab", "A", "c"])
