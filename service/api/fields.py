@@ -5,7 +5,7 @@ They are read strictly: valid UTF-8, at most MAX_FIELDS fields, no files. BodyLi
 
 import re
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_to_bytes
 
 from fastapi import Request
 from starlette.exceptions import HTTPException
@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from service.api.json_route import MAX_FIELDS, is_json, media_type, parse_json
 from service.translation.preparing import prepared
 
+_PIECE = 1 << 16  # characters of a form that are unescaped at once
 _OF_AN_ITEM = re.compile(r"(?P<name>\w+)\[(?P<number>[0-9]{1,3})\]\.(?P<field>\w+)")
 
 
@@ -86,12 +87,25 @@ def _of_json(document: Any) -> Fields:
 
 
 def _urlencoded(encoded: bytes) -> list[tuple[str, str]]:
+    if encoded.count(b"&") >= MAX_FIELDS:
+        raise HTTPException(400, f"The form has more than {MAX_FIELDS} fields.")
     try:
-        return parse_qsl(encoded.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+        pairs = [pair.partition("=") for pair in encoded.decode().replace("+", " ").split("&") if pair]
+        return [(_unquoted(name), _unquoted(value)) for name, _, value in pairs]
     except UnicodeDecodeError:
         raise HTTPException(400, "The form is not UTF-8.") from None
-    except ValueError:
-        raise HTTPException(400, f"The form has more than {MAX_FIELDS} fields.") from None
+
+
+def _unquoted(text: str) -> str:
+    """Return a text without its escapes; a megabyte of them at once would hold the interpreter for 80 ms."""
+    pieces, begin = [], 0
+    while begin < len(text):
+        end = begin + _PIECE
+        escape = text.rfind("%", end - 2, end)  # which would be cut
+        end = end if escape < 0 else escape
+        pieces.append(unquote_to_bytes(text[begin:end]))
+        begin = end
+    return b"".join(pieces).decode()
 
 
 async def _multipart(request: Request, body: bytes) -> list[tuple[str, Any]]:

@@ -11,6 +11,7 @@ examples:
   eval "$(sub3 completion zsh)"                 in ~/.zshrc, after compinit
   sub3 completion fish > ~/.config/fish/completions/sub3.fish"""
 SHELLS = ("bash", "zsh", "fish")
+_MOST_CHOICES = 20
 
 _BASH = """\
 _sub3() {{
@@ -45,11 +46,11 @@ def script(shell: str, command: argparse.ArgumentParser) -> str:
         return "".join(_fish(verbs))
     words = "\n".join(f'      "{name}") words="{" ".join(_words(verb))}" ;;' for name, verb in verbs.items())
     choices = "\n".join(
-        f'    "{name} {option}") words="{" ".join(map(str, action.choices or ()))}" ;;'
+        f'    "{name} {option}") words="{" ".join(choices)}" ;;'
         for name, verb in verbs.items()
         for action in _options(verb)
+        if (choices := _choices(action))
         for option in action.option_strings
-        if action.choices
     )
     setup = "autoload -U bashcompinit && bashcompinit\n" if shell == "zsh" else ""
     return setup + _BASH.format(choices=choices, verbs=words)
@@ -61,9 +62,9 @@ def _fish(verbs: dict[str, argparse.ArgumentParser]) -> Iterator[str]:
         for word, told in _verb_words(verb):
             yield f"complete -c sub3 -n '{when}' -a '{word}' -d '{_quoted(told)}'\n"
         for action in _options(verb):
+            choices = f" -xa '{' '.join(listed)}'" if (listed := _choices(action)) else ""
             for option in action.option_strings:
                 flag = f"-l {option[2:]}" if option.startswith("--") else f"-s {option[1:]}"
-                choices = f" -xa '{' '.join(map(str, action.choices))}'" if action.choices else ""
                 yield f"complete -c sub3 -n '{when}' {flag}{choices} -d '{_quoted(action.help or '')}'\n"
 
 
@@ -87,6 +88,12 @@ def _verb_words(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
 
 def _options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
     return [action for action in parser._actions if action.option_strings]
+
+
+def _choices(action: argparse.Action) -> list[str]:
+    """Return the choices of an option, but not the numbers up to a limit: nobody picks one from a list."""
+    choices = list(map(str, action.choices or ()))
+    return choices if len(choices) <= _MOST_CHOICES else []
 
 
 def _words(parser: argparse.ArgumentParser) -> list[str]:

@@ -126,6 +126,16 @@ def _trimmed(stretch: Sequence[Piece]) -> Iterator[list[Piece]]:
 class Runs:
     """A slot: a stretch with nothing but white space between its pieces."""
 
+    __slots__ = (
+        "_codes",
+        "_marked",
+        "_runs",
+        "_says_spaces",
+        "_source",
+        "_value",
+        "texts",
+    )  # a file may have thousands
+
     def __init__(self, document: str, stretch: Sequence[Piece], *, joins_lines: bool, says_spaces: bool) -> None:
         """Take a stretch.
 

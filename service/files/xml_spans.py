@@ -3,8 +3,9 @@
 import codecs
 import html
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from sys import intern
 
 from service.files import FileRefused
 from service.files.xml import parse
@@ -30,9 +31,20 @@ class Element:
     inner_begin: int
     inner_end: int = 0
     end: int = 0
-    children: list["Element"] = field(default_factory=list)
-    attributes: dict[str, str] = field(default_factory=dict)
-    attribute_spans: dict[str, tuple[int, int]] = field(default_factory=dict)  # of the values
+    children: Sequence["Element"] = ()
+    tag: str = ""  # what stands in the start tag behind the name; it is read when it is asked for, as few are
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """Return the values of the attributes."""
+        return {found[1]: html.unescape(found[found.lastindex or 0]) for found in _ATTRIBUTE.finditer(self.tag)}
+
+    @property
+    def attribute_spans(self) -> dict[str, tuple[int, int]]:
+        """Return where the values of the attributes stand in the document."""
+        place = self.begin + len("<") + len(self.name)
+        spans = ((found[1], found.span(found.lastindex or 0)) for found in _ATTRIBUTE.finditer(self.tag))
+        return {name: (begin + place, end + place) for name, (begin, end) in spans}
 
     @property
     def local_name(self) -> str:
@@ -69,29 +81,25 @@ def read_xml(data: bytes) -> tuple[str, Element, Callable[[str], bytes]]:
 
 def root_of(text: str) -> Element:
     """Find the elements of a well-formed document."""
-    document = Element("", 0, 0)
-    path = [document]
+    path: list[Element] = []
+    children: list[list[Element]] = [[]]  # of the document, then of each element around
     for token in _TOKEN.finditer(text):
-        name = token["name"]
+        name, tag = token["name"], token["attributes"]
         if not name:
             continue
         if token["end"]:
             element = path.pop()
-            element.inner_end, element.end = token.start(), token.end()
+            element.children = tuple(children.pop())
+            element.inner_end, element.end = token.span()
             continue
-        element = Element(name, token.start(), token.end())
-        if token["attributes"]:
-            shift = token.start("attributes")
-            for match in _ATTRIBUTE.finditer(token["attributes"]):
-                begin, end = match.span(2 if match[2] is not None else 3)
-                element.attributes[match[1]] = html.unescape(token["attributes"][begin:end])
-                element.attribute_spans[match[1]] = (begin + shift, end + shift)
-        path[-1].children.append(element)
-        if token["attributes"].endswith("/"):
-            element.inner_end = element.end = token.end()
+        element = Element(intern(name), *token.span(), tag=intern(tag))  # a document has few different ones
+        children[-1].append(element)
+        if tag.endswith("/"):
+            element.inner_end = element.end = element.inner_begin
         else:
             path.append(element)
-    return document.children[0]
+            children.append([])
+    return children[0][0]
 
 
 def escaped(text: str) -> str:

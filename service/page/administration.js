@@ -85,7 +85,7 @@ async function update() {
   const sets = [...new Set(state.configurations.flatMap((configuration) => Object.keys(configuration.quality)))];
   fill($('test-set'), [['', t('all test sets, mean')], ...sets.map((set) => [set, set])]);
   $('admin-status').textContent = [
-    t('{name} answers: {bits} bits per weight, {size}.', { name: state.active.config, bits: state.active.bits_per_weight.toFixed(2), size: megabytes(state.model_bytes) }),
+    t('{name} answers: {bits} bits per weight, {size}.', { name: state.active.config, bits: number(state.active.bits_per_weight, 2), size: megabytes(state.model_bytes) }),
     state.memory.limit_bytes ? t('The process has {size} of {limit}.', { size: megabytes(state.memory.process_rss_bytes), limit: megabytes(state.memory.limit_bytes) })
       : t('The process has {size}.', { size: megabytes(state.memory.process_rss_bytes) }),
     state.saved ? '' : t('A restart would forget this.')].join(' ');
@@ -128,8 +128,8 @@ function draw() {
   table($('configurations'), [t('Configuration'), t('Role'), t('Bits per weight'), 'MB', 'BLEU', t('ms a sentence'), ''],
     [...figures, ...custom].sort((a, b) => a.bytes - b.bytes).map((entry) => ({
       className: entry.role ?? '',
-      cells: [entry.name, entry.role ? t(entry.role) : entry.available ? '' : entry.reason, entry.bits_per_weight.toFixed(2),
-        (entry.bytes / 1e6).toFixed(1), number(entry.bleu), number(entry.ms), buttons(entry)],
+      cells: [entry.name, entry.role ? t(entry.role) : entry.available ? '' : entry.reason, number(entry.bits_per_weight, 2),
+        number(entry.bytes / 1e6, 1), number(entry.bleu), number(entry.ms), buttons(entry)],
     })));
 }
 
@@ -191,7 +191,7 @@ async function foresee() {
     return;
   }
   const same = preview.config === state.active.config;
-  $('budget-choice').textContent = t('{name}: {bits} bits per weight, {size}, BLEU {bleu}.', { name: preview.config, bits: preview.bits_per_weight.toFixed(2),
+  $('budget-choice').textContent = t('{name}: {bits} bits per weight, {size}, BLEU {bleu}.', { name: preview.config, bits: number(preview.bits_per_weight, 2),
     size: megabytes(preview.bytes), bleu: number(quality(preview, 'bleu', $('test-set').value)) }) + ` ${same ? t('It answers already.') : preview.warning ?? ''}`;
   $('budget-apply').disabled = same;
   planes();
@@ -221,14 +221,14 @@ function planes() {
       element('th', { scope: 'row', textContent: block.block }),
       ...(block.layers.length ? block.layers.map((part, n) => cell(part, before[block.block]?.layers[n])) : [cell(block, before[block.block], layers)]),
       ...(block.layers.length && block.layers.length < layers ? [element('td', { colSpan: layers - block.layers.length })] : []),
-      element('td', { className: 'number', textContent: (block.bytes / 1e6).toFixed(2) })))),
+      element('td', { className: 'number', textContent: number(block.bytes / 1e6, 2) })))),
   );
 }
 
 function history() {
   table($('history'), ['Time', 'Who', 'What', 'Result', 'Before', 'After', 'ms', 'Why'].map((title) => t(title)), state.history.toReversed().map((event) => ({
     cells: [new Date(event.time).toLocaleString(), event.who, event.what, event.result, event.before, event.after,
-      event.milliseconds.toFixed(1), event.detail ?? ''],
+      number(event.milliseconds, 1), event.detail ?? ''],
   })));
 }
 
@@ -278,7 +278,7 @@ function show(now, before) {
   charts.queue.add(time, now.sub3_queue_sentences, now.sub3_running_sentences);
   charts.memory.add(time, memory);
   $('live-now').textContent = t('{n} requests in the last second, {ms} ms; {waiting} sentences wait, {running} run; {mb} MB resident.', {
-    n: requests, ms: latency === null ? '–' : latency.toFixed(1), waiting: now.sub3_queue_sentences, running: now.sub3_running_sentences, mb: memory.toFixed(1) });
+    n: requests, ms: number(latency), waiting: now.sub3_queue_sentences, running: now.sub3_running_sentences, mb: number(memory, 1) });
 }
 
 const pause = (signal) => new Promise((resolve) => {

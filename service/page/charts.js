@@ -1,5 +1,5 @@
 // Charts as SVG, so that light, dark and screen readers cost nothing: points with names, and lines that move.
-import { t } from './texts.js';
+import { locale, t } from './texts.js';
 
 const NAMESPACE = 'http://www.w3.org/2000/svg';
 const [LEFT, RIGHT, TOP, BOTTOM] = [44, 28, 22, 26]; // between the box and the axes, in pixels
@@ -20,7 +20,7 @@ function label(box, sentence) {
   box.setAttribute('aria-label', sentence);
 }
 
-const short = (value) => String(Number(value.toPrecision(4)));
+const short = (value) => value.toLocaleString(locale, { maximumSignificantDigits: 4 });
 
 /** Round numbers from `low` to beyond `high`, about `wanted` of them. */
 function ticks(low, high, wanted, whole = false) {

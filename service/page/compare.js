@@ -60,7 +60,7 @@ function choices() {
       box.dataset.usable = known || '';
       return {
         className: one.name === active ? 'active' : '',
-        cells: [alone ? one.name : element('label', { className: 'check' }, box, one.name), one.bits_per_weight.toFixed(2), (one.bytes / 1e6).toFixed(1),
+        cells: [alone ? one.name : element('label', { className: 'check' }, box, one.name), number(one.bits_per_weight, 2), number(one.bytes / 1e6, 1),
           ...(alone ? [] : [one.name in times ? milliseconds(times[one.name]) : '–']), ...sets.map((set) => number(quality(one, 'bleu', set)))],
       };
     }));
@@ -131,7 +131,7 @@ function cards(answers) {
       ...(answer === reference ? [answer.text] : parts.map(({ kind, text }) => element(tag[kind], { textContent: text }))));
     const { words, added, removed } = changed(parts);
     return element('article', { className: 'card' },
-      element('h3', { textContent: t('{name}, {bits} bits, {size}', { name: answer.model.config, bits: bits(answer).toFixed(2), size: megabytes(answer.memory.model_bytes) }) }), text,
+      element('h3', { textContent: t('{name}, {bits} bits, {size}', { name: answer.model.config, bits: number(bits(answer), 2), size: megabytes(answer.memory.model_bytes) }) }), text,
       element('p', { className: 'hint', textContent: answer === reference ? t('The others are compared with this one.')
         : !added && !removed ? t('The same words.') : t('{added} of {words} words are others, {removed} are missing.', { added, words, removed }) }));
   }));

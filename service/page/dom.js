@@ -32,9 +32,10 @@ export function table(target, titles, rows) {
   );
 }
 
-export const megabytes = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e6 ? 2 : 1)} MB`;
-export const milliseconds = (ms) => `${ms.toFixed(ms < 10 ? 2 : 0)} ms`;
-export const number = (value, digits = 1) => (value === null || value === undefined ? '–' : value.toFixed(digits));
+/** A number with so many digits behind the mark of the page's language. */
+export const number = (value, digits = 1) => value?.toLocaleString(locale, { minimumFractionDigits: digits, maximumFractionDigits: digits }) ?? '–';
+export const megabytes = (bytes) => `${number(bytes / 1e6, bytes < 1e6 ? 2 : 1)} MB`;
+export const milliseconds = (ms) => `${number(ms, ms < 10 ? 2 : 0)} ms`;
 
 /** Call `work` once it has not been asked for during `ms`. */
 export function debounced(work, ms) {

@@ -1,7 +1,7 @@
 // Translate: the translation as it is made, in which languages, and what it cost.
 import { answering, ask, events, key, refresh, sources, targets, wayOf } from './api.js';
 import './files.js';
-import { $, copied, debounced, element, fill, kept, language, megabytes, milliseconds, say } from './dom.js';
+import { $, copied, debounced, element, fill, kept, language, megabytes, milliseconds, number, say } from './dom.js';
 import { onRestore, remember } from './history.js';
 import { locale, t } from './texts.js';
 import { offer, withdraw } from './wording.js';
@@ -84,7 +84,7 @@ async function translate() {
   request.abort();
   const own = request = new AbortController();
   const text = $('text').value;
-  $('count').textContent = text ? t([...text].length === 1 ? '1 character' : '{n} characters', { n: [...text].length.toLocaleString(locale) }) : '';
+  $('count').textContent = text ? t([...text].length === 1 ? '1 character' : '{n} characters', { n: number([...text].length, 0) }) : '';
   $('clear').hidden = !text;
   $('card').classList.toggle('long', text.length > 300);
   say('translate-error');
@@ -159,7 +159,7 @@ function finish(body, reply, sentences) {
     + (cut ? t('; {n} too long for the model at once, cut at clauses', { n: cut }) : '');
   $('alternatives-box').hidden = !translation.alternatives.length;
   $('alternatives-list').replaceChildren(...translation.alternatives.map(({ text, score }) =>
-    element('li', { lang: $('target').value }, text, element('span', { className: 'hint', textContent: ` (${score.toFixed(2)})` }))));
+    element('li', { lang: $('target').value }, text, element('span', { className: 'hint', textContent: ` (${number(score, 2)})` }))));
   cost(all, latency_ms, memory);
   code(body, reply);
   remember({ source: source(guess), target: body.target, text: body.text, translation: translation.text });
@@ -250,7 +250,7 @@ function cost(all, latency, memory) {
   ]);
   list($('weights'), [
     [t('model'), each(({ name }) => name)], [t('configuration'), each(({ config }) => config)],
-    [t('bits per weight'), each((model) => model.bits_per_weight.toFixed(2))], [t('version'), each(({ version }) => version)],
+    [t('bits per weight'), each((model) => number(model.bits_per_weight, 2))], [t('version'), each(({ version }) => version)],
   ]);
 }
 

@@ -88,7 +88,8 @@ _MARKDOWN = re.compile(
       | ^\[[ xX]\](?=\s) | !?\[
       | \](?:\((?:<[^<>\n]*+>|[^()\s]*(?:\([^()\s]*\)[^()\s]*)?)
           (?:\s++(?:"(?>(?:[^"\\]++|\\.)*)"|'(?>(?:[^'\\]++|\\.)*)'|\((?>(?:[^()\\]++|\\.)*)\)))?\s*+\)|\[[^\[\]]*\])?
-      | (?<![\s*])\*{1,3} | \*{1,3}(?![\s*]) | ~~ | (?<!\w)_{1,3}(?=[^\s_]) | (?<=[^\s_])_{1,3}(?!\w)
+      | (?<![\s*])\*{1,3} | \*{1,3}(?![\s*]) | ~~
+      | (?<![\w=])==(?=[^\s=]) | (?<=[^\s=])==(?![\w=]) | (?<!\w)_{1,3}(?=[^\s_]) | (?<=[^\s_])_{1,3}(?!\w)
       | </?(?:[a-zA-Z][^<>]*|\d{1,3}\s?/?)> | <!--.*?(?:-->|\Z) | \|""",
     re.DOTALL | re.VERBOSE,
 )
@@ -136,7 +137,8 @@ class Token(NamedTuple):
     """A piece of the source: text, an element that stands in a sentence as a word, a tag, or a comment.
 
     A "tag" ends a sentence; a "start" and its "end" are a pair of tags within one. A word that is a mark has nothing to
-    read, or a sign such as that of a note: where it touches a word it belongs to that. A seam may be within a word.
+    read, or a sign such as that of a note: where it touches a word it belongs to that. A seam may be within a word. A
+    note of the writer, a comment, always belongs to a word.
     """
 
     kind: Literal["text", "word", "tag", "start", "end"]
@@ -144,7 +146,7 @@ class Token(NamedTuple):
     end: int
     is_ignored: bool = False
     nested: Span | None = None  # what a word holds that has text of its own
-    mark: Literal["", "empty", "sign", "seam"] = ""
+    mark: Literal["", "empty", "sign", "seam", "note"] = ""
 
 
 def scan(source: str, markup: Markup, *, with_pairs: bool) -> Iterator[Token]:
@@ -197,8 +199,9 @@ def _markdown_tokens(source: str) -> Iterator[Token]:
     for match in _MARKDOWN.finditer(source):
         if position < match.start():
             yield Token("text", position, match.start())
-        yield Token("word" if match["word"] else "tag", *match.span())
-        position = match.end()
+        token = _comment(source, match) or Token("word" if match["word"] else "tag", *match.span())
+        yield token
+        position = token.end
     if position < len(source):
         yield Token("text", position, len(source))
 
@@ -283,7 +286,7 @@ def _empty_element(source: str, tag: re.Match[str], markup: Markup) -> Token | N
 def _tag(source: str, tag: re.Match[str], markup: Markup, elements: "_OpenElements") -> Token:
     """Return a tag or a comment; of an element to copy, all of it."""
     if not tag["name"]:
-        return Token("tag", *tag.span())
+        return _comment(source, tag) or Token("tag", *tag.span())
     is_inline = markup.is_inline(tag["name"])
     end = elements.read(source, tag)
     if elements.is_ignored:
@@ -296,6 +299,17 @@ def _tag(source: str, tag: re.Match[str], markup: Markup, elements: "_OpenElemen
         _is_ignored(tag, markup),
         mark=_empty_mark(tag) if is_word else "",
     )
+
+
+def _comment(source: str, match: re.Match[str]) -> Token | None:
+    """Return a comment as a word, with the spaces behind it if there are some before it; None for anything else."""
+    if not match[0].startswith("<!--"):
+        return None
+    begin, end = match.span()
+    if begin == 0 or source[begin - 1].isspace():
+        while end < len(source) and source[end] in " \t":
+            end += 1
+    return Token("word", begin, end, mark="note")
 
 
 def _empty_mark(tag: re.Match[str]) -> Literal["empty", "seam"]:
@@ -554,7 +568,7 @@ def _delimiter(source: str, token: Token, markup: Markup) -> _Delimiter | None:
         return _Delimiter("]", starts=True, ends=False)
     if text.startswith("]"):
         return _Delimiter("]", starts=False, ends=True)
-    if text[0] in "*_~":
+    if text[0] in "*_~=":
         is_open = not source[token.end : token.end + 1].isspace() and token.end < len(source)
         return _Delimiter(text, is_open, token.begin > 0 and not source[token.begin - 1].isspace())
     return None

@@ -63,6 +63,8 @@ class SourceSentence(NamedTuple):
         """
         text = placeholders.outside(self.piece.text, self.piece.kept)
         translation = placeholders.unmasked(decoded, len(self.piece.kept))
+        if not numbers.keeps_marked(text, translation, self.languages[1]):
+            return False
         if self.stands is None and not any(map(str.isdecimal, text)):
             return not numbers.are_made_up(text, self.languages[0], translation)
         return numbers.agree(text, self.languages[0], translation, self.languages[1])

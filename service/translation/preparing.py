@@ -2,7 +2,7 @@
 
 import asyncio
 import contextvars
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
@@ -15,6 +15,21 @@ CHARACTERS_ON_THE_LOOP = 300
 
 # One thread: more would only take turns at the interpreter's lock, away from the event loop and the engine's threads.
 _thread = ThreadPoolExecutor(1, "prepare")
+
+
+_CHARACTERS_A_TURN = 2000  # about 50 ms where the vocabulary has no word of them
+
+
+def turns(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield the texts in stretches, each of which is one call for `prepared`: others' long texts come between them."""
+    begin = size = 0
+    for end, text in enumerate(texts):
+        if begin < end and size + len(text) > _CHARACTERS_A_TURN:
+            yield texts[begin:end]
+            begin, size = end, 0
+        size += len(text)
+    if begin < len(texts):
+        yield texts[begin:]
 
 
 async def prepared(characters: int, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:

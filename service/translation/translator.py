@@ -26,7 +26,7 @@ from service.text.placeholders import Span
 from service.text.sentences import Piece, cut_at_kept, halve, split
 from service.translation.assembly import Arrivals, Document, SourceSentence, engine_sentences, join
 from service.translation.cost import NO_COST, Cost, Memory, ModelIdentity, Rungs, StageTimings, milliseconds_since
-from service.translation.preparing import CHARACTERS_ON_THE_LOOP, prepared
+from service.translation.preparing import CHARACTERS_ON_THE_LOOP, prepared, turns
 from service.translation.results import (
     Candidate,
     Continuation,
@@ -185,10 +185,19 @@ class Translator:
         return engine_sentences(documents), Arrivals(documents, self._tokenizer, on_sentence, wanted)
 
     async def _prepared(self, size: int, texts: Sequence[str], options: Options) -> tuple[list[Document], float]:
-        """Run `_prepare`, off the event loop where it takes long; it stops soon after this is cancelled."""
+        """Run `_prepare`, off the event loop where it takes long, in turns with other requests.
+
+        It stops soon after this is cancelled.
+        """
         stop = threading.Event()
+        documents: list[Document] = []
+        tokenize_ms = 0.0
         try:
-            return await prepared(size, self._prepare, texts, options, stop)
+            for turn in turns(texts):
+                found, took_ms = await prepared(size, self._prepare, turn, options, stop)
+                documents += found
+                tokenize_ms += took_ms
+            return documents, tokenize_ms
         finally:
             stop.set()
 

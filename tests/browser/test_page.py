@@ -325,6 +325,8 @@ def test_the_page_speaks_the_browser_s_language(
     page = open_page(both_ways, locale=locale)
     expect(page.locator("#choose-file")).to_have_text(words)
     expect(page.locator("html")).to_have_attribute("lang", locale[:2] if locale != "ja" else "en")
+    fill(page, ENGLISH)
+    expect(page.locator("#cost-short")).to_contain_text(re.compile(r"\d\.\d MB" if locale == "ja" else r"\d,\d MB"))
     page.locator("#language").select_option("fr")
     expect(page.locator("#choose-file")).to_have_text("Traduire un fichier")
     page.reload()

@@ -12,6 +12,7 @@ from deep_translator import DeeplTranslator, LibreTranslator
 from deep_translator.exceptions import AuthorizationException, ServerException
 from libretranslatepy import LibreTranslateAPI
 
+from models.format.store import SHIPPED
 from service.accounts.keys import new_key
 from service.settings import Settings
 from service.stores.sqlite import SqliteKeys
@@ -41,6 +42,21 @@ def test_libretranslatepy(server: Server, german: dict[str, str], locked: tuple[
     assert LibreTranslateAPI(url, key).translate(HOUSE, "en", "de") == german[HOUSE]
     with pytest.raises(HTTPError, match="403"):
         LibreTranslateAPI(url, key + "x").translate(HOUSE, "en", "de")
+
+
+def test_libretranslatepy_detects_what_can_be_translated(tmp_path: Path) -> None:
+    settings = Settings(models_directory=SHIPPED, threads=1, glossaries_file=tmp_path / "g", state_file=None)
+    with serve(settings) as running:
+        client = LibreTranslateAPI(running.url)
+        languages = {language["code"] for language in client.languages()}
+        for text, language in (("Hallo", "de"), ("hello", "en"), ("Guten Morgen", "de"), ("Où est la gare ?", None)):
+            found = client.detect(text)
+            confidences = [each["confidence"] for each in found]
+            assert {each["language"] for each in found} <= languages, text
+            assert confidences == sorted(confidences, reverse=True), text
+            # clients ask for 50 to 90
+            assert confidences[0] >= 50 if language else confidences[0] < 50, text
+            assert language in (None, found[0]["language"]), text
 
 
 def test_deep_translator_libre(server: Server, german: dict[str, str], locked: tuple[str, str]) -> None:

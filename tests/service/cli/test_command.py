@@ -338,6 +338,7 @@ def test_completion_is_a_script_of_its_shell(shell: str) -> None:
         (["sub3", "translate", "--bea"], ["--beam-size"]),
         (["sub3", "translate", "--split-sentences", "n"], ["nonewlines"]),
         (["sub3", "completion", "f"], ["fish"]),
+        (["sub3", "translate", "--threads", "1"], []),
     ],
 )
 def test_bash_completes(words: list[str], expected: list[str]) -> None:
@@ -345,3 +346,14 @@ def test_bash_completes(words: list[str], expected: list[str]) -> None:
     ask = f"{script('bash', parser('completion'))}\nCOMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _sub3\n"
     done = subprocess.run(["bash"], input=ask + 'printf "%s\\n" "${COMPREPLY[@]}"', capture_output=True, text=True)
     assert (done.stdout.split(), done.stderr) == (expected, "")
+
+
+def test_fish_completes() -> None:
+    fish = shutil.which("fish")
+    if fish is None:
+        pytest.skip("no fish here: apt-get install fish")
+    ask = (
+        script("fish", parser("completion")) + "complete -C 'sub3 tr'; complete -C 'sub3 translate --split-sentences n'"
+    )
+    done = subprocess.run([fish, "--no-config"], input=ask, capture_output=True, text=True)
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == ["translate", "nonewlines"], done.stderr

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -310,6 +311,16 @@ def test_figures_name_their_last_request(client: httpx.Client) -> None:
     assert {family.name for family in text_string_to_metric_families(plain.text)} == {
         family.name for family in open_metrics(client.get("/metrics", headers={"Accept": SCRAPER}).text)
     }
+
+
+def test_prometheus_finds_no_fault_in_the_metrics(client: httpx.Client) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("no promtool here: apt-get install prometheus")
+    translate(client, "The house.")
+    metrics = client.get("/metrics").text
+    done = subprocess.run([promtool, "check", "metrics"], input=metrics, capture_output=True, text=True)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def test_counters_have_one_series_each(client: httpx.Client) -> None:
