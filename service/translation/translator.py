@@ -368,7 +368,7 @@ class Translator:
         phrases = (self._tokenizer.phrases(mask, follows_mark=True) for mask in masks)
         options = replace(options, target=sentence.languages[1])
         search = self._engine_input(sentence.engine_input.ids, options, tuple(filter(None, phrases)))
-        found = sentence._replace(engine_input=search)
+        found = sentence._replace(engine_input=_wide(search, CONSTRAINED_ROWS))  # it takes those rows anyway
         return self._begun(found, options.prefix) if self._is_begun(sentence) else found
 
     def _engine_input(self, ids: Sequence[int], options: Options, constraints: tuple[Constraint, ...]) -> Sentence:
@@ -455,9 +455,9 @@ def _on_this_loop(on_sentence: OnSentence) -> OnSentence:
     return pass_on
 
 
-def _wide(search: Sentence) -> Sentence:
+def _wide(search: Sentence, beam_size: int = _WIDER_BEAM) -> Sentence:
     """Return a search that has hypotheses to choose from."""
-    rows = max(search.beam_size, _WIDER_BEAM)
+    rows = max(search.beam_size, beam_size)
     return search._replace(beam_size=rows, num_hypotheses=rows)
 
 
