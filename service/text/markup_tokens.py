@@ -58,6 +58,7 @@ _OPERATORS = frozenset("=+*/^|\u00b1\u00d7\u00f7\u2212")
 _ANOTHER_LETTER = re.compile(r">[b-df-hj-np-tv-z]</", re.IGNORECASE)
 _NEAR = 100  # characters
 _CHEMICAL = re.compile(r"(?:[A-Z][a-z]?){1,6}")
+_PART_OF_FORMULA = re.compile(r""">[^<>]*?[^\s,.;:!?()"'“”„<>]""")  # a pair around a comma alone is none
 _CHARGE = re.compile(r"\d*[+\u2212-]")
 _LONGEST_UNIT = 2000  # characters of a pair that is read for whether it holds a word
 _TRANSLATED_ATTRIBUTES = frozenset({"alt", "title", "placeholder", "aria-label"})
@@ -413,7 +414,8 @@ def _with_units(source: str, tokens: list[Token], markup: Markup) -> list[Token]
             continue
         unit = Token("word", token.begin, tokens[end].end, mark=mark)
         following = tokens[end + 1] if end + 1 < len(tokens) else None
-        if mark and (markup.kind == "xml" or _name(source, token) in _RAISED):
+        is_raised = markup.kind == "xml" or _name(source, token) in _RAISED
+        if mark and is_raised and _PART_OF_FORMULA.search(source, unit.begin, unit.end):
             unit = _with_formula(source, found, unit, following, _name(source, token))
         begin = unit.end
         found.append(unit)
