@@ -147,7 +147,8 @@ def read(data: bytes, ending: str, limits: Limits) -> ArchiveFile:
     members = archive.members
     kind = members.get("mimetype", b"").strip()
     expected = b"application/vnd.oasis.opendocument.text" if ending == ".odt" else b"application/epub+zip"
-    if kind != expected:
+    variants = (b"", b"-template", b"-web", b"-master") if ending == ".odt" else (b"",)
+    if kind not in [expected + variant for variant in variants]:
         raise FileRefused(f"The file is no {ending[1:].upper()}: its type is {kind[:50].decode('ascii', 'replace')!r}.")
     if b"xmlenc#aes" in members.get("META-INF/encryption.xml", b""):
         raise FileRefused("The file is encrypted.")

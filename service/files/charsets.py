@@ -10,9 +10,14 @@ from typing import Literal, NamedTuple
 
 from service.files import FileRefused
 
-_MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32-le",  # which begins as UTF-16 does
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
 # In these a letter of ASCII is always the same byte, so that a declaration can be read before the encoding is known.
-_KNOWN = ("utf-8", "ascii", "iso8859", "cp125", "koi8", "gb", "big5", "euc", "shift_jis")
+_KNOWN = ("utf-8", "ascii", "iso8859", "cp125", "koi8", "gb", "big5", "euc", "shift_jis", "mac-")
 # What browsers read for these: HTML's standard has no other meaning for them.
 _BROWSERS = {"iso8859-1": "cp1252", "ascii": "cp1252"}
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f-\x9f]")
@@ -52,7 +57,7 @@ def decoded(data: bytes, declared: str | None = None, *, is_html: bool = False) 
     Raises:
         FileRefused: it is not text in that encoding, or the encoding is not known.
     """
-    codec = _MARKS.get(data[:2], "utf-8")
+    codec = next((codec for mark, codec in _MARKS.items() if data.startswith(mark)), "utf-8")
     if codec == "utf-8" and declared is not None and (data.isascii() or not _is_utf_8(data)):
         codec = _named(declared)
         codec = _BROWSERS.get(codec, codec) if is_html else codec

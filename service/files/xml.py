@@ -14,11 +14,14 @@ def parse(data: bytes) -> Any:
 
     Raises:
         FileRefused: the document is not well-formed, or has a document type declaration.
+        MemoryError: the process has not enough.
     """
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
     try:
         tree = etree.ElementTree(etree.fromstring(data, parser))
     except (etree.XMLSyntaxError, ValueError) as error:
+        if getattr(error, "code", None) == etree.ErrorTypes.ERR_NO_MEMORY:  # told as an "unknown error"
+            raise MemoryError from None
         raise FileRefused(f"The file's XML can't be read: {str(error)[:200]}.") from None
     if tree.docinfo.doctype:
         raise FileRefused("The file has a document type declaration, which is not read; save it without one.")

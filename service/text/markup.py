@@ -240,9 +240,19 @@ def _render(parts: Sequence[_Part], translated: Iterator[tuple[list[str], list[L
 
 
 def _run(source: str, tokens: Sequence[Token], markup: Markup, is_aligned: bool) -> list[_Part]:
-    """Take apart a run of text and what stands in it; without a letter it is copied."""
-    if not tokens:
-        return []
+    """Take apart a run of text and what stands in it; without a letter it is copied, as comments at its ends are."""
+    first, last = 0, len(tokens)
+    while first < last and _is_beside(source, tokens[first]):
+        first += 1
+    while first < last and _is_beside(source, tokens[last - 1]):
+        last -= 1
+    if first == last:
+        return [source[token.begin : token.end] for token in tokens]
+    if last - first < len(tokens):
+        before, after = (
+            [source[token.begin : token.end] for token in each] for each in (tokens[:first], tokens[last:])
+        )
+        return [*before, *_run(source, tokens[first:last], markup, is_aligned), *after]
     texts = _with_marks(source, tokens)
     if texts is None:
         return [source[tokens[0].begin : tokens[-1].end]]
@@ -263,6 +273,11 @@ def _run(source: str, tokens: Sequence[Token], markup: Markup, is_aligned: bool)
     lines, pairs = _without_pairs(lines, _ends(tokens, texts), _attached(tokens, texts, "".join(lines)))
     references = _references(core) if markup.has_references else {}
     return [_Run(whole, head[0], lines, whole[head.end() + len(core) :], references, elements, pairs)]
+
+
+def _is_beside(source: str, token: Token) -> bool:
+    """Return whether a token at the end of a run is no part of its sentence: a comment, or the space beside one."""
+    return token.mark == "note" or (token.kind == "text" and source[token.begin : token.end].isspace())
 
 
 def _with_marks(source: str, tokens: Sequence[Token]) -> list[str] | None:
@@ -291,7 +306,7 @@ def _ends(tokens: Sequence[Token], texts: Sequence[str]) -> dict[str, str]:
 
 
 def _attached(tokens: Sequence[Token], texts: Sequence[str], plain: str) -> set[str]:
-    """Return the marks of what has nothing to read, or a sign, and touches a word: it goes where that goes."""
+    """Return the marks of comments, and of what has nothing to read, or a sign, and touches a word: it goes there."""
     found: set[str] = set()
     places = {character: place for place, character in enumerate(plain) if character >= _FIRST_PRIVATE}
     for token, text in zip(tokens, texts, strict=True):
@@ -301,7 +316,7 @@ def _attached(tokens: Sequence[Token], texts: Sequence[str], plain: str) -> set[
         before, after = plain[max(place - 1, 0) : max(place, 0)], plain[place + 1 : place + 2]
         is_behind = before.isalnum() or (before != "" and before in _CLOSING)
         is_within = token.mark == "seam" and before.isalpha() and after.isalpha()
-        if is_within or (is_behind != after.isalnum() and (is_behind or token.mark != "sign")):
+        if token.mark == "note" or is_within or (is_behind != after.isalnum() and (is_behind or token.mark != "sign")):
             found.add(text)
     return found
 

@@ -58,6 +58,7 @@ _OPERATORS = frozenset("=+*/^|\u00b1\u00d7\u00f7\u2212")
 _ANOTHER_LETTER = re.compile(r">[b-df-hj-np-tv-z]</", re.IGNORECASE)
 _NEAR = 100  # characters
 _CHEMICAL = re.compile(r"(?:[A-Z][a-z]?){1,6}")
+_PART_OF_FORMULA = re.compile(r""">[^<>]*?[^\s,.;:!?()"'“”„<>]""")  # a pair around a comma alone is none
 _CHARGE = re.compile(r"\d*[+\u2212-]")
 _LONGEST_UNIT = 2000  # characters of a pair that is read for whether it holds a word
 _TRANSLATED_ATTRIBUTES = frozenset({"alt", "title", "placeholder", "aria-label"})
@@ -88,7 +89,8 @@ _MARKDOWN = re.compile(
       | ^\[[ xX]\](?=\s) | !?\[
       | \](?:\((?:<[^<>\n]*+>|[^()\s]*(?:\([^()\s]*\)[^()\s]*)?)
           (?:\s++(?:"(?>(?:[^"\\]++|\\.)*)"|'(?>(?:[^'\\]++|\\.)*)'|\((?>(?:[^()\\]++|\\.)*)\)))?\s*+\)|\[[^\[\]]*\])?
-      | (?<![\s*])\*{1,3} | \*{1,3}(?![\s*]) | ~~ | (?<!\w)_{1,3}(?=[^\s_]) | (?<=[^\s_])_{1,3}(?!\w)
+      | (?<![\s*])\*{1,3} | \*{1,3}(?![\s*]) | ~~
+      | (?<![\w=])==(?=[^\s=]) | (?<=[^\s=])==(?![\w=]) | (?<!\w)_{1,3}(?=[^\s_]) | (?<=[^\s_])_{1,3}(?!\w)
       | </?(?:[a-zA-Z][^<>]*|\d{1,3}\s?/?)> | <!--.*?(?:-->|\Z) | \|""",
     re.DOTALL | re.VERBOSE,
 )
@@ -136,7 +138,8 @@ class Token(NamedTuple):
     """A piece of the source: text, an element that stands in a sentence as a word, a tag, or a comment.
 
     A "tag" ends a sentence; a "start" and its "end" are a pair of tags within one. A word that is a mark has nothing to
-    read, or a sign such as that of a note: where it touches a word it belongs to that. A seam may be within a word.
+    read, or a sign such as that of a note: where it touches a word it belongs to that. A seam may be within a word. A
+    note of the writer, a comment, always belongs to a word.
     """
 
     kind: Literal["text", "word", "tag", "start", "end"]
@@ -144,7 +147,7 @@ class Token(NamedTuple):
     end: int
     is_ignored: bool = False
     nested: Span | None = None  # what a word holds that has text of its own
-    mark: Literal["", "empty", "sign", "seam"] = ""
+    mark: Literal["", "empty", "sign", "seam", "note"] = ""
 
 
 def scan(source: str, markup: Markup, *, with_pairs: bool) -> Iterator[Token]:
@@ -197,8 +200,9 @@ def _markdown_tokens(source: str) -> Iterator[Token]:
     for match in _MARKDOWN.finditer(source):
         if position < match.start():
             yield Token("text", position, match.start())
-        yield Token("word" if match["word"] else "tag", *match.span())
-        position = match.end()
+        token = _comment(source, match) or Token("word" if match["word"] else "tag", *match.span())
+        yield token
+        position = token.end
     if position < len(source):
         yield Token("text", position, len(source))
 
@@ -283,7 +287,7 @@ def _empty_element(source: str, tag: re.Match[str], markup: Markup) -> Token | N
 def _tag(source: str, tag: re.Match[str], markup: Markup, elements: "_OpenElements") -> Token:
     """Return a tag or a comment; of an element to copy, all of it."""
     if not tag["name"]:
-        return Token("tag", *tag.span())
+        return _comment(source, tag) or Token("tag", *tag.span())
     is_inline = markup.is_inline(tag["name"])
     end = elements.read(source, tag)
     if elements.is_ignored:
@@ -296,6 +300,17 @@ def _tag(source: str, tag: re.Match[str], markup: Markup, elements: "_OpenElemen
         _is_ignored(tag, markup),
         mark=_empty_mark(tag) if is_word else "",
     )
+
+
+def _comment(source: str, match: re.Match[str]) -> Token | None:
+    """Return a comment as a word, with the spaces behind it if there are some before it; None for anything else."""
+    if not match[0].startswith("<!--"):
+        return None
+    begin, end = match.span()
+    if begin == 0 or source[begin - 1].isspace():
+        while end < len(source) and source[end] in " \t":
+            end += 1
+    return Token("word", begin, end, mark="note")
 
 
 def _empty_mark(tag: re.Match[str]) -> Literal["empty", "seam"]:
@@ -399,7 +414,8 @@ def _with_units(source: str, tokens: list[Token], markup: Markup) -> list[Token]
             continue
         unit = Token("word", token.begin, tokens[end].end, mark=mark)
         following = tokens[end + 1] if end + 1 < len(tokens) else None
-        if mark and (markup.kind == "xml" or _name(source, token) in _RAISED):
+        is_raised = markup.kind == "xml" or _name(source, token) in _RAISED
+        if mark and is_raised and _PART_OF_FORMULA.search(source, unit.begin, unit.end):
             unit = _with_formula(source, found, unit, following, _name(source, token))
         begin = unit.end
         found.append(unit)
@@ -554,7 +570,7 @@ def _delimiter(source: str, token: Token, markup: Markup) -> _Delimiter | None:
         return _Delimiter("]", starts=True, ends=False)
     if text.startswith("]"):
         return _Delimiter("]", starts=False, ends=True)
-    if text[0] in "*_~":
+    if text[0] in "*_~=":
         is_open = not source[token.end : token.end + 1].isspace() and token.end < len(source)
         return _Delimiter(text, is_open, token.begin > 0 and not source[token.begin - 1].isspace())
     return None

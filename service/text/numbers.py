@@ -79,6 +79,19 @@ _CURRENCIES = {
     "¥": re.compile(r"¥|yen\b|yuan|jpy|cny", re.IGNORECASE),
 }
 _OTHER_DIGITS = frozenset("ar bn fa hi ja ko mr ne ta te th ur zh zt".split())  # noqa: SIM905
+# What makes a number one of amounts, which has the target's form: it is no version.
+_AMOUNT_BEHIND = re.compile(
+    r"[ \u00a0\u202f-]?(?:[$€£¥%°]|(?i:percent|per[ ]cent|prozent|[mbt]r?ill?i|mio|mrd|dollar|euro)"
+    r"|(?:hours?|minutes?|seconds?|days?|weeks?|months?|years?|(?:kilo|centi|milli)?met(?:er|re)s?|miles?|feet|inches|"
+    r"(?:kilo)?grams?|pounds?|ounces?|lit(?:er|re)s?|degrees|[kcm]?m|[km]?g|m?l|[KMGT]B|[kMG]?Hz|k?W)(?![^\W\d_]))"
+)
+_SCALE = re.compile(r"[ \u00a0\u202f-]?[mbt]r?ill?i", re.IGNORECASE)
+# What a translation has to the letter: Roman numerals, names with digits (B12, A4), and numbers that touch their unit.
+_UNITS = "kg|mg|g|km|cm|mm|m|ml|l|GB|MB|KB|kB|TB|kHz|MHz|GHz|Hz|dB|px|pt|[VAWKDCF]"
+_MARKED = re.compile(
+    r"(?<![\w.,-])(?:(?P<roman>[IVX]{2,})|(?P<name>[A-Z]{1,4}\d[A-Z\d]*)"
+    rf"|(?P<number>\d+(?:[.,]\d+)*)(?P<unit>{_UNITS}))(?![\w-])"
+)
 # A stretch that stands for one number in a sentence: with its letters, signs, and what follows an hour.
 _PHONE = re.compile(r"(?<![\w+])(?:\+\d|\(\d|0\d)\d*+(?>(?:[-/ ().]{1,2}\d++)+)")
 _STRETCH = re.compile(
@@ -169,6 +182,30 @@ def agree(source: str, source_language: str, target: str, target_language: str) 
     return _all_spelt(missing, target, target_language) and _all_spelt(surplus, source, source_language)
 
 
+def keeps_marked(source: str, target: str, language: str) -> bool:
+    """Tell whether a translation has the Roman numerals, names with digits and attached units of its source.
+
+    A Roman numeral may be a word or a number there, and a unit may be spelt out (5V, 5 Volt).
+    """
+    for match in _MARKED.finditer(source):
+        if match["name"] and match["name"] not in target:
+            return False
+        if match["roman"] in _ROMAN and not _has_roman(match["roman"], target, language):
+            return False
+        if match["number"]:
+            number = rf"(?<!\d){re.sub('[.,]', '[.,]', match['number'])}"
+            if re.search(number, target) and not re.search(rf"(?i){number}[ \u00a0\u202f-]?{match['unit'][0]}", target):
+                return False
+    return True
+
+
+def _has_roman(numeral: str, target: str, language: str) -> bool:
+    value = _ROMAN[numeral]
+    if re.search(rf"\b{numeral}\b|(?<!\d){value}(?!\d)", target):
+        return True
+    return _all_spelt([Number((0, 0), frozenset({value}))], target, language)
+
+
 def are_made_up(source: str, source_language: str, target: str) -> bool:
     """Tell whether a translation has a number in digits whose source has none, not even in words."""
     numeral = _NUMERAL.get(source_language)
@@ -197,7 +234,13 @@ def stretches(text: str, source: str, target: str, kept: Sequence[Span] = ()) ->
         first, last = match.span()
         if not any(begin < last and first < end and not (first <= begin and end <= last) for begin, end in kept):
             spans.append(match.span())
-    return [(span, _converted(text, span, source, target)) for span in sorted(spans)]
+    found = [(span, _converted(text, span, source, target)) for span in sorted(spans)]
+    taken = [*kept, *spans]
+    for match in _MARKED.finditer(text):
+        begin, end = match.span()
+        if match["roman"] in _ROMAN and not any(first < end and begin < last for first, last in taken):
+            found.append(((begin, end), match[0]))
+    return sorted(found)
 
 
 def ordinal(unit: str, source: str, target: str) -> str:
@@ -238,7 +281,7 @@ def _converted(text: str, span: Span, source: str, target: str) -> str:
         tail = f" {_SHARES.get(target, '%')}"
     if tail == "%" and target in ("de", "fr", "cs", "da", "es", "fi", "nb", "sv", "ru"):
         tail = "\u00a0%"
-    if target in _COMMA and head in ("$", "€", "£") and not tail:
+    if target in _COMMA and head in ("$", "€", "£") and not tail and not _SCALE.match(text, span[1]):
         head, tail = "", f" {head}"
     return head + swapped + tail
 
@@ -307,14 +350,27 @@ def _read(text: str, match: re.Match[str], language: str) -> Iterator[Number]:
         readings = _times(int(written), "00", is_afternoon=is_afternoon)
     elif written.isdecimal() and len(written) <= 2 and _HOUR.match(text, span[1]):
         readings |= _times(int(written), "00", is_afternoon=None)
+    is_amount = len(set(written) & set(".,")) == 1 and _is_amount(text, span)
     if is_afternoon is None and (value := _value(written, language)):
         # a number with both marks is no version, and has the target's form; 1.250 is another number there
         is_number = len(set(written) & set(".,")) == 2 or _AMBIGUOUS.fullmatch(written) is not None
         is_named = _NAMED.search(text[max(span[0] - 20, 0) : span[0]]) is not None
-        readings = {value} if is_number and not is_named else {*readings, value}
+        # an amount is not what looks like it in another language, so that its value is marked: 1.5 is no 1.5 there
+        readings = {value} if is_number and not is_named else {*readings, value, f"={value}"}
+        if is_amount and not is_named:
+            readings = {f"={value}"} if "." in value else {value}
+    elif is_afternoon is None and is_amount:
+        readings = {f"?{written}"}  # of another language's form
     if _PERCENT.match(text, span[1]):
         readings = {f"{reading}%" for reading in readings}
     yield Number(span, frozenset(readings))
+
+
+def _is_amount(text: str, span: Span) -> bool:
+    """Return whether a number has a currency, a percent sign or the like beside it."""
+    return (
+        text[max(span[0] - 1, 0) : span[0]] in ("$", "€", "£", "¥") or _AMOUNT_BEHIND.match(text, span[1]) is not None
+    )
 
 
 def _is_afternoon(text: str, end: int) -> bool | None:

@@ -56,6 +56,7 @@ _ENDINGS = (  # of files
     "ps1 py rar rb rpm rs rst rtf sh sql srt svg tar tex tif tiff toml ts tsx ttf txt vtt wav webm webp woff woff2 xlf "
     "xliff xls xlsx xml xpi xz yaml yml zip"
 )
+_KEYS = "Ctrl|Control|Alt|AltGr|Shift|Cmd|Command|Option|Meta|Super|Win|Fn"
 # Code: protected in a source; a translation may have words like it.
 _CODE = rf"""
     ``[^`\n]+`` | `[^`\n]+`
@@ -73,12 +74,15 @@ _CODE = rf"""
   | (?<!\w)(?:[a-zA-Z0-9]++_)+[a-zA-Z0-9]\w*(?:\(\))? | (?<!\w)__\w++    # snake_case __name__
   | (?<![\w.:>])[a-zA-Z_]\w*+(?>(?:(?:\.|::|->)[a-zA-Z_]\w*+)*)\(\)         # call()
   | (?<![\w.:>+-])[a-zA-Z_](?>(?:[\w.+:-]*\w)?)\([1-9][a-z]{{0,3}}\)         # printf(3)
+  | (?<![\w+-])(?:{_KEYS})(?>(?:[ ]?\+[ ]?(?:[A-Z][a-z]{{2,9}}|F?\w|[^\w\s])|-(?:F\d{{1,2}}|\w))+)(?!\w)  # Ctrl+C
   | (?<![^\s("'\[]):[a-z_]\w++(?![:\w-])                               # Laravel's :name
   | \[/[a-z]\w*+\] | \[[a-z]\w*+(?:=|\s\w++=)[^\[\]\n]*\] | \[(?:b|i|u|s|url|img|code|quote)\]  # [b] [/b] [url=a.b]
   | [\ue000-\uf8ff\U000f0000-\U0010ffff]                               # private characters: marks of markup
 """
 # Each of them has one of these: most sentences have none and are not searched further.
-_HINT = re.compile(r"[<{%$@#&\\`/_:*\[\ue000-\uf8ff\U000f0000-\U0010ffff]|\.\w|mailto:|--|\w\([\d)]|localhost")
+_HINT = re.compile(
+    r"[<{%$@#&\\`/_:*\[+\ue000-\uf8ff\U000f0000-\U0010ffff]|\.\w|mailto:|--|\w\([\d)]|localhost|(?:Ctrl|Alt|Shift|Cmd)-"
+)
 _STRICT_PATTERN = re.compile(_STRICT, re.VERBOSE)
 _PATTERN = re.compile(f"{_FORMULA} | {_STRICT} | {_CODE}", re.VERBOSE)
 # The model's normalisation spells these out (m2 for m², 1/2 for ½), and it writes them so.
@@ -101,7 +105,8 @@ _DIGITS = re.compile(r"(?>(?:[.,]?\d)*)%?")
 # Behind a placeholder that is a number: {n}th, %dst.
 _ORDINAL_END = re.compile(r"(?<=[}di\ue000-\uf8ff\U000f0000-\U0010ffff])(?:st|nd|rd|th)(?!\w)")
 _FIRST_PRIVATE = "\ue000"
-_JOINTS = frozenset("./:@=+~|\\-")  # between two units that are one: %d/%d
+# Between two units that are one: %d/%d, f(x), File > Open.
+_JOINT = re.compile(r"[./:@=+~|\\(\[,;-]| ?[>→»›] ?| [/|+] ")
 _TAG = re.compile(r"<(/?)([\w:-]++)[^<>]*?(/?)>")
 
 
@@ -305,7 +310,9 @@ def _joined(text: str, spans: Sequence[Span]) -> Iterator[Span]:
             assert digits is not None  # it matches the empty string
             end = digits.end() + 2 * (_ORDINAL_END.match(text, digits.end()) is not None)
         gap = text[last[1] : begin]
-        is_one = not gap or (len(gap) == 1 and gap in _JOINTS)
+        is_one = not gap or _JOINT.fullmatch(gap) is not None
+        if last[1] and gap == "(" and text.startswith(")", end) and end < limit:
+            end += 1
         follows_markup = last[1] > 0 and (text[last[1] - 1] == ">" or text[last[1] - 1] >= _FIRST_PRIVATE)
         if last[1] and (is_one or (gap == " " and not is_markup and not follows_markup)):
             last = (last[0], end)

@@ -38,6 +38,8 @@ _CODE_LINE = re.compile(
     r"(?s:.*[{};])|(?:async )?(?:def|class|function|func|fn) \w+\([^()]*\).*:?|[\w.\[\]]+\s*[-+*/|&]?=\s*\S+"
     r"|[\w.]+\([^()]*\)|return (?![a-zA-Z]+[.!?]?$)\S+"
 )
+# What a number follows, so that its point ends no sentence: "No. 5", "pp. 3".
+_NUMBERED = re.compile(r"(?<!\w)(?:No|Nos|Nr|Fig|Figs|Vol|Art|Sec|Ch|Eq|pp?|Abb|Abs|Kap|Bd)\.\s+\Z")
 _RULE = re.compile(r";|:\s")  # in braces, as of a style sheet
 _PROSE = re.compile(r"\b[^\W\d_]++,? [^\W\d_]++,? [^\W\d_]")
 # Emoji and their modifiers: symbols, joiners and other format characters, variation selectors, skin tones.
@@ -184,7 +186,8 @@ def _sentence_ends(line: str, begin: int, spans: Sequence[Span], language: str) 
     ends, position = [], begin
     for sentence in sentencex.segment(language, "".join(plain[begin:])):
         position += len(sentence)
-        ends.append(position)
+        if not (line[position : position + 1].isdecimal() and _NUMBERED.search(line, max(position - 9, 0), position)):
+            ends.append(position)
     return [*ends, len(line)]
 
 

@@ -2,7 +2,7 @@
 
 import re
 
-EMPHASIS = frozenset({"*", "**", "***", "_", "__", "___", "~~"})
+EMPHASIS = frozenset({"*", "**", "***", "_", "__", "___", "~~", "=="})
 
 # A pair on one line, not within words. What has two underscores before it and no space in it is an identifier.
 _PAIRS = (

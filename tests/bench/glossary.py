@@ -89,12 +89,14 @@ def is_stuck_on(example: Example, without: str, text: str) -> bool:
     """Tell whether a term stands in an output where the sentence has no place for it."""
     words, plain = _WORD.findall(text), _WORD.findall(without)
     source = Counter(_WORD.findall(example.source.lower()))
-    for term, target in example.terms.items():
+    targets = {word for target in example.terms.values() for word in (target, target[0].upper() + target[1:])}
+    for target in set(example.terms.values()):
         ways = {target, target[0].upper() + target[1:], target.upper()}
         often = sum(word in ways for word in words)
-        if often > max(source[term], sum(word in ways for word in plain)):
+        wanted = sum(source[term] for term, own in example.terms.items() if own == target)
+        if often > max(wanted, sum(word in ways for word in plain)):
             return True
-        parts = [word for word in words if target.lower() in word.lower() and word not in ways]
+        parts = [word for word in words if target.lower() in word.lower() and word not in ways | targets]
         if any(word not in plain and not _is_inflected(word, target) for word in parts):
             return True
     ends = [len(_SENTENCE_END.findall(each)) for each in (example.source, without, text)]

@@ -30,7 +30,7 @@ LIMITS = Limits(64 << 20)
 LARGEST = 300_000  # bytes of a file
 # Marks by which a file tells its own language, so that the copy has the same.
 LANGUAGE = re.compile(
-    rb"""<html\b[^>]*?\slang\s*=\s*["']?([\w-]+)|\bw:lang\b[^<>]*?\bw:val="([\w-]+)|<a:rPr\b[^<>]*?\slang="([\w-]+)
+    rb"""<html\b[^>]*?\s(?:xml:)?lang\s*=\s*["']?([\w-]+)|\bw:lang\b[^<>]*?\bw:val="([\w-]+)|<a:rPr\b[^<>]*?\slang="([\w-]+)
       |fo:language="([\w-]+)|<dc:language[^<>]*>([\w-]+)|"Language:\s*([\w-]+)|target-language=["']([\w-]+)
       |trgLang=["']([\w-]+)|"@@locale":\s*"([\w-]+)|tools:locale="([\w-]+)""",
     re.VERBOSE,

@@ -33,7 +33,7 @@ constexpr uint32_t kDim = 80, kFfn = 48, kVocab = 70, kLayers = 1, kPositions = 
 #else
 constexpr uint32_t kDim = 80, kFfn = 144, kVocab = 150, kLayers = 2, kPositions = 40;
 #endif
-constexpr int32_t kEos = 0, kPad = kVocab - 1;
+constexpr int32_t kEos = 0, kPad = static_cast<int32_t>(kVocab) - 1;
 
 // A model's tables with the memory behind them.
 struct Tables {

@@ -58,6 +58,9 @@ HTML = {
     "<p>The door<img src='a.png'/> is open.</p>": r"\w<img src='a.png'/>",
     "<p>Press <b>A</b> to start and <b>B</b> to stop.</p>": r" <b>A</b>\W.* <b>B</b>\W",
     "<p>The ratio <i>a</i>/<i>b</i> is small.</p>": r" <i>a</i>/<i>b</i> ",
+    "<p>Let <i>f</i>(<i>x</i>) be the value.</p>": r"<i>f</i>\(<i>x</i>\) ",
+    "<p>Go to <kbd>File</kbd> &gt; <kbd>Open</kbd> now.</p>": r"^[^;]* <kbd>File</kbd> &gt; <kbd>Open</kbd>[^;]*$",
+    "<p>The <!-- old -->house is big.</p>": r"^<p>\w+ <!-- old -->Haus ist [^<]+</p>$",
     "<p>Press <kbd>Ctrl</kbd>+<kbd>S</kbd> to save the file.</p>": r" <kbd>Ctrl</kbd>\+<kbd>S</kbd>\W",
 }
 XML = {
@@ -95,6 +98,8 @@ PLAIN: dict[str, Sequence[str]] = {
     "\\[ y = 2 \\]": ["\\[ y = 2 \\]"],
     "The file report.pdf is here.": ["report.pdf"],
     "Delete {name}": ["{name}"],
+    "Press Ctrl+C or Alt-F4 to stop.": ["Ctrl+C", "Alt-F4"],
+    "Henry VIII is at gate B12.": ["VIII", "B12"],
     "Press it to go on\\nor stop.": ["\\n"],
     "src\\new\\table is old.": ["src\\new\\table"],
     "| The door | is open |": ["| ", " | ", " |"],
@@ -110,10 +115,13 @@ NUMBERS: dict[str, Sequence[str]] = {
     "The meeting is on January 1, 2024.": ["1", "2024"],
     "It costs 1,250.00 euros.": ["1.250,00"],
     "We use version 1.2.3 of it.": ["1.2.3"],
+    "The rate is 0.0 percent.": ["0,0"],
+    "It takes 1.5 hours.": ["1,5"],
+    "Your order No. 5 is ready.": ["5"],
 }
 # A text with pairs of tags or marks -> where these stand in its translation.
 PAIRS = {
-    "Click <1>here</1> to go home.": r"<1>hier</1>",
+    "Click <1>here</1> to go home.": r"<1>[^<]*hier</1>",
     "Read <Link>the terms</Link> first.": r"<Link>[^<]*\w[^<]*</Link>",
     "This is **very important** and old.": r"\*\*[^*]*wichtig[^*]*\*\*",
     "See [the page](http://a.b/c_(d)) for more.": r"\[die Seite\]\(http://a\.b/c_\(d\)\)",

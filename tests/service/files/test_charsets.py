@@ -37,9 +37,9 @@ def test_a_page_of_ascii_is_written_in_its_charset_and_one_of_utf_8_in_that() ->
     assert translated("a.xhtml", xhtml.encode("cp1252")) == xhtml.replace("éé one", "ÉÉ ONE").encode("cp1252")
 
 
-@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
 @pytest.mark.parametrize("ending", ["html", "po", "srt", "vtt", "txt", "md", "csv"])
-def test_utf_16_with_its_mark(codec: str, ending: str) -> None:
+def test_wide_characters_with_their_mark(codec: str, ending: str) -> None:
     source = {
         "html": PAGE.format(lang="", meta=HTML.format("utf-8")),
         "po": 'msgid "éé one"\nmsgstr ""\n',
@@ -47,10 +47,16 @@ def test_utf_16_with_its_mark(codec: str, ending: str) -> None:
     }.get(ending, "1\n00:00:01.000 --> 00:00:02.000\néé one\n")
     data = ("\ufeff" + source).encode(codec)
     out = translated(f"a.{ending}", data)
-    assert out[:2] == data[:2]
-    assert "ÉÉ ONE" in out.decode("utf-16")
+    assert out[:4] == data[:4]
+    assert "ÉÉ ONE" in out.decode(codec)
     if ending != "po":  # where a message without a translation gets one
         assert copied(f"a.{ending}", data) == data
+
+
+def test_a_page_of_an_old_macintosh() -> None:
+    page = PAGE.format(lang="", meta=HTML.format("macintosh"))
+    out = translated("a.html", page.encode("mac-roman"))
+    assert out == page.replace("éé one", "ÉÉ ONE").encode("mac-roman")
 
 
 @pytest.mark.parametrize("ending", ["srt", "txt", "csv"])

@@ -204,6 +204,14 @@ def test_a_letter_alone_in_its_tags_is_no_word_unless_it_may_be_one(source: str,
     assert units(source) == expected
 
 
+def test_a_pair_around_a_mark_is_no_part_of_a_formula() -> None:
+    source = "<r>These are </r><r>NASA</r><r>, </r><r>BOLD</r><r> and </r><r>H</r><r>2</r><r>O</r>"
+    text = Document(source, Markup("xml"), is_aligned=True).text
+    assert "NASA" in text
+    assert "BOLD" in text
+    assert "H" not in text.replace("These", "")
+
+
 def test_an_element_within_a_word_goes_behind_it() -> None:
     for source in ("The ca<wbr>talog <b>is</b> new", 'The ca<a id="p5"></a>talog <b>is</b> new'):
         document = Document(source, HTML, is_aligned=True)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.text.frames import generate
-from service.text.numbers import agree, are_made_up, find, stretches
+from service.text.numbers import agree, are_made_up, find, keeps_marked, stretches
 from tests.linear import growth
 
 
@@ -49,6 +49,16 @@ from tests.linear import growth
         ("A 10-percent share of 20%", "Ein 10-prozentiger Anteil von 20 Prozent"),
         ("We meet at 7.30 p.m.", "Wir treffen uns um 19:30 Uhr."),
         ("It costs A$45.", "Es kostet 45 AUD."),
+        ("It was during World War 2.", "Es war im Zweiten Weltkrieg."),
+        ("World War 2 is over.", "Der Zweite Weltkrieg ist vorbei."),
+        ("World War 2 is over.", "Der 2. Weltkrieg ist vorbei."),
+        ("World War 2 is over.", "Weltkrieg II ist vorbei."),
+        ("The twelfth of May", "Der 12. Mai"),
+        ("A rate of 0.0 is low.", "Eine Rate von 0,0 ist niedrig."),
+        ("It takes 1.5 hours or 2.0 days.", "Es dauert 1,5 Stunden oder 2,0 Tage."),
+        ("It takes 3.00 dollars.", "Es kostet drei Dollar."),
+        ("It costs $1.2 million or $3.00.", "Es kostet 1,2 Millionen Dollar oder 3 Dollar."),
+        ("The pages 17-21 are here.", "Die Seiten 17 bis 21 sind hier."),
         ("It costs €20 or £5.", "Es kostet 20 Euro oder 5 Pfund."),
     ],
 )
@@ -86,6 +96,16 @@ def test_round_words_may_become_digits_but_digits_stay():
         ("About 75% of people agree.", "Etwa 75 Menschen stimmen zu."),
         ("About 75 people agree.", "Etwa 75 % stimmen zu."),
         ("It costs $5.", "Es kostet 5."),
+        ("A rate of 0.0 is low.", "Eine Rate von 0 ist niedrig."),
+        ("Version 2.0 is here.", "Version 2 ist da."),
+        ("It costs $1.2 million.", "Es kostet $1.2 Millionen."),
+        ("It grew by 3.5% then.", "Es wuchs dann um 3.5 %."),
+        ("It takes 1.5 hours.", "Es dauert 1.5 Stunden."),
+        ("It is 1.5 m high.", "Es ist 1.5 Meter hoch."),
+        ("World War 2 is over.", "Der Weltkrieg ist vorbei."),
+        ("World War 2 is over.", "Der Dritte Weltkrieg ist vorbei."),
+        ("The pages 17-21 are here.", "Die Seiten 1721 sind hier."),
+        ("The pages 17-21 are here.", "Die Seiten 17 sind hier."),
         ("It costs EUR 2,000.", "Es kostet EUR 2000,000."),
         ("It costs $5.", "Es kostet 5 Euro."),
         ("It costs 5 euros.", "Es kostet $5."),
@@ -107,6 +127,29 @@ def test_other_numbers(english, german):
 )
 def test_digits_that_come_from_nothing_are_made_up(english, german, is_made_up):
     assert are_made_up(english, "en", german) == is_made_up
+
+
+@pytest.mark.parametrize(
+    ("english", "german", "is_kept"),
+    [
+        ("Henry VIII had wives.", "Heinrich VIII. hatte Frauen.", True),
+        ("Henry VIII had wives.", "Heinrich der Achte hatte Frauen.", True),
+        ("Henry VIII had wives.", "Heinrich der 8. hatte Frauen.", True),
+        ("Henry VIII had wives.", "Heinrich VIIII hatte Frauen.", False),
+        ("Henry VIII had wives.", "Heinrich XVIII. hatte Frauen.", False),
+        ("World War II is over.", "Der Zweite Weltkrieg ist vorbei.", True),
+        ("World War II is over.", "Der Weltkrieg ist vorbei.", False),
+        ("I see IV and MIX and A.", "Ich sehe IV und mehr.", True),
+        ("Go to gate B12 now.", "Gehen Sie zum Tor B12.", True),
+        ("Go to gate B12 now.", "Gehen Sie zum Tor 12.", False),
+        ("Use 12V or 5V.", "Verwenden Sie 12 V oder 5 Volt.", True),
+        ("Use 12V or 5V.", "Verwenden Sie 12V oder 5.", False),
+        ("It weighs 1.5kg.", "Es wiegt 1,5 Kilogramm.", True),
+        ("A 3D film of the 1980s at 5pm", "Ein 3-D-Film der 1980er um 17 Uhr", True),
+    ],
+)
+def test_numerals_names_and_units_are_kept(english, german, is_kept):
+    assert keeps_marked(english, german, "de") == is_kept
 
 
 def test_generated_pairs_agree_and_not_with_a_digit_changed():
@@ -167,6 +210,7 @@ def test_time_is_linear(unit, language):
                 "21st of May 1999": "21. Mai 1999",
             },
         ),
+        ("$1.2 million", {"$1.2": "$1,2"}),
         ("$1,250.00 and €96", {"$1,250.00": "1.250,00 $", "€96": "96 €"}),
         ("version 3.11 and 10.5.2", dict.fromkeys(["3.11", "10.5.2"])),
         ("the 4th in the 1980s", {"4th": "4.", "1980s": "1980er"}),

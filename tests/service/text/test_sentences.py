@@ -251,3 +251,8 @@ def test_time_is_linear(unit: str) -> None:
         return run
 
     assert growth(work, 1_000) <= 2.5
+
+
+def test_a_point_before_a_number_ends_no_sentence() -> None:
+    for text in ("Your order No. 5 is ready.", "See Fig. 3 and pp. 12 here."):
+        assert split(text, "en") == [Piece(text, True)]
