@@ -183,6 +183,10 @@ paper-measure: $(VENV)/installed-extras  ## record docs/paper anew; an hour, nee
 bench bench-quick: $(VENV)/installed-bench  ## speed against CTranslate2; needs ../shared
 	$(BIN)/python -m tests.bench.bench $(if $(filter bench-quick,$@),--quick) $(ARGS)
 
+.PHONY: shapes
+shapes: $(VENV)/installed-bench  ## what compressing each shape of model takes, and its speed; docs/results/shapes.json
+	$(BIN)/python -m tests.bench.shapes build/shapes $(TRAIN)/tatoeba.tsv.xz docs/results/shapes.json $(ARGS)
+
 $(VENV)/installed-bench: $(VENV)/installed-extras
 	$(BIN)/pip install --quiet --editable '.[train,test,load,bench]'
 	touch $@
@@ -252,7 +256,7 @@ RETRAINED_RUNS := best-2 best-1 paper-2.5
 model: $(VENV)/installed-extras  ## make the default model from runs/; needs ../shared
 	rm -rf models/store/en-de
 	cp -r $(RUNS)/nested/model models/store/en-de
-	$(BIN)/python -m models assemble models/store/en-de $(RETRAINED_RUNS:%=$(RUNS)/%/model) --default best-2 --without flat-1 flat-2
+	$(BIN)/python -m models assemble models/store/en-de $(RETRAINED_RUNS:%=$(RUNS)/%/model) --default best-2 --without flat-1 flat-2 --beam 2
 
 # What the recipes `nested` and `paper-2.5` begin with; four minutes of a core each.
 .PHONY: calibrated
@@ -305,6 +309,7 @@ $(BACK)/%.tsv: $(BACK)/%/in
 model-de-en: $(RUNS)/best-2-de-en/model  ## make the German-English model from runs/
 	rm -rf models/store/de-en
 	cp -r $< models/store/de-en
+	$(BIN)/python -m models assemble models/store/de-en --beam 2
 
 # Text for best-2-de-en, made as that of `distilled` is from the same corpus turned round; turned back, English comes first.
 .PHONY: distilled-de-en

@@ -160,6 +160,7 @@ def add_quantize(verbs: Verbs) -> None:
     verb.add_argument("retrained", type=Path, nargs="*", metavar="RETRAINED", help="directories that retrain wrote")
     verb.add_argument("--default", metavar="NAME", help="configuration that serves by default (default: as it was)")
     verb.add_argument("--without", nargs="+", default=[], metavar="NAME", help="configurations to list no longer")
+    verb.add_argument("--beam", type=_positive, metavar="N", help="of requests that name none (default: as it was)")
     verb.set_defaults(run=_assemble)
 
     verb = verbs.add_parser("shortlist", help="make the shortlist of a model, from its own attention on text")
@@ -233,7 +234,13 @@ def _quantize(arguments: argparse.Namespace) -> None:
 def _assemble(arguments: argparse.Namespace) -> None:
     from models.quantize.assemble import assemble
 
-    assemble(arguments.directory, arguments.retrained, default=arguments.default, without=arguments.without)
+    assemble(
+        arguments.directory,
+        arguments.retrained,
+        default=arguments.default,
+        without=arguments.without,
+        beam_size=arguments.beam,
+    )
 
 
 def _shortlist(arguments: argparse.Namespace) -> None:

@@ -15,7 +15,9 @@ hypothesis.settings.register_profile("repeat", deadline=None, derandomize=True)
 hypothesis.settings.register_profile("search", deadline=None)
 hypothesis.settings.load_profile("repeat")
 os.environ["SUB3_STATE_FILE"] = ""  # a server of a test forgets its swaps, unless the test says where to keep them
-signal.signal(signal.SIGINT, signal.default_int_handler)  # what begins in the background ignores it
+# What begins in the background ignores the one, what nohup begins the other, and so would the servers of the tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("SUB3_SHARED", ROOT.parent / "shared"))
 DEFAULT_MODEL = ROOT / "models" / "store" / "en-de"

@@ -9,7 +9,14 @@ from models.format.schema import SENTENCEPIECE_FILES, ModelError, Weights
 from models.format.write import write_model
 
 
-def assemble(path: Path, retrained: Sequence[Path], *, default: str | None = None, without: Sequence[str] = ()) -> None:
+def assemble(
+    path: Path,
+    retrained: Sequence[Path],
+    *,
+    default: str | None = None,
+    without: Sequence[str] = (),
+    beam_size: int | None = None,
+) -> None:
     """Add specialised codes to a model directory, or replace those of the same configurations.
 
     Args:
@@ -17,6 +24,7 @@ def assemble(path: Path, retrained: Sequence[Path], *, default: str | None = Non
         retrained: directories that `retrain` wrote, of the same vocabulary in the same order.
         default: the configuration that serves by default from now on; None leaves it.
         without: configurations that are no longer listed, such as widths whose translations are of no use.
+        beam_size: hypotheses that the search keeps for requests that name no number, 1 to 8; None leaves it.
 
     Raises:
         ModelError: one of them is not of this model, or there is no such configuration.
@@ -44,6 +52,7 @@ def assemble(path: Path, retrained: Sequence[Path], *, default: str | None = Non
         configurations=configurations,
         specialised=specialised,
         default_configuration=default or config.default_configuration,
+        beam_size=beam_size or config.beam_size,
         shortlist=None if config.shortlist is None else tuple(n for n in config.shortlist if n in configurations),
     )
     files = {name: (path / name).read_bytes() for name in (*SENTENCEPIECE_FILES, "README.md")}

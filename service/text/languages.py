@@ -1,4 +1,4 @@
-"""Names of languages, in English and in each other (names/README.md)."""
+"""Names of languages, in English and in each other (language_names/README.md)."""
 
 from functools import cache
 from pathlib import Path
@@ -43,7 +43,7 @@ def native_name(code: str) -> str:
 @cache
 def _names(reader: str) -> dict[str, str]:
     """Read the names of all languages in one of them."""
-    with (Path(__file__).parent / "names" / "names.tsv").open(encoding="utf-8") as lines:
+    with (Path(__file__).parent / "language_names" / "names.tsv").open(encoding="utf-8") as lines:
         codes = next(lines).split()
         for line in lines:
             code, *names = line.rstrip("\n").split("\t")

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from kernels.engine import Hypothesis, Sentence, SentenceResult
-from service.text import numbers, placeholders
+from service.text import names, numbers, placeholders
 from service.text.alignment import Link, links, moved
 from service.text.glossary import Term, are_obeyed
+from service.text.names import Name
 from service.text.placeholders import Restored, Unit
 from service.text.sentences import Piece
 from service.translation.cost import Rungs, milliseconds_since
@@ -26,6 +27,7 @@ class SourceSentence(NamedTuple):
         is_cut: It is the first part of a sentence that was too long.
         stands: What stands for each unit in the translation, where numbers and terms are units too.
         terms: Those of the glossary that are no units.
+        names: Those that the translation must have and that are no units.
         languages: Of the part and of its translation.
     """
 
@@ -34,6 +36,7 @@ class SourceSentence(NamedTuple):
     is_cut: bool = False
     stands: tuple[str, ...] | None = None
     terms: Sequence[Term] = ()
+    names: Sequence[Name] = ()
     languages: tuple[str, str] = ("", "")
 
     @property
@@ -113,10 +116,10 @@ class Arrivals:
         for index, place in enumerate(self._places):
             self._pending[place.text].append(index)
         self._candidates: list[list[Candidate] | None] = [None] * len(self._places)
-        # of failed sentences, which lost no unit, only a number or a term: the first that has its numbers, or the first
+        # of failed sentences that lost no unit, only numbers, terms or names: the first with its numbers, or the first
         self._nearest: dict[int, tuple[Candidate, bool]] = {}
         self._again: dict[int, SourceSentence] = {}  # failed sentences as they were searched again
-        self.failed: list[int] = []  # sentences whose every hypothesis lost a unit, a number or a term
+        self.failed: list[int] = []  # sentences whose every hypothesis lost a unit, a number, a term or a name
         self.rungs = Rungs()
         self.detokenize_ms = 0.0
 
@@ -137,7 +140,8 @@ class Arrivals:
             candidate = Candidate(restored.text, hypothesis.score, tuple(aligned))
             read = decoded if sentence.piece.kept else restored.text  # without a sign that the model made up
             has_numbers = sentence.has_its_numbers(read)
-            if has_numbers and are_obeyed(sentence.terms, sentence.piece.text, restored.text):
+            is_obedient = are_obeyed(sentence.terms, sentence.piece.text, restored.text)
+            if has_numbers and is_obedient and not names.lost(sentence.names, restored.text):
                 candidates.append(candidate)
                 first_is_good = first_is_good or rank == 0
             elif index not in self._nearest or (has_numbers and not self._nearest[index][1]):
@@ -149,9 +153,10 @@ class Arrivals:
             self._take(index, candidates)
         self.detokenize_ms += milliseconds_since(started)
 
-    def lost_a_unit(self, index: int) -> bool:
-        """Return whether every hypothesis of a failed sentence lost a unit; otherwise it was a number or a term."""
-        return index not in self._nearest
+    def nearest(self, index: int) -> Candidate | None:
+        """Return the best hypothesis of a failed sentence that lost no unit, but a number, a term or a name."""
+        near = self._nearest.get(index)
+        return near and near[0]
 
     def replace_found(self, again: Mapping[int, SourceSentence], arrived: "Arrivals", rung: Rungs) -> None:
         """Give failed sentences what another search found; those for which it found nothing stay failed.

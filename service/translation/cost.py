@@ -57,11 +57,11 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Rungs:
-    """Sentences whose first hypothesis lost a unit, a number or a term, by what gave them back.
+    """Sentences whose first hypothesis lost a unit, a number, a term or a name, by what gave them back.
 
     Attributes:
         next_best: Another hypothesis of the same search, or of one with a wider beam.
-        masked: A search of the sentence with masks for its numbers and terms, too.
+        masked: A search of the sentence with masks for its numbers, terms and lost names, too.
         constrained: A search, under the constraint that the mask of each stands in the translation.
         cut: The sentence, cut at them.
     """

@@ -19,7 +19,7 @@ from models.format.directory import ModelDirectory
 from models.format.languages import marked
 from models.format.schema import Allocation
 from service.process import process_rss_bytes
-from service.text import numbers, placeholders
+from service.text import names, numbers, placeholders
 from service.text.alignment import best_layer
 from service.text.glossary import GlossaryRefused, Term, spelt
 from service.text.placeholders import Span
@@ -82,6 +82,7 @@ class Translator:
         self._tokenizer = tokenizer
         self._max_batch_tokens = max_batch_tokens
         self._max_positions = config.architecture.max_positions
+        self._longest = min(MAX_SENTENCE_TOKENS, self._max_positions)
         self._target_tokens = config.target_tokens
         self._own_beam_size, self._length_penalty = config.beam_size, config.length_penalty
         self._shortlisted = configuration in (config.shortlist or ())
@@ -217,7 +218,6 @@ class Translator:
 
     def _sentences(self, text: str, options: Options) -> Iterator[SourceSentence]:
         """Yield the sentences of a text in order, and what stands between them."""
-        limit = min(MAX_SENTENCE_TOKENS, self._max_positions)
         language, begin = marked(text, self._target_tokens)
         if language is not None:
             yield SourceSentence(Piece(text[:begin], False, ((0, begin),)), None, stands=("",))
@@ -229,7 +229,7 @@ class Translator:
             while pending:
                 sentence = self._encoded(pending.pop(), options)
                 piece = sentence.piece
-                if sentence.engine_input is not None and len(sentence.engine_input.ids) > limit:
+                if sentence.engine_input is not None and len(sentence.engine_input.ids) > self._longest:
                     # One character can't be cut, and longer pieces come only from the few that NFKC spells out.
                     pending += halve(piece)[::-1] if len(piece.text) > 1 else [Piece(piece.text, False)]
                 else:
@@ -260,7 +260,11 @@ class Translator:
             return SourceSentence(piece._replace(translate=False, kept=spans), None, stands=texts)
         sentence = self._engine_input(ids, options, self._constraints(terms))
         languages = options.source, options.target
-        return SourceSentence(piece, sentence, False, None if stands is None else tuple(stands), terms, languages)
+        is_whole = len(ids) <= self._longest  # otherwise it is halved first
+        found = names.find(piece.text, *languages, spans) if is_whole else ()
+        return SourceSentence(
+            piece, sentence, False, None if stands is None else tuple(stands), terms, found, languages
+        )
 
     def _is_begun(self, sentence: SourceSentence) -> bool:
         """Return whether the translation of a sentence begins with more than the token of its language."""
@@ -330,12 +334,17 @@ class Translator:
         return sentence._replace(engine_input=_wide(sentence.engine_input))
 
     def _masked(self, arrivals: Arrivals, index: int, options: Options) -> SourceSentence | None:
-        """Return a failed sentence with masks for its numbers and terms; None if it lost other units."""
+        """Return a failed sentence with masks for its numbers, its terms and the names that it lost, too.
+
+        None if it lost other units.
+        """
         sentence = arrivals.sentence(index)
-        if arrivals.lost_a_unit(index) and not sentence.terms:
+        nearest = arrivals.nearest(index)
+        if nearest is None and not sentence.terms:
             return None
         spans, texts = _with_terms(sentence.piece, [unit.text for unit in sentence.units], sentence.terms)
         found = numbers.stretches(sentence.piece.text, *sentence.languages, spans)
+        found += [(name.span, name.written) for name in names.lost(sentence.names, nearest.text if nearest else "")]
         inside = [(begin, end) for (begin, end), _ in found]
         found += [
             (span, text)
@@ -359,7 +368,7 @@ class Translator:
         phrases = (self._tokenizer.phrases(mask, follows_mark=True) for mask in masks)
         options = replace(options, target=sentence.languages[1])
         search = self._engine_input(sentence.engine_input.ids, options, tuple(filter(None, phrases)))
-        found = sentence._replace(engine_input=search)
+        found = sentence._replace(engine_input=_wide(search, CONSTRAINED_ROWS))  # it takes those rows anyway
         return self._begun(found, options.prefix) if self._is_begun(sentence) else found
 
     def _engine_input(self, ids: Sequence[int], options: Options, constraints: tuple[Constraint, ...]) -> Sentence:
@@ -446,9 +455,9 @@ def _on_this_loop(on_sentence: OnSentence) -> OnSentence:
     return pass_on
 
 
-def _wide(search: Sentence) -> Sentence:
+def _wide(search: Sentence, beam_size: int = _WIDER_BEAM) -> Sentence:
     """Return a search that has hypotheses to choose from."""
-    rows = max(search.beam_size, _WIDER_BEAM)
+    rows = max(search.beam_size, beam_size)
     return search._replace(beam_size=rows, num_hypotheses=rows)
 
 

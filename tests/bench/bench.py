@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.bench.seeded import TRANSFORMER_BASE, Sizes, seeded_checkpoint
 from tests.bench.subjects import (
     CTranslate2,
     Lazy,
@@ -33,15 +34,13 @@ from tests.bench.subjects import (
     listed,
     mapped,
     marian,
-    seeded_checkpoint,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("SUB3_SHARED", ROOT.parent / "shared"))
 MODEL = ROOT / "models" / "store" / "en-de"
 WORK = ROOT / "build" / "bench"
-BASE = {"d_model": 512, "ffn_dim": 2048, "layers": 6, "vocabulary": 32768}
-OPUS_VOCABULARY = 58101
+OPUS_MT = TRANSFORMER_BASE._replace(vocabularies=(58_101,))
 FIRST = "base, greedy, batch 1, 1 thread"
 AVX2 = {"SUB3_FORCE_ISA": "avx2", "CT2_FORCE_CPU_ISA": "AVX2"}  # both engines read theirs at their start
 SOURCE_TOKENS, TARGET_TOKENS = 24, 32
@@ -145,7 +144,7 @@ def sentences(count: int) -> Sources:
 
 def words(length: int, seed: int = 0) -> list[str]:
     """Draw the pieces of a sentence of `length` tokens, eos included."""
-    return [f"w{2 + (seed * 7919 + n * 104729) % 32000}" for n in range(length - 1)]
+    return [f"w{2 + (seed * 7919 + n * 104729) % 24000}" for n in range(length - 1)]
 
 
 def python(*arguments: str, environment: dict[str, str] | None = None) -> str:
@@ -231,18 +230,17 @@ class Shape:
         ]
 
 
-def base(name: str, vocabulary: int) -> Shape:
-    """Return Transformer base of random weights with a vocabulary of so many pieces."""
-    sizes = BASE | {"vocabulary": vocabulary}
-    stem = "base-" + "-".join(map(str, sizes.values()))
-    checkpoint = seeded_checkpoint(WORK / stem, MODEL, **sizes)
+def seeded(sizes: Sizes, name: str) -> Shape:
+    """Return random weights of these sizes, coded by a configuration of that name."""
+    stem = f"seeded-{sizes.d_model}-{sizes.vocabularies[0]}"
+    checkpoint = seeded_checkpoint(WORK / stem, sizes)
     directory = coded(checkpoint, WORK / f"{stem}-{name}", name)
     return Shape(checkpoint, directory, listed(directory, WORK / f"{stem}-{name}-listed", always=100, each=50))
 
 
 def cases(quick: bool) -> list[Case]:
     """Return the table of docs/benchmarks.md, the first and the real one only if `quick`."""
-    wide = base("paper-2.5", BASE["vocabulary"])
+    wide = seeded(TRANSFORMER_BASE, "paper-2.5")
     one = [words(SOURCE_TOKENS)]
     first = wide.case(FIRST, "ms/token", lambda subject: per_token(subject, one), 15)
     few = sentences(100)
@@ -271,7 +269,7 @@ def cases(quick: bool) -> list[Case]:
         name = f"base, encoder of {length} tokens and one step, 1 thread"
         measure = lambda subject, source=source: encoder(subject, source)  # noqa: E731
         found.append(wide.case(name, "ms", measure, 15)[0])
-    opus = base("flat-2", OPUS_VOCABULARY)
+    opus = seeded(OPUS_MT, "flat-2")
     name = "base with the vocabulary of Opus-MT, two planes, greedy, batch 1, 1 thread"
     found += opus.case(name, "ms/token", lambda subject: per_token(subject, one), 9)
     return [*found, *default, *_beside(wide, real, one, few)]

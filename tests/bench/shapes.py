@@ -14,75 +14,23 @@ import statistics
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import sentencepiece
+from typing import Any
 
 from models.evaluate.evaluate import conditions
+from tests.bench.seeded import Sizes, seeded_checkpoint
 from tests.bench.subjects import CTranslate2, Ours, Subject, converted
-from tests.conftest import DEFAULT_MODEL
 
 TOKENS = 24  # of source and target
 ROUNDS, REPEATS = 5, 3
 BEAMS = (1, 4, 6)
 
 
-class Shape(NamedTuple):
-    """Sizes of a checkpoint; `vocabularies` are one that both sides share, or one of each."""
-
-    d_model: int
-    ffn_dim: int
-    layers: tuple[int, int]
-    vocabularies: tuple[int, ...]
-    activation: str
-
-
 SHAPES = {
-    "tiny": Shape(256, 1536, (6, 2), (32_000,), "relu"),
-    "small": Shape(512, 2048, (6, 6), (32_000,), "relu"),
-    "opus-mt": Shape(512, 2048, (6, 6), (58_101,), "swish"),
-    "tc-big": Shape(1024, 4096, (6, 6), (32_001, 32_001), "relu"),
+    "tiny": Sizes(256, 1536, (6, 2), (32_000,), "relu"),
+    "small": Sizes(512, 2048, (6, 6), (32_000,), "relu"),
+    "opus-mt": Sizes(512, 2048, (6, 6), (58_101,), "swish"),
+    "tc-big": Sizes(1024, 4096, (6, 6), (32_001, 32_001), "relu"),
 }
-
-
-def write(path: Path, shape: Shape) -> None:
-    """Write a Marian directory of random weights as transformers does, in half precision, with real pieces first."""
-    import torch
-    from transformers import MarianConfig, MarianMTModel
-
-    torch.manual_seed(20)
-    size = shape.vocabularies[-1]
-    config = MarianConfig(
-        d_model=shape.d_model,
-        encoder_layers=shape.layers[0],
-        decoder_layers=shape.layers[1],
-        encoder_attention_heads=shape.d_model // 64,
-        decoder_attention_heads=shape.d_model // 64,
-        encoder_ffn_dim=shape.ffn_dim,
-        decoder_ffn_dim=shape.ffn_dim,
-        vocab_size=shape.vocabularies[0],
-        decoder_vocab_size=size,
-        share_encoder_decoder_embeddings=len(shape.vocabularies) == 1,
-        activation_function=shape.activation,
-        max_position_embeddings=512,
-        scale_embedding=True,
-        pad_token_id=size - 1,
-        decoder_start_token_id=size - 1,
-        eos_token_id=0,
-        forced_eos_token_id=0,
-        num_beams=4,
-    )
-    MarianMTModel(config).half().save_pretrained(path)
-    spm = (DEFAULT_MODEL / "source.spm").read_bytes()
-    known = sentencepiece.SentencePieceProcessor(model_proto=spm)
-    pieces = [known.id_to_piece(n) for n in range(known.get_piece_size())]
-    ordinary = [piece for piece in pieces if piece not in ("</s>", "<unk>", "<s>", "<pad>")]
-    for name, rows in zip(("vocab.json", "target_vocab.json"), shape.vocabularies, strict=False):
-        all_pieces = ["</s>", "<unk>", *ordinary, *(f"w{n}" for n in range(rows))][: rows - 1]
-        (path / name).write_text(json.dumps({piece: n for n, piece in enumerate([*all_pieces, "<pad>"])}))
-    (path / "tokenizer_config.json").write_text(json.dumps({"source_lang": "en", "target_lang": "de"}))
-    for name in ("source.spm", "target.spm"):
-        (path / name).write_bytes(spm)
 
 
 def compressed(checkpoint: Path, text: Path, out: Path) -> dict[str, Any]:
@@ -125,9 +73,7 @@ def main(folder: Path, text: Path, report: Path, *names: str) -> None:
     """Measure the shapes; those that are not named keep what the report has."""
     found = json.loads(report.read_text())["shapes"] if report.exists() else {}
     for name in names or SHAPES:
-        checkpoint, out = folder / name, folder / f"{name}-2"
-        if not checkpoint.exists():
-            write(checkpoint, SHAPES[name])
+        checkpoint, out = seeded_checkpoint(folder / name, SHAPES[name], half=True), folder / f"{name}-2"
         taken = compressed(checkpoint, text, out)
         peer = CTranslate2(converted(checkpoint, folder / f"{name}-ctranslate2", "int8"), "int8")
         found[name] = {"shape": SHAPES[name]._asdict(), **taken, "ms_per_token": speeds(Ours(out), peer)}

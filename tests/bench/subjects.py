@@ -36,44 +36,6 @@ class Lazy:
         return self._make().translate(sources, beam_size, length)
 
 
-def seeded_checkpoint(path: Path, template: Path, *, d_model: int, ffn_dim: int, layers: int, vocabulary: int) -> Path:
-    """Write a Marian directory of random weights, with the SentencePiece models of `template`, a model directory."""
-    if (path / "config.json").exists():
-        return path
-    import torch
-    from transformers import MarianConfig, MarianMTModel
-
-    torch.manual_seed(20)
-    config = MarianConfig(
-        d_model=d_model,
-        encoder_layers=layers,
-        decoder_layers=layers,
-        encoder_attention_heads=d_model // 64,
-        decoder_attention_heads=d_model // 64,
-        encoder_ffn_dim=ffn_dim,
-        decoder_ffn_dim=ffn_dim,
-        vocab_size=vocabulary,
-        decoder_vocab_size=vocabulary,
-        activation_function="relu",
-        max_position_embeddings=512,
-        scale_embedding=True,
-        pad_token_id=vocabulary - 1,
-        decoder_start_token_id=vocabulary - 1,
-        eos_token_id=0,
-        forced_eos_token_id=0,
-    )
-    new = path.with_suffix(".new")
-    shutil.rmtree(new, ignore_errors=True)
-    MarianMTModel(config).save_pretrained(new)
-    pieces = {"</s>": 0, "<unk>": 1} | {f"w{n}": n for n in range(2, vocabulary - 1)} | {"<pad>": vocabulary - 1}
-    (new / "vocab.json").write_text(json.dumps(pieces))
-    (new / "tokenizer_config.json").write_text(json.dumps({"source_lang": "en", "target_lang": "de"}))
-    for name in ("source.spm", "target.spm"):
-        shutil.copy(template / name, new / name)
-    new.rename(path)
-    return path
-
-
 def coded(checkpoint: Path, path: Path, config: str) -> Path:
     """Write our model directory of the checkpoint in one configuration. Greedy codes: any codes are as fast."""
     if not path.exists():

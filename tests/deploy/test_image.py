@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import DEFAULT_MODEL, ROOT
+from tests.conftest import ROOT
 from tests.deploy.docker import BASE, HARDENED, container, docker, free_port, inspect, serving, until, until_ready
 
 MAX_BYTES = 120_000_000  # above the base image, the default model included
@@ -60,12 +60,12 @@ def test_sets_translated_in_little_memory(server_image: str, corpus_dir: Path) -
 def test_base_size_in_little_memory(server_image: str, corpus_dir: Path, tmp_path: Path) -> None:
     """Random weights of the size of base with 192 MB and one core."""
     pytest.importorskip("torch", reason="the weights are made by torch: pip install -e '.[train,test]'")
-    from tests.bench.subjects import coded, seeded_checkpoint
+    from tests.bench.seeded import TRANSFORMER_BASE, seeded_checkpoint
+    from tests.bench.subjects import coded
 
     work = ROOT / "build" / "deploy"
     work.mkdir(parents=True, exist_ok=True)
-    size = {"d_model": 512, "ffn_dim": 2048, "layers": 6, "vocabulary": 32768}
-    checkpoint = seeded_checkpoint(work / "base-checkpoint", DEFAULT_MODEL, **size)
+    checkpoint = seeded_checkpoint(work / "base-checkpoint", TRANSFORMER_BASE)
     coded(checkpoint, work / "base", "paper-2.5")
     mounted = ["--volume", f"{work / 'base'}:/models/base:ro", "--env", "SUB3_MODEL_DIRECTORY=/models/base"]
     translate_the_test_set(server_image, corpus_dir, "192m", *mounted)

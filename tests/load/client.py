@@ -21,9 +21,10 @@ CONNECTIONS = 256  # a request beyond them waits for one, and its latency says s
 _HEADERS = {"Content-Type": "application/json"}
 
 
-def bodies(texts: Iterable[str]) -> list[bytes]:
-    """Make a request for each sentence."""
-    return [orjson.dumps({"text": text, "source": "en", "target": "de"}) for text in texts]
+def bodies(texts: Iterable[str], beam_size: int | None = None) -> list[bytes]:
+    """Make a request for each sentence, by the default search if no beams are named."""
+    options: dict[str, object] = {"source": "en", "target": "de"} | ({"beam_size": beam_size} if beam_size else {})
+    return [orjson.dumps({"text": text} | options) for text in texts]
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

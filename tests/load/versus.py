@@ -54,7 +54,7 @@ async def measure(
     subjects: Sequence[Server], floors: Sequence[Server], rounds: int, seconds: float
 ) -> tuple[Measured, float]:
     """Put every load on every server, A B A B, one client on the floors too; and the rate of the open loop."""
-    requests = bodies(sentences())
+    requests = bodies(sentences(), 1)  # greedy on all sides
     measured: Measured = defaultdict(lambda: defaultdict(Sum))
 
     def closed(clients: int) -> Load:

@@ -96,6 +96,15 @@ def test_what_is_not_of_this_model_is_refused_and_changes_nothing(made, model, t
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+def test_the_beams_of_requests_that_name_none_are_stored(made, model):
+    assert main(["assemble", str(model), "--beam", "2"]) == 0
+    assert open_model(model).config.beam_size == 2
+    assemble(model, [made / "flat-2"])
+    assert open_model(model).config.beam_size == 2
+    with pytest.raises(ModelError, match="beam_size is 9, outside 1 to 8"):
+        assemble(model, [], beam_size=9)
+
+
 def test_a_configuration_may_be_left_out(made, model):
     assemble(model, [made / "paper-2.5", made / "flat-2"], default="flat-2", without=["flat-3", "paper-2.5"])
     opened = open_model(model)

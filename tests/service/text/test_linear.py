@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 import service.api
 import service.files
 import service.text
-from service.text import glossary, inline_tags, placeholders
+from service.text import glossary, inline_tags, names, placeholders
 from service.text.alignment import Link
 from service.text.glossary import Glossary
 from service.text.markup import Document
@@ -203,6 +203,11 @@ def rendered(text: str, markup: Markup) -> None:
     document.render(document.text.upper())
 
 
+def named(text: str) -> None:
+    for source, target in (("en", "de"), ("de", "en")):
+        names.lost(names.find(text, source, target), "Anna Kowalski in München")
+
+
 GLOSSARY = Glossary({"x": "y", "a a": "b"}, "en", "de")
 WORKS: dict[str, Callable[[str], object]] = {
     "text": prepared,
@@ -210,6 +215,7 @@ WORKS: dict[str, Callable[[str], object]] = {
     "xml": lambda text: rendered(text, XML),
     "markdown": lambda text: rendered(text, MARKDOWN),
     "non-splitting": lambda text: rendered(text, KEPT_INLINE),
+    "names": named,
     "glossary": lambda text: GLOSSARY.find(text, placeholders.find(text)),
     "tags": lambda text: inline_tags.insert(
         [inline_tags.Pair("<", ">", (0, len(text)))], text, text, inline_tags.by_position(text, text)
