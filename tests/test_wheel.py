@@ -116,6 +116,8 @@ def check_server(url: str) -> None:
     """Ask for the page, for both directions, and for a file, which is read in a process of its own."""
     with httpx.Client(base_url=url, timeout=60) as client:
         assert client.get("/").headers["Content-Type"].startswith("text/html")
+        german = client.get("/languages", headers={"Accept-Language": "de"}).json()
+        assert {language["name"] for language in german} == {"Deutsch", "Englisch"}
         for source, target, text, expected in (("en", "de", ENGLISH, GERMAN), ("de", "en", GERMAN, ENGLISH)):
             reply = client.post("/v1/translate", json={"text": text.strip(), "source": source, "target": target})
             assert reply.json()["translations"][0]["text"] == expected.strip()
