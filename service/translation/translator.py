@@ -88,6 +88,7 @@ class Translator:
         self._shortlisted = configuration in (config.shortlist or ())
         self._alignment_layer = best_layer(config.architecture.decoder_layers)
         self.model_bytes = self._engine.weight_bytes
+        names.load(config.source_languages, config.target_languages)  # or the first text does, on the event loop
 
     async def serve(
         self,

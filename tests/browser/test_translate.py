@@ -51,7 +51,8 @@ def test_a_text_is_translated(open_server: Server, open_page: OpenPage) -> None:
     figures = dict(zip(*(page.locator(f"#latency {tag}").all_text_contents() for tag in ("dt", "dd")), strict=True))
     assert list(figures) == ["queue", "tokenize", "encode", "decode", "detokenize", "in between", "total"]
     parts = [float(figure.removesuffix(" ms")) for figure in figures.values()]
-    assert abs(sum(parts[:-1]) - parts[-1]) <= 0.5 * len(parts) + 0.01  # they are shown rounded
+    # they are shown rounded, and a sentence is written while others are decoded
+    assert sum(parts[:-1]) >= parts[-1] - 0.5 * len(parts) - 0.01
     expect(page.locator("#memory dd").first).to_have_text(f"{reply['memory']['model_bytes'] / 1e6:.1f} MB")
     expect(page.locator("#weights")).to_contain_text("best-2")
     keep(page, "translate")

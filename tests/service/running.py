@@ -5,8 +5,10 @@ import http.client
 import json
 import signal
 import socket
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +22,7 @@ from service.app import create_app
 from service.http.server import Server as Uvicorn
 from service.settings import Settings
 from service.translation.results import Options, Translated
+from tests.conftest import ROOT
 
 TOKEN = "a-token-of-the-tests"
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
@@ -33,6 +36,33 @@ class Server:
     url: str
     app: FastAPI
     loop: asyncio.AbstractEventLoop
+
+
+class ServiceProcess(subprocess.Popen[str]):
+    """`python -m service`, whose log is read as it comes: a full pipe would hold it up at some hundred requests."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        """Start it; it has no address yet."""
+        command = [sys.executable, "-m", "service"]
+        super().__init__(command, env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        self._lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+
+    def address(self) -> str:
+        """Wait until it runs and return its address."""
+        assert self.stderr is not None
+        line = next(line for line in self.stderr if "running on" in line)
+        self._reader.start()
+        return line.split("running on ")[1].split()[0]
+
+    def log(self) -> str:
+        """Wait for its end and return what it logged since it ran."""
+        self._reader.join()
+        return "".join(self._lines)
+
+    def _read(self) -> None:
+        assert self.stderr is not None
+        self._lines.extend(self.stderr)
 
 
 @contextmanager

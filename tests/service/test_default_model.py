@@ -1,8 +1,6 @@
 """The model that ships, served as a newcomer does."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import pytest
 import service
 from service.settings import Settings
 from tests.conftest import DEFAULT_MODEL as DIRECTORY
-from tests.service.running import AUTHORIZED, TOKEN, serve, texts_of, translate
+from tests.service.running import AUTHORIZED, TOKEN, ServiceProcess, serve, texts_of, translate
 
 ROOT = Path(service.__file__).parent.parent
 
@@ -49,14 +47,9 @@ def test_each_configuration_is_served_and_measured(client: httpx.Client) -> None
 def test_a_ready_service_is_small() -> None:
     ours = {"SUB3_MODEL_DIRECTORY": str(DIRECTORY), "PORT": "0", "SUB3_THREADS": "2"}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SUB3_")} | ours
-    with subprocess.Popen(
-        [sys.executable, "-m", "service"], env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with ServiceProcess(environment) as process:
         try:
-            assert process.stderr is not None
-            address = next(line for line in process.stderr if "running on" in line)
-            url = address.split("running on ")[1].split()[0]
-            assert httpx.get(f"{url}/health/ready", timeout=60).status_code == 200
+            assert httpx.get(f"{process.address()}/health/ready", timeout=60).status_code == 200
             status = Path(f"/proc/{process.pid}/status").read_text()
             resident = 1024 * int(status.split("VmRSS:")[1].split()[0])
             loaded = Path(f"/proc/{process.pid}/maps").read_text()

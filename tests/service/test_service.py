@@ -24,7 +24,7 @@ from service.app import create_app
 from service.live.model import SelfTestFailed
 from service.live.registry import Registry
 from service.settings import Settings
-from tests.service.running import PAIR, TOKEN, assert_refused, serve, translate, until_running
+from tests.service.running import PAIR, TOKEN, ServiceProcess, assert_refused, serve, translate, until_running
 from tests.service.tiny_model import write_tiny_model
 
 
@@ -143,35 +143,29 @@ def test_the_openapi_states_every_refusal(tiny_model: Path) -> None:
 
 
 @pytest.fixture
-def process(tiny_model: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def process(tiny_model: Path) -> Iterator[tuple[ServiceProcess, str]]:
     """Run `python -m service` on a free port; yield the process and its address."""
     environment = {**os.environ, "SUB3_MODEL_DIRECTORY": str(tiny_model), "PORT": "0", "SUB3_THREADS": "1"}
     environment["SUB3_SHUTDOWN_SECONDS"] = "1"
-    root = Path(service.__file__).parent.parent
-    with subprocess.Popen(
-        [sys.executable, "-m", "service"], env=environment, cwd=root, stderr=subprocess.PIPE, text=True
-    ) as started:
-        assert started.stderr is not None
+    with ServiceProcess(environment) as started:
         try:
-            address = next(line for line in started.stderr if "running on" in line)
-            yield started, address.split("running on ")[1].split()[0]
+            yield started, started.address()
         finally:
             started.kill()
 
 
-def test_the_process_serves_and_ends_well(process: tuple[subprocess.Popen[str], str]) -> None:
+def test_the_process_serves_and_ends_well(process: tuple[ServiceProcess, str]) -> None:
     started, url = process
     reply = httpx.post(f"{url}/v1/translate", json={"text": "The secret house.", **PAIR}, timeout=60)
     assert reply.status_code == 200
     started.send_signal(signal.SIGTERM)
-    assert started.stderr is not None
-    log = started.stderr.read()
+    log = started.log()
     assert started.wait(60) == 0
     assert "secret" not in log
     assert "Traceback" not in log
 
 
-def test_work_that_takes_too_long_does_not_hold_up_the_end(process: tuple[subprocess.Popen[str], str]) -> None:
+def test_work_that_takes_too_long_does_not_hold_up_the_end(process: tuple[ServiceProcess, str]) -> None:
     started, url = process
     giant = ["The big tree sees the old house near a river. " * 210] * 100  # most of a minute with this beam
     with ThreadPoolExecutor() as pool, httpx.Client(base_url=url, timeout=60) as client:

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -21,7 +20,17 @@ import pytest
 
 import service
 from service.settings import Settings
-from tests.service.running import PAIR, Server, assert_refused, held_worker, serve, texts_of, translate, until_metric
+from tests.service.running import (
+    PAIR,
+    Server,
+    ServiceProcess,
+    assert_refused,
+    held_worker,
+    serve,
+    texts_of,
+    translate,
+    until_metric,
+)
 
 ROOT = Path(service.__file__).parent.parent
 HEAD = b"POST /v1/translate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -223,16 +232,12 @@ def test_nohup_holds(tiny_model: Path) -> None:
 
 
 @contextmanager
-def started(tiny_model: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def started(tiny_model: Path, **environment: str) -> Iterator[tuple[ServiceProcess, str]]:
     """Run `python -m service` on a free port; yield the process and its address."""
     whole = {**os.environ, "SUB3_MODEL_DIRECTORY": str(tiny_model), "PORT": "0", "SUB3_THREADS": "1", **environment}
-    with subprocess.Popen(
-        [sys.executable, "-m", "service"], env=whole, cwd=ROOT, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr is not None
+    with ServiceProcess(whole) as process:
         try:
-            address = next(line for line in process.stderr if "running on" in line)
-            yield process, address.split("running on ")[1].split()[0]
+            yield process, process.address()
         finally:
             process.kill()
 
@@ -268,8 +273,7 @@ def test_the_end_under_load_loses_no_request(tiny_model: Path) -> None:
             out_of_rotation.set()
         for thread in clients:
             thread.join()
-        assert process.stderr is not None
-        log = process.stderr.read()
+        log = process.log()
         assert process.wait(60) == 0
     assert set(served) == {200}
     assert in_flight_at_the_end == [200] * 12
