@@ -129,14 +129,22 @@ def lost(names: Sequence[Name], translation: str) -> list[Name]:
     if not names:
         return []
     there = {part for word in _WORD.findall(translation) for part in (word, *word.split("-"))}
-    folded = {_folded(word): word[0].isupper() for word in there}
-    return [name for name in names if not all(_arrived(part, there, folded, name) for part in name.written.split())]
+    missing = [name for name in names if not all(_stands(part, there) for part in name.written.split())]
+    folded = {_folded(word): word[0].isupper() for word in there} if missing else {}
+    return [
+        name
+        for name in missing
+        if not all(_stands(part, there) or _is_meant(part, folded, name) for part in name.written.split())
+    ]
 
 
-def _arrived(word: str, there: set[str], folded: Mapping[str, bool], name: Name) -> bool:
-    """Return whether a word of a name is there, or one of those that may stand for it."""
-    if any(word + ending in there for ending in _INFLECTED) or word.removesuffix("s") in there:
-        return True
+def _stands(word: str, there: set[str]) -> bool:
+    """Return whether a word of a name is there, maybe in the genitive."""
+    return any(word + ending in there for ending in _INFLECTED) or word.removesuffix("s") in there
+
+
+def _is_meant(word: str, folded: Mapping[str, bool], name: Name) -> bool:
+    """Return whether one of the folded words, each with whether it has a capital, may stand for a word of a name."""
     own = _folded(word)
     if name.is_place:
         stem = own[: max(3, len(own) - 2)]
@@ -338,7 +346,7 @@ def _places(source: str, target: str) -> dict[str, str | None]:
 
 def _is_also_a_word(name: str, other: str | None, language: str) -> bool:
     """Return whether a name is another word, too, as Independence and Essen; of places with two names few are."""
-    if name != other or " " in name or "-" in name:
+    if name != other or "-" in name:
         return False
     if language == "en":
         return _is_word(name.lower())

@@ -140,8 +140,8 @@ class Arrivals:
             candidate = Candidate(restored.text, hypothesis.score, tuple(aligned))
             read = decoded if sentence.piece.kept else restored.text  # without a sign that the model made up
             has_numbers = sentence.has_its_numbers(read)
-            is_obedient = are_obeyed(sentence.terms, sentence.piece.text, restored.text)
-            if has_numbers and is_obedient and not names.lost(sentence.names, restored.text):
+            has_terms = has_numbers and are_obeyed(sentence.terms, sentence.piece.text, restored.text)
+            if has_terms and not names.lost(sentence.names, restored.text):
                 candidates.append(candidate)
                 first_is_good = first_is_good or rank == 0
             elif index not in self._nearest or (has_numbers and not self._nearest[index][1]):

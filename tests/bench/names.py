@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -25,11 +23,11 @@ from models.evaluate.fidelity import named, names_right
 from models.format.directory import open_model
 from service.live.configurations import by_name
 from service.text import names
-from service.translation.cost import NO_RUNGS
 from service.translation.results import Options
 from service.translation.tokenizer import Tokenizer
 from service.translation.translator import Translator
 from tests.bench.bench import MODEL, ROOT, SHARED, machine
+from tests.bench.two_ways import both_ways, changed
 
 SETS = ("newstest2014", "flores101_devtest", "tatoeba", "software_po")
 
@@ -45,29 +43,6 @@ def unchecked() -> Iterator[None]:
         names.find = find
 
 
-def translated(translator: Translator, sources: Sequence[str], options: Options) -> dict[str, dict[str, object]]:
-    """Translate each sentence without the check and with it; return the texts, times and rungs of both ways."""
-    texts: dict[str, list[str]] = {"without": [], "with": []}
-    times: dict[str, list[float]] = {"without": [], "with": []}
-    rungs = {"without": NO_RUNGS, "with": NO_RUNGS}
-
-    def translate(way: str, source: str) -> None:
-        started = time.thread_time()
-        result = translator.translate([source], options)
-        times[way].append(1e3 * (time.thread_time() - started))
-        texts[way].append(result.translations[0].best.text)
-        rungs[way] += result.cost.rungs
-
-    for source in sources:
-        with unchecked():
-            translate("without", source)
-        translate("with", source)
-    return {
-        way: {"texts": texts[way], "ms": round(statistics.mean(times[way]), 3), "rungs": asdict(rungs[way])}
-        for way in texts
-    }
-
-
 def measured(model: Path, languages: tuple[str, str], count: int) -> Iterator[tuple[str, dict[str, object]]]:
     """Yield the figures of the sentences with a name, then of each test set."""
     directory = open_model(model)
@@ -75,26 +50,26 @@ def measured(model: Path, languages: tuple[str, str], count: int) -> Iterator[tu
     translator = Translator(directory, Tokenizer(directory), *default, max_batch_tokens=4096)
     options = Options(*languages)
     sentences = named(*languages)
-    found = translated(translator, [each.sentence for each in sentences], options)
     figures: dict[str, object] = {"sentences": len(sentences)}
-    for way, result in found.items():
-        judged = names_right(sentences, result.pop("texts"))  # type: ignore[arg-type]
-        figures[way] = {"names_right": judged["names_right"], **result, "wrong": judged["names_wrong"]}
+    for side, way in both_ways(translator, [each.sentence for each in sentences], options, unchecked).items():
+        judged = names_right(sentences, way.texts)
+        cost = {"ms": way.mean_ms, "rungs": asdict(way.rungs)}
+        figures[side] = {"names_right": judged["names_right"], **cost, "wrong": judged["names_wrong"]}
     yield f"{model.name}, names", figures
     for name in SETS:
         sources, references = (
             (SHARED / f"corpus/test/{name}.{code}").read_text("utf-8").splitlines()[:count] for code in languages
         )
-        found = translated(translator, sources, options)
+        ways = both_ways(translator, sources, options, unchecked)
         figures = {
             "sentences": len(sources),
             "with_a_name": sum(bool(names.find(source, *languages)) for source in sources),
-            "changed": sum(one != other for one, other in zip(*(way["texts"] for way in found.values()), strict=True)),
+            "changed": changed(ways),
         }
-        for way, result in found.items():
-            texts = result.pop("texts")
-            bleu, chrf = sacrebleu.corpus_bleu(texts, [references]), sacrebleu.corpus_chrf(texts, [references])
-            figures[way] = {"bleu": round(bleu.score, 2), "chrf": round(chrf.score, 2), **result}
+        for side, way in ways.items():
+            bleu, chrf = sacrebleu.corpus_bleu(way.texts, [references]), sacrebleu.corpus_chrf(way.texts, [references])
+            cost = {"ms": way.mean_ms, "rungs": asdict(way.rungs)}
+            figures[side] = {"bleu": round(bleu.score, 2), "chrf": round(chrf.score, 2), **cost}
         yield f"{model.name}, {name}", figures
 
 

@@ -16,9 +16,7 @@ import argparse
 import json
 import random
 import re
-import statistics
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -32,11 +30,11 @@ from models.text.numbers import arrive
 from service.live.configurations import by_name
 from service.text import numbers
 from service.translation.assembly import SourceSentence
-from service.translation.cost import NO_RUNGS, Rungs
 from service.translation.results import Options
 from service.translation.tokenizer import Tokenizer
 from service.translation.translator import Translator
 from tests.bench.bench import MODEL, ROOT, SHARED, machine
+from tests.bench.two_ways import both_ways, changed
 
 SETS = ("tatoeba", "newstest2014", "flores101_devtest", "software_po", "libreoffice_help", "games_po", "manpages")
 SEED = 2_000
@@ -91,43 +89,28 @@ def unchecked() -> Iterator[None]:
 
 def measured(translator: Translator, pairs: Sequence[Pair], beam_size: int) -> dict[str, dict[str, object]]:
     """Translate without the check and with it."""
-    outputs: dict[str, list[str]] = {"without": [], "with": []}
-    times: dict[str, list[float]] = {"without": [], "with": []}
-    rungs = NO_RUNGS
-    options = Options("en", "de", beam_size)
-
-    def translate(way: str, source: str) -> Rungs:
-        started = time.thread_time()
-        result = translator.translate([source], options)
-        times[way].append(1e3 * (time.thread_time() - started))
-        outputs[way].append(result.translations[0].best.text)
-        return result.cost.rungs
-
-    for source, _ in pairs:
-        with unchecked():
-            translate("without", source)
-        rungs += translate("with", source)
+    ways = both_ways(translator, [source for source, _ in pairs], Options("en", "de", beam_size), unchecked)
     found: dict[str, dict[str, object]] = {}
-    for way, texts in outputs.items():
+    for name, way in ways.items():
+        texts = way.texts
         right = [is_right(source, text) for (source, _), text in zip(pairs, texts, strict=True)]
         agree = [numbers.agree(source, "en", text, "de") for (source, _), text in zip(pairs, texts, strict=True)]
-        found[way] = {
+        found[name] = {
             "numbers_right": round(sum(right) / len(right), 4),
             "by_the_server_s_comparison": round(sum(agree) / len(agree), 4),
             "bleu": round(sacrebleu.corpus_bleu(texts, [[reference for _, reference in pairs]]).score, 2),
-            "ms_per_sentence": round(statistics.mean(times[way]), 3),
+            "ms_per_sentence": way.mean_ms,
         }
-    changed = sum(one != other for one, other in zip(*outputs.values(), strict=True))
     kinds: dict[str, dict[str, object]] = {}
     for kind in KINDS:
         own = [index for index, (source, _) in enumerate(pairs) if kind_of(source) == kind]
         if own:
             shares = {
-                way: round(sum(is_right(pairs[index][0], texts[index]) for index in own) / len(own), 4)
-                for way, texts in outputs.items()
+                name: round(sum(is_right(pairs[index][0], way.texts[index]) for index in own) / len(own), 4)
+                for name, way in ways.items()
             }
             kinds[kind] = {"sentences": len(own), **shares}
-    return found | {"kinds": kinds, "rungs": asdict(rungs), "changed": {"sentences": changed}}
+    return found | {"kinds": kinds, "rungs": asdict(ways["with"].rungs), "changed": {"sentences": changed(ways)}}
 
 
 def main() -> None:
