@@ -62,7 +62,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
             "process": "",
             "text": (
                 "detection languages placeholders plurals references written_marks / alignment glossary markup_tokens "
-                "message_format names numbers sentences / glossary_files inline_tags / markup"
+                "message_format names numbers sentences / glossary_files inline_tags no_break_spaces / markup"
             ),
         },
         {
