@@ -16,6 +16,8 @@ LINTERS := tests/service/linters
 .PHONY: help serve install test lint clang-tidy format test-native test-arm report bench bench-quick model swap-campaign \
   image image-train sbom lock test-deploy clean
 
+# Narrower and wider planes beside those that answer, for Compare on the page; their files are mapped, and read when asked for.
+serve: export SUB3_LOADED_CONFIGURATIONS ?= best-1,flat-4
 serve: install  ## serve the models of models/store on HOST:PORT (127.0.0.1:8080)
 	$(BIN)/python -m service
 

@@ -103,7 +103,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await asyncio.to_thread(swaps.start, settings.configuration)
+        await asyncio.to_thread(swaps.start, settings.configuration, settings.loaded_names)
         scheduler.start()
         try:
             yield

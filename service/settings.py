@@ -73,6 +73,11 @@ class Settings(BaseSettings):
         description="Configuration to serve at start. If it is unset, and for models that lack it, the directory's "
         "default_configuration.",
     )
+    loaded_configurations: str = Field(
+        default="",
+        description="Comma-separated names of configurations that are live at start beside the one that answers, in "
+        "models that have them. A request may name one, and Compare on the page shows them side by side.",
+    )
     weights_in_memory: bool = Field(
         default=False,
         description="Read weights into memory instead of mapping their files: that takes their bytes of each process; "
@@ -315,7 +320,12 @@ class Settings(BaseSettings):
     @property
     def served_names(self) -> list[str]:
         """The names in served_models."""
-        return [name.strip() for name in self.served_models.split(",") if name.strip()]
+        return _split(self.served_models)
+
+    @property
+    def loaded_names(self) -> list[str]:
+        """The names in loaded_configurations."""
+        return _split(self.loaded_configurations)
 
     @property
     def trusted_networks(self) -> list[Network]:
@@ -394,6 +404,10 @@ class Settings(BaseSettings):
         if len(token.get_secret_value()) < ADMIN_TOKEN_CHARACTERS:
             raise ValueError(f"SUB3_ADMIN_TOKEN needs at least {ADMIN_TOKEN_CHARACTERS} characters; it was refused.")
         return token
+
+
+def _split(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 def _read(path: Path) -> str:

@@ -233,6 +233,8 @@ class Codes:
         begin: of ste, warm start: a model directory with codes of this configuration (progressive ones for `prefix`),
             or a run, whose averages are taken; the checkpoint's weights without.
         begin_config: configuration of those codes, if it is another; their values are the first weights.
+        spread: noise on the first weights of rows that get more planes than those codes have, a share of their smallest
+            scale; without it the further planes begin at a scale of 0 (models/train/warm_start.py).
         begin_teacher: the checkpoint that they were distilled from, if it was another; the difference between the two
             teachers is added to the first weights (models/train/warm_start.py).
     """
@@ -247,6 +249,7 @@ class Codes:
     learn: Literal["all", "scales"] = "all"
     begin: str | None = None
     begin_config: str | None = None
+    spread: float = 0.0
     begin_teacher: str | None = None
 
     @model_validator(mode="after")

@@ -230,7 +230,7 @@ def retrain_recipe(
         texts=texts,
         notes=notes or licences(recipe.sources),
     )
-    warm_start = read_warm_start(recipe.codes, base, checkpoint, vocabulary, shared)
+    warm_start = read_warm_start(recipe.codes, base, checkpoint, vocabulary, shared, recipe.run.seed)
     objective = Retraining(recipe, checkpoint, target, warm_start)
     corpus = corpus_of(recipe, checkpoint, shared)
     held_out = HeldOut(checkpoint, recipe.validation, recipe.batches.lengths, shared, Device(recipe.run))

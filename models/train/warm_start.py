@@ -3,6 +3,9 @@
 The fp32 model that codes were distilled from may be trained further. A retraining from the new model need not start
 afresh: the old run's weights, plus the difference between the new teacher and the old one, are already near it (task
 arithmetic: Ilharco et al. 2023, arXiv 2212.04089), and the scales still fit.
+
+A configuration of more planes can begin as one of fewer. Weights of few planes lie on few values, for which the scales
+of least error of further planes are 0, and planes of no scale hardly learn; noise spreads the weights again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -52,7 +55,7 @@ class WarmStart:
 
 
 def read_warm_start(
-    codes: Codes, base: BitConfig, checkpoint: Checkpoint, vocabulary: Vocabulary, shared: Path
+    codes: Codes, base: BitConfig, checkpoint: Checkpoint, vocabulary: Vocabulary, shared: Path, seed: int
 ) -> WarmStart | None:
     """Read the warm start of a recipe; None if it begins with the checkpoint.
 
@@ -62,6 +65,7 @@ def read_warm_start(
         checkpoint: the fp32 model, its rows sorted by the counts of their pieces.
         vocabulary: its pieces, with their counts.
         shared: the folder of corpus/ and checkpoint/.
+        seed: of the noise.
 
     Raises:
         RecipeError: the codes are missing, or belong to another model or configuration.
@@ -80,6 +84,8 @@ def read_warm_start(
         warm_start = _of_model(path, codes, config.name, allocation, checkpoint, vocabulary)
     else:
         warm_start = _of_run(path, codes, config.name, allocation, values)
+    if codes.spread:
+        warm_start = _spread(warm_start, base.allocation(checkpoint.architecture), codes.spread, seed)
     if codes.begin_teacher is None:
         return warm_start
     teacher = _sorted_alike(read_checkpoint(located(codes.begin_teacher, shared)), checkpoint, vocabulary)
@@ -89,6 +95,21 @@ def read_warm_start(
         name: value + (checkpoint.tensors[name] - teacher.tensors[name]) for name, value in warm_start.tensors.items()
     }
     return replace(warm_start, tensors=moved)
+
+
+def _spread(warm_start: WarmStart, allocation: Allocation, share: float, seed: int) -> WarmStart:
+    """Add noise to the weights of the rows that get more planes, uniform up to `share` of their smallest scale."""
+    generator = torch.Generator().manual_seed(seed)
+    tensors = dict(warm_start.tensors)
+    for name, segments in allocation.items():
+        before = warm_start.allocation[name]
+        planes = torch.cat([torch.full((s.end - s.begin,), s.planes) for s in before])
+        smallest = torch.cat([warm_start.learned[f"{name}.scales.{s.planes}"].abs().amin(0) for s in before])
+        wanted = torch.cat([torch.full((s.end - s.begin,), s.planes) for s in segments])
+        reach = torch.where(wanted > planes, share * smallest, 0.0)[:, None]
+        noise = torch.rand(tensors[name].shape, generator=generator) * 2 - 1
+        tensors[name] = tensors[name] + reach * noise
+    return replace(warm_start, tensors=tensors)
 
 
 def _sorted_alike(teacher: Checkpoint, checkpoint: Checkpoint, vocabulary: Vocabulary) -> Checkpoint | None:

@@ -1,7 +1,7 @@
 """An administrator's operations on the live models: swap, add, remove, list. Each is stored and remembered."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -72,13 +72,14 @@ class Swaps:
         """Whether the store failed at the last call."""
         return self._replication.down
 
-    def start(self, configuration: str | None) -> None:
+    def start(self, configuration: str | None, loaded: Sequence[str] = ()) -> None:
         """Serve the stored state of each model; without a good one, this configuration or the model's default.
 
         A model that can't be served is logged and left out. Without any model left, its reason is raised.
 
         Args:
             configuration: a name, which models without it ignore; None for each model's default.
+            loaded: names of what is live beside it, which models without them ignore.
 
         Raises:
             ModelError: the first model's files are faulty.
@@ -89,7 +90,7 @@ class Swaps:
         failures: list[Exception] = []
         for name in list(self._registry.models):
             try:
-                self._start(name, states.get(name), configuration)
+                self._start(name, states.get(name), configuration, loaded)
             except Exception as error:
                 failures.append(error)
                 self._folder.fault(name, str(error))
@@ -227,7 +228,7 @@ class Swaps:
         for name in removed:
             self._registry.strike(name)
 
-    def _start(self, name: str, saved: Saved | None, configuration: str | None) -> None:
+    def _start(self, name: str, saved: Saved | None, configuration: str | None, loaded: Sequence[str]) -> None:
         directory = self._registry.find(name).directory
         if saved is not None and saved.desired is not None:
             try:
@@ -252,7 +253,11 @@ class Swaps:
                     )
                 )
                 return
-        self._registry.start_model(name, _first(directory, configuration))
+        desired = _first(directory, configuration)
+        for other in loaded:
+            if other in directory.config.configurations and other != desired.active.name:
+                desired = desired.load(by_name(directory, other))
+        self._registry.start_model(name, desired)
 
 
 def _first(directory: ModelDirectory, configuration: str | None, *, only: bool = False) -> Desired:

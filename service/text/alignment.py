@@ -13,6 +13,12 @@ _DISTANCE = 4.0  # decay of a link's weight with its distance from the diagonal,
 # Added to the attention that a source word gets from the whole target, by which its attention is divided: without it
 # the little attention to a word that nothing looks at would count as much as the best.
 _PRIOR = 0.3
+# Words that English does not say, and those that it says where they do come from one: the pronoun of a polite request
+# and the reflexive one. The decoder looks ahead when it writes them; they go with the verb before them.
+_UNSAID = {
+    "Sie": frozenset("you she her it they them one".split()),  # noqa: SIM905
+    "sich": frozenset("itself himself herself oneself themselves yourself yourselves each".split()),  # noqa: SIM905
+}
 
 
 class Link(NamedTuple):
@@ -62,7 +68,8 @@ def links(
     """Return one link for each word and mark of the target, in its order; none where the source has no word.
 
     A source word that the whole target looks at counts less, and so does one far from the diagonal. Words that are the
-    same on both sides, such as names, numbers and marks, score higher.
+    same on both sides, such as names, numbers and marks, score higher. A pronoun that the source leaves out comes from
+    what the word before it comes from.
 
     Args:
         attention: [target tokens, source tokens], from 0 to 1: of the decoder when it chose each target token.
@@ -78,14 +85,18 @@ def links(
     seen = _gathered(list(zip(*of_targets, strict=True)), _shares(source_words, source_spans), len(target_words))
     seen = [[value / (sum(row) + _PRIOR) for value in row] for row in seen]  # [source words, target words]
     source_texts, target_texts = _lowered(source, source_words), _lowered(target, target_words)
-    places, found = _middles(len(source_words)), []
+    places = _middles(len(source_words))
+    found: list[Link] = []
     for number, (middle, text) in enumerate(zip(_middles(len(target_words)), target_texts, strict=True)):
         scores = []
         for place, row, source_text in zip(places, seen, source_texts, strict=True):
             nearness = math.exp(-_DISTANCE / 2 * abs(middle - place))
             score = row[number] * nearness * nearness
             scores.append(score + nearness if text == source_text else score)
-        found.append(Link(source_words[scores.index(max(scores))], target_words[number]))
+        best = scores.index(max(scores))
+        said = _UNSAID.get(target[slice(*target_words[number])])
+        is_unsaid = found and said is not None and source_texts[best] not in said
+        found.append(Link(found[-1].source if is_unsaid else source_words[best], target_words[number]))
     return found
 
 

@@ -135,15 +135,18 @@ def are_obeyed(terms: Sequence[Term], text: str, translation: str) -> bool:
     """
     words = [match.span() for match in _WORD.finditer(translation)]
     begins, ends = {begin for begin, _ in words}, [end for _, end in words]
+    alike: dict[str, list[Term]] = {}  # terms with the same translation, which tell nothing of which stands where
     for term in terms:
+        alike.setdefault(term.spellings[0].casefold(), []).append(term)
+    for own in alike.values():
         places = set()
-        for spelling in dict.fromkeys(term.spellings):
+        for spelling in dict.fromkeys(spelling for term in own for spelling in term.spellings):
             for match in re.finditer(re.escape(spelling), translation):
                 end = ends[bisect.bisect_left(ends, match.end())]  # of the word in which it ends
-                is_word = end == match.end() or translation[match.end() : end] in term.endings
+                is_word = end == match.end() or translation[match.end() : end] in own[0].endings
                 if match.start() in begins and is_word and _is_whole(translation, (match.start(), end)):
                     places.add((match.start(), end))
-        if len(places) != len(term.spans):
+        if len(places) != sum(len(term.spans) for term in own):
             return False
     return not terms or len(_SENTENCE_END.findall(translation)) <= len(_SENTENCE_END.findall(text))
 

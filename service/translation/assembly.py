@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from kernels.engine import Hypothesis, Sentence, SentenceResult
-from service.text import names, numbers, placeholders
+from service.text import names, no_break_spaces, numbers, placeholders
 from service.text.alignment import Link, links, moved
 from service.text.glossary import Term, are_obeyed
 from service.text.names import Name
@@ -137,7 +137,9 @@ class Arrivals:
             if restored is None:
                 continue
             aligned = self._links(sentence, hypothesis, decoded, restored)
-            candidate = Candidate(restored.text, hypothesis.score, tuple(aligned))
+            text, moves = no_break_spaces.restore(sentence.piece.text, sentence.piece.kept, restored.text, aligned)
+            aligned = [link._replace(target=placeholders.followed(link.target, moves)) for link in aligned]
+            candidate = Candidate(text, hypothesis.score, tuple(aligned))
             read = decoded if sentence.piece.kept else restored.text  # without a sign that the model made up
             has_numbers = sentence.has_its_numbers(read)
             has_terms = has_numbers and are_obeyed(sentence.terms, sentence.piece.text, restored.text)

@@ -358,7 +358,8 @@ class Translator:
         ids = self._tokenizer.encode(placeholders.hide(piece.text, piece.kept), target, source)
         search = _wide(self._engine_input(ids, replace(options, target=target), ()))
         stands = tuple(text for _, text in found)
-        again = SourceSentence(piece, search, stands=stands, languages=sentence.languages)
+        # Whether its terms and names stand there is asked again: a mask may be part of a compound, or said twice.
+        again = sentence._replace(piece=piece, engine_input=search, stands=stands)
         return self._begun(again, options.prefix) if self._is_begun(sentence) else again
 
     def _constrained(self, arrivals: Arrivals, index: int, options: Options) -> SourceSentence:
@@ -398,15 +399,17 @@ class Translator:
         return max(self._beam_size(options), CONSTRAINED_ROWS if options.glossary else 1)
 
     def _parts(self, sentence: SourceSentence, options: Options) -> Iterator[SourceSentence]:
-        """Yield a failed sentence, cut at its units."""
+        """Yield a failed sentence, cut at its units; a part has no term again that stands between the parts."""
         stands = iter(unit.text for unit in sentence.units)
         options = replace(options, target=sentence.languages[1])
+        elsewhere = [term._replace(spans=()) for term in sentence.terms]
         for part, is_unit in cut_at_kept(sentence.piece):
             if is_unit:
                 spans = ((0, len(part.text)),)
                 yield SourceSentence(part._replace(kept=spans), None, stands=(next(stands),))
             else:
-                yield self._encoded(part, options)
+                encoded = self._encoded(part, options)
+                yield encoded._replace(terms=[*encoded.terms, *elsewhere])
 
     def _decode_all(self, documents: Sequence[Document], arrivals: Arrivals, cancel: CancelFlag | None) -> Cost:
         """Translate sentences in batches; `arrivals` gets their hypotheses."""

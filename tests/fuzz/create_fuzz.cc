@@ -11,7 +11,7 @@ const Tables& Original(bool pre_norm) {
     tables->AddShortlist();
     return tables;
   }();
-  static const Tables* pre = new Tables(SUB3_GELU, true);
+  static const Tables* pre = new Tables(SUB3_GELU, true, /*ssru=*/true);
   return pre_norm ? *pre : *post;
 }
 
@@ -32,22 +32,21 @@ void EditConfig(Input* input, Edited* edited) {
   uint32_t* const fields[] = {&c.d_model,         &c.source_vocab_size, &c.target_vocab_size, &c.encoder_layers,
                               &c.encoder_heads,   &c.encoder_ffn_dim,   &c.decoder_layers,    &c.decoder_heads,
                               &c.decoder_ffn_dim, &c.activation,        &c.pre_norm,          &c.scale_embedding,
-                              &c.max_positions,   &c.shared_vocabulary, &c.tied_output};
-  const uint64_t which = input->Below(21);
-  if (which < 15) {
+                              &c.max_positions,   &c.shared_vocabulary, &c.tied_output,       &c.ssru,
+                              &c.fairseq_positions};
+  const uint64_t which = input->Below(22);
+  if (which < 17) {
     *fields[which] = static_cast<uint32_t>(input->Number());
-  } else if (which == 15) {
-    c.norm_epsilon = input->Take<float>();
-  } else if (which == 16) {
-    c.eos = static_cast<int32_t>(input->Number());
   } else if (which == 17) {
+    c.norm_epsilon = input->Take<float>();
+  } else if (which == 18) {
+    c.eos = static_cast<int32_t>(input->Number());
+  } else if (which == 19) {
     c.decoder_start = static_cast<int32_t>(input->Number());
-  } else if (which == 20) {
-    c.fairseq_positions = static_cast<uint32_t>(input->Number());
   } else {
     c.num_suppressed = input->Below(5);
     for (int32_t& id : edited->suppressed) id = static_cast<int32_t>(input->Number());
-    if (which == 19 && c.num_suppressed == 0) c.suppressed = nullptr;
+    if (which == 20 && c.num_suppressed == 0) c.suppressed = nullptr;
   }
 }
 

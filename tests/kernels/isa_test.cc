@@ -331,6 +331,16 @@ void TestFloatOps(const std::vector<const Isa*>& isas) {
         CHECK(near(out[i], expected, 2e-6 * std::max(1.0, std::fabs(v))));
       }
     }
+    const std::vector<float> ssru = SameEverywhere(isas, "SSRU", [&](const FloatOps& ops) {
+      std::vector<float> both(2 * n);
+      ops.ssru(x.data(), y.data(), gain.data(), n, both.data(), both.data() + n);
+      return both;
+    });
+    for (size_t i = 0; i < n; ++i) {
+      const double kept = 1 / (1 + std::exp(-double{x[i]})), expected = kept * gain[i] + (1 - kept) * y[i];
+      CHECK(near(ssru[i], expected, 2e-6 * std::max(1.0, std::fabs(expected))));
+      CHECK(ssru[n + i] == std::max(ssru[i], 0.0f));
+    }
     const std::vector<float> sum = SameEverywhere(isas, "log-sum-exp", [&](const FloatOps& ops) {
       return std::vector{ops.log_sum_exp(x.data(), n, *std::max_element(x.begin(), x.end()))};
     });
@@ -434,8 +444,8 @@ std::vector<Hash> Results(const sub3_model* model) {
 }
 
 // The same with any number of threads.
-void PrintGolden(const char* which, uint32_t activation, bool pre_norm) {
-  Tables tables(activation, pre_norm);
+void PrintGolden(const char* which, uint32_t activation, bool pre_norm, bool ssru = false) {
+  Tables tables(activation, pre_norm, ssru);
   tables.AddShortlist();
   sub3_model* model = nullptr;
   CHECK(tables.Create(&model) == SUB3_OK);
@@ -463,6 +473,11 @@ void PrintGoldenFunctions() {
     hash.Add(values);
     Golden("function", activation == sub3::Activation::kGelu ? "gelu" : "swish", hash);
   }
+  std::vector<float> states(2 * range.size());
+  ops.ssru(range.data(), range.data() + 1, range.data(), range.size() - 1, states.data(), states.data() + range.size());
+  Hash recurrent;
+  recurrent.Add(states);
+  Golden("function", "ssru", recurrent);
   std::vector<float> sums;
   for (float x : range) {
     const float two[] = {x, 0.5f};
@@ -511,6 +526,7 @@ int main(int argc, char** argv) {
   PrintGolden("swish, post-norm", SUB3_SWISH, false);
   PrintGolden("relu, pre-norm", SUB3_RELU, true);
   PrintGolden("gelu, post-norm", SUB3_GELU, false);
+  PrintGolden("ssru", SUB3_RELU, false, /*ssru=*/true);
   PrintGoldenFunctions();
   PrintGoldenPositions();
   return 0;

@@ -88,15 +88,22 @@ struct Tables {
     AddFloats(name + ".norm.bias", kDim, 0);
   }
 
-  explicit Tables(uint32_t activation = SUB3_SWISH, bool pre_norm = false, uint32_t seed = 7) : random(seed) {
-    config = {kDim,  kVocab, kVocab,     kLayers, 4, kFfn, kLayers, 4,    kFfn,       activation, pre_norm,
-              1e-5f, 1,      kPositions, 0,       1, 1,    kEos,    kPad, suppressed, 1};
+  explicit Tables(uint32_t activation = SUB3_SWISH, bool pre_norm = false, bool ssru = false, uint32_t seed = 7)
+      : random(seed) {
+    config = {kDim, kVocab, kVocab, kLayers,    4, kFfn, kLayers, 4,    kFfn, activation, pre_norm,
+              ssru, 1e-5f,  1,      kPositions, 0, 1,    1,       kEos, kPad, suppressed, 1};
     AddMatrix("embedding", kVocab, kDim, 3);
     for (const char* side : {"encoder", "decoder"}) {
       for (uint32_t l = 0; l < kLayers; ++l) {
         const std::string layer = std::string(side) + "." + std::to_string(l);
         for (const char* kind : {".self_attention", ".encoder_attention"}) {
           if (side[0] == 'e' && kind[1] == 'e') continue;
+          if (ssru && side[0] == 'd' && kind[1] == 's') {
+            AddLinear(layer + ".ssru.forget", kDim, kDim, 2);
+            AddMatrix(layer + ".ssru.candidate", kDim, kDim, 3);
+            AddBlock(layer + ".ssru");
+            continue;
+          }
           for (const char* part : {".query", ".key", ".value", ".output"})
             AddLinear(layer + kind + part, kDim, kDim, kAttentionPlanes);
           AddBlock(layer + kind);

@@ -506,7 +506,7 @@ def retraining(recipe: RetrainRecipe, shared: Path) -> tuple[Retraining, Corpus]
     checkpoint, vocabulary = sort_rows(checkpoint, *piece_counts(checkpoint, texts))
     target = Target("tiny", find_config(recipe.codes.config), (), vocabulary, (), "")
     corpus = read_corpus(checkpoint, recipe.sources, shared / "corpus", recipe.batches, 1)
-    warm_start = read_warm_start(recipe.codes, target.base, checkpoint, vocabulary, shared)
+    warm_start = read_warm_start(recipe.codes, target.base, checkpoint, vocabulary, shared, recipe.run.seed)
     return Retraining(recipe, checkpoint, target, warm_start), corpus
 
 
@@ -809,6 +809,29 @@ def test_retraining_begins_with_the_values_of_a_wider_configuration(tmp_path, sh
             parts = [(value[s.begin : s.end], s.planes) for s in thin[name]]
             value = torch.cat([specialised(part, planes).dequantize(planes) for part, planes in parts])
         torch.testing.assert_close(tensors[name], value, atol=1e-6 if name in same else 2e-3, rtol=0)
+
+
+def test_retraining_begins_near_the_values_of_a_narrower_configuration(tmp_path, shared):
+    """Rows that get more planes are spread, so that all their planes have scales; the others begin as they were."""
+    first = RETRAIN.replace("tokens = 4000,", "tokens = 1500,").replace('"paper-2.5"', '"paper-1.3"')
+    common = ["--shared", str(shared), "--out"]
+    assert main(["retrain", written(tmp_path, first), *common, str(tmp_path / "first")]) == 0
+    codes = f'[codes]\nbegin = "{tmp_path}/first/model"\nbegin_config = "paper-1.3"\nspread = 0.2'
+    wide = first.replace('"paper-1.3"', '"paper-2.5"').replace("[codes]", codes).replace('["*embedding"]', '["*"]')
+    objective, _ = retraining(read_recipe(RetrainRecipe, written(tmp_path, wide, "wide")), shared)
+    objective.enter(0, resumed=False)
+    model = open_model(tmp_path / "first/model")
+    narrow, segments = (
+        find_config(n).allocation(model.config.architecture)["embedding"] for n in ("paper-1.3", "paper-2.5")
+    )
+    before, weights = dequantize(model, "paper-1.3"), {n: p.detach() for n, p in objective.parameters.items()}
+    planes = [torch.cat([torch.full((s.end - s.begin,), s.planes) for s in each]) for each in (narrow, segments)]
+    wider = planes[1] > planes[0]
+    assert wider.any()
+    moved = (weights["embedding"] - before["embedding"]).abs()
+    assert torch.equal(moved.amax(1) > 0, wider)
+    assert (moved[wider].amax(1) <= 0.2 * before["embedding"][wider].abs().amax(1)).all()
+    assert all(weights[f"embedding.scales.{s.planes}"].abs().min() > 0 for s in segments)
 
 
 def test_retraining_goes_on_from_a_run_and_moves_with_its_teacher(tmp_path, shared, capsys):

@@ -281,6 +281,18 @@ def test_a_start_without_a_good_model_is_refused(folder: Path, tmp_path: Path) -
         create_app(Settings(models_directory=folder, configuration="huge"))
 
 
+def test_configurations_beside_the_active_one_are_live_from_the_start(folder: Path, tmp_path: Path) -> None:
+    state = tmp_path / "desired.json"
+    with running(folder, loaded_configurations="half, full,huge", state_file=state) as (_, client):
+        model = client.get("/v1/models").json()["models"][0]
+        assert (model["active"], sorted(model["live"])) == ("full", ["full", "half"])
+        assert ask(client, "en", "de", config="half").json()["model"]["config"] == "half"
+        assert client.delete("/admin/models/en-de/configs/half").status_code == 200
+    with running(folder, loaded_configurations="half", state_file=state) as (_, client):
+        assert_refused(ask(client, "en", "de", config="half"), 404, "half")  # what an administrator did comes first
+        assert ask(client, "de", "fr", config="half").json()["model"]["config"] == "half"
+
+
 def test_a_model_whose_weights_fail_at_start_is_left_out(folder: Path, tmp_path: Path) -> None:
     write_tiny_model(folder / "de-en", norm_gain=3e38, sources=("de",), targets=("en",))
     state = tmp_path / "desired.json"

@@ -69,6 +69,27 @@ def test_a_word_that_nothing_looks_at_wins_no_link_by_the_little_that_it_has():
     assert linked("the dog sleeps", "Hunde schlafen", attention) == {"Hunde": "dog", "schlafen": "sleeps"}
 
 
+@pytest.mark.parametrize(
+    ("source", "target", "place", "looks_at", "expected"),
+    [
+        ("Click here now", "Klicken Sie hier", 1, 1, "Click"),
+        ("Open the page", "Öffnen Sie Seite", 1, 1, "Open"),
+        ("He hides well", "Er versteckt sich", 2, 2, "hides"),
+        ("When you ask", "Wenn Sie fragen", 1, 1, "you"),
+        ("You asked him", "Sie fragten ihn", 0, 0, "You"),
+        ("It opened itself", "Es öffnete sich", 2, 2, "itself"),
+        ("Trees open late", "Bäume sie spät", 1, 2, "late"),
+    ],
+)
+def test_a_pronoun_that_the_source_leaves_out_goes_with_the_word_before(
+    source: str, target: str, place: int, looks_at: int, expected: str
+):
+    """The decoder looks ahead when it writes one, and a pair of tags would begin before it."""
+    attention = [[float(row == column) for column in range(3)] for row in range(3)]
+    attention[place] = [float(column == looks_at) for column in range(3)]
+    assert linked(source, target, attention)[target.split()[place]] == expected
+
+
 def test_of_two_words_that_are_alike_the_nearer_one_is_linked():
     source, target = "She saw the dog and THE cat in her garden", "Sie sah den Hund und die Katze in ihrem Garten"
     attention = [[float(row == column) for column in range(10)] for row in range(10)]

@@ -102,6 +102,21 @@ def test_an_ending_is_allowed_where_inflection_is_the_model_s(
     assert are_obeyed(glossary.find(source, (), exact=False), source, translation) is is_inflected
 
 
+@pytest.mark.parametrize(
+    ("translation", "expected"),
+    [
+        ("Die Reihe der Reihe ist lang.", True),
+        ("Die Reihe ist lang.", False),
+        ("Die Reihe der Reihe ist eine Reihe.", False),
+        ("Die Reihe der Reihen-Reihe ist lang.", False),
+    ],
+)
+def test_terms_with_the_same_translation_are_counted_together(translation: str, expected: bool) -> None:
+    source = "The range of the column is long."
+    terms = Glossary({"range": "Reihe", "column": "Reihe"}, "en", "de").find(source, ())
+    assert are_obeyed(terms, source, translation) is expected
+
+
 WORDS = st.sampled_from(["a", "b", "ab", "A", "c"])
 TEXT = st.lists(st.tuples(WORDS, st.sampled_from([" ", "-", ", ", "  "])), max_size=12)
 

@@ -7,6 +7,7 @@ import pytest
 from kernels.engine import Hypothesis
 from models.format.directory import open_model
 from service.live.configurations import by_name
+from service.text.glossary import Glossary
 from service.text.placeholders import same
 from service.translation.assembly import Arrivals, Document, join
 from service.translation.results import Candidate, Options, TranslatedSentence
@@ -67,6 +68,28 @@ def test_marks_beside_a_unit_stay_whatever_its_parts_become(translator: Translat
     made = replaced(translator, text, "A river", "house")
     assert same(made, text)
     assert made == "A river https://example.org/a, house"
+
+
+def with_terms(translator: Translator, text: str, entries: dict[str, str]) -> tuple[Arrivals, Options]:
+    """Search a sentence that has terms, of which the model said none."""
+    options = Options("en", "de", glossary=Glossary(entries, "en", "de"))
+    arrivals = Arrivals([list(translator._sentences(text, options))], translator._tokenizer)
+    arrivals.read(0, [hypothesis(translator, "A river")])
+    assert arrivals.failed == [0]
+    return arrivals, options
+
+
+def test_a_part_of_a_sentence_has_no_term_that_stands_beside_it(translator: Translator) -> None:
+    arrivals, options = with_terms(translator, "The house sees a tree near the river", {"tree": "Baum"})
+    again = translator._masked(arrivals, 0, options)
+    assert again is not None
+    parts = [list(translator._parts(again, options))]
+    arrived = Arrivals(parts, translator._tokenizer)
+    arrived.read(0, [hypothesis(translator, text) for text in ("A Baum", "A house")])
+    arrived.read(1, [hypothesis(translator, "near the sun")])
+    arrivals.replace_failed(parts, arrived)
+    (found,) = arrivals.candidates()
+    assert [candidate.text for candidate in found] == ["A house Baum near the sun"]
 
 
 def test_a_sentence_without_any_hypothesis_stays_as_it_is(translator: Translator) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from kernels.engine import Hypothesis, Sentence
 from models.format.directory import open_model
+from service.text.glossary import Glossary
 from service.text.sentences import Piece
 from service.translation.assembly import Arrivals, Document, SourceSentence, join
 from service.translation.results import Candidate
@@ -50,6 +51,18 @@ def test_a_sentence_whose_parts_lose_a_placeholder_too_is_copied(default_model_d
         arrivals.replace_failed([parts], arrived)
         (found,) = arrivals.candidates()
         assert [candidate.text for candidate in found] == [expected]
+
+
+def test_a_mask_of_a_term_is_a_word_of_its_own_and_stands_alone_for_it(default_model_dir: Path) -> None:
+    tokenizer = Tokenizer(open_model(default_model_dir))
+    terms = Glossary({"trees": "Baum"}, "en", "de").find("The trees are old", ())
+    masked = translated("The trees are old", (4, 9))._replace(stands=("Baum",), terms=terms)
+    arrivals = Arrivals([[masked]], tokenizer)
+    texts = ("Die %s-Aktionen", "Der Netz-%s", "Ein Baum wie %s", "Baum. %s ist alt", "Der %s ist alt")
+    ids = [next(iter(tokenizer.phrases(text, follows_mark=False))) for text in texts]
+    arrivals.read(0, [Hypothesis(own, -1.0) for own in ids])
+    (found,) = arrivals.candidates()
+    assert [candidate.text for candidate in found] == ["Der Baum ist alt"]
 
 
 @pytest.mark.parametrize(
