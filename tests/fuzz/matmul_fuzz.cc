@@ -1,5 +1,5 @@
-// libFuzzer target: one coded matrix whose tables an adversary has edited, and its products. sub3_bcq_matmul refuses it,
-// or every instruction set of this CPU gives the scalar version's bits where all numbers are finite.
+// libFuzzer target: one coded matrix whose tables an adversary has edited, and its products. sub3_bcq_matmul refuses
+// it, or every instruction set of this CPU gives the scalar version's bits where all numbers are finite.
 
 #include <cmath>
 

@@ -1,11 +1,10 @@
-// libFuzzer target: the search of a sentence over logits that an adversary's weights could make, infinities and NaN among
-// them, with phrases, a prefix and a shortlist. What it returns can be decoded: rows that are there, tokens that may be
-// chosen, an end within max_length. With finite logits each hypothesis has the phrases that there is room for.
-
-#include "kernels/decoding/search.h"
+// libFuzzer target: the search of a sentence over logits that an adversary's weights could make, infinities and NaN
+// among them, with phrases, a prefix and a shortlist. What it returns can be decoded: rows that are there, tokens that
+// may be chosen, an end within max_length. With finite logits each hypothesis has the phrases that there is room for.
 
 #include <limits>
 
+#include "kernels/decoding/search.h"
 #include "kernels/products/isa.h"
 #include "tests/fuzz/input.h"
 #include "tests/kernels/tiny_model.h"
@@ -17,8 +16,12 @@ constexpr size_t kMostWords = 24, kMostRows = 8;
 float Logit(Input* input, bool* is_finite) {
   const uint8_t byte = input->Take<uint8_t>();
   if (byte < 240) return static_cast<float>(byte) / 16 - 8;
-  const float odd[] = {-std::numeric_limits<float>::infinity(), std::numeric_limits<float>::infinity(),
-                       std::numeric_limits<float>::quiet_NaN(), 3e38f, -3e38f, 1e-40f};
+  const float odd[] = {-std::numeric_limits<float>::infinity(),
+                       std::numeric_limits<float>::infinity(),
+                       std::numeric_limits<float>::quiet_NaN(),
+                       3e38f,
+                       -3e38f,
+                       1e-40f};
   const float value = odd[byte % 6];
   *is_finite &= byte % 6 >= 5;
   return value;
