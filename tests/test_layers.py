@@ -62,7 +62,8 @@ HOUSE: dict[str, list[dict[str, str]]] = {
             "process": "",
             "text": (
                 "composed detection languages placeholders plurals references written_marks / alignment glossary "
-                "markup_tokens message_format names numbers sentences / glossary_files inline_tags no_break_spaces / markup"
+                "markup_tokens message_format names numbers sentences / glossary_files inline_tags no_break_spaces / "
+                "markup"
             ),
         },
         {
