@@ -324,7 +324,7 @@ void Logits(const sub3::Model& model, const int32_t* source, uint64_t source_len
   sub3::Workspace workspace;
   const sub3::Encoded encoded = sub3::Encode(model, context, source, {0, source_length}, &workspace);
   sub3::Decoder decoder(model, context);
-  sub3::DecoderState state(source_length, 1, target_length);
+  sub3::DecoderState state(model, source_length, 1, target_length);
   decoder.Join(encoded, {&state});
   decoder.Reserve(1, std::max(source_length, target_length));
   for (uint64_t t = 0; t < target_length; ++t) {

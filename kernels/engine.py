@@ -294,6 +294,7 @@ class Engine:
                     setattr(config, f"{side}_{field}", architecture[f"{side}_{field}"])
             config.activation = _ACTIVATIONS[str(architecture["activation"])]
             config.pre_norm = architecture["norm"] == "pre"
+            config.ssru = architecture.get("autoregression") == "ssru"
             config.norm_epsilon = architecture["norm_epsilon"]
             config.fairseq_positions = architecture.get("positions") == "fairseq"
             for field in ("scale_embedding", "shared_vocabulary", "tied_output"):

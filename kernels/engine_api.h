@@ -64,6 +64,7 @@ typedef struct {
   uint32_t decoder_ffn_dim;
   uint32_t activation;
   uint32_t pre_norm;
+  uint32_t ssru; /* the decoder's layers have an SSRU (network/model.h) in the place of self-attention */
   float norm_epsilon;
   uint32_t scale_embedding;
   uint32_t max_positions;

@@ -73,7 +73,7 @@ class Batch {
         : id(source.id),
           num_logits(source.search.vocab_size),
           search(source.search),
-          state(source.num_tokens, source.search.num_rows(), source.search.max_length, source.alignment_layer) {
+          state(model, source.num_tokens, source.search.num_rows(), source.search.max_length, source.alignment_layer) {
       if (!source.search.candidates.empty()) state.Shortlist(model.output, source.search.candidates);
     }
 

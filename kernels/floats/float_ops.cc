@@ -116,6 +116,14 @@ void Activate(Activation activation, float* x, size_t n) {
   }
 }
 
+void Ssru(const float* forget, const float* candidate, const float* previous, size_t n, float* state, float* out) {
+  Map(forget, n, state, [&](size_t i, Floats v, size_t valid) {
+    const Floats kept = 1.0f / (Exp(-Max(v, -88.0f)) + 1.0f);
+    return kept * LoadUpTo(previous + i, valid) + (1.0f - kept) * LoadUpTo(candidate + i, valid);
+  });
+  Map(state, n, out, [](size_t, Floats v, size_t) { return Max(v, Floats{}); });
+}
+
 float LogSumExp(const float* x, size_t n, float maximum) {
   Floats sums{};
   ForEach(x, n, kLowest, [&](size_t, Floats v, size_t) { sums += Exp(v - maximum); });
@@ -302,7 +310,7 @@ void TopK(const float* x, size_t n, size_t k, int32_t* indices, float* values) {
 }  // namespace
 
 extern const FloatOps kFloatOps;
-const FloatOps kFloatOps = {Add, LayerNorm, Activate, Attend, AttendAll, LogSumExp, TopK};
+const FloatOps kFloatOps = {Add, LayerNorm, Activate, Ssru, Attend, AttendAll, LogSumExp, TopK};
 
 }  // namespace SUB3_ISA_NAMESPACE
 }  // namespace sub3

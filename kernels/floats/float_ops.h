@@ -1,4 +1,4 @@
-// The float32 operations of the network: layer norm, activations, attention, log-sum-exp, top k.
+// The float32 operations of the network: layer norm, activations, SSRU, attention, log-sum-exp, top k.
 //
 // Written once over 16-lane vectors and compiled for each instruction set. Every reduction adds into 16 lanes (lane =
 // index modulo 16), then halves them in a fixed order; multiply-adds are not fused. So all builds return the same bits.
@@ -27,6 +27,8 @@ struct FloatOps {
   void (*layer_norm)(const float* x, const float* gain, const float* bias, float epsilon, size_t n, float* out);
   // In place: relu(x) = max(x, 0); swish(x) = x / (1 + e^-x); gelu(x) = x (1 + erf(x / sqrt 2)) / 2.
   void (*activate)(Activation activation, float* x, size_t n);
+  // A step of an SSRU: state = s * previous + (1 - s) * candidate, s = 1 / (1 + e^-forget); out = max(state, 0).
+  void (*ssru)(const float* forget, const float* candidate, const float* previous, size_t n, float* state, float* out);
   // out[h * d + i] = sum_t softmax_t(scale * q_h . keys[t]_h) * values[t][h * d + i] of the heads h, d = heads.dim.
   // scores: scratch memory of AttendScratch(length) floats; on return it holds the softmax of the last head.
   void (*attend)(const float* q, const float* const* keys, const float* const* values, size_t length, Heads heads,

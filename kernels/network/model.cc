@@ -97,6 +97,7 @@ Config CheckedConfig(const sub3_config& c) {
   config.decoder_ffn_dim = c.decoder_ffn_dim;
   config.activation = ActivationOf(c.activation);
   config.pre_norm = c.pre_norm != 0;
+  config.ssru = c.ssru != 0;
   config.norm_epsilon = c.norm_epsilon;
   config.embedding_scale = c.scale_embedding ? std::sqrt(static_cast<float>(c.d_model)) : 1.0f;
   config.max_positions = c.max_positions;
@@ -123,8 +124,13 @@ class LayerReader {
   }
 
   DecoderLayer ReadDecoderLayer(const std::string& name) {
-    DecoderLayer layer{ReadAttention(name + ".self_attention"), ReadAttention(name + ".encoder_attention"),
-                       ReadFeedForward(name + ".ffn", config_.decoder_ffn_dim)};
+    DecoderLayer layer{
+        {}, ReadAttention(name + ".encoder_attention"), ReadFeedForward(name + ".ffn", config_.decoder_ffn_dim)};
+    if (config_.ssru) {
+      layer.past = ReadSsru(name + ".ssru");
+    } else {
+      layer.past = ReadAttention(name + ".self_attention");
+    }
     ChooseInt8(&layer.encoder_attention.key);
     ChooseInt8(&layer.encoder_attention.value);
     return layer;
@@ -139,6 +145,11 @@ class LayerReader {
     const size_t d = config_.d_model;
     return {ReadLinear(name + ".query", d, d), ReadLinear(name + ".key", d, d), ReadLinear(name + ".value", d, d),
             ReadLinear(name + ".output", d, d), ReadNorm(name + ".norm")};
+  }
+
+  Ssru ReadSsru(const std::string& name) {
+    const size_t d = config_.d_model;
+    return {ReadLinear(name + ".forget", d, d), {table_.Matrix(name + ".candidate", d, d)}, ReadNorm(name + ".norm")};
   }
 
   FeedForward ReadFeedForward(const std::string& name, size_t ffn_dim) {

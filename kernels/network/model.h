@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <variant>
 #include <vector>
 
 #include "kernels/floats/float_ops.h"
@@ -37,6 +38,13 @@ struct Attention {
   LayerNorm norm;
 };
 
+// A recurrence in the place of self-attention, the SSRU of Kim et al. 2019 (arXiv 1910.12107) as Marian has it: with
+// f = sigmoid(forget(x)), c = f * c + (1 - f) * candidate(x), which is kept for the next position, and relu(c) goes on.
+struct Ssru {
+  Linear forget, candidate;
+  LayerNorm norm;
+};
+
 struct FeedForward {
   Linear inner, outer;
   LayerNorm norm;
@@ -48,7 +56,8 @@ struct EncoderLayer {
 };
 
 struct DecoderLayer {
-  Attention self_attention, encoder_attention;
+  std::variant<Attention, Ssru> past;  // how a position reads those before it; of one kind in all layers
+  Attention encoder_attention;
   FeedForward ffn;
 };
 
@@ -57,6 +66,7 @@ struct Config {
   size_t encoder_heads, encoder_ffn_dim, decoder_heads, decoder_ffn_dim;
   Activation activation;
   bool pre_norm;
+  bool ssru;  // of the decoder's layers
   float norm_epsilon;
   float embedding_scale;  // sqrt(d_model) or 1
   size_t max_positions;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <initializer_list>
+#include <variant>
 
 #include "kernels/products/bcq_int8_matmul.h"
 
@@ -137,6 +138,9 @@ const Linear& OutputOf(const Model& model, const DecoderState& sentence) {
   return sentence.output ? *sentence.output : model.output;
 }
 
+// The slots of the positions of a sentence's row: [length].
+uint32_t* HistoryOf(const DecoderState& sentence, size_t row) { return sentence.history + row * sentence.max_length; }
+
 // The keys (part 0) or values (part 1) of layer l in a slot of a sentence.
 float* Slot(const DecoderState& sentence, size_t l, size_t part, size_t slot, size_t d) {
   constexpr size_t kSlots = DecoderState::kSlotsPerPage;
@@ -199,10 +203,18 @@ Encoded Encode(const Model& model, const Context& context, const int32_t* tokens
   return {x, std::move(offsets), workspace.bytes() + states->bytes()};
 }
 
-DecoderState::DecoderState(size_t source_length, size_t max_rows, size_t max_length, uint32_t alignment_layer)
+DecoderState::DecoderState(const Model& model, size_t source_length, size_t max_rows, size_t max_length,
+                           uint32_t alignment_layer)
     : source_length(source_length), max_rows(max_rows), max_length(max_length), alignment_layer(alignment_layer) {
-  history = workspace.Allocate<uint32_t>(max_rows * max_length);
-  previous_history = workspace.Allocate<uint32_t>(max_rows * max_length);
+  if (model.config.ssru) {
+    const size_t floats = model.decoder.size() * max_rows * model.config.d_model;
+    recurrent = kv_cache.Allocate<float>(floats);
+    previous_recurrent = kv_cache.Allocate<float>(floats);
+    std::fill_n(recurrent, floats, 0.0f);  // what the first step continues
+  } else {
+    history = workspace.Allocate<uint32_t>(max_rows * max_length);
+    previous_history = workspace.Allocate<uint32_t>(max_rows * max_length);
+  }
 }
 
 void DecoderState::Shortlist(const Linear& whole, const std::vector<int32_t>& candidates) {
@@ -275,50 +287,68 @@ void Decoder::Reserve(size_t max_rows, size_t longest) {
   scratch_ = MakeScratch(model_, context_, 0, AttentionScratch::Bytes(longest), &workspace_);
 }
 
-// Moves each sentence to its next position and gives each row a slot and its history.
+// Moves each sentence to its next position and gives each row a slot and, for self-attention, its history.
 void Decoder::Advance(const std::vector<StepRow>& rows) {
-  const size_t page_floats = model_.decoder.size() * 2 * DecoderState::kSlotsPerPage * model_.config.d_model;
-  histories_.clear();
+  constexpr size_t kSlots = DecoderState::kSlotsPerPage;
+  const bool attends = !model_.config.ssru;
+  const size_t page_floats = model_.decoder.size() * 2 * kSlots * model_.config.d_model;
+  places_.clear();
   for (size_t r = 0, of_sentence = 0; r < rows.size(); ++r, ++of_sentence) {
     DecoderState& sentence = *rows[r].sentence;
     if (r == 0 || rows[r - 1].sentence != &sentence) {
       of_sentence = 0;
       std::swap(sentence.history, sentence.previous_history);
+      std::swap(sentence.recurrent, sentence.previous_recurrent);
       ++sentence.length;
     }
-    if (sentence.num_slots == sentence.pages.size() * DecoderState::kSlotsPerPage) {
-      sentence.pages.push_back(sentence.kv_cache.Allocate<float>(page_floats));
+    const size_t slot = sentence.num_slots;
+    if (slot % kSlots == 0) {
+      if (attends) sentence.pages.push_back(sentence.kv_cache.Allocate<float>(page_floats));
       if (sentence.alignment_layer > 0) {
-        const size_t floats = DecoderState::kSlotsPerPage * sentence.source_length;
-        sentence.alignments.push_back(sentence.kv_cache.Allocate<float>(floats));
+        sentence.alignments.push_back(sentence.kv_cache.Allocate<float>(kSlots * sentence.source_length));
       }
     }
-    uint32_t* history = sentence.history + of_sentence * sentence.max_length;
-    std::copy_n(sentence.previous_history + rows[r].parent * sentence.max_length, sentence.length - 1, history);
-    history[sentence.length - 1] = static_cast<uint32_t>(sentence.num_slots++);
-    histories_.push_back(history);
+    if (attends) {
+      uint32_t* history = HistoryOf(sentence, of_sentence);
+      std::copy_n(sentence.previous_history + rows[r].parent * sentence.max_length, sentence.length - 1, history);
+      history[sentence.length - 1] = static_cast<uint32_t>(slot);
+    }
+    ++sentence.num_slots;
+    places_.push_back({of_sentence, slot});
   }
 }
 
-void Decoder::SelfAttention(const DecoderLayer& layer, size_t l, const std::vector<StepRow>& rows) {
+void Decoder::Recur(const Ssru& ssru, size_t l, const std::vector<StepRow>& rows) {
+  const size_t d = model_.config.d_model, n = rows.size();
+  const FloatOps& ops = *context_.isa->float_ops;
+  Residual(model_, ops, ssru.norm, n, x_, normed_, projected_, [&](const float* input, float* out) {
+    Apply(context_, {{&ssru.forget, q_}, {&ssru.candidate, k_}}, input, n, scratch_);
+    for (size_t r = 0; r < n; ++r) {
+      const DecoderState& sentence = *rows[r].sentence;
+      const float* previous = sentence.previous_recurrent + (l * sentence.max_rows + rows[r].parent) * d;
+      float* state = sentence.recurrent + (l * sentence.max_rows + places_[r].row) * d;
+      ops.ssru(q_ + r * d, k_ + r * d, previous, d, state, out + r * d);
+    }
+  });
+}
+
+void Decoder::SelfAttention(const Attention& attention, size_t l, const std::vector<StepRow>& rows) {
   const size_t d = model_.config.d_model, heads = model_.config.decoder_heads, n = rows.size();
   const FloatOps& ops = *context_.isa->float_ops;
-  const Attention& attention = layer.self_attention;
   Residual(model_, ops, attention.norm, n, x_, normed_, projected_, [&](const float* input, float* out) {
     Apply(context_, {{&attention.query, q_}, {&attention.key, k_}, {&attention.value, v_}}, input, n, scratch_);
     size_t work = 0;
     for (size_t r = 0; r < n; ++r) {
       const DecoderState& sentence = *rows[r].sentence;
-      const size_t own = histories_[r][sentence.length - 1];
-      std::copy_n(k_ + r * d, d, Slot(sentence, l, 0, own, d));
-      std::copy_n(v_ + r * d, d, Slot(sentence, l, 1, own, d));
+      std::copy_n(k_ + r * d, d, Slot(sentence, l, 0, places_[r].slot, d));
+      std::copy_n(v_ + r * d, d, Slot(sentence, l, 1, places_[r].slot, d));
       work += 2 * sentence.length * d;
     }
     ForParts(context_, scratch_, work, [&](size_t part, size_t parts, void* scratch) {
       AttentionScratch attended(scratch, longest_);
       ForHeads(n, heads, part, parts, [&](size_t r, size_t begin, size_t end) {
         const DecoderState& sentence = *rows[r].sentence;
-        attended.FindSlots(sentence, l, histories_[r], d);
+        attended.FindSlots(sentence, l, HistoryOf(sentence, places_[r].row), d);
         ops.attend(q_ + r * d, attended.keys, attended.values, sentence.length, {begin, end, d / heads},
                    AttentionScale(d, heads), attended.scores, attended_ + r * d);
       });
@@ -364,7 +394,7 @@ void Decoder::EncoderAttention(const DecoderLayer& layer, size_t l, const std::v
     });
     for (size_t r = 0; r < n; ++r) {
       const DecoderState& sentence = *rows[r].sentence;
-      if (aligned(r)) AttendAligned(sentence, l, r, sentence.alignment(histories_[r][sentence.length - 1]));
+      if (aligned(r)) AttendAligned(sentence, l, r, sentence.alignment(places_[r].slot));
     }
     Apply(context_, {{&attention.output, out}}, attended_, n, scratch_);
   });
@@ -383,7 +413,11 @@ void Decoder::Step(const std::vector<StepRow>& rows, float* logits) {
   }
   for (size_t l = 0; l < model_.decoder.size(); ++l) {
     const DecoderLayer& layer = model_.decoder[l];
-    SelfAttention(layer, l, rows);
+    if (const Ssru* ssru = std::get_if<Ssru>(&layer.past)) {
+      Recur(*ssru, l, rows);
+    } else {
+      SelfAttention(std::get<Attention>(layer.past), l, rows);
+    }
     EncoderAttention(layer, l, rows);
     Residual(model_, ops, layer.ffn.norm, n, x_, normed_, projected_, [&](const float* input, float* out) {
       FeedForwardBlock(model_, context_, layer.ffn, input, n, inner_, out, scratch_);

@@ -53,13 +53,16 @@ struct Encoded {
 Encoded Encode(const Model& model, const Context& context, const int32_t* tokens, std::vector<size_t> offsets,
                Workspace* states);
 
-// The decoder's state of one running sentence, KV cache included; freed with the sentence.
+// The decoder's state of one running sentence, KV cache included; freed with the sentence. What rows remember of their
+// positions is in the cache: a model with self-attention keeps the keys and values of all, one with SSRUs a vector a
+// layer.
 struct DecoderState {
   static constexpr size_t kSlotsPerPage = 16;
 
   // Makes room for max_rows rows of up to max_length positions; Decoder::Join fills in the encoder's side. If
   // alignment_layer > 0, the cross-attention of that layer, the mean of its heads, is kept for each row and step.
-  DecoderState(size_t source_length, size_t max_rows, size_t max_length, uint32_t alignment_layer = 0);
+  DecoderState(const Model& model, size_t source_length, size_t max_rows, size_t max_length,
+               uint32_t alignment_layer = 0);
 
   // Restricts the output layer to the candidates, which ascend, for this sentence alone.
   void Shortlist(const Linear& output, const std::vector<int32_t>& candidates);
@@ -75,13 +78,18 @@ struct DecoderState {
   Workspace kv_cache, workspace;
   std::optional<Linear> output;                      // of its candidates; else the model's
   std::vector<float*> encoder_keys, encoder_values;  // of each layer: [source_length, d_model]
-  std::vector<float*> pages;                         // each [layers, key | value, kSlotsPerPage, d_model]
-  std::vector<float*> alignments;                    // each [kSlotsPerPage, source_length]
-  size_t num_slots = 0;                              // in use on the pages: one for each row and step
-  uint32_t *history, *previous_history;              // [max_rows, max_length]: the slots of each row's positions
+  std::vector<float*> alignments;                    // pages, each [kSlotsPerPage, source_length]
+  size_t num_slots = 0;                              // in use on all kinds of pages: one for each row and step
+
+  // With self-attention:
+  std::vector<float*> pages;                                 // each [layers, key | value, kSlotsPerPage, d_model]
+  uint32_t *history = nullptr, *previous_history = nullptr;  // [max_rows, max_length]: the slots of a row's positions
+
+  // With SSRUs: the c of each row, [layers, max_rows, d_model], after this step and the one before it.
+  float *recurrent = nullptr, *previous_recurrent = nullptr;
 };
 
-// A row of a decoder step: its sentence, the row of the sentence's previous step that it continues (ignored at the
+// A row of a decoder step: its sentence, the row of the sentence's previous step that it continues (0 at the
 // first step), and the token to read.
 struct StepRow {
   DecoderState* sentence;
@@ -91,7 +99,7 @@ struct StepRow {
 
 // Takes a step for the rows of many sentences at once. Sentences may join and leave between steps and be at different
 // positions. The KV cache is written once; a row finds its keys and values through a list of slots, so reordering a
-// beam copies four bytes for each position.
+// beam copies four bytes for each position. An SSRU reads what the row it continues had and writes another vector.
 class Decoder {
  public:
   Decoder(const Model& model, const Context& context) : model_(model), context_(context) {}
@@ -114,7 +122,8 @@ class Decoder {
   struct AttentionScratch;
 
   void Advance(const std::vector<StepRow>& rows);
-  void SelfAttention(const DecoderLayer& layer, size_t l, const std::vector<StepRow>& rows);
+  void SelfAttention(const Attention& attention, size_t l, const std::vector<StepRow>& rows);
+  void Recur(const Ssru& ssru, size_t l, const std::vector<StepRow>& rows);
   void EncoderAttention(const DecoderLayer& layer, size_t l, const std::vector<StepRow>& rows);
   void AttendAligned(const DecoderState& sentence, size_t l, size_t row, float* weights);
 
@@ -124,7 +133,12 @@ class Decoder {
   Workspace workspace_;
   float *x_, *normed_, *q_, *k_, *v_, *attended_, *projected_, *inner_;
   Scratch scratch_;
-  std::vector<const uint32_t*> histories_;  // of each row of this step
+
+  // Of each row of this step: its number among those of its sentence, and its slot.
+  struct Place {
+    size_t row, slot;
+  };
+  std::vector<Place> places_;
 };
 
 }  // namespace sub3

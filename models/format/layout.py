@@ -18,17 +18,19 @@ from models.format.schema import (
 from models.format.weights import ALIGNMENT, TensorSpec
 
 A_VECTOR = "encoder.0.ffn.norm.bias"  # one that every model has
+UNBIASED = "candidate"  # the matrix of a layer without a bias
 _VECTOR_BYTES = 32  # loaded at a time: scales
 
 
 def sub_layers(architecture: Architecture) -> dict[str, tuple[str, int]]:
-    """Return the name of each sub-layer -> ("attention" | "ffn", its ffn_dim or 0), in the order of the computation."""
+    """Return each sub-layer -> ("attention" | "ssru" | "ffn", its ffn_dim or 0), in the order of the computation."""
     result = {}
+    past = "ssru" if architecture.autoregression == "ssru" else "self_attention"
     for layer in range(architecture.encoder_layers):
         result[f"encoder.{layer}.self_attention"] = ("attention", 0)
         result[f"encoder.{layer}.ffn"] = ("ffn", architecture.encoder_ffn_dim)
     for layer in range(architecture.decoder_layers):
-        result[f"decoder.{layer}.self_attention"] = ("attention", 0)
+        result[f"decoder.{layer}.{past}"] = ("ssru" if past == "ssru" else "attention", 0)
         result[f"decoder.{layer}.encoder_attention"] = ("attention", 0)
         result[f"decoder.{layer}.ffn"] = ("ffn", architecture.decoder_ffn_dim)
     return result
@@ -49,6 +51,8 @@ def matrix_shapes(architecture: Architecture) -> dict[str, tuple[int, int]]:
     for name, (kind, ffn_dim) in sub_layers(architecture).items():
         if kind == "attention":
             shapes |= {f"{name}.{part}": (width, width) for part in ("query", "key", "value", "output")}
+        elif kind == "ssru":
+            shapes |= {f"{name}.{part}": (width, width) for part in ("forget", UNBIASED)}
         else:
             shapes |= {f"{name}.inner": (ffn_dim, width), f"{name}.outer": (width, ffn_dim)}
     return shapes
@@ -80,7 +84,7 @@ def vector_sizes(architecture: Architecture, *, output_bias: bool) -> dict[str, 
     sizes = {
         f"{name}.bias": rows
         for name, (rows, _) in matrix_shapes(architecture).items()
-        if name.startswith(("encoder.", "decoder."))
+        if name.startswith(("encoder.", "decoder.")) and not name.endswith(f".{UNBIASED}")
     }
     normed = list(sub_layers(architecture))
     if architecture.norm == "pre":

@@ -49,7 +49,14 @@ Allocation = Mapping[str, tuple[Segment, ...]]
 
 @dataclass(frozen=True)
 class Architecture:
-    """The shape of the Transformer. `norm`: layer norm before ("pre") or after each sub-layer."""
+    """The shape of the Transformer.
+
+    Attributes:
+        norm: layer norm before ("pre") or after each sub-layer.
+        positions: what is added to the embeddings, as `models.marian.transformer.positions` has it.
+        autoregression: how a position of the target reads those before it. "ssru" is a simpler simple recurrent unit
+            in the place of self-attention, as students of Marian have it.
+    """
 
     d_model: int
     source_vocab_size: int
@@ -68,6 +75,7 @@ class Architecture:
     shared_vocabulary: bool
     tied_output: bool
     positions: Literal["marian", "fairseq"] = "marian"
+    autoregression: Literal["self_attention", "ssru"] = "self_attention"
 
 
 @dataclass(frozen=True)

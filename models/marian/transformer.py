@@ -1,7 +1,8 @@
 """The Transformer in PyTorch, with the names of the model directory: the fp32 reference of the engine.
 
 It takes the arithmetic of Marian: sinusoidal positions with the sines in the first half, embeddings scaled by
-sqrt(d_model), layer norm after (post) or before (pre) each sub-layer, the output layer tied to the embedding.
+sqrt(d_model), layer norm after (post) or before (pre) each sub-layer, the output layer tied to the embedding, SSRUs in
+the place of the decoder's self-attention where the architecture says so.
 """
 
 import math
@@ -16,7 +17,7 @@ from models.format.layout import output_matrix
 from models.format.schema import Architecture, Ids
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "swish": F.silu, "gelu": F.gelu}
-Cache = dict[str, tuple[Tensor, Tensor]]
+Cache = dict[str, tuple[Tensor, ...]]
 
 
 def positions(length: int, d_model: int, kind: str = "marian") -> Tensor:
@@ -91,6 +92,31 @@ class Attention(nn.Module):
         return ((scores + bias.to(scores.dtype)).softmax(3) @ values).transpose(1, 2).flatten(2)
 
 
+class Ssru(nn.Module):
+    """A simpler simple recurrent unit: relu(c), where c = f * c + (1 - f) * candidate(x) and f = sigmoid(forget(x))."""
+
+    def __init__(self, width: int, epsilon: float) -> None:
+        super().__init__()
+        self.forget, self.candidate = nn.Linear(width, width), nn.Linear(width, width, bias=False)
+        self.norm = Norm(width, epsilon)
+
+    def forward(self, x: Tensor, before: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the outputs [batch, length, width], and c behind the last position: [batch, width].
+
+        Args:
+            x: [batch, length, width].
+            before: c in front of the first position; None for zeros.
+        """
+        kept, candidate = self.forget(x).sigmoid(), self.candidate(x)
+        new = (1 - kept) * candidate
+        c = torch.zeros_like(new[:, 0]) if before is None else before
+        states = []
+        for kept_here, new_here in zip(kept.unbind(1), new.unbind(1), strict=True):
+            c = kept_here * c + new_here
+            states.append(c)
+        return torch.stack(states, 1).relu(), c
+
+
 class FeedForward(nn.Module):
     """Two linear layers around the activation.
 
@@ -122,7 +148,11 @@ class Transformer(nn.Module):
 
         def layer(side: str) -> nn.ModuleDict:
             heads, ffn_dim = getattr(a, f"{side}_heads"), getattr(a, f"{side}_ffn_dim")
-            parts: dict[str, nn.Module] = {"self_attention": Attention(width, heads, epsilon)}
+            parts: dict[str, nn.Module] = {}
+            if side == "decoder" and a.autoregression == "ssru":
+                parts["ssru"] = Ssru(width, epsilon)
+            else:
+                parts["self_attention"] = Attention(width, heads, epsilon)
             if side == "decoder":
                 parts["encoder_attention"] = Attention(width, heads, epsilon)
             return nn.ModuleDict(parts | {"ffn": FeedForward(width, ffn_dim, a.activation, epsilon)})
@@ -195,7 +225,7 @@ class Transformer(nn.Module):
             target: [batch, length], ids.
             memory: [batch, source length, d_model], the output of `encode`.
             source_mask: [batch, source length], true = a token.
-            cache: keys and values of the positions before `begin`, by layer; empty at the first call.
+            cache: by layer the keys and values of the positions before `begin`, or c of an SSRU; empty at first.
             begin: the position of the first target token.
         """
         x = self.embed("target", target, begin)
@@ -206,12 +236,18 @@ class Transformer(nn.Module):
             layer: Any = self.decoder[str(n)]
             name = str(n)
 
-            def self_attention(y: Tensor, a: Attention = layer["self_attention"], name: str = name) -> Tensor:
+            def self_attention(y: Tensor, name: str = name, layer: Any = layer) -> Tensor:
+                a = layer["self_attention"]
                 keys, values = a.split(a.key(y)), a.split(a.value(y))
                 if begin:
                     keys, values = torch.cat([cache[name][0], keys], 2), torch.cat([cache[name][1], values], 2)
                 cache[name] = keys, values
                 return a(y, keys, values, causal)
+
+            def ssru(y: Tensor, name: str = name, layer: Any = layer) -> Tensor:
+                output, state = layer["ssru"](y, *cache.get(name, ()))
+                cache[name] = (state,)
+                return output
 
             def encoder_attention(
                 y: Tensor, a: Attention = layer["encoder_attention"], name: str = f"{name}.encoder"
@@ -220,7 +256,10 @@ class Transformer(nn.Module):
                     cache[name] = a.split(a.key(memory)), a.split(a.value(memory))
                 return a(y, *cache[name], source_bias)
 
-            x = self.sub_layer(x, layer["self_attention"], self_attention)
+            if "ssru" in layer:
+                x = self.sub_layer(x, layer["ssru"], ssru)
+            else:
+                x = self.sub_layer(x, layer["self_attention"], self_attention)
             x = self.sub_layer(x, layer["encoder_attention"], encoder_attention)
             x = self.sub_layer(x, layer["ffn"], layer["ffn"])
         return self.decoder["norm"](x) if "norm" in self.decoder else x
@@ -272,5 +311,5 @@ class Transformer(nn.Module):
             active, last = [active[n] for n in going], best[going][:, None]
             if len(going) < len(mask):
                 memory, mask = memory[going], mask[going]
-                cache = {name: (keys[going], values[going]) for name, (keys, values) in cache.items()}
+                cache = {name: tuple(each[going] for each in kept) for name, kept in cache.items()}
         return results

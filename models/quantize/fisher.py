@@ -142,6 +142,8 @@ def _reading(name: str) -> str:
     if name.endswith((".key", ".value")):
         block = name.rpartition(".")[0]
         return f"{block}.key" if block.endswith("encoder_attention") else f"{block}.query"
+    if name.endswith(".candidate"):
+        return f"{name.rpartition('.')[0]}.forget"
     return name
 
 

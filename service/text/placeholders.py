@@ -5,6 +5,7 @@ the digits that touch them. The model sees a mask in its place, with a space whe
 translation each mask must stand exactly once; there the unit touches what it touched in the source.
 """
 
+import bisect
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -155,6 +156,12 @@ def merge(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
         else:
             merged.append((begin, end))
     return merged
+
+
+def overlaps(span: Span, others: Sequence[Span]) -> bool:
+    """Return whether a span has a part of one of others, which are sorted and apart."""
+    place = bisect.bisect_left(others, (span[1],))
+    return place > 0 and others[place - 1][1] > span[0]
 
 
 def words_with(text: str, spans: Sequence[Span], is_wanted: Callable[[str], bool]) -> list[Span]:

@@ -9,7 +9,7 @@ namespace {
 constexpr size_t kTokens = 64, kPhrases = 8, kSlots = 8;
 
 const sub3_model* Model(bool pre_norm) {
-  static Tables tables[2] = {Tables(SUB3_RELU, false), Tables(SUB3_RELU, true)};
+  static Tables tables[2] = {Tables(SUB3_RELU, false), Tables(SUB3_RELU, true, /*ssru=*/true)};
   static sub3_model* models[2] = {};
   sub3_model*& model = models[pre_norm];
   if (model == nullptr) {

@@ -219,6 +219,32 @@ void TestProducts(const std::vector<const Isa*>& isas, bool int8) {
   }
 }
 
+// Numbers beyond float32 have no integer: the scalar products read NaN as 0, and an infinite scale is its own row's
+// affair.
+void TestNotFinite() {
+  Random random;
+  for (const bool int8 : {false, true}) {
+    const size_t columns = 70;
+    CodedMatrix coded(&random, 40, columns, 0, 4);
+    std::vector<float> x = random.Values(columns), found(coded.matrix.rows), expected(coded.matrix.rows);
+    sub3::Workspace workspace;
+    void* scratch = workspace.Allocate<char>(int8 ? sub3::BcqInt8MatmulScratchBytes(columns, 1)
+                                                  : sub3::BcqMatmulScratchBytes(columns));
+    const auto multiply = [&](std::vector<float>* y) {
+      const Product product{&coded.matrix, nullptr, y->data(), y->size(), 0, y->size()};
+      (int8 ? sub3::scalar::BcqInt8Matmul : sub3::scalar::BcqMatmul)(&product, 1, x.data(), columns, columns, 1,
+                                                                     scratch);
+    };
+    x[3] = 0;
+    multiply(&expected);
+    x[3] = std::numeric_limits<float>::quiet_NaN();
+    coded.scales[0][0] = 0x7c00;
+    multiply(&found);
+    found[0] = expected[0];
+    CHECK(Same(found, expected, int8 ? "int8 GEMM of NaN" : "product of NaN", "scalar"));
+  }
+}
+
 // The product of gathered rows is that of the whole matrix at these rows.
 void TestGatheredRows(const std::vector<const Isa*>& isas) {
   Random random;
@@ -331,6 +357,16 @@ void TestFloatOps(const std::vector<const Isa*>& isas) {
         CHECK(near(out[i], expected, 2e-6 * std::max(1.0, std::fabs(v))));
       }
     }
+    const std::vector<float> ssru = SameEverywhere(isas, "SSRU", [&](const FloatOps& ops) {
+      std::vector<float> both(2 * n);
+      ops.ssru(x.data(), y.data(), gain.data(), n, both.data(), both.data() + n);
+      return both;
+    });
+    for (size_t i = 0; i < n; ++i) {
+      const double kept = 1 / (1 + std::exp(-double{x[i]})), expected = kept * gain[i] + (1 - kept) * y[i];
+      CHECK(near(ssru[i], expected, 2e-6 * std::max(1.0, std::fabs(expected))));
+      CHECK(ssru[n + i] == std::max(ssru[i], 0.0f));
+    }
     const std::vector<float> sum = SameEverywhere(isas, "log-sum-exp", [&](const FloatOps& ops) {
       return std::vector{ops.log_sum_exp(x.data(), n, *std::max_element(x.begin(), x.end()))};
     });
@@ -434,8 +470,8 @@ std::vector<Hash> Results(const sub3_model* model) {
 }
 
 // The same with any number of threads.
-void PrintGolden(const char* which, uint32_t activation, bool pre_norm) {
-  Tables tables(activation, pre_norm);
+void PrintGolden(const char* which, uint32_t activation, bool pre_norm, bool ssru = false) {
+  Tables tables(activation, pre_norm, ssru);
   tables.AddShortlist();
   sub3_model* model = nullptr;
   CHECK(tables.Create(&model) == SUB3_OK);
@@ -463,6 +499,11 @@ void PrintGoldenFunctions() {
     hash.Add(values);
     Golden("function", activation == sub3::Activation::kGelu ? "gelu" : "swish", hash);
   }
+  std::vector<float> states(2 * range.size());
+  ops.ssru(range.data(), range.data() + 1, range.data(), range.size() - 1, states.data(), states.data() + range.size());
+  Hash recurrent;
+  recurrent.Add(states);
+  Golden("function", "ssru", recurrent);
   std::vector<float> sums;
   for (float x : range) {
     const float two[] = {x, 0.5f};
@@ -504,6 +545,7 @@ int main(int argc, char** argv) {
   TestHalfToFloat();
   TestProducts(isas, false);
   TestProducts(isas, true);
+  TestNotFinite();
   TestGatheredRows(isas);
   TestDequantizeRow(isas);
   TestFloatOps(isas);
@@ -511,6 +553,7 @@ int main(int argc, char** argv) {
   PrintGolden("swish, post-norm", SUB3_SWISH, false);
   PrintGolden("relu, pre-norm", SUB3_RELU, true);
   PrintGolden("gelu, post-norm", SUB3_GELU, false);
+  PrintGolden("ssru", SUB3_RELU, false, /*ssru=*/true);
   PrintGoldenFunctions();
   PrintGoldenPositions();
   return 0;

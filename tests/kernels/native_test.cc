@@ -15,8 +15,8 @@ extern "C" size_t __sanitizer_get_current_allocated_bytes(void);  // its header 
 
 namespace {
 
-void TestTranslates() {
-  Tables tables;
+void TestTranslates(bool ssru) {
+  Tables tables(SUB3_SWISH, false, ssru);
   sub3_model* model = nullptr;
   CHECK(tables.Create(&model) == SUB3_OK);
   uint64_t bytes = 0;
@@ -37,8 +37,8 @@ void TestTranslates() {
   sub3_model_destroy(model);
 }
 
-void TestThreadsShareAModel() {
-  Tables tables;
+void TestThreadsShareAModel(bool ssru) {
+  Tables tables(SUB3_SWISH, false, ssru);
   sub3_model* model = nullptr;
   CHECK(tables.Create(&model) == SUB3_OK);
   Call expected(3, 2);
@@ -93,8 +93,8 @@ struct Phrases {
 };
 
 // Every hypothesis has the phrases, in one call as in a batch that sentences join one after the other.
-void TestPhrases() {
-  Tables tables;
+void TestPhrases(bool ssru) {
+  Tables tables(SUB3_SWISH, false, ssru);
   sub3_model* model = nullptr;
   CHECK(tables.Create(&model) == SUB3_OK);
   const Phrases phrases(3);
@@ -214,8 +214,8 @@ uint64_t HeapBytes() {
 }
 
 // Sentences come at different steps and get what they get in one call; the allocator sees what the batch says it holds.
-void TestBatch() {
-  Tables tables;
+void TestBatch(bool ssru) {
+  Tables tables(SUB3_SWISH, false, ssru);
   sub3_model* model = nullptr;
   CHECK(tables.Create(&model) == SUB3_OK);
   for (uint32_t beam : {1u, 3u}) {
@@ -259,8 +259,8 @@ void TestBatch() {
 
 // Every token is a candidate of its source, eos and the phrases' tokens among them, in one call as in a batch with
 // sentences that have no shortlist.
-void TestShortlist() {
-  Tables tables;
+void TestShortlist(bool ssru) {
+  Tables tables(SUB3_SWISH, false, ssru);
   tables.AddShortlist();
   sub3_model* model = nullptr;
   CHECK(tables.Create(&model) == SUB3_OK);
@@ -313,8 +313,8 @@ void TestShortlist() {
 }
 
 // Two sentences change places for as long as many have come and gone: the heap does not grow.
-void TestBatchLivesLong() {
-  Tables tables;
+void TestBatchLivesLong(bool ssru) {
+  Tables tables(SUB3_SWISH, false, ssru);
   sub3_model* model = nullptr;
   CHECK(tables.Create(&model) == SUB3_OK);
   Call call;
@@ -413,6 +413,7 @@ void TestBadModels() {
   Refused(bad, [](Tables& t) { t.config.suppressed = nullptr; });
   Refused(bad, [](Tables& t) { t.config.tied_output = 0; });
   Refused(bad, [](Tables& t) { t.config.pre_norm = 1; });
+  Refused(bad, [](Tables& t) { t.config.ssru = 1; });
   Refused(bad, [](Tables& t) { t["embedding.plane.1"].data = nullptr; });
   Refused(bad,
           [](Tables& t) { t["embedding.plane.1"].data = static_cast<const char*>(t["embedding.plane.1"].data) + 1; });
@@ -511,14 +512,16 @@ void TestBadRequests() {
 
 int main() {
   std::printf("native test on %s\n", sub3_isa());
-  TestTranslates();
-  TestThreadsShareAModel();
+  for (bool ssru : {false, true}) {
+    TestTranslates(ssru);
+    TestThreadsShareAModel(ssru);
+    TestPhrases(ssru);
+    TestBatch(ssru);
+    TestShortlist(ssru);
+    TestBatchLivesLong(ssru);
+  }
   TestMinimumLengthAndCancel();
-  TestPhrases();
   TestBadPhrases();
-  TestBatch();
-  TestShortlist();
-  TestBatchLivesLong();
   TestBadBatches();
   TestBadModels();
   TestBadShortlists();

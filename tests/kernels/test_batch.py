@@ -11,15 +11,23 @@ import numpy as np
 import pytest
 
 from kernels.engine import Batch, Engine, EngineError, Interrupt, InvalidRequest, Sentence, SentenceResult
+from models.format.schema import Architecture
 
 from .coded_model import TINY, code, random_tensors
+from .conftest import RANDOM_SSRU, SSRU
 from .test_engine import LONG
 
 
+@pytest.fixture(scope="module", params=[TINY, SSRU], ids=["self-attention", "ssru"])
+def architecture(request) -> Architecture:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def engine() -> Engine:
+def engine(architecture) -> Engine:
     """Return an engine with hypotheses that end by themselves and others that end at their maximum length."""
-    return code(TINY, random_tensors(TINY, 3, eos_bias=2.0), lambda name: 4)[0]
+    tensors = RANDOM_SSRU if architecture == SSRU else random_tensors(TINY, 3, eos_bias=2.0)
+    return code(architecture, tensors, lambda name: 4)[0]
 
 
 def alone(engine: Engine, sentence: Sentence):
@@ -118,7 +126,11 @@ def test_a_batch_that_lives_long_holds_no_more_than_its_sentences(engine):
     assert max(progress.workspace_bytes for progress in late) == max(progress.workspace_bytes for progress in early)
 
 
-def test_the_shares_of_a_batch_add_up_to_its_total(engine):
+def allocated(floats: int) -> int:
+    return (floats * 4 // 64 + 1) * 64
+
+
+def test_the_shares_of_a_batch_add_up_to_its_total(architecture, engine):
     # all of the same lengths, so that each is at its largest when the batch is
     sources = [[5, 9, 31, 0], [7, 8, 9, 0], [11, 12, 13, 0]]
     batch = Batch(engine)
@@ -130,11 +142,12 @@ def test_the_shares_of_a_batch_add_up_to_its_total(engine):
     assert sum(result.kv_cache_peak_bytes for result in results.values()) == whole.kv_cache_peak_bytes
     assert sum(result.workspace_peak_bytes for result in results.values()) == whole.workspace_peak_bytes
     assert before_last.workspace_bytes <= whole.workspace_peak_bytes  # which the encoder may have set
-    # slots of 36 rows' steps, keys and values of two layers, whole pages of 16 slots; the encoder's side exactly
+    # slots of 36 rows' steps, keys and values of two layers, whole pages of 16 slots; the encoder's side exactly. Of an
+    # SSRU the vectors of three rows in two layers, before a step and after it.
     pages = -(-(1 + 11 * 3) // 16)
+    of_rows = 2 * allocated(2 * 3 * 48) if architecture == SSRU else pages * allocated(16 * 2 * 2 * 48)
     for ids, result in zip(sources, results.values(), strict=True):
-        encoder_side = 2 * 2 * (len(ids) * 48 * 4 // 64 + 1) * 64
-        assert result.kv_cache_peak_bytes == encoder_side + pages * (16 * 2 * 2 * 48 * 4 + 64)
+        assert result.kv_cache_peak_bytes == 2 * 2 * allocated(len(ids) * 48) + of_rows
 
 
 def test_times_are_shared_out_by_tokens_and_rows(engine):

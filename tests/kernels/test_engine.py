@@ -18,6 +18,7 @@ from kernels.engine import CancelFlag, Cancelled, Engine, EngineError, InvalidMo
 from models.format.layout import matrix_shapes, vector_sizes
 
 from .coded_model import IDS, TINY, code, random_tensors
+from .conftest import RANDOM_SSRU, SSRU
 from .test_bcq_matmul import usable_isas
 
 # Rounding of activations to 8191 steps, in every product of the network: |logits - torch| over the logits' spread.
@@ -35,6 +36,10 @@ ARCHITECTURES = {
     "untied output": replace(TINY, tied_output=False),
     "odd widths": replace(TINY, d_model=50, encoder_heads=5, decoder_heads=10, encoder_ffn_dim=33, decoder_ffn_dim=130),
     "deep encoder, one decoder layer": replace(TINY, encoder_layers=5, decoder_layers=1),
+    "ssru, deep encoder": replace(TINY, autoregression="ssru", encoder_layers=4, decoder_layers=2),
+    "ssru, pre-norm, odd widths": replace(
+        TINY, autoregression="ssru", norm="pre", d_model=50, encoder_heads=5, decoder_heads=10
+    ),
 }
 
 
@@ -176,11 +181,15 @@ def test_lengths_are_bounded_from_both_sides(engine, beam_size):
 PARITY_PROGRAM = """
 import json
 from tests.kernels.coded_model import TINY, code, random_tensors
+from tests.kernels.conftest import RANDOM_SSRU, SSRU
 from tests.kernels.test_engine import SOURCES
-engine, _ = code(TINY, random_tensors(TINY, 3, eos_bias=2.0), lambda name: 3)
-result = engine.translate(SOURCES, max_lengths=[12] * 4, beam_size=3, num_hypotheses=3)
-constrained = engine.translate(SOURCES, max_lengths=[12] * 4, constraints=[[[[7, 8], [9]], [[10]]]] * 4)
-print(json.dumps([result.hypotheses, constrained.hypotheses, engine.logits(SOURCES[2], [89, 4, 5]).tolist()]))
+found = []
+for architecture, tensors in ((TINY, random_tensors(TINY, 3, eos_bias=2.0)), (SSRU, RANDOM_SSRU)):
+    engine, _ = code(architecture, tensors, lambda name: 3)
+    result = engine.translate(SOURCES, max_lengths=[12] * 4, beam_size=3, num_hypotheses=3)
+    constrained = engine.translate(SOURCES, max_lengths=[12] * 4, constraints=[[[[7, 8], [9]], [[10]]]] * 4)
+    found += [result.hypotheses, constrained.hypotheses, engine.logits(SOURCES[2], [89, 4, 5]).tolist()]
+print(json.dumps(found))
 """
 
 
@@ -262,6 +271,16 @@ def test_memory_figures_grow_with_the_work(engine):
     # 60 positions of 128 rows, two layers, keys and values of 48 floats; the encoder's side comes on top.
     assert large.kv_cache_peak_bytes >= 60 * 128 * 2 * 2 * 48 * 4
     assert 0 < small.kv_cache_peak_bytes < large.kv_cache_peak_bytes
+
+
+def test_an_ssru_keeps_a_vector_a_row_and_layer_whatever_the_length():
+    engine, _ = code(SSRU, RANDOM_SSRU, lambda name: 2)
+    short, long = (
+        engine.translate(SOURCES[:1], max_lengths=[length], min_length=length, beam_size=4).kv_cache_peak_bytes
+        for length in (4, 60)
+    )
+    # Keys and values of the source's four ids, and the vectors of four rows before and after a step, all 48 floats.
+    assert short == long == pytest.approx(2 * (2 * 4 + 2 * 4) * 48 * 4, rel=0.2)
 
 
 @pytest.mark.parametrize(

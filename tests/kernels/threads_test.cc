@@ -159,7 +159,7 @@ int main() {
   TestHelper();
   TestPool();
 
-  Tables tables[] = {Tables(SUB3_SWISH, false, 7), Tables(SUB3_GELU, true, 8)};
+  Tables tables[] = {Tables(SUB3_SWISH, false, false, 7), Tables(SUB3_GELU, true, true, 8)};
   std::vector<Expected> expected;
   expected.reserve(2);
   for (Tables& each : tables) expected.emplace_back(Live(&each, nullptr).model);

@@ -29,9 +29,11 @@ inline std::atomic<int> checks{0};
   } while (false)
 
 #ifdef SUB3_SMALL_MODEL  // for fuzzing: what every kind of row, column and layer is once is enough
-constexpr uint32_t kDim = 80, kFfn = 48, kVocab = 70, kLayers = 1, kPositions = 12;
+constexpr uint32_t kDim = 40, kFfn = 24, kVocab = 20, kLayers = 1, kPositions = 12;
+constexpr uint32_t kAttentionPlanes = 1, kInnerPlanes = 2, kOuterPlanes = 5;
 #else
 constexpr uint32_t kDim = 80, kFfn = 144, kVocab = 150, kLayers = 2, kPositions = 40;
+constexpr uint32_t kAttentionPlanes = 2, kInnerPlanes = 4, kOuterPlanes = 8;
 #endif
 constexpr int32_t kEos = 0, kPad = static_cast<int32_t>(kVocab) - 1;
 
@@ -86,21 +88,28 @@ struct Tables {
     AddFloats(name + ".norm.bias", kDim, 0);
   }
 
-  explicit Tables(uint32_t activation = SUB3_SWISH, bool pre_norm = false, uint32_t seed = 7) : random(seed) {
-    config = {kDim,  kVocab, kVocab,     kLayers, 4, kFfn, kLayers, 4,    kFfn,       activation, pre_norm,
-              1e-5f, 1,      kPositions, 0,       1, 1,    kEos,    kPad, suppressed, 1};
+  explicit Tables(uint32_t activation = SUB3_SWISH, bool pre_norm = false, bool ssru = false, uint32_t seed = 7)
+      : random(seed) {
+    config = {kDim, kVocab, kVocab, kLayers,    4, kFfn, kLayers, 4,    kFfn, activation, pre_norm,
+              ssru, 1e-5f,  1,      kPositions, 0, 1,    1,       kEos, kPad, suppressed, 1};
     AddMatrix("embedding", kVocab, kDim, 3);
     for (const char* side : {"encoder", "decoder"}) {
       for (uint32_t l = 0; l < kLayers; ++l) {
         const std::string layer = std::string(side) + "." + std::to_string(l);
         for (const char* kind : {".self_attention", ".encoder_attention"}) {
           if (side[0] == 'e' && kind[1] == 'e') continue;
+          if (ssru && side[0] == 'd' && kind[1] == 's') {
+            AddLinear(layer + ".ssru.forget", kDim, kDim, 2);
+            AddMatrix(layer + ".ssru.candidate", kDim, kDim, 3);
+            AddBlock(layer + ".ssru");
+            continue;
+          }
           for (const char* part : {".query", ".key", ".value", ".output"})
-            AddLinear(layer + kind + part, kDim, kDim, 2);
+            AddLinear(layer + kind + part, kDim, kDim, kAttentionPlanes);
           AddBlock(layer + kind);
         }
-        AddLinear(layer + ".ffn.inner", kFfn, kDim, 4);
-        AddLinear(layer + ".ffn.outer", kDim, kFfn, 8);
+        AddLinear(layer + ".ffn.inner", kFfn, kDim, kInnerPlanes);
+        AddLinear(layer + ".ffn.outer", kDim, kFfn, kOuterPlanes);
         AddBlock(layer + ".ffn");
       }
     }

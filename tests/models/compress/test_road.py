@@ -20,7 +20,7 @@ from tests.models.quantize.test_calibrate import lively
 
 @pytest.fixture
 def marian(tmp_path: Path, tiny_checkpoint: Checkpoint) -> Path:
-    write_marian(lively(tiny_checkpoint, "post"), tmp_path / "marian")
+    write_marian(lively(tiny_checkpoint), tmp_path / "marian")
     return tmp_path / "marian"
 
 

@@ -23,7 +23,7 @@ from tests.models.quantize.test_calibrate import batches_of, lively
 
 @pytest.fixture(scope="module")
 def checkpoint(tiny_checkpoint: Checkpoint) -> Checkpoint:
-    return lively(tiny_checkpoint, "post")
+    return lively(tiny_checkpoint)
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,18 @@ def test_prices_predict_the_divergence_of_small_errors(
         moved = divergence.measure({**checkpoint.tensors, "embedding": weights + noise})["loss"]
         # A price has the geometric mean of a moment's eigenvalues; white errors cost the arithmetic one.
         assert 0.5 < moved / (price @ noise.square().sum(1)).item() < 4
+
+
+def test_the_matrices_of_an_ssru_have_prices_too(tiny_checkpoint: Checkpoint) -> None:
+    checkpoint = lively(tiny_checkpoint, autoregression="ssru")
+    batches = batches_of(checkpoint, 60, 500)
+    rows, divergence = prices(checkpoint, batches).rows, Divergence(checkpoint, batches)
+    assert rows.keys() == matrix_shapes(checkpoint.architecture).keys()
+    for name in ("decoder.0.ssru.forget", "decoder.0.ssru.candidate"):
+        weights = checkpoint.tensors[name]
+        noise = 0.02 * torch.randn(weights.shape, generator=torch.Generator().manual_seed(0))
+        moved = divergence.measure({**checkpoint.tensors, name: weights + noise})["loss"]
+        assert 1 < moved / (rows[name] @ noise.square().sum(1)).item() < 10  # arithmetic and geometric means, as above
 
 
 @given(
