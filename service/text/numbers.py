@@ -360,7 +360,8 @@ def _read(text: str, match: re.Match[str], language: str) -> Iterator[Number]:
         return
     readings = {written}
     is_afternoon = _is_afternoon(text, span[1])
-    if clock := _CLOCK.fullmatch(written) or _GERMAN_CLOCK.match(text, span[0]) or _POINTED_CLOCK.match(text, span[0]):
+    pointed = _GERMAN_CLOCK if language == "de" else _POINTED_CLOCK
+    if clock := _CLOCK.fullmatch(written) or pointed.match(text, span[0]):
         times = _times(int(clock[1]), clock[2], is_afternoon=is_afternoon)
         readings = readings | times if is_afternoon is None else times
     elif written.isdecimal() and len(written) <= 2 and is_afternoon is not None:

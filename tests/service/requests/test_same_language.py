@@ -78,6 +78,28 @@ def test_libretranslate(client: httpx.Client) -> None:
     assert (refused.status_code, refused.json()) == (400, {"error": "xx is not supported"})
 
 
+def test_azure(client: httpx.Client) -> None:
+    def translated(text: str, **parameters: str) -> dict[str, object]:
+        asked = {"api-version": "3.0", "to": "de"} | parameters
+        (found,) = client.post("/translate", params=asked, json=[{"Text": text}]).raise_for_status().json()
+        return dict(found)
+
+    for text, language in ((GERMAN, "de"), (FRENCH, "fr"), (f"<b class=x>{GERMAN}</b>&auml;<br/>", "de")):
+        found = translated(text, textType="html" if text[0] == "<" else "plain")
+        assert found["translations"] == [{"text": text, "to": "de"}]
+        assert found["detectedLanguage"]["language"] == language  # type: ignore[index]
+    assert translated(GERMAN, **{"from": "de"})["translations"] == [{"text": GERMAN, "to": "de"}]
+
+
+def test_google(client: httpx.Client) -> None:
+    for text, language in ((GERMAN, "de"), (FRENCH, "fr")):
+        reply = client.post("/language/translate/v2", json={"q": text, "target": "de"}).raise_for_status().json()
+        (found,) = reply["data"]["translations"]
+        assert (found["translatedText"].replace("&#39;", "'"), found["detectedSourceLanguage"]) == (text, language)
+    named = client.post("/language/translate/v2", json={"q": GERMAN, "source": "de", "target": "de"})
+    assert named.json()["data"]["translations"][0]["translatedText"] == GERMAN
+
+
 def test_deepl_texts(server: Server) -> None:
     client = deepl.DeepLClient("any", server_url=server.url)
     texts = [GERMAN, FRENCH, f"<i>{GERMAN}</i>"]

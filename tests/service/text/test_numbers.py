@@ -67,6 +67,11 @@ def test_the_same_numbers(english, german):
     assert agree(german, "de", english, "en")
 
 
+def test_a_half_of_the_day_behind_a_point_is_not_german():
+    assert agree("We meet at 2.38 PM.", "en", "Wir treffen uns um 14:38.", "de")
+    assert not agree("We meet at 2:38 PM.", "en", "Wir treffen uns um 2.38 PM.", "de")
+
+
 def test_round_words_may_become_digits_but_digits_stay():
     assert agree("A hundred people and 2", "en", "100 Menschen und 2", "de")
     assert not agree("100 people and 20%", "en", "Hundert Menschen und 20 %", "de")
