@@ -93,11 +93,22 @@ _MARKED = re.compile(
     r"(?<![\w.,-])(?:(?P<roman>[IVX]{2,})|(?P<name>[A-Z]{1,4}\d[A-Z\d]*)"
     rf"|(?P<number>\d+(?:[.,]\d+)*)(?P<unit>{_UNITS}))(?![\w-])"
 )
+# Symbols of measures, which a model that does not know one makes words of, and how they begin where they are spelt out.
+_SPELT_MEASURES = {
+    "km": "kilom", "cm": "[cz]entim", "mm": "millim", "kg": "kilo", "mg": "millig", "ml": "millil", "kW": "kilow",
+    "KB": "kilob", "kB": "kilob", "MB": "megab", "GB": "gigab", "TB": "terab",
+    "kHz": "kiloh", "MHz": "megah", "GHz": "gigah",
+}  # fmt: skip
+_SYMBOLS = "|".join(_SPELT_MEASURES)
+_MEASURE = re.compile(rf"(?<![\w.,-])(\d+(?:[.,]\d+)*)[ \u00a0\u202f]({_SYMBOLS})(?![\w-])")
+# What no other language than English writes behind a number, and what stands for a dash that a model can't spell.
+_ENGLISH_END, _DOTS = re.compile(r"\d(?:st|nd|rd|th)(?!\w)"), re.compile(r"\d\.\.+\d")
 # A stretch that stands for one number in a sentence: with its letters, signs, and what follows an hour.
 _PHONE = re.compile(r"(?<![\w+])(?:\+\d|\(\d|0\d)\d*+(?>(?:[-/ ().]{1,2}\d++)+)")
 _STRETCH = re.compile(
     r"(?<!\w)(?:[A-Z]{0,3}[$€£¥])?[^\W\d_]*+\d[^\W_]*+(?>(?:[.,:'’/\u00a0\u202f–-]\d[^\W_]*+)*)"
-    r"(?: ?[%€](?!\w)|[ \u00a0\u202f]?°(?:[CFK](?!\w))?| ?[ap]\.?m\b\.?| (?P<share>per ?cent|prozent|pour cent)\b)?",
+    rf"(?: ?[%€](?!\w)|[ \u00a0\u202f](?-i:{_SYMBOLS})(?![\w-])|[ \u00a0\u202f]?°(?:[CFK](?!\w))?| ?[ap]\.?m\b\.?"
+    r"| (?P<share>per ?cent|prozent|pour cent)\b)?",
     re.IGNORECASE,
 )
 _SHARES = {"de": "Prozent", "en": "percent", "es": "por ciento", "fr": "pour cent", "it": "per cento", "nl": "procent"}
@@ -182,8 +193,18 @@ def agree(source: str, source_language: str, target: str, target_language: str) 
 def keeps_marked(source: str, target: str, language: str) -> bool:
     """Tell whether a translation has the Roman numerals, names with digits and attached units of its source.
 
-    A Roman numeral may be a word or a number there, and a unit may be spelt out (5V, 5 Volt).
+    A Roman numeral may be a word or a number there, and a unit may be spelt out (5V, 5 Volt; 5 km, 5 Kilometer). An
+    ordinal has no English ending there, nor a range two full stops for its dash.
     """
+    if language != "en" and _ENGLISH_END.search(target):
+        return False
+    if _DOTS.search(target) and not _DOTS.search(source):
+        return False
+    for match in _MEASURE.finditer(source):
+        number = rf"(?<!\d){re.sub('[.,]', '[.,]', match[1])}"
+        spelt = rf"(?:{match[2]}(?!\w)|(?i:{_SPELT_MEASURES[match[2]]}))"
+        if re.search(number, target) and not re.search(rf"{number}[ \u00a0\u202f-]?{spelt}", target):
+            return False
     for match in _MARKED.finditer(source):
         if match["name"] and match["name"] not in target:
             return False

@@ -38,8 +38,11 @@ _CODE_LINE = re.compile(
     r"(?s:.*[{};])|(?:async )?(?:def|class|function|func|fn) \w+\([^()]*\).*:?|[\w.\[\]]+\s*[-+*/|&]?=\s*\S+"
     r"|[\w.]+\([^()]*\)|return (?![a-zA-Z]+[.!?]?$)\S+"
 )
-# What a number follows, so that its point ends no sentence: "No. 5", "pp. 3".
-_NUMBERED = re.compile(r"(?<!\w)(?:No|Nos|Nr|Fig|Figs|Vol|Art|Sec|Ch|Eq|pp?|Abb|Abs|Kap|Bd)\.\s+\Z")
+# What a number follows, so that its point ends no sentence: "No. 5", "order no. 7", "pp. 3".
+_NUMBERED = re.compile(
+    r"(?<!\w)(?:(?:order|item|part|invoice|ticket|serial|model|case|account|flight|room|reference|patent|phone) no|"
+    r"nos|nr|fig|vol|No|Nos|Nr|Fig|Figs|Vol|Art|Sec|Ch|Eq|pp?|Abb|Abs|Kap|Bd)\.\s+\Z"
+)
 _RULE = re.compile(r";|:\s")  # in braces, as of a style sheet
 _PROSE = re.compile(r"\b[^\W\d_]++,? [^\W\d_]++,? [^\W\d_]")
 # Emoji and their modifiers: symbols, joiners and other format characters, variation selectors, skin tones.

@@ -67,6 +67,25 @@ def test_the_same_numbers(english, german):
     assert agree(german, "de", english, "en")
 
 
+@pytest.mark.parametrize(
+    ("source", "target", "expected"),
+    [
+        ("10 kg of rice", "10 Kreaturen", False),
+        ("10 kg of rice", "10 Kilo Reis", True),
+        ("It is 1,250 km away.", "Es ist 1.250 km entfernt.", True),
+        ("It is 1,250 km away.", "Es sind 1.250 Kilometer.", True),
+        ("It is 1,250 km away.", "Es ist 1.250 Uhr.", False),
+        ("a drive of 4 GB", "ein 4-GB-Laufwerk", True),
+        ("the 2nd place", "der 2nd Platz", False),
+        ("the 2nd place", "der 2. Platz", True),
+        ("30–40 people", "30..40 Menschen", False),
+        ("1..5 items", "1..5 Elemente", True),
+    ],
+)
+def test_a_measure_an_ordinal_and_a_range_keep_their_form(source: str, target: str, expected: bool) -> None:
+    assert keeps_marked(source, target, "de") is expected
+
+
 def test_a_half_of_the_day_behind_a_point_is_not_german():
     assert agree("We meet at 2.38 PM.", "en", "Wir treffen uns um 14:38.", "de")
     assert not agree("We meet at 2:38 PM.", "en", "Wir treffen uns um 2.38 PM.", "de")
@@ -191,7 +210,7 @@ def test_time_is_linear(unit, language):
     ("text", "expected"),
     [
         ("The year 2024 was good.", {"2024": "2024"}),
-        ("About 75% of 1,250.50 or 3.5 km", {"75%": "75\u00a0%", "1,250.50": "1.250,50", "3.5": "3,5"}),
+        ("About 75% of 1,250.50 or 3.5 km", {"75%": "75\u00a0%", "1,250.50": "1.250,50", "3.5 km": "3,5 km"}),
         (
             "Call 555-0199, +63 580 473 9017 or (012) 345-6789",
             dict.fromkeys(["555-0199", "+63 580 473 9017", "(012) 345-6789"]),
@@ -222,6 +241,10 @@ def test_time_is_linear(unit, language):
         ("R-26945358 and 777X", dict.fromkeys(["26945358", "777X"])),
         ("at 12 a.m. and 12 pm", {"12 a.m.": "0:00", "12 pm": "12:00"}),
         ("At 120.9°C or 5.5 °F it is 7° warm.", {"120.9°C": "120,9°C", "5.5 °F": "5,5 °F", "7°": None}),
+        (
+            "10 kg, 1,250.5 km and 5 mb at 30–40 %",
+            {"10 kg": None, "1,250.5 km": "1.250,5 km", "5": None, "30–40 %": None},
+        ),
     ],
 )
 def test_stretches_are_written_as_the_target_does(text: str, expected: dict[str, str | None]) -> None:

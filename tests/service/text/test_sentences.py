@@ -254,5 +254,5 @@ def test_time_is_linear(unit: str) -> None:
 
 
 def test_a_point_before_a_number_ends_no_sentence() -> None:
-    for text in ("Your order No. 5 is ready.", "See Fig. 3 and pp. 12 here."):
+    for text in ("Your order No. 5 is ready.", "See Fig. 3 and pp. 12 here.", "It is order no. 7 of May."):
         assert split(text, "en") == [Piece(text, True)]
