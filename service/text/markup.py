@@ -26,7 +26,7 @@ _HEAD = re.compile(r"[\s,.;:!?)\]}»”’–—-]*")
 _MAX_ATTACHED = 64  # elements that are placed beside their words in a run: each looks through its words
 _CLOSING = ".,;:!?…)]}»”’"  # what a note stands behind as it does behind a word
 _LINE_BREAK = re.compile(r"(?<!\s)[^\S\r\n]*+[\r\n]\s*+")
-_PAIR_OF_WORDS = re.compile(r">[^<>\n]*[^\W\d_][^<>\n]*</")
+_WITHIN_PAIR = re.compile(r">([^<>\n]*+)</")
 _ESCAPES = {ord("&"): "&amp;", ord("<"): "&lt;"}
 _PRIVATE = range(0xF0000, 0x10FFFE)
 _FIRST_PRIVATE = "\ue000"
@@ -111,12 +111,8 @@ class Document:
 def with_pairs(text: str) -> Document | None:
     """Take a plain text apart that has pairs of tags or marks around some of its words; None of any other text."""
     document = Document(text, SOFTWARE, is_aligned=True) if may_have_pairs(text) else None
-    if (
-        document is not None
-        and document.is_one_run
-        and not document.needs_alignment
-        and not _PAIR_OF_WORDS.search(text)
-    ):
+    holds_words = any(any(map(str.isalpha, match[1])) for match in _WITHIN_PAIR.finditer(text))
+    if document is not None and document.is_one_run and not document.needs_alignment and not holds_words:
         return None
     return document
 

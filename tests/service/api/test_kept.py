@@ -81,7 +81,6 @@ PLAIN: dict[str, Sequence[str]] = {
     "%d %% of %d": ["%d %%", "%d"],
     "Click <1>here</1> to go home.": ["<1>", "</1>"],
     "Open <0>the page</0>.": ["<0>", "</0>"],
-    "Run <code>npm install</code> first.": ["<code>npm install</code>"],
     "Hello <%= name %>, how are you?": ["<%= name %>"],
     "Hello __name__, how are you?": ["__name__"],
     "Hello [[name]], how are you?": ["[[name]]"],

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser
 
 from service.text.alignment import by_position
-from service.text.markup import Document
+from service.text.markup import Document, with_pairs
 from service.text.markup_tokens import SOFTWARE, Markup
 from tests.linear import growth
 
@@ -302,3 +302,10 @@ def test_time_is_linear_whatever_is_left_open(piece: str) -> None:
         return lambda: Document(source, NOTES if piece == "<n>" else HTML if piece[0] in "<&" else SOFTWARE)
 
     assert growth(work, 1_000) <= 2.5
+
+
+def test_code_of_a_plain_text_is_one_unit_with_its_tags() -> None:
+    document = with_pairs("Run <code>npm install</code> first.")
+    assert document is not None
+    assert "npm" not in document.text
+    assert with_pairs("Delete <b>{0}</b> first.") is None
