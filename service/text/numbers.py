@@ -97,7 +97,7 @@ _MARKED = re.compile(
 _PHONE = re.compile(r"(?<![\w+])(?:\+\d|\(\d|0\d)\d*+(?>(?:[-/ ().]{1,2}\d++)+)")
 _STRETCH = re.compile(
     r"(?<!\w)(?:[A-Z]{0,3}[$€£¥])?[^\W\d_]*+\d[^\W_]*+(?>(?:[.,:'’/\u00a0\u202f–-]\d[^\W_]*+)*)"
-    r"(?: ?[%€](?!\w)| ?[ap]\.?m\b\.?| (?P<share>per ?cent|prozent|pour cent)\b)?",
+    r"(?: ?[%€](?!\w)|[ \u00a0\u202f]?°(?:[CFK](?!\w))?| ?[ap]\.?m\b\.?| (?P<share>per ?cent|prozent|pour cent)\b)?",
     re.IGNORECASE,
 )
 _SHARES = {"de": "Prozent", "en": "percent", "es": "por ciento", "fr": "pour cent", "it": "per cento", "nl": "procent"}
