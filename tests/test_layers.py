@@ -61,8 +61,9 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         {
             "process": "",
             "text": (
-                "detection languages placeholders plurals references written_marks / alignment glossary markup_tokens "
-                "message_format names numbers sentences / glossary_files inline_tags no_break_spaces / markup"
+                "composed detection languages placeholders plurals references written_marks / alignment glossary "
+                "markup_tokens message_format names numbers sentences / glossary_files inline_tags no_break_spaces / "
+                "markup"
             ),
         },
         {

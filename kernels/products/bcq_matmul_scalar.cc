@@ -12,6 +12,9 @@ namespace {
 
 constexpr size_t kTablesPerChunk = kChunkColumns / 4;
 
+// The integer next to a number. NaN, which only weights or inputs beyond float32 make, has none, and is 0.
+int Rounded(float value) { return std::isnan(value) ? 0 : static_cast<int>(std::nearbyint(value)); }
+
 // tables [chunks, 8, 16]; returns s.
 float BuildTables(const float* x, size_t columns, size_t chunks, int16_t* tables) {
   float maximum = 0;
@@ -21,7 +24,7 @@ float BuildTables(const float* x, size_t columns, size_t chunks, int16_t* tables
     int quantized[4];
     for (size_t k = 0; k < 4; ++k) {
       const size_t c = 4 * t + k;
-      quantized[k] = c < columns ? static_cast<int>(std::nearbyint(x[c] * inverse)) : 0;
+      quantized[k] = c < columns ? Rounded(x[c] * inverse) : 0;
     }
     for (int key = 0; key < 16; ++key) {
       int sum = 0;
@@ -46,7 +49,7 @@ Int8Scales RoundScales(const BcqMatrix& matrix, const BcqSegment& segment, size_
   }
   const float inverse = total > 0 ? kMaxInt8Weight / total : 0.0f;
   Int8Scales rounded{{}, total / kMaxInt8Weight};
-  for (int i = 0; i < segment.planes; ++i) rounded.a[i] = static_cast<int>(std::nearbyint(alpha[i] * inverse));
+  for (int i = 0; i < segment.planes; ++i) rounded.a[i] = Rounded(alpha[i] * inverse);
   return rounded;
 }
 
@@ -101,7 +104,7 @@ void BcqInt8Matmul(const Product* products, size_t num_products, const float* x,
     for (size_t c = 0; c < columns; ++c) maximum = std::max(maximum, std::fabs(input[c]));
     const float inverse = maximum < kSmallestMaximum ? 0.0f : kMaxInt8Input / maximum;
     const float scale = inverse == 0 ? 0.0f : maximum / kMaxInt8Input;
-    for (size_t c = 0; c < columns; ++c) xq[c] = static_cast<int8_t>(std::nearbyint(input[c] * inverse));
+    for (size_t c = 0; c < columns; ++c) xq[c] = static_cast<int8_t>(Rounded(input[c] * inverse));
     for (size_t p = 0; p < num_products; ++p) {
       const Product& product = products[p];
       const BcqMatrix& matrix = *product.weight;

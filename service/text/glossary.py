@@ -13,7 +13,8 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from service.text.placeholders import Span
+from service.text.composed import composed
+from service.text.placeholders import Span, overlaps
 
 MAX_TERM_CHARACTERS = 200
 MAX_TERM_LENGTHS = 20  # in words and marks, of terms with the same first word: each is looked up from that word
@@ -86,14 +87,16 @@ class Glossary:
         """
         endings = frozenset() if exact else _ENDINGS.get(self.target, frozenset())
         found: dict[tuple[str, tuple[str, ...]], Term] = {}
+        spans: dict[tuple[str, tuple[str, ...]], list[Span]] = {}
         for begin, end in self._spans(text, kept):
             stands = _composed(text[begin:end])
             term, translation = self._entry(stands) or (stands, stands)
             spellings = _spellings(term, translation, stands)
             known = found.get((term, spellings), Term(spellings, False, (), endings))
             follows_mark = known.follows_mark or (begin > 0 and not text[begin - 1].isspace())
-            found[term, spellings] = known._replace(follows_mark=follows_mark, spans=(*known.spans, (begin, end)))
-        return list(found.values())
+            found[term, spellings] = known._replace(follows_mark=follows_mark)
+            spans.setdefault((term, spellings), []).append((begin, end))
+        return [term._replace(spans=tuple(spans[key])) for key, term in found.items()]
 
     def _spans(self, text: str, kept: Sequence[Span]) -> Iterator[Span]:
         """Yield where the terms stand in a sentence."""
@@ -105,7 +108,7 @@ class Glossary:
                 if position + length > len(words):
                     continue
                 span = (begin, words[position + length - 1][1])
-                if self._entry(_composed(text[slice(*span)])) and _is_whole(text, span) and not _overlap(span, kept):
+                if self._entry(_composed(text[slice(*span)])) and _is_whole(text, span) and not overlaps(span, kept):
                     yield span
                     position += length - 1
                     break
@@ -192,18 +195,13 @@ def _checked(term: str) -> str:
 
 def _composed(text: str) -> str:
     """Normalise a text for comparison: one space between words, characters composed (NFC)."""
-    return unicodedata.normalize("NFC", " ".join(text.split()))
+    return composed(" ".join(text.split()))
 
 
 def _lowered(text: str) -> str:
-    return text.lower() if text.isascii() else unicodedata.normalize("NFC", text).lower()
+    return composed(text).lower()
 
 
 def _is_whole(text: str, span: Span) -> bool:
     begin, end = span
     return not _IN_COMPOUND_BEFORE.match(text, begin) and not _IN_COMPOUND_AFTER.match(text, end)
-
-
-def _overlap(span: Span, kept: Sequence[Span]) -> bool:
-    place = bisect.bisect_left(kept, span[1], key=lambda other: other[0])  # the first that begins behind
-    return place > 0 and span[0] < kept[place - 1][1]

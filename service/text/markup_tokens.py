@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence, Set
 from typing import Literal, NamedTuple
 
-from service.text.placeholders import Span, find, has_words
+from service.text.placeholders import MEASURE_BEHIND, Span, find, has_words
 from service.text.references import unescape
 from service.text.written_marks import EMPHASIS, written_marks
 
@@ -59,6 +59,7 @@ _ANOTHER_LETTER = re.compile(r">[b-df-hj-np-tv-z]</", re.IGNORECASE)
 _NEAR = 100  # characters
 _CHEMICAL = re.compile(r"(?:[A-Z][a-z]?){1,6}")
 _PART_OF_FORMULA = re.compile(r""">[^<>]*?[^\s,.;:!?()"'“”„<>]""")  # a pair around a comma alone is none
+_POWER_OF_TEN = re.compile(r"10<[^<>]*>[+\u2212-]?\d+</[^<>]*>")
 _CHARGE = re.compile(r"\d*[+\u2212-]")
 _LONGEST_UNIT = 2000  # characters of a pair that is read for whether it holds a word
 _TRANSLATED_ATTRIBUTES = frozenset({"alt", "title", "placeholder", "aria-label"})
@@ -497,6 +498,9 @@ def _with_formula(source: str, found: list[Token], unit: Token, following: Token
             end += 1
         if end > unit.end and _is_formula(source[unit.end : end], is_low=is_low):
             unit = unit._replace(end=end, mark="")
+        measure = MEASURE_BEHIND.match(source, unit.end, following.end)
+        if measure is not None and name == "sup" and _POWER_OF_TEN.fullmatch(source, unit.begin, unit.end):
+            unit = unit._replace(end=measure.end(), mark="")
     return unit
 
 

@@ -4,7 +4,6 @@ A small model spells names that it never saw in its own way. So the names of a s
 places as the language of the translation calls them, other names as they are written.
 """
 
-import bisect
 import functools
 import re
 import unicodedata
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from service.text.detection import is_common
-from service.text.placeholders import Span
+from service.text.placeholders import Span, overlaps
 
 _FOLDER = Path(__file__).parent / "gazetteer"
 _LANGUAGES = ("en", "de", "es", "fr", "pt")  # columns of places.tsv
@@ -108,7 +107,7 @@ def find(text: str, source: str, target: str, kept: Sequence[Span] = ()) -> list
         return []
     if copies:
         tokens = _with_first_names(text, tokens, source)
-    return [name for name in _merged(text, _names(text, tokens, places, source)) if not _overlaps(name.span, kept)]
+    return [name for name in _merged(text, _names(text, tokens, places, source)) if not overlaps(name.span, kept)]
 
 
 def load(sources: Iterable[str], targets: Collection[str]) -> None:
@@ -186,12 +185,6 @@ def _joined(text: str, run: Sequence[Name]) -> Name:
         return run[0]
     span = run[0].span[0], run[-1].span[1]
     return Name(span, text[slice(*span)], is_known=all(name.is_known for name in run))
-
-
-def _overlaps(span: Span, others: Sequence[Span]) -> bool:
-    """Return whether a span has a part of one of others, which are sorted and apart."""
-    place = bisect.bisect_left(others, (span[1], 0))
-    return place > 0 and others[place - 1][1] > span[0]
 
 
 def _longest(text: str, tokens: _Tokens, places: Mapping[str, str | None]) -> tuple[int, str | None]:

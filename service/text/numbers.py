@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from service.text.placeholders import Span
+from service.text.placeholders import Span, overlaps
 
 # Digits with single marks between them, and groups of three behind a space that does not break a line.
 _NUMBER = re.compile(r"(?<![\d])\d+(?:[.,'’]\d+|:\d{2}(?!\d)|[\u00a0\u202f]\d{3}(?!\d))*")
@@ -87,6 +87,7 @@ _AMOUNT_BEHIND = re.compile(
 )
 _SCALE = re.compile(r"[ \u00a0\u202f-]?[mbt]r?ill?i", re.IGNORECASE)
 # What a translation has to the letter: Roman numerals, names with digits (B12, A4), and numbers that touch their unit.
+_GAPS = " \u00a0\u202f-"  # between a number and its unit
 _UNITS = "kg|mg|g|km|cm|mm|m|ml|l|GB|MB|KB|kB|TB|kHz|MHz|GHz|Hz|dB|px|pt|[VAWKDCF]"
 _MARKED = re.compile(
     r"(?<![\w.,-])(?:(?P<roman>[IVX]{2,})|(?P<name>[A-Z]{1,4}\d[A-Z\d]*)"
@@ -96,7 +97,7 @@ _MARKED = re.compile(
 _PHONE = re.compile(r"(?<![\w+])(?:\+\d|\(\d|0\d)\d*+(?>(?:[-/ ().]{1,2}\d++)+)")
 _STRETCH = re.compile(
     r"(?<!\w)(?:[A-Z]{0,3}[$€£¥])?[^\W\d_]*+\d[^\W_]*+(?>(?:[.,:'’/\u00a0\u202f–-]\d[^\W_]*+)*)"
-    r"(?: ?[%€](?!\w)| ?[ap]\.?m\b\.?| (?P<share>per ?cent|prozent|pour cent)\b)?",
+    r"(?: ?[%€](?!\w)|[ \u00a0\u202f]?°(?:[CFK](?!\w))?| ?[ap]\.?m\b\.?| (?P<share>per ?cent|prozent|pour cent)\b)?",
     re.IGNORECASE,
 )
 _SHARES = {"de": "Prozent", "en": "percent", "es": "por ciento", "fr": "pour cent", "it": "per cento", "nl": "procent"}
@@ -148,16 +149,12 @@ def find(text: str, language: str, kept: Sequence[Span] = ()) -> list[Number]:
     Args:
         text: a sentence or more.
         language: its ISO 639-1 code, which decides what points and commas mean.
-        kept: spans [begin, end) that are not read: placeholders, addresses, code.
+        kept: sorted spans [begin, end) that are not read: placeholders, addresses, code.
 
     Returns:
         Numbers in digits; numbers written as words are left out.
     """
-    return [
-        number
-        for number in _numbers(text, language)
-        if not any(begin < number.span[1] and number.span[0] < end for begin, end in kept)
-    ]
+    return [number for number in _numbers(text, language) if not overlaps(number.span, kept)]
 
 
 def agree(source: str, source_language: str, target: str, target_language: str) -> bool:
@@ -193,10 +190,26 @@ def keeps_marked(source: str, target: str, language: str) -> bool:
         if match["roman"] in _ROMAN and not _has_roman(match["roman"], target, language):
             return False
         if match["number"]:
-            number = rf"(?<!\d){re.sub('[.,]', '[.,]', match['number'])}"
-            if re.search(number, target) and not re.search(rf"(?i){number}[ \u00a0\u202f-]?{match['unit'][0]}", target):
+            units = [_has_unit(target, end, match["unit"][0].lower()) for end in _ends(target, match["number"])]
+            if units and not any(units):
                 return False
     return True
+
+
+def _ends(text: str, number: str) -> Iterator[int]:
+    """Yield where a number ends in a text, whichever marks it has there; digits may follow."""
+    text, number = text.replace(",", "."), number.replace(",", ".")
+    begin = text.find(number)
+    while begin >= 0:
+        if not text[begin - 1 : begin].isdecimal():
+            yield begin + len(number)
+        begin = text.find(number, begin + 1)
+
+
+def _has_unit(text: str, place: int, letter: str) -> bool:
+    """Return whether a unit that begins with a letter stands at a place of a text, or behind a space or a hyphen."""
+    behind = text[place : place + 2].lower()
+    return behind[:1] == letter or (behind[:1] in _GAPS and behind[1:] == letter)
 
 
 def _has_roman(numeral: str, target: str, language: str) -> bool:
@@ -221,26 +234,30 @@ def stretches(text: str, source: str, target: str, kept: Sequence[Span] = ()) ->
         text: a sentence.
         source: ISO 639-1 code of its language.
         target: that of the translation's.
-        kept: units; a stretch that holds only a part of one is left out.
+        kept: sorted units; a stretch that holds only a part of one is left out.
     """
-    dates = [match.span() for match in _DATE[source].finditer(text)] if source in _DATE and target in _DATE else []
-    spans = [span for span in dates if not any(begin < span[1] and span[0] < end for begin, end in kept)]
-    kept = [*kept, *((begin - 1, end + 1) for begin, end in spans)]
+    has_dates = source in _DATE and target in _DATE
+    dates = [match.span() for match in _DATE[source].finditer(text)] if has_dates else []
+    dates = [span for span in dates if not overlaps(span, kept)]
+    around = [(begin - 1, end + 1) for begin, end in dates]
+    spans = []
     position = 0
     while (match := _STRETCH.search(text, position)) is not None:
         phone = _PHONE.search(text, max(match.start() - 1, position), match.start() + 40)
         match = phone if phone is not None and phone.start() <= match.start() else match
         position = match.end()
-        first, last = match.span()
-        if not any(begin < last and first < end and not (first <= begin and end <= last) for begin, end in kept):
+        if not (_cuts(match.span(), kept) or _cuts(match.span(), around)):
             spans.append(match.span())
-    found = [(span, _converted(text, span, source, target)) for span in sorted(spans)]
-    taken = [*kept, *spans]
+    found = [(span, _converted(text, span, source, target)) for span in (*dates, *spans)]
     for match in _MARKED.finditer(text):
-        begin, end = match.span()
-        if match["roman"] in _ROMAN and not any(first < end and begin < last for first, last in taken):
-            found.append(((begin, end), match[0]))
+        if match["roman"] in _ROMAN and not any(overlaps(match.span(), taken) for taken in (kept, around, spans)):
+            found.append((match.span(), match[0]))
     return sorted(found)
+
+
+def _cuts(span: Span, others: Sequence[Span]) -> bool:
+    """Return whether a span begins or ends inside of one of others, which are sorted."""
+    return any(overlaps((place, place), others) for place in span)
 
 
 def ordinal(unit: str, source: str, target: str) -> str:

@@ -5,6 +5,7 @@ the digits that touch them. The model sees a mask in its place, with a space whe
 translation each mask must stand exactly once; there the unit touches what it touched in the source.
 """
 
+import bisect
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -87,6 +88,12 @@ _STRICT_PATTERN = re.compile(_STRICT, re.VERBOSE)
 _PATTERN = re.compile(f"{_FORMULA} | {_STRICT} | {_CODE}", re.VERBOSE)
 # The model's normalisation spells these out (m2 for m², 1/2 for ½), and it writes them so.
 _SPELT_OUT = re.compile(r"[\u00b2\u00b3\u00b9\u2070-\u209c\u00bc-\u00be\u2150-\u215e\u2460-\u24ff\u2122\u2120]")
+# The symbol of a unit of measure behind a power of ten: 10⁻³ m. A model loses what is a single letter.
+MEASURE_BEHIND = re.compile(
+    r"(?:[ \u00a0\u202f]|&nbsp;)?(?:(?:[fpnµμmcdhkMGT]|da)?(?:m|g|s|l|L|W|V|J|N|Pa|Hz|eV|mol|K|C|F|T|Bq|Gy|Sv|Ω|B|bar)"
+    r"|h|cd|lm|lx|rad|sr|ha|°C)(?!\w)"
+)
+_POWER = re.compile(r"(?<![\d.,])10[⁺⁻]?[⁰¹²³⁴-⁹]+\Z")
 _WORD = re.compile(r"(?<!\.)(?>(?:\.*+[^\s,;:!?\"().]++)+)")  # full stops only before more of the word
 # No word of a language that puts spaces between words is as long: a key, a hash, encoded bytes. A model repeats itself.
 _LONG_WORD = re.compile(
@@ -129,7 +136,8 @@ def find(text: str) -> list[Span]:
     """Find the units of a text, in order; none touches another."""
     spans = [match.span() for match in _PATTERN.finditer(text)] if _HINT.search(text) else []
     if _SPELT_OUT.search(text):
-        spans = merge(spans, words_with(text, spans, lambda word: _SPELT_OUT.search(word) is not None))
+        spelt_out = words_with(text, spans, lambda word: _SPELT_OUT.search(word) is not None)
+        spans = merge(spans, [_with_measure(text, span) for span in spelt_out])
     if "\\" in text:
         spans = merge(spans, words_with(text, spans, lambda word: "\\" in word))
     if "%" in text:
@@ -148,6 +156,12 @@ def merge(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
         else:
             merged.append((begin, end))
     return merged
+
+
+def overlaps(span: Span, others: Sequence[Span]) -> bool:
+    """Return whether a span has a part of one of others, which are sorted and apart."""
+    place = bisect.bisect_left(others, (span[1],))
+    return place > 0 and others[place - 1][1] > span[0]
 
 
 def words_with(text: str, spans: Sequence[Span], is_wanted: Callable[[str], bool]) -> list[Span]:
@@ -322,6 +336,12 @@ def _joined(text: str, spans: Sequence[Span]) -> Iterator[Span]:
             last = (begin, end)
         floor = end
     yield last
+
+
+def _with_measure(text: str, span: Span) -> Span:
+    """Return a unit, if it is a power of ten, with the symbol of its unit of measure."""
+    measure = MEASURE_BEHIND.match(text, span[1]) if _POWER.search(text, *span) else None
+    return span if measure is None else (span[0], measure.end())
 
 
 def _with_direction(text: str, span: Span) -> Span:

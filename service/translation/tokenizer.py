@@ -11,6 +11,7 @@ from models.format.directory import ModelDirectory
 from models.format.punctuation import followed, normalized, rules
 from models.format.schema import ModelError
 from models.format.vocabulary import Pieces
+from service.text.composed import composed
 from service.text.placeholders import Span
 
 # Invisible characters that models have not seen: soft hyphens, zero-width spaces, direction and byte order marks.
@@ -156,7 +157,7 @@ def _load(directory: ModelDirectory, name: str) -> sentencepiece.SentencePiecePr
 
 def _plain(text: str) -> str:
     """Compose a text (NFC) and drop its invisible characters."""
-    return text if text.isascii() else _INVISIBLE.sub("", unicodedata.normalize("NFC", text))
+    return text if text.isascii() else _INVISIBLE.sub("", composed(text))
 
 
 def _origins(text: str, plain: str) -> Sequence[int]:

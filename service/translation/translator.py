@@ -246,7 +246,7 @@ class Translator:
         if self._tokenizer.unknown in ids:
             unknown = placeholders.words_with(piece.text, piece.kept, lambda word: not self._tokenizer.knows(word))
             numerals = dict(numbers.stretches(piece.text, options.source, options.target, piece.kept))
-            unknown += [span for span in numerals if any(span[0] < end and begin < span[1] for begin, end in unknown)]
+            unknown += [span for span in numerals if placeholders.overlaps(span, unknown)]
             piece = piece._replace(kept=tuple(placeholders.merge(piece.kept, unknown)))
             stands = [numerals.get(span, piece.text[slice(*span)]) for span in piece.kept]  # 3.50€, without a €
             if not placeholders.has_words(piece.text, piece.kept):

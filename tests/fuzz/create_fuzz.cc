@@ -1,10 +1,7 @@
 // libFuzzer target: models from tables that an adversary has edited. sub3_model_create refuses them or makes a model
 // that computes. What the caller promises holds: pointers are valid for the bytes that are stated.
 
-#include <memory>
-
-#include "tests/fuzz/input.h"
-#include "tests/kernels/tiny_model.h"
+#include "tests/fuzz/edits.h"
 
 namespace {
 
@@ -18,115 +15,38 @@ const Tables& Original(bool pre_norm) {
   return pre_norm ? *pre : *post;
 }
 
-// The tables of a model with edits; data that is overwritten is a copy.
-struct Edited {
+// The tables of a model and its configuration.
+struct Edited : EditedTables {
   explicit Edited(const Tables& original)
-      : config(original.config), tensors(original.tensors), segments(original.segments) {
+      : EditedTables{original.tensors, original.segments, {}}, config(original.config) {
     suppressed[0] = original.suppressed[0];
     config.suppressed = suppressed;
   }
 
   sub3_config config;
   int32_t suppressed[4] = {};
-  std::vector<sub3_tensor> tensors;
-  std::vector<sub3_segment> segments;
-  std::vector<std::unique_ptr<char[]>> copies;
 };
 
 void EditConfig(Input* input, Edited* edited) {
   sub3_config& c = edited->config;
-  uint32_t* const fields[] = {&c.d_model,         &c.source_vocab_size, &c.target_vocab_size, &c.encoder_layers,
-                              &c.encoder_heads,   &c.encoder_ffn_dim,   &c.decoder_layers,    &c.decoder_heads,
-                              &c.decoder_ffn_dim, &c.activation,        &c.pre_norm,          &c.scale_embedding,
-                              &c.max_positions,   &c.shared_vocabulary, &c.tied_output,       &c.ssru};
-  const uint64_t which = input->Below(21);
-  if (which < 16) {
+  uint32_t* const fields[] = {&c.d_model,          &c.source_vocab_size, &c.target_vocab_size, &c.encoder_layers,
+                              &c.encoder_heads,    &c.encoder_ffn_dim,   &c.decoder_layers,    &c.decoder_heads,
+                              &c.decoder_ffn_dim,  &c.activation,        &c.pre_norm,          &c.scale_embedding,
+                              &c.max_positions,    &c.shared_vocabulary, &c.tied_output,       &c.ssru,
+                              &c.fairseq_positions};
+  const uint64_t which = input->Below(22);
+  if (which < 17) {
     *fields[which] = static_cast<uint32_t>(input->Number());
-  } else if (which == 16) {
-    c.norm_epsilon = input->Take<float>();
   } else if (which == 17) {
-    c.eos = static_cast<int32_t>(input->Number());
+    c.norm_epsilon = input->Take<float>();
   } else if (which == 18) {
+    c.eos = static_cast<int32_t>(input->Number());
+  } else if (which == 19) {
     c.decoder_start = static_cast<int32_t>(input->Number());
   } else {
     c.num_suppressed = input->Below(5);
     for (int32_t& id : edited->suppressed) id = static_cast<int32_t>(input->Number());
     if (which == 20 && c.num_suppressed == 0) c.suppressed = nullptr;
-  }
-}
-
-void EditTensor(Input* input, Edited* edited) {
-  if (edited->tensors.empty()) return;
-  const size_t index = input->Below(256) % edited->tensors.size();
-  sub3_tensor& tensor = edited->tensors[index];
-  switch (input->Below(9)) {
-    case 0:
-      tensor.dtype = static_cast<uint32_t>(input->Number());
-      break;
-    case 1:
-      tensor.num_dims = static_cast<uint32_t>(input->Number());
-      break;
-    case 2:
-      tensor.shape[input->Below(3)] = input->Number();
-      break;
-    case 3:
-      tensor.bytes = std::min(tensor.bytes, input->Number());
-      break;
-    case 4:
-      tensor.data = nullptr, tensor.bytes = 0;
-      break;
-    case 5:
-      tensor.name = edited->tensors[input->Below(256) % edited->tensors.size()].name;
-      break;
-    case 6:
-      edited->tensors.erase(edited->tensors.begin() + static_cast<ptrdiff_t>(index));
-      break;
-    case 7:
-      tensor.name = nullptr;
-      break;
-    default:
-      if (tensor.bytes < 8) break;
-      edited->copies.push_back(std::make_unique<char[]>(tensor.bytes));
-      std::memcpy(edited->copies.back().get(), tensor.data, tensor.bytes);
-      {
-        const uint64_t word = input->Take<uint64_t>(), place = input->Take<uint16_t>() % (tensor.bytes - 7);
-        std::memcpy(edited->copies.back().get() + place, &word, 8);
-      }
-      tensor.data = edited->copies.back().get();
-  }
-}
-
-void EditSegment(Input* input, Edited* edited) {
-  if (edited->segments.empty()) return;
-  const size_t index = input->Below(256) % edited->segments.size();
-  sub3_segment& segment = edited->segments[index];
-  switch (input->Below(9)) {
-    case 0:
-      segment.begin = input->Number();
-      break;
-    case 1:
-      segment.end = input->Number();
-      break;
-    case 2:
-      segment.planes = static_cast<uint32_t>(input->Number());
-      break;
-    case 3:
-      segment.scale_begin = input->Number();
-      break;
-    case 4:
-      segment.group_size = input->Number();
-      break;
-    case 5:
-      edited->segments.push_back(segment);
-      break;
-    case 6:
-      edited->segments.erase(edited->segments.begin() + static_cast<ptrdiff_t>(index));
-      break;
-    case 7:
-      segment.matrix = nullptr;
-      break;
-    default:
-      segment.matrix = edited->segments[input->Below(256) % edited->segments.size()].matrix;
   }
 }
 

@@ -219,6 +219,32 @@ void TestProducts(const std::vector<const Isa*>& isas, bool int8) {
   }
 }
 
+// Numbers beyond float32 have no integer: the scalar products read NaN as 0, and an infinite scale is its own row's
+// affair.
+void TestNotFinite() {
+  Random random;
+  for (const bool int8 : {false, true}) {
+    const size_t columns = 70;
+    CodedMatrix coded(&random, 40, columns, 0, 4);
+    std::vector<float> x = random.Values(columns), found(coded.matrix.rows), expected(coded.matrix.rows);
+    sub3::Workspace workspace;
+    void* scratch = workspace.Allocate<char>(int8 ? sub3::BcqInt8MatmulScratchBytes(columns, 1)
+                                                  : sub3::BcqMatmulScratchBytes(columns));
+    const auto multiply = [&](std::vector<float>* y) {
+      const Product product{&coded.matrix, nullptr, y->data(), y->size(), 0, y->size()};
+      (int8 ? sub3::scalar::BcqInt8Matmul : sub3::scalar::BcqMatmul)(&product, 1, x.data(), columns, columns, 1,
+                                                                     scratch);
+    };
+    x[3] = 0;
+    multiply(&expected);
+    x[3] = std::numeric_limits<float>::quiet_NaN();
+    coded.scales[0][0] = 0x7c00;
+    multiply(&found);
+    found[0] = expected[0];
+    CHECK(Same(found, expected, int8 ? "int8 GEMM of NaN" : "product of NaN", "scalar"));
+  }
+}
+
 // The product of gathered rows is that of the whole matrix at these rows.
 void TestGatheredRows(const std::vector<const Isa*>& isas) {
   Random random;
@@ -519,6 +545,7 @@ int main(int argc, char** argv) {
   TestHalfToFloat();
   TestProducts(isas, false);
   TestProducts(isas, true);
+  TestNotFinite();
   TestGatheredRows(isas);
   TestDequantizeRow(isas);
   TestFloatOps(isas);

@@ -29,9 +29,11 @@ inline std::atomic<int> checks{0};
   } while (false)
 
 #ifdef SUB3_SMALL_MODEL  // for fuzzing: what every kind of row, column and layer is once is enough
-constexpr uint32_t kDim = 80, kFfn = 48, kVocab = 70, kLayers = 1, kPositions = 12;
+constexpr uint32_t kDim = 40, kFfn = 24, kVocab = 20, kLayers = 1, kPositions = 12;
+constexpr uint32_t kAttentionPlanes = 1, kInnerPlanes = 2, kOuterPlanes = 5;
 #else
 constexpr uint32_t kDim = 80, kFfn = 144, kVocab = 150, kLayers = 2, kPositions = 40;
+constexpr uint32_t kAttentionPlanes = 2, kInnerPlanes = 4, kOuterPlanes = 8;
 #endif
 constexpr int32_t kEos = 0, kPad = static_cast<int32_t>(kVocab) - 1;
 
@@ -103,11 +105,11 @@ struct Tables {
             continue;
           }
           for (const char* part : {".query", ".key", ".value", ".output"})
-            AddLinear(layer + kind + part, kDim, kDim, 2);
+            AddLinear(layer + kind + part, kDim, kDim, kAttentionPlanes);
           AddBlock(layer + kind);
         }
-        AddLinear(layer + ".ffn.inner", kFfn, kDim, 4);
-        AddLinear(layer + ".ffn.outer", kDim, kFfn, 8);
+        AddLinear(layer + ".ffn.inner", kFfn, kDim, kInnerPlanes);
+        AddLinear(layer + ".ffn.outer", kDim, kFfn, kOuterPlanes);
         AddBlock(layer + ".ffn");
       }
     }

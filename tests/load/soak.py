@@ -2,6 +2,7 @@
 
 Texts, streams, files and glossaries are checked against engines apart from the server; other clients leave, cancel and
 attack; two administrators swap. What a limit refuses is counted apart, as is what a fault explains while it lasts.
+After each round of faults all clients pause, and the memory of the same configuration at rest is read.
 """
 
 import argparse
@@ -82,17 +83,20 @@ class Faults:
         kind = {503: "redis", 507: "disk"}.get(status)
         return kind is not None and self._felt_until.get(kind, 0.0) >= since
 
-    def run(self, stop: threading.Event) -> None:
+    def run(self, stop: threading.Event, after_a_round: Callable[[], None]) -> None:
         """Break one thing after the other until told to stop."""
         kinds: list[tuple[str, Callable[[threading.Event], None]]] = [("redis", self._without_redis)]
         kinds += [("disk", self._without_room)] if self._disk else []
         kinds += [("clock", self._another_day)]
         while not stop.wait(PAUSE_S):
-            kind, broken = kinds[sum(self.done.values()) % len(kinds)]
+            turn = sum(self.done.values()) % len(kinds)
+            kind, broken = kinds[turn]
             self._felt_until[kind] = float("inf")
             broken(stop)
             self._felt_until[kind] = time.monotonic() + AFTER_S
             self.done[kind] += 1
+            if turn == len(kinds) - 1:
+                after_a_round()
 
     def _without_redis(self, stop: threading.Event) -> None:
         self._redis.stop()
@@ -112,6 +116,41 @@ class Faults:
         for days in (40, -40, 0):
             move(self._clock, days)
             stop.wait(FAULT_S / 2)
+
+
+class Gate:
+    """Lets clients take their steps, or holds them back so that the server rests."""
+
+    def __init__(self) -> None:
+        """Begin open."""
+        self._changed = threading.Condition()
+        self._is_open, self._inside = True, 0
+
+    @contextlib.contextmanager
+    def step(self) -> Iterator[None]:
+        """Begin the block when the gate is open."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_open)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside -= 1
+                self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def closed(self) -> Iterator[None]:
+        """Begin the block when no client is within a step, and let none begin before its end."""
+        with self._changed:
+            self._is_open = False
+            self._changed.wait_for(lambda: self._inside == 0)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._is_open = True
+                self._changed.notify_all()
 
 
 @dataclass
@@ -234,6 +273,15 @@ class Clients:
         else:
             self._asked("canary", client, "POST", f"{place}/{self.chance.choice(('promote', 'rollback'))}")
 
+    def settle(self, client: httpx.Client) -> None:
+        """End a canary and take the server to the same state each time: one configuration, its pages just mapped."""
+        place = f"/admin/models/{MODEL.name}"
+        for path, body in (("rollback", None), ("config", "best-1"), ("config", "best-2")):
+            method, json_body = ("PUT", {"config": body}) if body else ("POST", None)
+            reply = client.request(method, f"{place}/{path}", json=json_body)
+            if body and not reply.is_success:
+                self.account.fail("settle", f"{body}: {reply.status_code} {reply.text}")
+
     def _asked(self, what: str, client: httpx.Client, method: str, path: str, **options: Any) -> httpx.Response | None:
         since = time.monotonic()
         try:
@@ -332,10 +380,9 @@ def run(seconds: float, work: Path) -> dict[str, object]:
             memory, exit_status = _under_load(server, clients, seconds)
     redis.stop()
     account = clients.account
-    early, late = memory[len(memory) // 4 : len(memory) // 2], memory[3 * len(memory) // 4 :]
-    growth = statistics.median(late) / statistics.median(early) - 1
+    growth = _growth(memory.at_rest)
     return {
-        "passed": not account.failures and abs(growth) <= GROWTH and exit_status == 0,
+        "passed": not account.failures and growth is not None and abs(growth) <= GROWTH and exit_status == 0,
         "command": f"make soak MINUTES={seconds / 60:g}",
         "machine": machine(),
         "seconds": seconds,
@@ -345,24 +392,64 @@ def run(seconds: float, work: Path) -> dict[str, object]:
         "failures": account.failures[:50],
         "faults": dict(faults.done),
         "exit_status_after_sigterm": exit_status,
-        "private_mb": [round(value / 1e6, 1) for value in memory[:: max(1, len(memory) // 60)]],
-        "growth_from_second_to_last_quarter": round(growth, 4),
+        "private_mb_at_rest": [round(value / 1e6, 2) for value in memory.at_rest],
+        "growth_at_rest_from_second_to_last_quarter": growth,
+        "private_mb_under_load": [round(value / 1e6, 1) for value in memory.busy[:: max(1, len(memory.busy) // 60)]],
+        "growth_under_load_from_second_to_last_quarter": _growth(memory.busy),
     }
 
 
-def _under_load(server: Server, clients: Clients, seconds: float) -> tuple[list[int], int | None]:
-    """Return the private bytes every five seconds, and the exit status; SIGTERM comes while the load goes on."""
-    stop, memory = threading.Event(), []
+def _growth(values: Sequence[int]) -> float | None:
+    """Compare the medians of the second and the last quarter; None if there are too few values."""
+    if len(values) < 8:
+        return None
+    early, late = values[len(values) // 4 : len(values) // 2], values[3 * len(values) // 4 :]
+    return round(statistics.median(late) / statistics.median(early) - 1, 4)
+
+
+@dataclass
+class Memory:
+    """Private bytes of the server: every five seconds under load, and after each round of faults at rest."""
+
+    server: Server
+    busy: list[int] = field(default_factory=list)
+    at_rest: list[int] = field(default_factory=list)
+
+    def now(self) -> int:
+        """Return the private bytes."""
+        return self.server.memory().get("private_bytes", 0)
+
+    def rest(self) -> None:
+        """Wait until the server has given back what it frees when it idles, and note what is left."""
+        before, now = 0, self.now()
+        for _ in range(15):
+            time.sleep(2)
+            before, now = now, self.now()
+            if abs(now - before) < 1 << 16:
+                break
+        self.at_rest.append(now)
+
+
+def _under_load(server: Server, clients: Clients, seconds: float) -> tuple[Memory, int | None]:
+    """Return the memory and the exit status; SIGTERM comes while the load goes on."""
+    stop, memory, gate = threading.Event(), Memory(server), Gate()
 
     def go_on(name: str, headers: dict[str, str], pause_s: float) -> None:
         step = getattr(clients, name)
         with httpx.Client(base_url=server.url, headers=headers, timeout=180) as client:
             while not stop.is_set():
                 try:
-                    step(client)
+                    with gate.step():
+                        step(client)
                 except Exception as error:  # a reply that could not be read is a failure, too
                     clients.account.fail(name, f"{type(error).__name__}: {error}")
                 stop.wait(pause_s * clients.chance.uniform(0.5, 1.5))
+
+    def rest() -> None:
+        headers = {"Authorization": f"Bearer {clients.tokens[0]}"}
+        with gate.closed(), httpx.Client(base_url=server.url, headers=headers, timeout=180) as client:
+            clients.settle(client)
+            memory.rest()
 
     threads = [
         threading.Thread(target=go_on, args=(name, {"X-Api-Key": key}, 0.2)) for name, key in clients.keys.items()
@@ -371,13 +458,13 @@ def _under_load(server: Server, clients: Clients, seconds: float) -> tuple[list[
         for token in clients.tokens
     ]
     ended = threading.Event()
-    faults = threading.Thread(target=clients.faults.run, args=(ended,))
+    faults = threading.Thread(target=clients.faults.run, args=(ended, rest))
     for thread in (*threads, faults):
         thread.start()
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:
         time.sleep(5)
-        memory.append(server.memory().get("private_bytes", 0))
+        memory.busy.append(memory.now())
     ended.set()
     faults.join()
     time.sleep(AFTER_S)

@@ -33,6 +33,7 @@ HTML = {
     "<p>The house is old.<sup>1</sup> The garden is new.<sup>2</sup></p>": r"\w\.<sup>1</sup> .*\w\.<sup>2</sup></p>",
     # by alignment: it moves to the left
     "<p>Yesterday I saw <b>the old house</b> near the river.</p>": r"^<p>[^<]*\w <b>[^<]*\bHaus</b> [^<]*</p>$",
+    "<p>The length is 5 × 10<sup>-3</sup> m.</p>": r" 5 × 10<sup>-3</sup> m\b",
     "<p>Water is H<sub>2</sub>O. The area is 5 m<sup>2</sup>.</p>": r" H<sub>2</sub>O\b.* 5 m<sup>2</sup>",
     "<p>The result is 10<sup>6</sup> people.</p>": r" 10<sup>6</sup> ",
     "<p>The 1<sup>st</sup> of May is a holiday.</p>": r" 1<sup>st</sup>\W",

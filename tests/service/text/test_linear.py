@@ -22,9 +22,10 @@ from hypothesis import strategies as st
 import service.api
 import service.files
 import service.text
-from service.text import glossary, inline_tags, names, placeholders
+from service.text import glossary, inline_tags, names, numbers, placeholders
 from service.text.alignment import Link
-from service.text.glossary import Glossary
+from service.text.composed import composed
+from service.text.glossary import Glossary, GlossaryRefused
 from service.text.markup import Document
 from service.text.markup_tokens import Markup
 from service.text.message_format import with_choices
@@ -42,6 +43,7 @@ ATOMS = [
         "http:// www. mailto: a@ a. a@a.a :: -> () / // ~/ C:\\ a_ _ __ * ** ` `` ~~ [ ] [^ ]( ) ![ "
         "| \\ - -- --a= # #a @a . .. , ; : = ( ' \" 0 1, 1: a A \u00e9 \u00b2 x, \ue000"
     ).split(" "),
+    *("1kg", "XX ", "1 May ", "\u2603 ", "\u0301\u0316"),
     *(" ", "  ", "\n", "\r\n", "\t", "\n ", "\u00a0", "0" * 9, "a" * 9, "\u2003"),
 ]
 
@@ -215,6 +217,14 @@ def named(text: str) -> None:
         names.lost(names.find(text, source, target), "Anna Kowalski in München")
 
 
+def counted(text: str) -> None:
+    kept = placeholders.find(text)
+    for source, target in (("en", "de"), ("de", "en"), ("fr", "en")):
+        numbers.stretches(text, source, target, kept)
+        numbers.agree(text, source, text, target)
+    numbers.keeps_marked(text[:400], text[:400], "de")  # of a sentence, whose length the engine bounds
+
+
 GLOSSARY = Glossary({"x": "y", "a a": "b"}, "en", "de")
 WORKS: dict[str, Callable[[str], object]] = {
     "text": prepared,
@@ -223,6 +233,8 @@ WORKS: dict[str, Callable[[str], object]] = {
     "markdown": lambda text: rendered(text, MARKDOWN),
     "non-splitting": lambda text: rendered(text, KEPT_INLINE),
     "names": named,
+    "numbers": counted,
+    "composed": composed,
     "glossary": lambda text: GLOSSARY.find(text, placeholders.find(text)),
     "tags": lambda text: inline_tags.insert(
         [inline_tags.Pair("<", ">", (0, len(text)))], text, text, inline_tags.by_position(text, text)
@@ -261,6 +273,40 @@ def test_mixtures(work: str, units: list[str], begin: list[str]) -> None:
 @pytest.mark.parametrize("text", ["%", "%(a)", "%<a>", "%1$"])
 def test_a_placeholder_of_zeros(text: str) -> None:
     assert is_linear(lambda n: lambda: placeholders.find(text + "0" * n), 10_000)
+
+
+@pytest.mark.parametrize("begin", ["", "a", "\u2603", "a" + "\u0301" * 30])
+@pytest.mark.parametrize("work", ["composed", "glossary", "text"])
+def test_marks_on_one_character(work: str, begin: str) -> None:
+    # Python sorts them in time that grows with their square, without giving way to another thread
+    assert is_linear(lambda n: lambda: WORKS[work](begin + "\u0301\u0316" * n), 2_000)
+
+
+def test_a_term_of_marks_is_refused_in_linear_time() -> None:
+    def run(n: int) -> Callable[[], object]:
+        term = "a" + "\u0301\u0316" * n
+
+        def refused() -> None:
+            with pytest.raises(GlossaryRefused):
+                Glossary({term: "b"}, "en", "de")
+
+        return refused
+
+    assert is_linear(run, 2_000)
+
+
+@pytest.mark.parametrize("unit", ["1\u2603 ", "XX 1\u2603 ", "1 May \u2603 "])
+def test_many_numbers_and_units(unit: str) -> None:
+    def run(n: int) -> Callable[[], object]:
+        text = unit * n
+        kept = [match.span() for match in re.finditer("\u2603", text)]
+        return lambda: numbers.stretches(text, "en", "de", kept)
+
+    assert is_linear(run, 1_000)
+
+
+def test_many_places_of_a_term() -> None:
+    assert is_linear(lambda n: lambda: GLOSSARY.find("x " * n, []), 2_000)
 
 
 def test_many_protected_spans_and_links() -> None:

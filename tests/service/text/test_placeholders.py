@@ -34,6 +34,7 @@ __name__|###T01###|@@name@@|@:link(name)|@:message.hello|@.lower:link|:smile:|:+
 $x$|$a + b = I$|$2x + 1$|$$E = mc^2$$|\\[ y = 2 \\]|\\(x^2\\)|\\cite[1]{x}|{a}0|5{n}%|%s %s|{a}/{b}
 localhost:8080|10.0.0.5:8080|10.0.0.0/8|host.example.com|example.org:80/a|db:5432|fe80::1|report.pdf|Node.js|a.tar.gz|*.txt|.env|printf(3)|https://en.wikipedia.org/wiki/Foo_(bar)|https://a.b/c_(d)_e?f=(g)|example.com/path(1)|www.a.org/x(y)|systemd.unit(5)|X(7x)
 :+1:|:-1:|:100:|:+1::skin-tone-2:|{n}th|%dnd|%1$drd|src\\new\\table|dir\\name|\\"|<:pepe:123456>|<@U024BE7LH>|<#C024BE7LR>|<!channel>|\u2068{name}\u2069|\u202b%s\u202c
+10⁻³ m|10⁶\u00a0Pa|10² kg
 Łódź日本""".replace("\n", "|").split("|")
 KEPT.remove("{{ name "), KEPT.remove(" upper }}"), KEPT.append("{{ name | upper }}")
 FINDABLE = [kept for kept in KEPT if kept != "Łódź日本"]
