@@ -35,7 +35,11 @@ def main() -> int:
     run = {
         "command": f"make fuzz MINUTES={arguments.minutes:g}",
         "date": time.strftime("%Y-%m-%d"),
-        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(), "load_average": round(os.getloadavg()[0])},
+        "machine": {
+            "cpu": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "load_average": round(os.getloadavg()[0]),
+        },
         "minutes": arguments.minutes,
         "at_once": arguments.at_once,
         "targets": figures,
