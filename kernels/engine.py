@@ -21,6 +21,11 @@ BLOCK_ROWS: Final = int(lib.SUB3_BLOCK_ROWS)
 WORD_COLUMNS: Final = int(lib.SUB3_WORD_COLUMNS)
 MAX_PLANES: Final = int(lib.SUB3_MAX_PLANES)
 _ACTIVATIONS: Final = {"relu": lib.SUB3_RELU, "swish": lib.SUB3_SWISH, "gelu": lib.SUB3_GELU}
+_POSITIONS: Final = {
+    "marian": lib.SUB3_MARIAN_POSITIONS,
+    "fairseq": lib.SUB3_FAIRSEQ_POSITIONS,
+    "tensor2tensor": lib.SUB3_TENSOR2TENSOR_POSITIONS,
+}
 
 
 class EngineError(Exception):
@@ -296,7 +301,7 @@ class Engine:
             config.pre_norm = architecture["norm"] == "pre"
             config.ssru = architecture.get("autoregression") == "ssru"
             config.norm_epsilon = architecture["norm_epsilon"]
-            config.fairseq_positions = architecture.get("positions") == "fairseq"
+            config.positions = _POSITIONS[str(architecture.get("positions", "marian"))]
             for field in ("scale_embedding", "shared_vocabulary", "tied_output"):
                 setattr(config, field, bool(architecture[field]))
             config.eos, config.decoder_start = ids["eos"], ids["decoder_start"]

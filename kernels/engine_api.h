@@ -28,6 +28,11 @@
 #define SUB3_SWISH 2
 #define SUB3_GELU 3
 
+/* The rates of the sines, as in network/positions.h. */
+#define SUB3_MARIAN_POSITIONS 0
+#define SUB3_FAIRSEQ_POSITIONS 1
+#define SUB3_TENSOR2TENSOR_POSITIONS 2
+
 typedef struct sub3_model sub3_model;
 typedef struct sub3_batch sub3_batch;
 
@@ -68,7 +73,7 @@ typedef struct {
   float norm_epsilon;
   uint32_t scale_embedding;
   uint32_t max_positions;
-  uint32_t fairseq_positions; /* as in network/positions.h; else Marian's */
+  uint32_t positions; /* SUB3_MARIAN_POSITIONS and so on */
   uint32_t shared_vocabulary;
   uint32_t tied_output;
   int32_t eos;

@@ -51,6 +51,8 @@ void CheckArchitecture(const sub3_config& c) {
       {c.norm_epsilon > 0 && c.norm_epsilon < 1, "The architecture's norm_epsilon must be between 0 and 1."},
       {c.activation == SUB3_RELU || c.activation == SUB3_SWISH || c.activation == SUB3_GELU,
        "The architecture's activation is unknown; relu, swish and gelu are known."},
+      {c.positions <= SUB3_TENSOR2TENSOR_POSITIONS,
+       "The architecture's positions are unknown; marian, fairseq and tensor2tensor are known."},
   };
   for (const Rule& rule : rules) {
     if (!rule.holds) Refuse(rule.otherwise);
@@ -196,7 +198,7 @@ Model BuildModel(const sub3_config& config, const sub3_tensor* tensors, uint64_t
     model.encoder_norm = builder.ReadNorm("encoder.norm");
     model.decoder_norm = builder.ReadNorm("decoder.norm");
   }
-  model.positions = Positions(model.config.max_positions, d, config.fairseq_positions != 0);
+  model.positions = Positions(model.config.max_positions, d, static_cast<PositionKind>(config.positions));
   model.widened = table.TakeWidened();
   model.weight_bytes = table.bytes_used();
   return model;

@@ -15,10 +15,10 @@ size_t TableRows(size_t max_positions) { return kFine + (max_positions + kFairse
 
 }  // namespace
 
-Positions::Positions(size_t max_positions, size_t d_model, bool of_fairseq)
-    : half_(d_model / 2), first_(of_fairseq ? kFairseqFirst : 0) {
+Positions::Positions(size_t max_positions, size_t d_model, PositionKind kind)
+    : half_(d_model / 2), first_(kind == PositionKind::kFairseq ? kFairseqFirst : 0) {
   const size_t rows = TableRows(max_positions);
-  const size_t steps = of_fairseq ? std::max<size_t>(half_ - 1, 1) : half_;
+  const size_t steps = kind == PositionKind::kMarian ? half_ : std::max<size_t>(half_ - 1, 1);
   table_.resize(rows * d_model);
   for (size_t i = 0; i < half_; ++i) {
     const double rate = std::pow(10000.0, -static_cast<double>(i) / static_cast<double>(steps));

@@ -1,5 +1,6 @@
-// Encodings of positions: d_model / 2 sines, then as many cosines, of position / 10000^(2i / d_model) in Marian, and of
-// (position + 2) / 10000^(2i / (d_model - 2)) in fairseq's M2M-100 and NLLB.
+// Encodings of positions: d_model / 2 sines, then as many cosines, of position / 10000^(2i / d_model) in the Marian
+// models of transformers and CTranslate2, of position / 10000^(2i / (d_model - 2)) in tensor2tensor and Marian itself,
+// and of (position + 2) / 10000^(2i / (d_model - 2)) in fairseq's M2M-100 and NLLB.
 
 #ifndef SUB3_KERNELS_POSITIONS_H_
 #define SUB3_KERNELS_POSITIONS_H_
@@ -10,12 +11,14 @@
 
 namespace sub3 {
 
+enum class PositionKind : uint8_t { kMarian, kFairseq, kTensor2Tensor };
+
 // Keeps the rows of the positions 0 .. 31 and of the multiples of 32, which the addition theorems combine in double:
 // for 512 positions a fifth of the memory and a tenth of the time of a table of all.
 class Positions {
  public:
   Positions() = default;
-  Positions(size_t max_positions, size_t d_model, bool of_fairseq);
+  Positions(size_t max_positions, size_t d_model, PositionKind kind);
 
   // x: [d_model].
   void Add(size_t position, float* x) const;

@@ -53,7 +53,8 @@ class Architecture:
 
     Attributes:
         norm: layer norm before ("pre") or after each sub-layer.
-        positions: what is added to the embeddings, as `models.marian.transformer.positions` has it.
+        positions: what is added to the embeddings: as transformers and CTranslate2 have it in Marian models, as
+            fairseq, or as tensor2tensor and Marian itself (`models.marian.transformer.positions`).
         autoregression: how a position of the target reads those before it. "ssru" is a simpler simple recurrent unit
             in the place of self-attention, as students of Marian have it.
     """
@@ -74,7 +75,7 @@ class Architecture:
     max_positions: int
     shared_vocabulary: bool
     tied_output: bool
-    positions: Literal["marian", "fairseq"] = "marian"
+    positions: Literal["marian", "fairseq", "tensor2tensor"] = "marian"
     autoregression: Literal["self_attention", "ssru"] = "self_attention"
 
 

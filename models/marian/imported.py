@@ -35,13 +35,13 @@ class _ImportedConfig:
     target_token_begins: Literal["source", "target"] = "source"
 
 
-def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+def write_checkpoint(checkpoint: Checkpoint, path: Path, *, overwrite: bool = False) -> None:
     """Write a checkpoint in the imported form.
 
     Raises:
-        CheckpointError: `path` exists.
+        CheckpointError: `path` exists, and is not to be overwritten.
     """
-    if path.exists():
+    if path.exists() and not overwrite:
         raise CheckpointError(f"{path}: this exists already.")
     config = _ImportedConfig(
         IMPORTED,

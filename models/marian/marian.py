@@ -17,6 +17,7 @@ from models.format.layout import matrix_shapes, output_matrix, vector_sizes
 from models.format.schema import CONFIG_FILE, MAX_BEAM_SIZE, MAX_LENGTH_PENALTY, WEIGHTS_FILE, Architecture, Ids
 from models.marian.checkpoint import Checkpoint, CheckpointError
 from models.marian.files import VOCABULARY_FILE, load_tensors, read_object, read_optional_object, read_spm
+from models.marian.imported import write_checkpoint
 from models.marian.names import languages_of, languages_of_name, target_tokens
 from models.marian.transformer import sinusoidal
 
@@ -321,8 +322,14 @@ def _marian_name(name: str) -> str:
 
 
 def write_marian(checkpoint: Checkpoint, path: Path) -> None:
-    """Write the layout of transformers, in place of an older directory; `read_checkpoint` reads it."""
+    """Write the layout of transformers, in place of an older directory; `read_checkpoint` reads it.
+
+    A model with SSRUs, which transformers lacks, is written as `import` writes it.
+    """
     a, ids = checkpoint.architecture, checkpoint.ids
+    if a.autoregression == "ssru":
+        write_checkpoint(checkpoint, path, overwrite=True)
+        return
     config = {
         "architectures": ["MarianMTModel"],
         "model_type": "marian",

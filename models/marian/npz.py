@@ -1,37 +1,41 @@
 """Models as Marian itself writes them, and OPUS-MT hands them on: .npz, decoder.yml, vocabularies, two .spm.
 
 `special:model.yml` in the .npz has the options of the training; decoder.yml names the files, and the search. Decoders
-start from zeros, and their scores are divided by the length to the power `normalize`.
+start from zeros, and their scores are divided by the length to the power `normalize`. A vocabulary is a list of pieces
+in YAML, or a SentencePiece model that both splits the text and numbers its pieces.
 """
 
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import sentencepiece
 import torch
 from torch import Tensor
 
 from models.format.faults import architecture_fault
-from models.format.layout import sub_layers
-from models.format.schema import MAX_BEAM_SIZE, MAX_LENGTH_PENALTY, Architecture
+from models.format.layout import UNBIASED, sub_layers
+from models.format.schema import MAX_BEAM_SIZE, MAX_LENGTH_PENALTY, SENTENCEPIECE_FILES, Architecture
 from models.marian.checkpoint import Checkpoint, CheckpointError
 from models.marian.files import read_spm
 from models.marian.names import languages_of_name
 from models.marian.tables import Special, Tables
 
-DECODER = "decoder.yml"
+DECODER = "decoder.yml"  # or what ends so
+OPTIONS = "special:model.yml"
 MAX_POSITIONS = 512
 _EPSILON = 1e-5  # as transformers and CTranslate2 have it for these models
 _ACTIVATIONS: dict[str, Literal["relu", "swish", "gelu"]] = {"relu": "relu", "swish": "swish"}
 _NEEDED = {  # what the engine can't do without
     "type": ("transformer",),
-    "transformer-decoder-autoreg": ("self-attention", ""),
+    "transformer-decoder-autoreg": ("self-attention", "rnn", ""),
     "transformer-postprocess-emb": ("d", ""),
     "transformer-no-projection": ("false", ""),
+    "transformer-rnn-projection": ("false", ""),
     "transformer-train-position-embeddings": ("false", ""),
     "transformer-ffn-depth": ("2", ""),
     "transformer-decoder-ffn-depth": ("0", "2", ""),
@@ -57,16 +61,71 @@ def read_npz(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: a file can't be read, or the engine can't represent the model.
     """
-    decoder = read_options(_text(path / DECODER)) if (path / DECODER).exists() else {}
+    decoders = sorted(path.glob(f"*{DECODER}"), key=lambda file: (file.name != DECODER, file.name))
+    decoder = read_options(_text(decoders[0])) if decoders else {}
     weights = _named(path, decoder.get("models"), "*.npz")[0]
-    vocabularies = _named(path, decoder.get("vocabs"), "*vocab*.yml")
-    source_pieces, target_pieces = (read_vocabulary(file) for file in (vocabularies[0], vocabularies[-1]))
-    if not (path / "source.spm").exists() and (path / "source.bpe").exists():
-        raise CheckpointError(f"{path / 'source.bpe'}: this splits text by BPE; only SentencePiece is supported.")
+    several = next(path.glob("*vocab*.spm"), None) is not None and next(path.glob("*vocab*.yml"), None) is None
+    vocabularies = _named(path, decoder.get("vocabs"), "*vocab*.spm" if several else "*vocab*.yml")
+    if vocabularies[0].suffix == ".spm":
+        pieces, spm = read_spm_vocabularies(path, vocabularies)
+    else:
+        if not (path / "source.spm").exists() and (path / "source.bpe").exists():
+            raise CheckpointError(f"{path / 'source.bpe'}: this splits text by BPE; only SentencePiece is supported.")
+        pieces, spm = (read_vocabulary(vocabularies[0]), read_vocabulary(vocabularies[-1])), read_spm(path)
     tensors, options = _read_weights(weights)
-    reader = _Reader(weights, tensors, options)
-    languages = languages_of_name(path.resolve().name)
-    return reader.checkpoint(source_pieces, target_pieces, read_spm(path), decoder, languages)
+    return checkpoint_of(weights, tensors, options, pieces, spm, decoder, languages_of_name(path.resolve().name))
+
+
+def checkpoint_of(
+    path: Path,
+    tensors: dict[str, Tensor],
+    options: Mapping[str, list[str]],
+    pieces: tuple[list[str], list[str]],
+    spm: Mapping[str, bytes],
+    decoder: Mapping[str, list[str]],
+    languages: tuple[tuple[str, ...], tuple[str, ...]],
+) -> Checkpoint:
+    """Make a checkpoint of what Marian has in its files.
+
+    Args:
+        path: of the weights, for errors.
+        tensors: float32, by Marian's names; they are taken out.
+        options: of the training.
+        pieces: of source and target.
+        spm: content of source.spm and target.spm.
+        decoder: options of the search.
+        languages: of source and target.
+
+    Raises:
+        CheckpointError: the engine can't represent the model.
+    """
+    return _Reader(path, tensors, options).checkpoint(*pieces, spm, decoder, languages)
+
+
+def read_spm_vocabularies(path: Path, files: Sequence[Path]) -> tuple[tuple[list[str], list[str]], dict[str, bytes]]:
+    """Read SentencePiece models that number the pieces, too.
+
+    Args:
+        path: of the model, for errors.
+        files: of source and target, or one for both.
+
+    Returns:
+        The pieces of source and target, and the content of source.spm and target.spm.
+
+    Raises:
+        CheckpointError: there is none, or it can't be read.
+    """
+    if not files:
+        raise CheckpointError(f"{path}: there is no *vocab*.spm.")
+    contents = [file.read_bytes() for file in (files[0], files[-1])]
+    pieces = []
+    for file, content in zip((files[0], files[-1]), contents, strict=True):
+        try:
+            model = sentencepiece.SentencePieceProcessor(model_proto=content)
+        except RuntimeError:
+            raise CheckpointError(f"{file}: this is no SentencePiece model.") from None
+        pieces.append([model.id_to_piece(n) for n in range(len(model))])
+    return (pieces[0], pieces[1]), dict(zip(SENTENCEPIECE_FILES, contents, strict=True))
 
 
 def read_options(text: str) -> dict[str, list[str]]:
@@ -145,9 +204,9 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, list[str]]]:
             arrays = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise CheckpointError(f"{path}: the weights can't be read ({error}).") from None
-    settings = arrays.pop("special:model.yml", None)
+    settings = arrays.pop(OPTIONS, None)
     if settings is None:
-        raise CheckpointError(f"{path}: it holds no special:model.yml, which says what model it is.")
+        raise CheckpointError(f"{path}: it holds no {OPTIONS}, which says what model it is.")
     tensors = {}
     for name, array in arrays.items():
         if array.dtype != np.float32 or not np.isfinite(array).all():
@@ -165,6 +224,9 @@ class _Reader:
         for name, usable in _NEEDED.items():
             if (value := self._options.get(name, "")) not in usable:
                 raise self._fault(f"the option {name} is {value!r}; only {usable[0]!r} is supported")
+        self._ssru = self._options.get("transformer-decoder-autoreg") == "rnn"
+        if self._ssru and (cell := self._options.get("dec-cell", "")) != "ssru":
+            raise self._fault(f"the option dec-cell is {cell!r}; only 'ssru' is supported")
 
     def checkpoint(
         self,
@@ -182,8 +244,12 @@ class _Reader:
         layers = self._layers(architecture)
         if self._left:
             raise self._fault(f"the tensor {min(self._left)!r} has no place in this architecture")
+        checkpoint = tables.checkpoint(architecture, layers, languages, spm)
+        ids = checkpoint.ids
         return replace(
-            tables.checkpoint(architecture, layers, languages, spm),
+            checkpoint,
+            # Marian never predicts what it has no piece for, unless asked to.
+            ids=replace(ids, suppressed=tuple(sorted({*ids.suppressed, ids.unk_target}))),
             beam_size=int(max(1, min(_number(decoder, "beam-size", 1), MAX_BEAM_SIZE))),
             length_penalty=max(0.0, min(_number(decoder, "normalize", 1), MAX_LENGTH_PENALTY)),
         )
@@ -230,6 +296,8 @@ class _Reader:
             max_positions=MAX_POSITIONS,
             shared_vocabulary=tables.shared,
             tied_output=tables.tied,
+            positions="tensor2tensor",
+            autoregression="ssru" if self._ssru else "self_attention",
         )
 
     def _layers(self, architecture: Architecture) -> dict[str, Tensor]:
@@ -242,8 +310,15 @@ class _Reader:
 
         for name, (kind, _) in sub_layers(architecture).items():
             side, layer, block = name.split(".")
-            part = {"self_attention": "self", "encoder_attention": "context", "ffn": "ffn"}[block]
+            part = {"self_attention": "self", "encoder_attention": "context", "ffn": "ffn", "ssru": "rnn"}[block]
             theirs = f"{side}_l{int(layer) + 1}_{part}"
+            if kind == "ssru":
+                result[f"{name}.forget"], result[f"{name}.{UNBIASED}"] = (
+                    self._take(f"{theirs}_{each}").T for each in ("Wf", "W")
+                )
+                result[f"{name}.forget.bias"] = self._take(f"{theirs}_bf").flatten()
+                norm(name, f"{theirs}_ffn", suffix)
+                continue
             letters = {"query": "q", "key": "k", "value": "v", "output": "o"}
             if kind == "ffn":
                 letters = {"inner": "1", "outer": "2"}

@@ -1,4 +1,4 @@
-"""Reading a checkpoint of any form: of transformers, Marian, CTranslate2 or Argos, imported, or coded."""
+"""Reading a checkpoint of any form: of transformers, Marian, Bergamot, CTranslate2 or Argos, imported, or coded."""
 
 import re
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from pathlib import Path
 from models.format.languages import canonical
 from models.format.schema import CONFIG_FILE
 from models.marian.argos import PACKAGE, read_argos
+from models.marian.bergamot import read_bergamot, student_file
 from models.marian.checkpoint import Checkpoint, CheckpointError
 from models.marian.coded import read_coded
 from models.marian.ctranslate2 import WEIGHTS, read_ctranslate2
@@ -25,7 +26,7 @@ HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 def read_checkpoint(
     path: Path, sources: Sequence[str] = (), targets: Sequence[str] = (), moses_punctuation: bool | None = None
 ) -> Checkpoint:
-    """Read a model of any form: of transformers, Marian, CTranslate2, Argos, of `import`, or a model directory.
+    """Read a model of any form, of transformers, Marian, Bergamot, CTranslate2, Argos, `import`, or a model directory.
 
     Args:
         path: a directory, or a package of Argos; of a model directory the deepest codes are read.
@@ -108,6 +109,8 @@ def _read(path: Path) -> Checkpoint:
         return read_ctranslate2(path)
     if not (path / CONFIG_FILE).exists() and next(path.glob("*.npz"), None):
         return read_npz(path)
+    if not (path / CONFIG_FILE).exists() and student_file(path):
+        return read_bergamot(path)
     config = read_object(path, CONFIG_FILE)
     if "format_version" in config:
         return read_coded(path)
@@ -132,10 +135,10 @@ def _not_a_checkpoint(path: Path) -> str | None:
     if (path / CONFIG_FILE).exists() or (path / WEIGHTS).exists():
         return None
     found = {entry.name for entry in path.iterdir()}
-    if any(name.endswith(".npz") for name in found):
+    if any(name.endswith(".npz") for name in found) or student_file(path):
         return None
     if any(".intgemm" in name for name in found):
-        return "this is a student of Bergamot (Firefox), whose decoder has no self-attention; it can't be read"
+        return "this is a student of Bergamot (Firefox) whose files are compressed; unpack them (gunzip *.gz)"
     inner = sorted(entry.name for entry in path.iterdir() if (entry / CONFIG_FILE).exists())
     if inner:
         return f"there is no {CONFIG_FILE} here, but there is one in the folder {inner[0]}"

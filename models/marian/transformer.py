@@ -21,9 +21,13 @@ Cache = dict[str, tuple[Tensor, ...]]
 
 
 def positions(length: int, d_model: int, kind: str = "marian") -> Tensor:
-    """Return sinusoidal positions [length, d_model]; fairseq's have other rates, and begin behind <s> and <pad>."""
+    """Return sinusoidal positions [length, d_model].
+
+    tensor2tensor and Marian itself have other rates than the Marian models of transformers. fairseq has theirs, and
+    begins behind <s> and <pad>.
+    """
     half = d_model // 2
-    steps, first = (max(half - 1, 1), 2) if kind == "fairseq" else (half, 0)
+    steps, first = half if kind == "marian" else max(half - 1, 1), 2 if kind == "fairseq" else 0
     # In float64 as the checkpoints were made: float32 angles differ in the fifth digit at position 500.
     rate = 10000.0 ** (-torch.arange(half, dtype=torch.float64) / steps)
     angle = torch.arange(first, first + length, dtype=torch.float64)[:, None] * rate

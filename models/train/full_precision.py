@@ -58,7 +58,7 @@ class Plain:
         write_marian(replace(self._checkpoint, tensors={**self._checkpoint.tensors, **values}), path)
 
 
-def fresh(checkpoint: Checkpoint, shape: Mapping[str, int], seed: int) -> Checkpoint:
+def fresh(checkpoint: Checkpoint, shape: Mapping[str, int | str], seed: int) -> Checkpoint:
     """Return random weights for the vocabulary of a checkpoint and its architecture, but for the fields in `shape`.
 
     Raises:
@@ -67,6 +67,9 @@ def fresh(checkpoint: Checkpoint, shape: Mapping[str, int], seed: int) -> Checkp
     known = set(Architecture.__annotations__) - {"source_vocab_size", "target_vocab_size"}
     if unknown := sorted(name for name in shape if name not in known):
         raise RecipeError(f"init.shape: the field {unknown[0]!r} is unknown or belongs to the vocabulary.")
+    for name, value in shape.items():
+        if isinstance(value, str) != (name == "autoregression"):
+            raise RecipeError(f"init.shape: {name} can't be {value!r}.")
     fields: dict[str, Any] = dict(shape)
     architecture = replace(checkpoint.architecture, **fields)
     if fault := architecture_fault(architecture):

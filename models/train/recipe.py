@@ -91,7 +91,8 @@ class Init:
         checkpoint: a Marian directory, one that `import` wrote, or a model directory.
         run: directory of another `train` run; its newest state gives weights, optimizer moments and average.
         fresh: take only the checkpoint's vocabulary, and random weights.
-        shape: fields of the architecture that differ from the checkpoint's, of a fresh model.
+        shape: fields of the architecture that differ from the checkpoint's, of a fresh model: numbers, and
+            autoregression.
         reverse: exchange the languages, to train the other direction; see `Recipe.reverse_pairs`.
     """
 
@@ -99,7 +100,7 @@ class Init:
     run: str | None = None
     fresh: bool = False
     reverse: bool = False
-    shape: Mapping[str, int] = field(default_factory=dict)
+    shape: Mapping[str, int | Literal["self_attention", "ssru"]] = field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -516,7 +516,7 @@ void PrintGoldenFunctions() {
 
 // The only numbers that come from the library: sines and powers in double, rounded to float.
 void PrintGoldenPositions() {
-  const sub3::Positions positions(4096, 64, false);
+  const sub3::Positions positions(4096, 64, sub3::PositionKind::kMarian);
   std::vector<float> row(64);
   Hash hash;
   for (size_t position = 0; position < 4096; ++position) {

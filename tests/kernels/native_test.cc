@@ -414,6 +414,7 @@ void TestBadModels() {
   Refused(bad, [](Tables& t) { t.config.tied_output = 0; });
   Refused(bad, [](Tables& t) { t.config.pre_norm = 1; });
   Refused(bad, [](Tables& t) { t.config.ssru = 1; });
+  Refused(bad, [](Tables& t) { t.config.positions = 3; });
   Refused(bad, [](Tables& t) { t["embedding.plane.1"].data = nullptr; });
   Refused(bad,
           [](Tables& t) { t["embedding.plane.1"].data = static_cast<const char*>(t["embedding.plane.1"].data) + 1; });

@@ -36,7 +36,9 @@ ARCHITECTURES = {
     "untied output": replace(TINY, tied_output=False),
     "odd widths": replace(TINY, d_model=50, encoder_heads=5, decoder_heads=10, encoder_ffn_dim=33, decoder_ffn_dim=130),
     "deep encoder, one decoder layer": replace(TINY, encoder_layers=5, decoder_layers=1),
-    "ssru, deep encoder": replace(TINY, autoregression="ssru", encoder_layers=4, decoder_layers=2),
+    "ssru, deep encoder, Marian's positions": replace(
+        TINY, autoregression="ssru", encoder_layers=4, decoder_layers=2, positions="tensor2tensor"
+    ),
     "ssru, pre-norm, odd widths": replace(
         TINY, autoregression="ssru", norm="pre", d_model=50, encoder_heads=5, decoder_heads=10
     ),

@@ -371,7 +371,8 @@ def test_a_marian_model_without_its_head_and_buffers_of_integers_are_read(tmp_pa
         (lambda path: (path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n"), "LFS"),
         (lambda path: (path / "model.safetensors").rename(path / "tf_model.h5"), "TensorFlow"),
         (lambda path: (path / "config.json").rename(path / "model.npz"), "no .*vocab"),
-        (lambda path: (path / "config.json").rename(path / "model.ende.intgemm.alphas.bin"), "Bergamot"),
+        (lambda path: (path / "config.json").rename(path / "model.ende.intgemm.alphas.bin"), "no model of Bergamot"),
+        (lambda path: (path / "config.json").rename(path / "model.ende.intgemm.alphas.bin.gz"), "gunzip"),
         (lambda path: (path / "model.safetensors").rename(path / "model.bin"), "neither shared_vocabulary"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - its customary name
@@ -13,7 +15,13 @@ from models.train.dataset import Corpus, Encoder, Part
 from models.train.device import BF16_PRODUCTS
 from models.train.network import Network
 from models.train.recipe import Batches
-from tests.models.conftest import sentences
+from tests.models.conftest import random_tensors, sentences
+
+
+@pytest.fixture(params=["self_attention", "ssru"])
+def tiny_checkpoint(request: pytest.FixtureRequest, tiny_checkpoint: Checkpoint) -> Checkpoint:
+    architecture = dataclasses.replace(tiny_checkpoint.architecture, autoregression=request.param)
+    return dataclasses.replace(tiny_checkpoint, architecture=architecture, tensors=random_tensors(architecture))
 
 
 @pytest.fixture
@@ -36,7 +44,8 @@ def test_the_loss_is_that_of_the_whole_output_layer(tiny_checkpoint, batch):
     tolerance = {"rtol": 0.05, "atol": 0.01} if BF16_PRODUCTS else {"rtol": 1e-4, "atol": 1e-6}
     torch.testing.assert_close(mine, expected, **tolerance)
     gradients = {name.removesuffix(".weight"): p.grad for name, p in model.named_parameters()}
-    for name in ("embedding", "encoder.0.ffn.inner", "decoder.0.encoder_attention.query.bias"):
+    past = "ssru.forget.bias" if "decoder.0.ssru.forget" in tensors else "self_attention.query"
+    for name in ("embedding", "encoder.0.ffn.inner", "decoder.0.encoder_attention.query.bias", f"decoder.0.{past}"):
         torch.testing.assert_close(tensors[name].grad, gradients[name], **tolerance)
 
 

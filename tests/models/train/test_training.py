@@ -196,11 +196,12 @@ def test_a_marian_directory_reads_back_as_it_was(tmp_path, tiny_checkpoint, norm
 
 
 def test_a_fresh_model_has_the_shape_that_the_recipe_asks_for(tmp_path, shared):
-    shape = "[init]\nfresh = true\nshape = { encoder_layers = 1, d_model = 32 }\n"
+    shape = '[init]\nfresh = true\nshape = { encoder_layers = 1, d_model = 32, autoregression = "ssru" }\n'
     recipe = read_recipe(TrainRecipe, written(tmp_path, TRAIN.replace("[init]\n", shape)))
     train_recipe(recipe, shared, tmp_path / "run")
     trained = read_checkpoint(tmp_path / "run/model").architecture
     assert (trained.encoder_layers, trained.d_model, trained.decoder_layers) == (1, 32, 1)
+    assert trained.autoregression == "ssru"
     losses = [line["loss"] for line in log(tmp_path / "run", "training")]
     assert losses[-1] < losses[0]
 

@@ -1,0 +1,142 @@
+"""Students of Marian and Bergamot, with SSRUs: what Marian itself translates, and an independent forward pass."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from models.__main__ import main
+from models.format.directory import open_model
+from models.marian.checkpoint import Checkpoint, CheckpointError
+from models.marian.marian import write_marian
+from models.marian.read import read_checkpoint
+from models.marian.transformer import Transformer
+from tests.kernels.coded_model import code
+from tests.models.conftest import sentences
+from tests.models.marian import student
+from tests.models.marian.greedy import greedy
+
+SIZE, STEPS = 60, 3
+TIED, APART = (student.student(SIZE, student.SEED, tied=tied) for tied in (True, False))
+# Of `python -m tests.models.marian.student`: greedy, at most twice as many pieces as the source has.
+TRANSLATIONS = Path(__file__).with_name("golden") / "student"
+
+
+@pytest.fixture(scope="module")
+def spm() -> bytes:
+    return (TRANSLATIONS / "vocab.spm").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, spm: bytes) -> Checkpoint:
+    path = tmp_path_factory.mktemp("student") / "eng-deu"
+    student.write_npz(path, APART, spm)
+    return read_checkpoint(path)
+
+
+def sources_of(checkpoint: Checkpoint, texts: list[str]) -> list[list[int]]:
+    return [checkpoint.ids.ended(rows) for rows in checkpoint.source_tokenizer().encode_all(texts)]
+
+
+def test_a_student_translates_as_marian_itself_does(checkpoint: Checkpoint) -> None:
+    assert (checkpoint.source_languages, checkpoint.target_languages) == (("en",), ("de",))
+    assert (checkpoint.beam_size, checkpoint.length_penalty) == (2, 0.6)
+    shape = checkpoint.architecture
+    assert (shape.autoregression, shape.encoder_layers, shape.decoder_layers) == ("ssru", 3, 2)
+    theirs = json.loads((TRANSLATIONS / "translations.json").read_text(encoding="utf-8"))
+    assert len(set(theirs.values())) > 10
+    sources, writer = sources_of(checkpoint, list(theirs)), checkpoint.target_tokenizer()
+    model = Transformer.from_tensors(shape, checkpoint.tensors)
+    found = model.greedy(sources, checkpoint.ids, [2 * len(source) for source in sources])
+    assert [writer.decode(rows) for rows in found] == list(theirs.values())
+
+
+def test_a_student_translates_as_an_independent_forward_pass(checkpoint: Checkpoint) -> None:
+    reference = student.Reference(APART)
+    sources = sources_of(checkpoint, sentences(20, 31))
+    found = Transformer.from_tensors(checkpoint.architecture, checkpoint.tensors).greedy(
+        sources, checkpoint.ids, [20] * len(sources)
+    )
+    assert found == [reference.greedy(source, 20) for source in sources]
+
+
+def test_the_engine_at_eight_planes_translates_as_fp32(checkpoint: Checkpoint) -> None:
+    engine, rounded = code(checkpoint.architecture, checkpoint.tensors, lambda _: 8, ids=checkpoint.ids)
+    sources = sources_of(checkpoint, sentences(60, 31))
+    theirs = greedy(checkpoint, sources, STEPS)
+    mine = [best.ids for (best,) in engine.translate(sources, max_lengths=[STEPS] * len(sources)).hypotheses]
+    alike = [each == rows for each, (rows, is_clear) in zip(mine, theirs, strict=True) if is_clear]
+    assert len(alike) >= 4
+    assert all(alike)
+    target = [checkpoint.ids.decoder_start, *theirs[0][0]]
+    with torch.inference_mode():
+        expected = rounded(torch.tensor([sources[0]]), torch.tensor([target]))[0].numpy()
+    assert np.abs(engine.logits(sources[0], target) - expected).max() < 5e-3 * expected.std()
+
+
+@pytest.mark.parametrize("tensors", [TIED, APART], ids=["tied", "apart"])
+def test_bergamots_file_is_what_its_eight_bits_stand_for(tmp_path: Path, spm: bytes, tensors: student.Arrays) -> None:
+    path = tmp_path / "student"
+    path.mkdir()
+    (path / "model.ende.intgemm.alphas.bin").write_bytes(student.bergamot_bytes(tensors))
+    (path / "vocab.ende.spm").write_bytes(spm)
+    (path / "lex.50.50.ende.s2t.bin").write_bytes(b"\xf5\x17")
+    with pytest.warns(UserWarning, match="shortlist lex"):
+        read = read_checkpoint(path)
+    assert (read.source_languages, read.target_languages) == (("en",), ("de",))
+    student.write_npz(tmp_path / "eng-deu", student.rounded(tensors), spm)
+    plain = read_checkpoint(tmp_path / "eng-deu")
+    assert read.architecture == plain.architecture
+    assert all(torch.equal(read.tensors[name], tensor) for name, tensor in plain.tensors.items())
+
+
+def test_what_training_writes_is_read_again(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    for _ in range(2):  # it replaces
+        write_marian(checkpoint, tmp_path / "trained")
+    back = read_checkpoint(tmp_path / "trained")
+    assert all(torch.equal(back.tensors[name], tensor) for name, tensor in checkpoint.tensors.items())
+    assert asdict(back) | {"tensors": 0} == asdict(checkpoint) | {"tensors": 0}
+
+
+def test_a_student_is_quantised(tmp_path: Path, spm: bytes) -> None:
+    student.write_npz(tmp_path / "eng-deu", APART, spm)
+    assert main(["quantize", str(tmp_path / "eng-deu"), str(tmp_path / "out"), "--config", "paper-2.5"]) == 0
+    model = open_model(tmp_path / "out")
+    assert model.config.architecture.autoregression == "ssru"
+    (found,) = model.engine().translate([[5, 9, 0]], max_lengths=[8]).hypotheses
+    assert found
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"dec-cell": "gru"}, "only 'ssru'"),
+        ({"transformer-rnn-projection": "true"}, "transformer-rnn-projection"),
+        ({"transformer-decoder-autoreg": "average-attention"}, "transformer-decoder-autoreg"),
+    ],
+)
+def test_other_decoders_are_named(tmp_path: Path, spm: bytes, changes: dict[str, str], told: str) -> None:
+    student.write_npz(tmp_path / "eng-deu", APART, spm, **changes)
+    with pytest.raises(CheckpointError, match=told):
+        read_checkpoint(tmp_path / "eng-deu")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_altered_files_of_bergamot_are_refused_or_read(tmp_path: Path, spm: bytes, data: st.DataObject) -> None:
+    content = bytearray(student.bergamot_bytes(TIED))
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, 6000))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.just(len(content)) | st.integers(0, len(content)))
+    (tmp_path / "model.ende.intgemm.alphas.bin").write_bytes(content[:cut])
+    (tmp_path / "vocab.ende.spm").write_bytes(spm)
+    with contextlib.suppress(CheckpointError):
+        read_checkpoint(tmp_path)
