@@ -118,7 +118,6 @@ def converted(checkpoint: Path, path: Path, quantization: str) -> Path:
     from ctranslate2.converters import TransformersConverter
     from ctranslate2.converters.transformers import MarianMTLoader, register_loader
 
-    @register_loader("MarianConfig")
     class StartsFromPad(MarianMTLoader):
         def get_model_spec(self, model: Any) -> Any:
             spec = super().get_model_spec(model)
@@ -141,7 +140,11 @@ def converted(checkpoint: Path, path: Path, quantization: str) -> Path:
         def _remove_pad_weights(self, spec: Any) -> None:
             """Leave them."""
 
-    TransformersConverter(str(checkpoint)).convert(str(path), quantization=quantization)
+    register_loader("MarianConfig")(StartsFromPad)
+    try:
+        TransformersConverter(str(checkpoint)).convert(str(path), quantization=quantization)
+    finally:
+        register_loader("MarianConfig")(MarianMTLoader)  # the registry is the process's: other conversions are others
     return path
 
 
