@@ -92,7 +92,7 @@ def test_what_a_line_had_stays_to_the_letter(rest, text, end):
 
 def test_a_run_that_was_killed_goes_on(shards):
     for number in range(8):  # enough work that the kill comes in the middle
-        entries = [{"n": n, "text": OURS[n % len(OURS)]} for n in range(300)]
+        entries = [{"n": n, "text": OURS[n % len(OURS)]} for n in range(150)]
         (shards / f"part-{number}.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     assert run(DEFAULT_MODEL, shards, output="reference") == 0
     command = [sys.executable, "-m", "service", "corpus", "--input", f"{shards}/part-*.jsonl"]
