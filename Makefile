@@ -260,13 +260,11 @@ model: $(VENV)/installed-extras  ## make the default model from runs/; needs ../
 	cp -r $(RUNS)/nested/model models/store/en-de
 	$(BIN)/python -m models assemble models/store/en-de $(RETRAINED_RUNS:%=$(RUNS)/%/model) --default best-2 --without flat-1 flat-2 --beam 2
 
-# What the recipes `nested` and `paper-2.5` begin with; four minutes of a core each.
+# What the recipe `nested` begins with; four minutes of a core.
 .PHONY: calibrated
-calibrated: $(RUNS)/calibrated/nested $(RUNS)/calibrated/paper-2.5  ## codes to retrain, calibrated without training
-$(RUNS)/calibrated/nested: CODES := --config flat-4 --max-planes 4
-$(RUNS)/calibrated/paper-2.5: CODES := --config paper-2.5 --kind specialised
-$(RUNS)/calibrated/%: | $(VENV)/installed-extras
-	$(BIN)/python -m models quantize $(BASE) $@ --name en-de $(CODES) --calibration-pairs 3000 \
+calibrated: $(RUNS)/calibrated/nested  ## codes to retrain, calibrated without training
+$(RUNS)/calibrated/nested: | $(VENV)/installed-extras
+	$(BIN)/python -m models quantize $(BASE) $@ --name en-de --config flat-4 --max-planes 4 --calibration-pairs 3000 \
 	  --text $(COUNTED:%=$(TRAIN)/%.tsv.xz) --calibrate $(CALIBRATION:%=$(TRAIN)/%.tsv.xz)
 
 # Sentence pairs with numbers, dates, amounts and names for the mix `general`.
