@@ -16,8 +16,8 @@ _PRIOR = 0.3
 # Words that English does not say, and those that it says where they do come from one: the pronoun of a polite request
 # and the reflexive one. The decoder looks ahead when it writes them; they go with the verb before them.
 _UNSAID = {
-    "Sie": frozenset("you she her it they them one".split()),  # noqa: SIM905
-    "sich": frozenset("itself himself herself oneself themselves yourself yourselves each".split()),  # noqa: SIM905
+    "Sie": {"you", "she", "her", "it", "they", "them", "one"},
+    "sich": {"itself", "himself", "herself", "oneself", "themselves", "yourself", "yourselves", "each"},
 }
 
 

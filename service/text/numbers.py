@@ -99,6 +99,9 @@ _SPELT_MEASURES = {
     "KB": "kilob", "kB": "kilob", "MB": "megab", "GB": "gigab", "TB": "terab",
     "kHz": "kiloh", "MHz": "megah", "GHz": "gigah",
 }  # fmt: skip
+_MEASURES_BEHIND = {
+    symbol: re.compile(rf"[{_GAPS}]?(?:{symbol}(?!\w)|(?i:{spelt}))") for symbol, spelt in _SPELT_MEASURES.items()
+}
 _SYMBOLS = "|".join(_SPELT_MEASURES)
 _MEASURE = re.compile(rf"(?<![\w.,-])(\d+(?:[.,]\d+)*)[ \u00a0\u202f]({_SYMBOLS})(?![\w-])")
 # What no other language than English writes behind a number, and what stands for a dash that a model can't spell.
@@ -200,10 +203,9 @@ def keeps_marked(source: str, target: str, language: str) -> bool:
         return False
     if _DOTS.search(target) and not _DOTS.search(source):
         return False
-    for match in _MEASURE.finditer(source):
-        number = rf"(?<!\d){re.sub('[.,]', '[.,]', match[1])}"
-        spelt = rf"(?:{match[2]}(?!\w)|(?i:{_SPELT_MEASURES[match[2]]}))"
-        if re.search(number, target) and not re.search(rf"{number}[ \u00a0\u202f-]?{spelt}", target):
+    for number, symbol in set(_MEASURE.findall(source)):
+        measures = [_MEASURES_BEHIND[symbol].match(target, end) for end in _ends(target, number)]
+        if measures and not any(measures):
             return False
     for match in _MARKED.finditer(source):
         if match["name"] and match["name"] not in target:
