@@ -313,8 +313,8 @@ void TestShortlist(bool ssru) {
 }
 
 // Two sentences change places for as long as many have come and gone: the heap does not grow.
-void TestBatchLivesLong(bool ssru) {
-  Tables tables(SUB3_SWISH, false, ssru);
+void TestBatchLivesLong() {
+  Tables tables;
   sub3_model* model = nullptr;
   CHECK(tables.Create(&model) == SUB3_OK);
   Call call;
@@ -519,8 +519,8 @@ int main() {
     TestPhrases(ssru);
     TestBatch(ssru);
     TestShortlist(ssru);
-    TestBatchLivesLong(ssru);
   }
+  TestBatchLivesLong();
   TestMinimumLengthAndCancel();
   TestBadPhrases();
   TestBadBatches();
