@@ -77,13 +77,13 @@ _CODE = rf"""
   | (?<![\w.:>+-])[a-zA-Z_](?>(?:[\w.+:-]*\w)?)\([1-9][a-z]{{0,3}}\)         # printf(3)
   | (?<![\w+-])(?:{_KEYS})(?>(?:[ ]?\+[ ]?(?:[A-Z][a-z]{{2,9}}|F?\w|[^\w\s])|-(?:F\d{{1,2}}|\w))+)(?!\w)  # Ctrl+C
   | (?<![\w.'=])[A-Za-z][ ]?=[ ]?(?![A-Za-z]{{3}})[\w.+*/^-]*\w             # E = mc², x = 5
-  | (?<![^\s("'\[]):[a-z_]\w++(?![:\w-])                               # Laravel's :name
+  | (?<![^\s("'\[])[:!][a-z_]\w++(?![:\w-])                            # Laravel's :name, Drupal's !name
   | \[/[a-z]\w*+\] | \[[a-z]\w*+(?:=|\s\w++=)[^\[\]\n]*\] | \[(?:b|i|u|s|url|img|code|quote)\]  # [b] [/b] [url=a.b]
   | [\ue000-\uf8ff\U000f0000-\U0010ffff]                               # private characters: marks of markup
 """
 # Each of them has one of these: most sentences have none and are not searched further.
 _HINT = re.compile(
-    r"[<{%$@#&\\`/_:*=\[+\ue000-\uf8ff\U000f0000-\U0010ffff]|\.\w|mailto:|--|\w\([\d)]|localhost|(?:Ctrl|Alt|Shift|Cmd)-"
+    r"[<{%$@#&\\`/_:*=\[+\ue000-\uf8ff\U000f0000-\U0010ffff]|\.\w|![a-z_]|mailto:|--|\w\([\d)]|localhost|(?:Ctrl|Alt|Shift|Cmd)-"
 )
 _STRICT_PATTERN = re.compile(_STRICT, re.VERBOSE)
 _PATTERN = re.compile(f"{_FORMULA} | {_STRICT} | {_CODE}", re.VERBOSE)

@@ -30,7 +30,7 @@ first.last+tag@example.co.uk|#hashtag|@mention|&nbsp;|&#8217;|`rm -rf /`|--dry-r
 ~/notes.txt|C:\\Windows\\x|snake_case|os.path.join()|std::move()|m²|½
 %d%%|50%%|%%|%2$'d|%<n>d%%|%Y-%m-%d %H:%M|%%NAME%%|%10|%sblock|%1.%2|%@|%zu
 <1>|</1>|<0/>|<%= name %>|<?= $x ?>|[[name]]|[% name %]|{{{raw}}}|{{ name | upper }}|{% if x %}|#{name}|$t(key)
-__name__|###T01###|@@name@@|@:link(name)|@:message.hello|@.lower:link|:smile:|:+a1:|:name|[b]|[/b]|[url=a.b]
+__name__|###T01###|@@name@@|@:link(name)|@:message.hello|@.lower:link|:smile:|:+a1:|:name|!name|[b]|[/b]|[url=a.b]
 $x$|$a + b = I$|$2x + 1$|$$E = mc^2$$|\\[ y = 2 \\]|\\(x^2\\)|\\cite[1]{x}|{a}0|5{n}%|%s %s|{a}/{b}
 localhost:8080|10.0.0.5:8080|10.0.0.0/8|host.example.com|example.org:80/a|db:5432|fe80::1|report.pdf|Node.js|a.tar.gz|*.txt|.env|printf(3)|https://en.wikipedia.org/wiki/Foo_(bar)|https://a.b/c_(d)_e?f=(g)|example.com/path(1)|www.a.org/x(y)|systemd.unit(5)|X(7x)
 :+1:|:-1:|:100:|:+1::skin-tone-2:|{n}th|%dnd|%1$drd|src\\new\\table|dir\\name|\\"|<:pepe:123456>|<@U024BE7LH>|<#C024BE7LR>|<!channel>|\u2068{name}\u2069|\u202b%s\u202c
