@@ -29,11 +29,11 @@ struct Edited : EditedTables {
 
 void EditConfig(Input* input, Edited* edited) {
   sub3_config& c = edited->config;
-  uint32_t* const fields[] = {&c.d_model,          &c.source_vocab_size, &c.target_vocab_size, &c.encoder_layers,
-                              &c.encoder_heads,    &c.encoder_ffn_dim,   &c.decoder_layers,    &c.decoder_heads,
-                              &c.decoder_ffn_dim,  &c.activation,        &c.pre_norm,          &c.scale_embedding,
-                              &c.max_positions,    &c.shared_vocabulary, &c.tied_output,       &c.ssru,
-                              &c.fairseq_positions};
+  uint32_t* const fields[] = {&c.d_model,         &c.source_vocab_size, &c.target_vocab_size, &c.encoder_layers,
+                              &c.encoder_heads,   &c.encoder_ffn_dim,   &c.decoder_layers,    &c.decoder_heads,
+                              &c.decoder_ffn_dim, &c.activation,        &c.pre_norm,          &c.scale_embedding,
+                              &c.max_positions,   &c.shared_vocabulary, &c.tied_output,       &c.ssru,
+                              &c.positions};
   const uint64_t which = input->Below(22);
   if (which < 17) {
     *fields[which] = static_cast<uint32_t>(input->Number());
