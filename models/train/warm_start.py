@@ -103,13 +103,16 @@ def _spread(warm_start: WarmStart, allocation: Allocation, share: float, seed: i
     tensors = dict(warm_start.tensors)
     for name, segments in allocation.items():
         before = warm_start.allocation[name]
-        planes = torch.cat([torch.full((s.end - s.begin,), s.planes) for s in before])
         smallest = torch.cat([warm_start.learned[f"{name}.scales.{s.planes}"].abs().amin(0) for s in before])
-        wanted = torch.cat([torch.full((s.end - s.begin,), s.planes) for s in segments])
-        reach = torch.where(wanted > planes, share * smallest, 0.0)[:, None]
+        reach = torch.where(_planes(segments) > _planes(before), share * smallest, 0.0)[:, None]
         noise = torch.rand(tensors[name].shape, generator=generator) * 2 - 1
         tensors[name] = tensors[name] + reach * noise
     return replace(warm_start, tensors=tensors)
+
+
+def _planes(segments: Sequence[Segment]) -> Tensor:
+    """Return the number of planes of each row: [rows]."""
+    return torch.cat([torch.full((s.end - s.begin,), s.planes) for s in segments])
 
 
 def _sorted_alike(teacher: Checkpoint, checkpoint: Checkpoint, vocabulary: Vocabulary) -> Checkpoint | None:

@@ -111,10 +111,10 @@ class Document:
 def with_pairs(text: str) -> Document | None:
     """Take a plain text apart that has pairs of tags or marks around some of its words; None of any other text."""
     document = Document(text, SOFTWARE, is_aligned=True) if may_have_pairs(text) else None
+    if document is None or not document.is_one_run or document.needs_alignment:
+        return document
     holds_words = any(any(map(str.isalpha, match[1])) for match in _WITHIN_PAIR.finditer(text))
-    if document is not None and document.is_one_run and not document.needs_alignment and not holds_words:
-        return None
-    return document
+    return document if holds_words else None
 
 
 class _Value(NamedTuple):
