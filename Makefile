@@ -40,11 +40,11 @@ $(VENV)/installed-extras: $(ENGINE_SOURCES) | $(BIN)/python
 	$(BIN)/pip install --quiet --no-compile --editable '.[train,test,load,lint]'
 	touch $(VENV)/installed $@
 
-# Files of tests are shared out among processes. Torch has one thread in each: several would wait for one another on busy
-# cores.
+# Files of tests are shared out among processes, one more than there are cores: for a third of its time each waits for servers
+# and programs that it started. Torch has one thread in each: several would wait for one another on busy cores.
 NPM := $(CLIENTS) $(SCHEMAS) $(LINTERS)
 test: lint test-native $(NPM:%=%/node_modules/installed)  ## lint, and pass every test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $$(($$(nproc) < 4 ? $$(nproc) + 1 : 4)) --dist loadfile
 
 # The npm clients that the tests drive, schemas of Kubernetes' operators, and linters of the OpenAPI document. Without npm
 # (or a registry) their tests are skipped and say so.
@@ -53,16 +53,17 @@ $(NPM:%=%/node_modules/installed): %/node_modules/installed: %/package-lock.json
 	if command -v npm > /dev/null && npm ci --prefix $* --no-audit --no-fund --silent; then touch $@; fi
 
 CPP_FILES := $(wildcard kernels/*.cc kernels/*.h kernels/*/*.cc kernels/*/*.h tests/kernels/*.cc tests/kernels/*.h)
-lint: $(VENV)/installed-extras  ## ruff, mypy, clang-format, clang-tidy
+lint: lint-python clang-tidy  ## ruff, mypy, clang-format, clang-tidy
+	$(BIN)/clang-format --dry-run --Werror $(CPP_FILES)
+
+.PHONY: lint-python configure-native clang-tidy
+lint-python: $(VENV)/installed-extras
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $(CPP_FILES)
-	$(MAKE) clang-tidy
 
 # It reads each file as it is compiled for this machine, once for each instruction set. Half a minute.
-clang-tidy: $(VENV)/installed-extras  ## faults and slow spots in the C++; a part of lint
-	$(call CONFIGURE_NATIVE,$(NATIVE_BUILD),-DSUB3_SANITIZE=$(SANITIZERS))
+clang-tidy: configure-native  ## faults and slow spots in the C++; a part of lint
 	$(BIN)/run-clang-tidy.py -clang-tidy-binary $(BIN)/clang-tidy -p $(NATIVE_BUILD) -quiet '\.cc$$' > build/clang-tidy.log 2>&1 || \
 	  { cat build/clang-tidy.log; exit 1; }
 
@@ -77,9 +78,12 @@ SANITIZE ?= 0
 SANITIZERS := $(if $(filter 1,$(SANITIZE)),address$(comma)undefined,$(filter thread,$(SANITIZE)))
 NATIVE_BUILD := build/native$(if $(SANITIZERS),-$(SANITIZE))
 CONFIGURE_NATIVE = $(BIN)/cmake --no-warn-unused-cli -S . -B $(1) -DCMAKE_BUILD_TYPE=Release -DSUB3_NATIVE_TESTS=ON $(2) > /dev/null
-BUILD_NATIVE = $(CONFIGURE_NATIVE) && $(BIN)/cmake --build $(1) --parallel 2 > /dev/null
-test-native: $(VENV)/installed-extras  ## the engine without Python; SANITIZE=1 or thread adds sanitizers
-	$(call BUILD_NATIVE,$(NATIVE_BUILD),-DSUB3_SANITIZE=$(SANITIZERS))
+BUILD_NATIVE = $(BIN)/cmake --build $(1) --parallel 2 > /dev/null
+configure-native: $(VENV)/installed-extras
+	$(call CONFIGURE_NATIVE,$(NATIVE_BUILD),-DSUB3_SANITIZE=$(SANITIZERS))
+
+test-native: configure-native  ## the engine without Python; SANITIZE=1 or thread adds sanitizers
+	$(call BUILD_NATIVE,$(NATIVE_BUILD))
 	rm -f $(NATIVE_BUILD)/golden
 	tests/kernels/run_native.sh $(NATIVE_BUILD) $(NATIVE_BUILD)/golden
 
@@ -90,7 +94,8 @@ ARM_TOOLS := aarch64-linux-gnu-g++ qemu-aarch64
 test-arm: test-native  ## the engine for aarch64, under qemu: the same bits
 	@for tool in $(ARM_TOOLS); do command -v $$tool > /dev/null || \
 	  { echo "make test-arm needs $$tool: apt-get install g++-aarch64-linux-gnu qemu-user"; exit 1; }; done
-	$(call BUILD_NATIVE,$(ARM_BUILD),-DCMAKE_TOOLCHAIN_FILE=cmake/aarch64.cmake)
+	$(call CONFIGURE_NATIVE,$(ARM_BUILD),-DCMAKE_TOOLCHAIN_FILE=cmake/aarch64.cmake)
+	$(call BUILD_NATIVE,$(ARM_BUILD))
 	tests/kernels/run_native.sh $(ARM_BUILD) $(NATIVE_BUILD)/golden qemu-aarch64 -cpu max -L /usr/aarch64-linux-gnu
 	qemu-aarch64 -cpu cortex-a53 -L /usr/aarch64-linux-gnu $(ARM_BUILD)/isa_test | tee $(ARM_BUILD)/a53 | grep -v golden
 	grep golden $(ARM_BUILD)/a53 | diff $(NATIVE_BUILD)/golden -

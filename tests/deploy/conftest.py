@@ -6,33 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import DEFAULT_MODEL, ROOT
-from tests.deploy.docker import NGINX, SERVER, Stack, arguments, base_images, build, composed, settings
+from tests.conftest import DEFAULT_MODEL
+from tests.deploy.docker import Stack, composed, settings
+from tests.deploy.images import server_image, stack_images
 from tests.load.sentences import sentences
 from tests.load.swapping import offline_answers
 
 collect_ignore_glob = [] if "SUB3_TEST_DEPLOY" in os.environ else ["test_*.py"]
 
 
-@pytest.fixture(scope="session")
-def server_image() -> str:
+@pytest.fixture(scope="session", name="server_image")
+def _server_image() -> str:
     """Build the server's image from these sources."""
-    build(ROOT / "docker" / "Dockerfile", ROOT, SERVER, "--target", "server", *arguments())
-    return SERVER
+    return server_image()
 
 
 @pytest.fixture(scope="session")
 def images(server_image: str) -> dict[str, str]:
     """Make sure of every image of the stack; return the variables that name third-party ones."""
-    names = base_images()
-    build(
-        ROOT / "docker" / "nginx" / "Dockerfile",
-        ROOT / "docker" / "nginx",
-        NGINX,
-        "--build-arg",
-        f"NGINX_IMAGE={names['NGINX_IMAGE']}",
-    )
-    return names
+    return stack_images()
 
 
 @pytest.fixture(scope="session")

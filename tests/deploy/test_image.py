@@ -6,7 +6,8 @@ import httpx
 import pytest
 
 from tests.conftest import ROOT
-from tests.deploy.docker import BASE, HARDENED, container, docker, free_port, inspect, serving, until, until_ready
+from tests.deploy.docker import HARDENED, container, docker, free_port, inspect, serving, until, until_ready
+from tests.deploy.images import BASE
 
 MAX_BYTES = 120_000_000  # above the base image, the default model included
 TEXTS_A_REQUEST = 64
