@@ -24,7 +24,7 @@ from models.marian.read import read_checkpoint
 from models.quantize.export import Request, export
 from models.text.pieces import PieceTokenizer
 
-SENTENCES, BEAM_SENTENCES, SCALAR_SENTENCES, ALIGNED_SENTENCES = 500, 150, 20, 5
+SENTENCES, BEAM_SENTENCES, SCALAR_SENTENCES, ALIGNED_SENTENCES = 500, 100, 6, 5
 BATCH = 50
 
 
@@ -54,7 +54,7 @@ class Setup:
         """Return the ids of the best hypothesis of each of the first `count` sentences."""
         results = []
         for begin in range(0, count, BATCH):
-            batch = self.ids[begin : begin + BATCH]
+            batch = self.ids[begin : min(begin + BATCH, count)]
             result = self.engine.translate(batch, max_lengths=self.limits(batch), beam_size=beam_size)
             results += [hypotheses[0].ids for hypotheses in result.hypotheses]
         return results
