@@ -53,15 +53,13 @@ $(NPM:%=%/node_modules/installed): %/node_modules/installed: %/package-lock.json
 	if command -v npm > /dev/null && npm ci --prefix $* --no-audit --no-fund --silent; then touch $@; fi
 
 CPP_FILES := $(wildcard kernels/*.cc kernels/*.h kernels/*/*.cc kernels/*/*.h tests/kernels/*.cc tests/kernels/*.h)
-lint: lint-python clang-tidy  ## ruff, mypy, clang-format, clang-tidy
-	$(BIN)/clang-format --dry-run --Werror $(CPP_FILES)
-
-.PHONY: lint-python configure-native clang-tidy
-lint-python: $(VENV)/installed-extras
+lint: clang-tidy  ## ruff, mypy, clang-format, clang-tidy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(CPP_FILES)
 
+.PHONY: configure-native
 # It reads each file as it is compiled for this machine, once for each instruction set. Half a minute.
 clang-tidy: configure-native  ## faults and slow spots in the C++; a part of lint
 	$(BIN)/run-clang-tidy.py -clang-tidy-binary $(BIN)/clang-tidy -p $(NATIVE_BUILD) -quiet '\.cc$$' > build/clang-tidy.log 2>&1 || \
