@@ -327,7 +327,7 @@ def add_evaluate(verbs: Verbs) -> None:
     verb.add_argument("--json", type=Path, required=True, metavar="F", help="file to write")
     verb.add_argument("--checkpoint", type=Path, metavar="DIR", help="also measure this fp32 checkpoint, run by torch")
     verb.add_argument("--limit", type=_positive, metavar="N", help="only the first N sentences")
-    verb.add_argument("--beam", type=_positive, default=1, metavar="N", help="beam size (default: 1, greedy)")
+    verb.add_argument("--beam", type=_positive, default=1, metavar="N", help="beam size (default: 1, greedy, as fp32)")
     verb.add_argument(
         "--target", metavar="LANGUAGE", help="to translate into, of a model of several (default: the first)"
     )
@@ -361,8 +361,11 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     for name in ("engine", "fp32"):
         if figures := result[name]:
             print(
-                f"{name}: BLEU {figures['bleu']} chrF {figures['chrf']}, {figures['ms_per_sentence']} ms per sentence"
+                f"{name}, beam of {figures['beam_size']}: BLEU {figures['bleu']} chrF {figures['chrf']}, "
+                f"{figures['ms_per_sentence']} ms per sentence"
             )
+    if arguments.beam != model.config.beam_size:
+        print(f"Requests that name no beam get one of {model.config.beam_size}: --beam {model.config.beam_size}.")
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
@@ -664,7 +667,9 @@ def _compress(arguments: argparse.Namespace) -> None:
         f"{figures['minutes']:.1f} minutes"
     )
     if quality := figures["quality"]:
-        print(f"BLEU {quality['coded']['bleu']}, fp32 {quality['fp32']['bleu']}")
+        print(f"BLEU, greedy: {quality['coded']['bleu']}, fp32 {quality['fp32']['bleu']}")
+        if served := quality.get("served"):
+            print(f"BLEU, beam of {quality['beam_size']}, as served: {served['bleu']}")
 
 
 def _bits(text: str) -> float:

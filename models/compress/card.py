@@ -20,7 +20,10 @@ def card(name: str, languages: str, figures: Mapping[str, Any], notes: str) -> s
         ("same likeliest piece as fp32", "100 %", f"{100 * figures['agreement']:.1f} %"),
     ]
     if quality := figures["quality"]:
-        rows += [(title, f"{quality['fp32'][key]}", f"{quality['coded'][key]}") for title, key in _SCORES]
+        rows += [(f"{title}, greedy", f"{quality['fp32'][key]}", f"{quality['coded'][key]}") for title, key in _SCORES]
+        if served := quality.get("served"):
+            beam = f"beam of {quality['beam_size']}, as served"
+            rows += [(f"{title}, {beam}", "not measured", f"{served[key]}") for title, key in _SCORES]
     table = "\n".join(f"| {title} | {plain} | {coded} |" for title, plain, coded in rows)
     trained = (
         f"then {figures['trained_tokens']:,} tokens of training against fp32, " if figures["trained_tokens"] else ""
@@ -41,7 +44,7 @@ Codes fitted to {figures["calibration_tokens"]:,} tokens (KL {figures["calibrate
 """
 
 
-_SCORES = (("BLEU, greedy", "bleu"), ("chrF", "chrf"))
+_SCORES = (("BLEU", "bleu"), ("chrF", "chrf"))
 _WORDS = {
     True: "The held-out sentences have references by people.",
     False: "The held-out sentences have no references; KL and agreement are after the fp32 model's own words.",

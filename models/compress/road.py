@@ -10,6 +10,7 @@
 Each step leaves its result in OUT.work, so a call that was killed goes on where it was. OUT appears when all is done.
 """
 
+import ctypes
 import json
 import os
 import shutil
@@ -51,7 +52,7 @@ from models.train.schedule import Schedule
 from models.train.state import newest_state
 from models.train.warm_start import of_codes
 
-PRICED_TOKENS = 4_000
+PRICED_TOKENS, PRICED_BATCH_TOKENS = 4_000, 256  # of 240 M weights, 1,024 tokens' activations are 0.9 GB
 CALIBRATION_TOKENS = 10_000  # and four times the widest matrix's columns, if that is more
 BATCH_TOKENS = 1_024
 TRANSLATING = 0.2  # of the minutes, at most
@@ -62,6 +63,7 @@ LEAST_TOKENS = 10_000  # fewer are not worth a training
 WHOLE_SOFTMAX = 16_000  # words up to which no sample stands for them
 TIMED_STEPS = 3
 ATTEMPTS = 4  # to meet a divergence
+_M_MMAP_THRESHOLD, MAPPED = -3, 1 << 20  # bytes from which glibc gives freed memory back at once
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ def compress(source: Path, files: Sequence[Path], out: Path, options: Options, *
     if out.exists() and not overwrite:
         raise ExportError(f"{out}: this exists already; --overwrite replaces it.")
     torch.set_num_threads(options.threads)
+    _give_back_memory()
     work = out.with_name(f"{out.name}.work")
     _begin(work, source, files, options)
     clock = _Clock(work / "seconds.json")
@@ -167,6 +170,12 @@ def compress(source: Path, files: Sequence[Path], out: Path, options: Options, *
     result.rename(out)
     shutil.rmtree(work)
     return figures
+
+
+def _give_back_memory() -> None:
+    """Give each freed tensor back to the system: with 240 M weights the prices peak at 2.86 GB, and at 3.16 without."""
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+        mallopt(_M_MMAP_THRESHOLD, MAPPED)
 
 
 def _say(line: str) -> None:
@@ -239,7 +248,7 @@ def _calibrate(
     """Write a model directory of calibrated codes; return the tokens that they were fitted to."""
     widest = max(tensor.shape[1] for tensor in checkpoint.tensors.values() if tensor.dim() == 2)
     batches = _batches(checkpoint, text, max(CALIBRATION_TOKENS, 4 * widest))
-    few = _batches(checkpoint, text, PRICED_TOKENS)
+    few = _batches(checkpoint, text, PRICED_TOKENS, PRICED_BATCH_TOKENS)
     found = prices(checkpoint, tqdm(few, desc="pricing errors", unit="batch"))
     by_planes = curves(checkpoint, found.rows)
     architecture, goal = checkpoint.architecture, options.goal
@@ -263,8 +272,8 @@ def _calibrate(
     return sum(batch.tokens for batch in batches)
 
 
-def _batches(checkpoint: Checkpoint, text: Text, tokens: int) -> list[Batch]:
-    """Return the first pairs of the text, with about so many target tokens."""
+def _batches(checkpoint: Checkpoint, text: Text, tokens: int, batch_tokens: int = BATCH_TOKENS) -> list[Batch]:
+    """Return the first pairs of the text, with about so many target tokens, in batches of so many places a side."""
     pairs, count, lines = [], 0, []
     for line in read_lines(text.training):
         lines.append(line)
@@ -275,7 +284,7 @@ def _batches(checkpoint: Checkpoint, text: Text, tokens: int) -> list[Batch]:
             if count >= tokens:
                 break
     pairs += encode(checkpoint, lines)
-    return in_order(pairs, checkpoint.ids, BATCH_TOKENS)
+    return in_order(pairs, checkpoint.ids, batch_tokens)
 
 
 def _fits(checkpoint: Checkpoint, goal: Goal, allocation: Allocation) -> bool:
@@ -414,13 +423,16 @@ def _judge(path: Path, checkpoint: Checkpoint, text: Text, divergence: Divergenc
     model = open_model(path)
     name = model.config.default_configuration
     found = _divergence(divergence, path)
-    quality = None
+    quality: dict[str, Any] | None = None
     if text.referenced:
         sources = [line.source for line in text.held_out]
         references = [line.target or "" for line in text.held_out]
         fp32 = translate(Transformer.from_tensors(checkpoint.architecture, checkpoint.tensors), checkpoint, sources)
         coded = evaluate_engine(model, name, sources)["translations"]
-        quality = {"fp32": scores(fp32, references), "coded": scores(coded, references)}
+        quality = {"fp32": scores(fp32, references), "coded": scores(coded, references), "beam_size": 1}
+        if (beam_size := model.config.beam_size) > 1:  # what requests get
+            served = evaluate_engine(model, name, sources, beam_size)["translations"]
+            quality |= {"served": scores(served, references), "beam_size": beam_size}
     configuration = model.config.configurations[name]
     return {
         "bytes": configuration.bytes,

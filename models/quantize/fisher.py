@@ -49,7 +49,7 @@ def prices(checkpoint: Checkpoint, batches: Iterable[Batch], *, seed: int = 0) -
     for batch in batches:
         gathered.add(batch, generator)
     found = gathered.prices()
-    # The model's hooks and the sums refer to one another; of 240 M weights the moments alone are a gigabyte.
+    # The model's hooks and the sums refer to one another.
     gathered.close()
     return found
 
@@ -70,7 +70,6 @@ class _Gathered:
             if isinstance(module, nn.Linear) and name != "output":
                 module.register_forward_hook(self._of_linear(name))
             elif isinstance(module, nn.Embedding):
-                module.weight.requires_grad_(True)  # or there would be no gradients at all
                 module.register_forward_hook(self._of_embedding(name))
 
     def add(self, batch: Batch, generator: torch.Generator) -> None:
@@ -87,25 +86,24 @@ class _Gathered:
             labels = torch.multinomial(chances, 1, generator=generator)
             gradient[part] = chances.scatter_add_(1, labels, -torch.ones(len(chances), 1)) @ weight
         states.backward(gradient)
-        self._model.zero_grad()
         self._moments["output"] = self._moments.get("output", 0) + inputs.T @ inputs
         self._tokens += len(inputs)
 
     def close(self) -> None:
-        """Let go of the model and of what was gathered."""
+        """Let go of the model."""
         del self._model
-        self._moments.clear()
 
     def prices(self) -> Prices:
         """Return the prices by all batches."""
-        means = {name: _geometric_mean(moment / self._tokens) for name, moment in self._moments.items()}
+        states = self._moments["output"].double() / self._tokens
+        means = {name: _geometric_mean(self._moments.pop(name), self._tokens) for name in list(self._moments)}
         rows = {}
         for name, squares in self._squares.items():
             price = squares * (1.0 if is_vocabulary(name) else means[_reading(name)])
             if name == self._output:
                 price = price + self._predicted * means["output"]
             rows[name] = price / (2 * self._tokens)
-        return Prices(rows, self._moments["output"].double() / self._tokens)
+        return Prices(rows, states)
 
     def _of_linear(self, name: str) -> Callable[[nn.Module, tuple[Tensor], Tensor], None]:
         of_source = name.startswith("encoder.") or name.endswith(("encoder_attention.key", "encoder_attention.value"))
@@ -125,14 +123,17 @@ class _Gathered:
 
         return hook
 
-    def _of_embedding(self, name: str) -> Callable[[nn.Module, tuple[Tensor], Tensor], None]:
-        def hook(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+    def _of_embedding(self, name: str) -> Callable[[nn.Module, tuple[Tensor], Tensor], Tensor]:
+        def hook(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
             ids = inputs[0].flatten()
 
             def add(gradient: Tensor) -> None:
                 self._squares[name].index_add_(0, ids, gradient.square().mean(2).flatten())
 
-            output.register_hook(add)
+            # Gradients end at what was read: those of two embeddings of 32,000 rows would be a quarter of a gigabyte.
+            read = output.detach().requires_grad_(True)
+            read.register_hook(add)
+            return read
 
         return hook
 
@@ -147,8 +148,8 @@ def _reading(name: str) -> str:
     return name
 
 
-def _geometric_mean(moment: Tensor) -> float:
-    """Return the geometric mean of the eigenvalues of a damped moment."""
-    damped = moment.double()
+def _geometric_mean(total: Tensor, count: int) -> float:
+    """Return the geometric mean of the eigenvalues of a damped moment, the total of so many."""
+    damped = total.double().div_(count)
     damped.diagonal().add_(DAMPING * damped.diagonal().mean().clamp_min(1e-12))
     return math.exp(2 * torch.linalg.cholesky(damped).diagonal().log().mean().item())

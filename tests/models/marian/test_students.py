@@ -115,6 +115,26 @@ def test_a_student_is_quantised(tmp_path: Path, spm: bytes) -> None:
     assert found
 
 
+def test_a_student_is_compressed(tmp_path: Path, spm: bytes) -> None:
+    student.write_npz(tmp_path / "eng-deu", TIED, spm)
+    pairs = zip(sentences(40, 4), sentences(40, 5), strict=True)
+    (tmp_path / "pairs.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in pairs))
+    arguments = [str(tmp_path / "eng-deu"), str(tmp_path / "out"), "--text", str(tmp_path / "pairs.tsv")]
+    figures = tmp_path / "figures.json"
+    assert (
+        main(["compress", *arguments, "--bits", "3", "--minutes", "0", "--threads", "1", "--json", str(figures)]) == 0
+    )
+    model = open_model(tmp_path / "out")
+    assert (model.config.architecture.autoregression, model.config.beam_size) == ("ssru", 2)
+    (found,) = model.engine().translate([[5, 9, 0]], max_lengths=[8]).hypotheses
+    assert found
+    told = json.loads(figures.read_text())
+    assert told["bits_per_weight"] <= 3
+    assert told["quality"]["beam_size"] == 2
+    card = (tmp_path / "out/README.md").read_text()
+    assert f"| BLEU, beam of 2, as served | not measured | {told['quality']['served']['bleu']} |" in card
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
