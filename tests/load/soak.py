@@ -165,6 +165,7 @@ class Clients:
     account: Account
     faults: Faults
     chance: random.Random = field(default_factory=lambda: random.Random(24))
+    hostile_files: list[str] = field(default_factory=list)  # ids of those that were taken
     closes_at: float = float("inf")  # of time.monotonic: the end of the drain, up to which requests are taken
 
     def text(self, client: httpx.Client, kind: str = "text") -> None:
@@ -260,6 +261,8 @@ class Clients:
             reply = client.request(**{"method": "POST", **request})
             if reply.status_code not in (wanted, 429) and not self.faults.explains(reply.status_code, since):
                 self.account.fail("attack", f"{request['url']}: {reply.status_code} {reply.text}")
+            if reply.status_code == 202:
+                self.hostile_files.append(reply.json()["id"])
         self.account.count("attack")
 
     def administrator(self, client: httpx.Client) -> None:
@@ -275,7 +278,11 @@ class Clients:
             self._asked("canary", client, "POST", f"{place}/{self.chance.choice(('promote', 'rollback'))}")
 
     def settle(self, client: httpx.Client) -> None:
-        """End a canary and take the server to the same state each time: one configuration, its pages just mapped."""
+        """Take the server to the same state each time: no canary, one configuration just mapped, no file at work."""
+        while self.hostile_files:
+            client.delete(
+                f"/v1/files/{self.hostile_files.pop()}", headers={"Authorization": f"Bearer {self.keys['attacker']}"}
+            )
         place = f"/admin/models/{MODEL.name}"
         for path, body in (("rollback", None), ("config", "best-1"), ("config", "best-2")):
             method, json_body = ("PUT", {"config": body}) if body else ("POST", None)
