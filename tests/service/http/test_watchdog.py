@@ -70,6 +70,8 @@ def body(url: str, content: bytes, headers: dict[str, str] | None = None) -> dic
 TENSOR = {"name": "text", "shape": [100_000], "datatype": "BYTES", "data": ["a"] * 100_000}
 REQUESTS: dict[str, dict[str, Any]] = {
     "a language to detect": text("The river " * 90, source="auto"),
+    "links of short words": text("a b c d e f g h " * 100, alignment=True),
+    "links of signs": text("<a " * 600, alignment=True),
     "placeholders": text("%(a)" * 245),
     "words to repair": text("The 3 rivers. " * 70),
     "lines": text("\n" * 9_900),
