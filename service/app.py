@@ -128,8 +128,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     document.install(app, registry, settings)
     app.state.registry, app.state.scheduler, app.state.history = registry, scheduler, history
-    # A request tries the routes in this order. They are added themselves: `include_router` builds each a second time, at
-    # the first request, and held the loop for 50 to 130 ms.
+    # A request tries the routes in this order. They are added themselves: `include_router` builds each a second time,
+    # at the first request, and held the loop for 50 to 130 ms.
     app.router.routes.extend(page.router().routes)
     apis: list[tuple[Dialect, list[APIRouter]]] = [
         (
