@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.routing import Route
 
 from service.settings import Settings
 from tests.service.running import PAIR, Server, serve
@@ -91,6 +92,12 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "a text to detect": {"url": "/detect", "json": {"q": "a " * 400_000}},
     "a file": {"url": "/v1/files", "files": {"file": ("a.html", b"<p>5</p>" * 100_000)}, "data": PAIR},
 }
+
+
+def test_routes_are_built_before_the_first_request(watched: tuple[Server, list[float]]) -> None:
+    """A router that FastAPI includes is a route of its own, whose routes are built when a first request comes by."""
+    server, _ = watched
+    assert all(isinstance(route, Route) for route in server.app.routes)
 
 
 @pytest.mark.parametrize("kind", REQUESTS)
