@@ -121,7 +121,8 @@ def create_app(settings: Settings) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},  # FastAPI's own would export query strings
         description="Translation with weights of one to eight binary planes, and what each request cost.",
         lifespan=lifespan,
-        docs_url=None,  # FastAPI's load scripts from another host; /docs is in api/page.py
+        openapi_url=None,  # FastAPI's writes the document on the event loop, each time; see api/page.py
+        docs_url=None,  # and these load scripts from another host
         redoc_url=None,
         servers=document.SERVERS,
         openapi_tags=document.TAGS,

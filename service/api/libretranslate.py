@@ -231,7 +231,7 @@ def router(
         raise HTTPException(403, "Suggestions are disabled on this server.")
 
     @routes.get("/spec", response_model=dict[str, Any], summary="Get this OpenAPI document")
-    async def get_document(request: Request) -> Response:
+    def get_document(request: Request) -> Response:  # in a thread: to make the document takes half a second
         return JsonReply(request.app.openapi())
 
     return routes
