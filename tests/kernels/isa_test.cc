@@ -259,7 +259,8 @@ void TestNotFinite() {
 void TestGatheredRows(const std::vector<const Isa*>& isas) {
   Random random;
   for (int round = 0; round < 100; ++round) {
-    const size_t columns = random.From(1, 300), rows = random.From(1, 200), n = random.From(1, 4) * (round % 5 == 0 ? 6 : 1);
+    const size_t columns = random.From(1, 300), rows = random.From(1, 200),
+                 n = random.From(1, 4) * (round % 5 == 0 ? 6 : 1);
     CodedMatrix coded(&random, rows, columns, random.From(0, 1) * 32 * random.From(1, 4), sub3::kMaxPlanes);
     std::vector<int32_t> chosen;
     const size_t one_of = random.From(1, 20);
