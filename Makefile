@@ -52,7 +52,7 @@ $(NPM:%=%/node_modules/installed): %/node_modules/installed: %/package-lock.json
 	mkdir -p $(@D)
 	if command -v npm > /dev/null && npm ci --prefix $* --no-audit --no-fund --silent; then touch $@; fi
 
-CPP_FILES := $(wildcard kernels/*.cc kernels/*.h kernels/*/*.cc kernels/*/*.h tests/kernels/*.cc tests/kernels/*.h)
+CPP_FILES := $(wildcard kernels/*.cc kernels/*.h kernels/*/*.cc kernels/*/*.h tests/kernels/*.cc tests/kernels/*.h tests/fuzz/*.cc tests/fuzz/*.h)
 lint: clang-tidy  ## ruff, mypy, clang-format, clang-tidy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -60,9 +60,12 @@ lint: clang-tidy  ## ruff, mypy, clang-format, clang-tidy
 	$(BIN)/clang-format --dry-run --Werror $(CPP_FILES)
 
 .PHONY: configure-native
-# It reads each file as it is compiled for this machine, once for each instruction set. Half a minute.
+# It reads each file as it is compiled for this machine, once for each instruction set, and the fuzz targets, which only `make
+# fuzz` compiles. Half a minute.
 clang-tidy: configure-native  ## faults and slow spots in the C++; a part of lint
 	$(BIN)/run-clang-tidy.py -clang-tidy-binary $(BIN)/clang-tidy -p $(NATIVE_BUILD) -quiet '\.cc$$' > build/clang-tidy.log 2>&1 || \
+	  { cat build/clang-tidy.log; exit 1; }
+	$(BIN)/clang-tidy --quiet tests/fuzz/*_fuzz.cc -- -std=c++20 -I. -DSUB3_SMALL_MODEL > build/clang-tidy.log 2>&1 || \
 	  { cat build/clang-tidy.log; exit 1; }
 
 format: $(VENV)/installed-extras  ## format Python and C++

@@ -96,7 +96,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
             "api": (
                 "authorization / "
                 "calls downloads example json_reply json_route language_codes metrics_reply native_key openapi "
-                "schemas / "
+                "routes schemas / "
                 "admin_schemas azure_places azure_schemas deepl_schemas dialect fields google_schemas kserve_bodies "
                 "kserve_schemas libretranslate_schemas / "
                 "body_limit cross_origin errors head_of_get key_first reference same_origin uploads / "

@@ -36,6 +36,7 @@ from service.api.libretranslate_schemas import (
 )
 from service.api.native_glossaries import with_terms
 from service.api.openapi import form_body, upload_body
+from service.api.routes import Routes
 from service.api.schemas import are_terms
 from service.api.uploads import read_upload
 from service.files import ENDINGS, FileRefused, UnknownFormat, translated_name
@@ -99,7 +100,7 @@ def router(
         files: The jobs of files.
         glossaries: The stored glossaries.
     """
-    routes = APIRouter(tags=["LibreTranslate"])
+    routes = Routes(tags=["LibreTranslate"])
 
     async def with_glossary(fields: Fields, options: Options) -> Options:
         """Return the options with the glossary that the fields name or contain."""

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
 from service.api.reference import write
+from service.api.routes import Routes
 
 DIRECTORY = Path(__file__).parents[1] / "page"
 INDEX = "index.html"
@@ -38,7 +39,7 @@ def router() -> APIRouter:
         for path in sorted(DIRECTORY.iterdir())
     }
     written: tuple[dict[str, Any], _File] | None = None
-    routes = APIRouter(include_in_schema=False)
+    routes = Routes(include_in_schema=False)
 
     @routes.get("/")
     async def page(request: Request) -> Response:

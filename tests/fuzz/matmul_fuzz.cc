@@ -24,6 +24,11 @@ struct Pool {
   }
 };
 
+const Pool& SharedPool() {
+  static const Pool pool;
+  return pool;
+}
+
 const char* const kNames[] = {"m.plane.1",  "m.plane.2",  "m.plane.3",  "m.plane.4",  "m.plane.5",  "m.plane.6",
                               "m.plane.7",  "m.plane.8",  "m.scales.1", "m.scales.2", "m.scales.3", "m.scales.4",
                               "m.scales.5", "m.scales.6", "m.scales.7", "m.scales.8"};
@@ -39,12 +44,12 @@ struct Matrix : EditedTables {
     const uint64_t groups = group == 0 ? 1 : (chunks * 32 + group - 1) / group;
     const uint64_t split = input->Below(2) ? rows : 1 + input->Below(rows);
     for (uint32_t i = 0; i < std::max(planes[0], split < rows ? planes[1] : 0); ++i) {
-      Add<uint32_t>(kNames[i], SUB3_UINT32, {blocks, chunks, 16}, pool.words + input->Take<uint16_t>() % 1024);
+      Add<uint32_t>(kNames[i], SUB3_UINT32, {blocks, chunks, 16}, SharedPool().words + input->Take<uint16_t>() % 1024);
     }
     for (int part = 0; part < (split < rows ? 2 : 1); ++part) {
       const uint64_t begin = part == 0 ? 0 : split, end = part == 0 ? split : rows;
       Add<uint16_t>(kNames[7 + planes[part]], SUB3_FLOAT16, {planes[part], groups, blocks * 16},
-                    pool.halves + input->Below(64));
+                    SharedPool().halves + input->Below(64));
       segments.push_back({"m", begin, end, planes[part], 0, group});
     }
   }
@@ -76,11 +81,7 @@ struct Matrix : EditedTables {
     }
     return true;
   }
-
-  static const Pool pool;
 };
-
-const Pool Matrix::pool;
 
 }  // namespace
 
@@ -92,7 +93,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const uint64_t n = 1 + input.Below(kInputs);
   const char* const isa = isas[input.Below(isas.size())]->name;
   std::vector<float> x(matrix.columns * n), found(matrix.rows * n), expected(matrix.rows * n);
-  std::memcpy(x.data(), Matrix::pool.inputs + input.Below(250), x.size() * sizeof(float));
+  std::memcpy(x.data(), SharedPool().inputs + input.Below(250), x.size() * sizeof(float));
   for (uint64_t some = input.Below(4); some > 0; --some) x[input.Take<uint16_t>() % x.size()] = input.Take<float>();
   while (!input.empty() && matrix.segments.size() < 64) {
     if (input.Below(2)) {

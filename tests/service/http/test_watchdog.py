@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.routing import Route
 
 from service.settings import Settings
 from tests.service.running import PAIR, Server, serve
@@ -70,6 +71,8 @@ def body(url: str, content: bytes, headers: dict[str, str] | None = None) -> dic
 TENSOR = {"name": "text", "shape": [100_000], "datatype": "BYTES", "data": ["a"] * 100_000}
 REQUESTS: dict[str, dict[str, Any]] = {
     "a language to detect": text("The river " * 90, source="auto"),
+    "links of short words": text("a b c d e f g h " * 100, alignment=True),
+    "links of signs": text("<a " * 600, alignment=True),
     "placeholders": text("%(a)" * 245),
     "words to repair": text("The 3 rivers. " * 70),
     "lines": text("\n" * 9_900),
@@ -89,6 +92,12 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "a text to detect": {"url": "/detect", "json": {"q": "a " * 400_000}},
     "a file": {"url": "/v1/files", "files": {"file": ("a.html", b"<p>5</p>" * 100_000)}, "data": PAIR},
 }
+
+
+def test_routes_are_built_before_the_first_request(watched: tuple[Server, list[float]]) -> None:
+    """A router that FastAPI includes is a route of its own, whose routes are built when a first request comes by."""
+    server, _ = watched
+    assert all(isinstance(route, Route) for route in server.app.routes)
 
 
 @pytest.mark.parametrize("kind", REQUESTS)
