@@ -435,7 +435,7 @@ SUB3_EXPORT int32_t sub3_bcq_matmul(const char* isa, uint32_t int8, const sub3_t
             "The int8 GEMM takes at most six planes and one scale group a row.");
     const auto multiply = int8 ? chosen.bcq_int8_matmul : chosen.bcq_matmul;
     void* scratch = workspace.Allocate<char>(int8 ? sub3::BcqInt8MatmulScratchBytes(columns, n)
-                                                  : sub3::BcqMatmulScratchBytes(columns));
+                                                  : sub3::BcqMatmulScratchBytes(columns, n));
     const sub3::Product product{&matrix, nullptr, y, rows, 0, rows};
     multiply(&product, 1, x, columns, columns, n, scratch);
   });

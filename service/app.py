@@ -121,16 +121,17 @@ def create_app(settings: Settings) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},  # FastAPI's own would export query strings
         description="Translation with weights of one to eight binary planes, and what each request cost.",
         lifespan=lifespan,
-        docs_url=None,  # FastAPI's load scripts from another host; /docs is in api/page.py
+        openapi_url=None,  # FastAPI's writes the document on the event loop, each time; see api/page.py
+        docs_url=None,  # and these load scripts from another host
         redoc_url=None,
         servers=document.SERVERS,
         openapi_tags=document.TAGS,
-        generate_unique_id_function=document.operation_id,
     )
     document.install(app, registry, settings)
     app.state.registry, app.state.scheduler, app.state.history = registry, scheduler, history
-    # a request tries the routes in the order in which they are included
-    app.include_router(page.router())
+    # A request tries the routes in this order. They are added themselves: `include_router` builds each a second time,
+    # at the first request, and held the loop for 50 to 130 ms.
+    app.router.routes.extend(page.router().routes)
     apis: list[tuple[Dialect, list[APIRouter]]] = [
         (
             native.DIALECT,
@@ -159,9 +160,10 @@ def create_app(settings: Settings) -> FastAPI:
     ]
     for _, routers in apis:
         for router in routers:
-            app.include_router(router)
+            app.router.routes.extend(router.routes)
     if settings.admin_names:
-        app.include_router(admin.router(settings.admin_names, registry, swaps, history, metrics))
+        administration = admin.router(settings.admin_names, registry, swaps, history, metrics)
+        app.router.routes.extend(administration.routes)
     dialects = [dialect for dialect, _ in apis]
     errors.install(app, dialects)
     app.add_middleware(

@@ -23,8 +23,9 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         {"floats": "unroll / lanes / float_ops", "engine_api": "", "tensor": ""},
         {
             "products": (
-                "bcq_matrix / bcq_matmul / bcq_dequantize bcq_int8_matmul bcq_matmul_tables columns_avx2 / "
-                "bcq_int8_tiles bcq_matmul_avx2 bcq_matmul_avx512 bcq_matmul_neon bcq_matmul_scalar isa / "
+                "bcq_matrix / bcq_matmul / bcq_dequantize bcq_int8_matmul bcq_matmul_tables / columns_avx2 / "
+                "subset_sums_avx2 bcq_int8_tiles / "
+                "bcq_matmul_avx2 bcq_matmul_avx512 bcq_matmul_neon bcq_matmul_scalar isa / "
                 "bcq_int8_matmul_avx2 bcq_int8_matmul_avx512 bcq_int8_matmul_neon"
             ),
         },
@@ -95,7 +96,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
             "api": (
                 "authorization / "
                 "calls downloads example json_reply json_route language_codes metrics_reply native_key openapi "
-                "schemas / "
+                "routes schemas / "
                 "admin_schemas azure_places azure_schemas deepl_schemas dialect fields google_schemas kserve_bodies "
                 "kserve_schemas libretranslate_schemas / "
                 "body_limit cross_origin errors head_of_get key_first reference same_origin uploads / "

@@ -22,7 +22,8 @@ Scratch MakeScratch(const Model& model, const Context& context, size_t n, size_t
                     Workspace* workspace) {
   const Config& config = model.config;
   const size_t widest = std::max({config.d_model, config.encoder_ffn_dim, config.decoder_ffn_dim});
-  const size_t bytes = std::max({BcqMatmulScratchBytes(widest), BcqInt8MatmulScratchBytes(widest, n), attention_bytes});
+  const size_t bytes =
+      std::max({BcqMatmulScratchBytes(widest, n), BcqInt8MatmulScratchBytes(widest, n), attention_bytes});
   const size_t parts = context.pool->MaxWidth(), part_bytes = (bytes + 63) / 64 * 64;
   return {workspace->Allocate<char>(parts * part_bytes), part_bytes, parts, std::min(parts, context.pool->Width())};
 }
@@ -284,7 +285,7 @@ void Decoder::Reserve(size_t max_rows, size_t longest) {
     *array = workspace_.Allocate<float>(max_rows * config.d_model);
   }
   inner_ = workspace_.Allocate<float>(max_rows * config.decoder_ffn_dim);
-  scratch_ = MakeScratch(model_, context_, 0, AttentionScratch::Bytes(longest), &workspace_);
+  scratch_ = MakeScratch(model_, context_, max_rows, AttentionScratch::Bytes(longest), &workspace_);
 }
 
 // Moves each sentence to its next position and gives each row a slot and, for self-attention, its history.

@@ -32,9 +32,10 @@ constexpr size_t kInt8TileBlocks = 4;  // of 16 rows that are unpacked together
 constexpr size_t kInt8TileRows = kInt8TileBlocks * kBlockRows;
 
 // Bytes of scratch memory for any number of products of n rows of `columns` inputs: a tile of unpacked weights and the
-// quantised inputs.
+// quantised inputs; or subset sums.
 constexpr size_t BcqInt8MatmulScratchBytes(size_t columns, size_t n) {
-  return NumChunks(columns) * kChunkColumns * (kInt8TileRows + std::min(n, kInt8Columns));
+  const size_t tile = NumChunks(columns) * kChunkColumns * (kInt8TileRows + std::min(n, kInt8Columns));
+  return n < kSubsetColumns ? tile : std::max(tile, SubsetScratchBytes(columns));
 }
 
 namespace scalar {

@@ -213,7 +213,7 @@ struct Int8Isa {
 
 void BcqInt8Matmul(const Product* products, size_t num_products, const float* x, size_t x_stride, size_t columns,
                    size_t n, void* scratch) {
-  Int8Matmul<Int8Isa>(products, num_products, x, x_stride, columns, n, scratch);
+  Int8Matmul<Int8Isa>(products, num_products, 1, x, x_stride, columns, 0, n, scratch);
 }
 
 }  // namespace avx512

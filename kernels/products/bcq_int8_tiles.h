@@ -44,21 +44,24 @@ struct Int8Column {
 //   static Int8Column Quantize(x, columns, chunks, xq)   one column of chunks * 32 inputs, padded with zeros
 //   static void Unpack(tile, weights)               to kInt8TileRows * chunks * 32 weights, in the order Multiply wants
 //   static void Multiply(tile, weights, xq, s, n, output)
+//
+// Of segments of at least `least_planes` planes, the columns [begin, n) of x.
 template <class Isa>
-void Int8Matmul(const Product* products, size_t num_products, const float* x, size_t x_stride, size_t columns, size_t n,
-                void* scratch) {
+void Int8Matmul(const Product* products, size_t num_products, int least_planes, const float* x, size_t x_stride,
+                size_t columns, size_t begin, size_t n, void* scratch) {
   const size_t chunks = NumChunks(columns), width = chunks * kChunkColumns;
   auto* weights = static_cast<typename Isa::Weight*>(scratch);
   auto* xq = reinterpret_cast<typename Isa::Input*>(weights + kInt8TileRows * width);
   Int8Column s[kInt8Columns];
   Int8Tile tile;
   tile.chunks = chunks;
-  for (size_t j = 0; j < n; j += kInt8Columns) {
+  for (size_t j = begin; j < n; j += kInt8Columns) {
     const size_t count = std::min(kInt8Columns, n - j);
     for (size_t c = 0; c < count; ++c) s[c] = Isa::Quantize(x + (j + c) * x_stride, columns, chunks, xq + c * width);
     for (size_t p = 0; p < num_products; ++p) {
       const BcqMatrix& matrix = *products[p].weight;
       for (const BcqSegment& whole : matrix.segments) {
+        if (whole.planes < least_planes) continue;
         const BcqSegment segment = products[p].Clip(whole);
         const size_t end = (segment.end + kBlockRows - 1) / kBlockRows;
         for (size_t block = segment.begin / kBlockRows; block < end; block += kInt8TileBlocks) {

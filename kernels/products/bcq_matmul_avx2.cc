@@ -23,6 +23,7 @@
 #include "kernels/floats/unroll.h"
 #include "kernels/products/bcq_matmul_tables.h"
 #include "kernels/products/columns_avx2.h"
+#include "kernels/products/subset_sums_avx2.h"
 
 namespace sub3 {
 namespace avx2 {
@@ -62,7 +63,7 @@ struct Isa {
   static constexpr size_t kBytesPerChunk = kTables * kTableBytes + 32;  // after the tables the sum of |xq| so far
 
   static float BuildTables(const float* x, size_t columns, size_t chunks, int16_t* xq, uint8_t* tables) {
-    const float s = Quantize(x, columns, chunks, kMaxQuantized, xq);
+    const float s = Quantize(x, columns, chunks, xq);
     const __m256i first = _mm256_setr_epi8(0, 1, 2, 3, 0, 1, 2, 3, 8, 9, 10, 11, 8, 9, 10, 11,  //
                                            0, 1, 2, 3, 0, 1, 2, 3, 8, 9, 10, 11, 8, 9, 10, 11);
     const __m256i second = _mm256_setr_epi8(4, 5, 4, 5, 6, 7, 6, 7, 12, 13, 12, 13, 14, 15, 14, 15,  //
@@ -216,11 +217,45 @@ struct Isa {
   }
 };
 
+// The contract's weights of 16 rows, for subset sums.
+struct TableWeights {
+  float alpha[kMaxPlanes][kBlockRows];
+  size_t planes;
+
+  TableWeights(const BcqSegment& segment, size_t row) : planes(static_cast<size_t>(segment.planes)) {
+    for (size_t i = 0; i < planes; ++i) {
+      const uint16_t* halves = segment.scales + i * segment.scale_rows + row - segment.scale_begin;
+      for (size_t r = 0; r < kBlockRows; r += 8) {
+        const __m128i eight = _mm_loadu_si128(reinterpret_cast<const __m128i*>(halves + r));
+        _mm256_storeu_ps(alpha[i] + r, _mm256_cvtph_ps(eight));
+      }
+    }
+  }
+
+  static float Quantize(const float* x, size_t columns, size_t chunks, int16_t* xq) {
+    return avx2::Quantize(x, columns, chunks, xq);
+  }
+
+  template <typename Sum>
+  __m256 Row(size_t r, const Sum& sum) const {
+    __m256 total = _mm256_setzero_ps();
+    for (size_t i = 0; i < planes; ++i) {
+      total = _mm256_add_ps(total, _mm256_mul_ps(_mm256_set1_ps(alpha[i][r]), _mm256_cvtepi32_ps(sum(i))));
+    }
+    return total;
+  }
+};
+
 }  // namespace
 
 void BcqMatmul(const Product* products, size_t num_products, const float* x, size_t x_stride, size_t columns, size_t n,
                void* scratch) {
-  TableMatmul<Isa>(products, num_products, x, x_stride, columns, n, scratch);
+  const auto one_group = [](const Product& product) { return product.weight->groups == 1; };
+  size_t done = 0;
+  if (std::all_of(products, products + num_products, one_group)) {
+    done = MultiplyBySubsetSums<TableWeights>(products, num_products, kMaxPlanes, x, x_stride, columns, n, scratch);
+  }
+  TableMatmul<Isa>(products, num_products, x, x_stride, columns, done, n, scratch);
 }
 
 }  // namespace avx2

@@ -115,12 +115,26 @@ struct Isa {
       largest = _mm512_max_ps(largest, _mm512_abs_ps(_mm512_maskz_loadu_ps(Tail(columns, c), x + c)));
     }
     const float maximum = _mm512_reduce_max_ps(largest);
-    const float inverse = maximum < kSmallestMaximum ? 0.0f : kMaxQuantized / maximum;
-    for (size_t c = 0; c < chunks * kChunkColumns; c += 16) {
-      const __m512 values = _mm512_mul_ps(_mm512_maskz_loadu_ps(Tail(columns, c), x + c), _mm512_set1_ps(inverse));
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(xq + c), _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(values)));
+    const bool zero = maximum < kSmallestMaximum;
+    const float steps = Steps(Round(x, columns, chunks, zero ? 0.0f : kMaxQuantized / maximum, xq));
+    if (steps < kMaxQuantized) Round(x, columns, chunks, steps / maximum, xq);
+    return zero ? 0.0f : maximum / steps;
+  }
+
+  // xq[c] = rint(x[c] * factor), zeros up to chunks * 32; returns the largest sum of magnitudes over a window.
+  static int32_t Round(const float* x, size_t columns, size_t chunks, float factor, int16_t* xq) {
+    int32_t most = 0;
+    for (size_t c = 0; c < chunks * kChunkColumns;) {
+      __m512i magnitudes = _mm512_setzero_si512();
+      for (const size_t end = std::min(c + kWindowColumns, chunks * kChunkColumns); c < end; c += 16) {
+        const __m512 values = _mm512_mul_ps(_mm512_maskz_loadu_ps(Tail(columns, c), x + c), _mm512_set1_ps(factor));
+        const __m512i rounded = _mm512_cvtps_epi32(values);
+        magnitudes = _mm512_add_epi32(magnitudes, _mm512_abs_epi32(rounded));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(xq + c), _mm512_cvtepi32_epi16(rounded));
+      }
+      most = std::max(most, _mm512_reduce_add_epi32(magnitudes));
     }
-    return inverse == 0 ? 0.0f : maximum / kMaxQuantized;
+    return most;
   }
 
   static __mmask16 Tail(size_t columns, size_t c) {
@@ -223,7 +237,7 @@ struct Isa {
 
 void BcqMatmul(const Product* products, size_t num_products, const float* x, size_t x_stride, size_t columns, size_t n,
                void* scratch) {
-  TableMatmul<Isa>(products, num_products, x, x_stride, columns, n, scratch);
+  TableMatmul<Isa>(products, num_products, x, x_stride, columns, 0, n, scratch);
 }
 
 }  // namespace avx512

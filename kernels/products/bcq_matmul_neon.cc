@@ -113,13 +113,29 @@ struct Isa {
     for (; c + 4 <= columns; c += 4) largest = vmaxq_f32(largest, vabsq_f32(vld1q_f32(x + c)));
     float maximum = vmaxvq_f32(largest);
     for (; c < columns; ++c) maximum = std::max(maximum, x[c] < 0 ? -x[c] : x[c]);
-    const float inverse = maximum < kSmallestMaximum ? 0.0f : kMaxQuantized / maximum;
-    for (c = 0; c + 4 <= columns; c += 4) {
-      vst1_s16(xq + c, vmovn_s32(vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(x + c), inverse))));
+    const bool zero = maximum < kSmallestMaximum;
+    Round(x, columns, chunks, zero ? 0.0f : kMaxQuantized / maximum, xq);
+    int32_t most = 0;
+    for (c = 0; c < chunks * kChunkColumns;) {
+      int32x4_t magnitudes = vdupq_n_s32(0);
+      for (const size_t end = std::min(c + kWindowColumns, chunks * kChunkColumns); c < end; c += 8) {
+        magnitudes = vpadalq_s16(magnitudes, vabsq_s16(vld1q_s16(xq + c)));
+      }
+      most = std::max(most, vaddvq_s32(magnitudes));
     }
-    for (; c < columns; ++c) xq[c] = static_cast<int16_t>(vcvtns_s32_f32(x[c] * inverse));
+    const float steps = Steps(most);
+    if (steps < kMaxQuantized) Round(x, columns, chunks, steps / maximum, xq);
+    return zero ? 0.0f : maximum / steps;
+  }
+
+  // xq[c] = rint(x[c] * factor), zeros up to chunks * 32.
+  static void Round(const float* x, size_t columns, size_t chunks, float factor, int16_t* xq) {
+    size_t c = 0;
+    for (; c + 4 <= columns; c += 4) {
+      vst1_s16(xq + c, vmovn_s32(vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(x + c), factor))));
+    }
+    for (; c < columns; ++c) xq[c] = static_cast<int16_t>(vcvtns_s32_f32(x[c] * factor));
     std::fill(xq + columns, xq + chunks * kChunkColumns, int16_t{0});
-    return inverse == 0 ? 0.0f : maximum / kMaxQuantized;
   }
 
   template <int C>
@@ -167,7 +183,7 @@ struct Isa {
 
 void BcqMatmul(const Product* products, size_t num_products, const float* x, size_t x_stride, size_t columns, size_t n,
                void* scratch) {
-  TableMatmul<Isa>(products, num_products, x, x_stride, columns, n, scratch);
+  TableMatmul<Isa>(products, num_products, x, x_stride, columns, 0, n, scratch);
 }
 
 }  // namespace neon

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 
 #include "kernels/products/bcq_int8_matmul.h"
 
@@ -19,12 +20,22 @@ int Rounded(float value) { return std::isnan(value) ? 0 : static_cast<int>(std::
 float BuildTables(const float* x, size_t columns, size_t chunks, int16_t* tables) {
   float maximum = 0;
   for (size_t c = 0; c < columns; ++c) maximum = std::max(maximum, std::fabs(x[c]));
-  const float inverse = maximum < kSmallestMaximum ? 0.0f : kMaxQuantized / maximum;
+  const bool zero = maximum < kSmallestMaximum;
+  const auto round = [&](size_t c, float factor) { return Rounded(x[c] * factor); };
+  int32_t most = 0;
+  for (size_t begin = 0; begin < columns && !zero; begin += kWindowColumns) {
+    int32_t sum = 0;
+    for (size_t c = begin; c < std::min(begin + kWindowColumns, columns); ++c) {
+      sum += std::abs(round(c, kMaxQuantized / maximum));
+    }
+    most = std::max(most, sum);
+  }
+  const float steps = Steps(most);
   for (size_t t = 0; t < chunks * kTablesPerChunk; ++t) {
     int quantized[4];
     for (size_t k = 0; k < 4; ++k) {
       const size_t c = 4 * t + k;
-      quantized[k] = c < columns ? Rounded(x[c] * inverse) : 0;
+      quantized[k] = c < columns && !zero ? round(c, steps / maximum) : 0;
     }
     for (int key = 0; key < 16; ++key) {
       int sum = 0;
@@ -32,7 +43,7 @@ float BuildTables(const float* x, size_t columns, size_t chunks, int16_t* tables
       tables[16 * t + key] = static_cast<int16_t>(sum);
     }
   }
-  return inverse == 0 ? 0.0f : maximum / kMaxQuantized;
+  return zero ? 0.0f : maximum / steps;
 }
 
 // The integers of a row's scales and its rho.

@@ -47,14 +47,15 @@ void TableProducts(const Product* products, size_t num_products, const float* x,
   }
 }
 
+// The columns [begin, n) of x.
 template <class Isa>
 void TableMatmul(const Product* products, size_t num_products, const float* x, size_t x_stride, size_t columns,
-                 size_t n, void* scratch) {
+                 size_t begin, size_t n, void* scratch) {
   const size_t chunks = NumChunks(columns);
   const size_t table_stride = chunks * Isa::kBytesPerChunk;
   auto* tables = static_cast<uint8_t*>(scratch);
   auto* xq = reinterpret_cast<int16_t*>(tables + Isa::kColumns * table_stride);
-  size_t j = 0;
+  size_t j = begin;
   for (; j + Isa::kColumns <= n; j += Isa::kColumns) {
     TableProducts<Isa, Isa::kColumns>(products, num_products, x, x_stride, columns, j, tables, table_stride, xq);
   }

@@ -21,6 +21,7 @@ from service.text.glossary import Glossary, GlossaryRefused, check_entries
 MAX_NAME_CHARACTERS = 200
 NOBODY = ""  # whose glossaries are on a server without keys; no key has this name
 ENTRY_BYTES = 32  # what an entry counts at least: one of two letters takes as much memory as one of two words
+MOST_READY = 256  # that are held ready: each takes 1 kB beside its entries
 _TRIES = 3  # to read what another process replaces meanwhile
 _log = logging.getLogger("sub3.glossaries")
 Pair = tuple[str, str]  # a source and a target language
@@ -145,7 +146,8 @@ class Glossaries:
             open_store: called when a store is first needed.
             pairs: returns the language pairs that a model translates directly.
             most: glossaries that an owner may have.
-            most_bytes: of all entries of an owner; and of all that are held ready in memory.
+            most_bytes: of all entries of an owner; and of all that are held ready in memory, of MOST_READY glossaries
+                at most.
         """
         self._open_store, self._pairs, self._most, self._most_bytes = open_store, pairs, most, most_bytes
         self._store: GlossaryStore | None = None
@@ -179,8 +181,7 @@ class Glossaries:
             self._check_bytes(heads, head)
             return Change(head, {dictionary.id: entries.terms for dictionary, entries in new})
 
-        with self._opened() as store:
-            store.update(owner, head.id, add)
+        self._store_change(owner, head.id, add)
         return head
 
     def update(self, owner: str, glossary_id: str, name: str | None, given: Sequence[Entries] = ()) -> Head:
@@ -220,8 +221,7 @@ class Glossaries:
             gone = head.dictionary(pair)
             return Change(replace(head, dictionaries=tuple(own for own in head.dictionaries if own != gone)), {})
 
-        with self._opened() as store:
-            store.update(owner, glossary_id, without)
+        self._store_change(owner, glossary_id, without)
 
     def remove(self, owner: str, glossary_id: str) -> None:
         """Delete a glossary. Raises UnknownGlossary, StoreUnavailable."""
@@ -230,8 +230,7 @@ class Glossaries:
             _of_id(heads, glossary_id)
             return Change(None, {})
 
-        with self._opened() as store:
-            store.update(owner, glossary_id, nothing)
+        self._store_change(owner, glossary_id, nothing)
 
     @property
     def most_entries(self) -> int:
@@ -342,8 +341,7 @@ class Glossaries:
             written.append(head)
             return Change(head, new)
 
-        with self._opened() as store:
-            store.update(owner, glossary_id, change)
+        self._store_change(owner, glossary_id, change)
         return written[-1]
 
     def _check(self, given: Sequence[Entries]) -> None:
@@ -364,6 +362,19 @@ class Glossaries:
                 f"limit is {self._most_bytes:,}."
             )
 
+    def _store_change(self, owner: str, glossary_id: str, change: Callable[[list[Head]], Change]) -> None:
+        """Have the store change a glossary, and forget what is ready of dictionaries that are gone."""
+        gone: list[str] = []
+
+        def noted(heads: list[Head]) -> Change:
+            changed = change(heads)
+            gone[:] = outdated(heads, glossary_id, changed)
+            return changed
+
+        with self._opened() as store:
+            store.update(owner, glossary_id, noted)
+            self._known.forget(gone)
+
     @contextmanager
     def _opened(self) -> Iterator[GlossaryStore]:
         """Lend the store to one thread; the log gets the reason why it fails."""
@@ -378,14 +389,22 @@ class Glossaries:
 
 
 class _Known:
-    """Glossaries that are ready to translate with, by the ids of their dictionaries, as many as fit into some bytes."""
+    """Glossaries that are ready to translate with, by the ids of their dictionaries.
+
+    They are bounded by the bytes of their entries and by their number: one of a single entry takes 1 kB, so that the
+    bytes alone would let a client that makes, uses and deletes glossaries fill the memory.
+    """
 
     def __init__(self, most_bytes: int) -> None:
         """Start with none; `most_bytes` are those of their entries."""
-        self._most_bytes = most_bytes
+        self._most_bytes, self._bytes = most_bytes, 0
         self._glossaries: OrderedDict[tuple[str, ...], tuple[Glossary, int]] = (
             OrderedDict()
         )  # least recently used first
+
+    def __len__(self) -> int:
+        """Return how many are ready."""
+        return len(self._glossaries)
 
     def get(self, ids: tuple[str, ...]) -> Glossary | None:
         """Return a glossary, if it is there."""
@@ -395,10 +414,21 @@ class _Known:
         return self._glossaries[ids][0]
 
     def add(self, ids: tuple[str, ...], glossary: Glossary, size: int) -> None:
-        """Keep a glossary of some bytes in the place of those that were not used for longest."""
+        """Keep a glossary of some bytes, and as many of the others, the last used first, as there is room for."""
+        self._drop(ids)
         self._glossaries[ids] = glossary, size
-        while sum(own for _, own in self._glossaries.values()) > self._most_bytes and len(self._glossaries) > 1:
-            self._glossaries.popitem(last=False)
+        self._bytes += size
+        while len(self._glossaries) > MOST_READY or (self._bytes > self._most_bytes and len(self._glossaries) > 1):
+            self._drop(next(iter(self._glossaries)))
+
+    def forget(self, dictionary_ids: Collection[str]) -> None:
+        """Drop the glossaries that have one of these dictionaries."""
+        for ids in [ids for ids in self._glossaries if not set(ids).isdisjoint(dictionary_ids)]:
+            self._drop(ids)
+
+    def _drop(self, ids: tuple[str, ...]) -> None:
+        _, size = self._glossaries.pop(ids, (None, 0))
+        self._bytes -= size
 
 
 def _described(entries: Entries) -> Dictionary:

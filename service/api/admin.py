@@ -18,6 +18,7 @@ from service.api.errors import documented
 from service.api.events import EVENT_STREAM, encode
 from service.api.metrics_reply import METRICS_REPLY, metrics_reply
 from service.api.native import configuration_infos, pair_infos
+from service.api.routes import Routes
 from service.live import configurations
 from service.live.desired import Desired
 from service.live.history import Event, History, What
@@ -43,7 +44,7 @@ def router(
         history: The events of each model.
         metrics: Rendered for the page.
     """
-    routes = APIRouter(prefix="/admin", tags=["Administration"], route_class=guarded(tokens), dependencies=[BEARER])
+    routes = Routes(prefix="/admin", tags=["Administration"], route_class=guarded(tokens), dependencies=[BEARER])
     refusals = documented(401, 404, 409, 422, 503, 507)
 
     async def change(

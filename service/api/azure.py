@@ -41,6 +41,7 @@ from service.api.json_route import is_json, media_type, parse_json
 from service.api.language_codes import accepted, read_code
 from service.api.native_glossaries import owner
 from service.api.openapi import json_body, query_fields
+from service.api.routes import Routes
 from service.live.model import NotLive
 from service.live.registry import Registry
 from service.live.routing import UnsupportedPair
@@ -142,7 +143,7 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
         keys: The API keys.
     """
     refusals = documented(400, 401, 403, 413, 415, 429, 503, 504, model=AzureError)
-    routes = APIRouter(tags=["Azure"], responses=refusals)
+    routes = Routes(tags=["Azure"], responses=refusals)
 
     @routes.post(
         f"{PREFIX}/translate",

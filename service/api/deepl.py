@@ -34,6 +34,7 @@ from service.api.json_reply import JsonReply
 from service.api.language_codes import read_code
 from service.api.native_key import DEEPL_SECURITY
 from service.api.openapi import LARGE_ADDRESS, form_body, link, query_fields, upload_body
+from service.api.routes import Routes
 from service.api.uploads import read_upload
 from service.files import FileRefused, UnknownFormat
 from service.live.model import NotLive, Pin
@@ -110,7 +111,7 @@ def router(
         files: The jobs of documents.
         glossaries: The stored glossaries.
     """
-    routes = APIRouter(prefix="/v2", tags=["DeepL"], dependencies=[DEEPL_SECURITY], responses=_REFUSALS)
+    routes = Routes(prefix="/v2", tags=["DeepL"], dependencies=[DEEPL_SECURITY], responses=_REFUSALS)
     characters = 0  # translated by this process, for /v2/usage without API keys
 
     async def key_use(request: Request, fields: Fields) -> KeyUse:

@@ -31,6 +31,7 @@ from service.api.json_reply import JsonReply
 from service.api.native_glossaries import owner
 from service.api.native_key import DEEPL_SECURITY
 from service.api.openapi import fields_body, form_body, query_fields
+from service.api.routes import Routes
 from service.live.registry import Registry
 from service.live.routing import Pair
 from service.text.glossary_files import FORMATS, read_entries
@@ -44,7 +45,7 @@ T = TypeVar("T")
 
 def router(registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(tags=["DeepL"], dependencies=[DEEPL_SECURITY], responses=_REFUSALS)
+    routes = Routes(tags=["DeepL"], dependencies=[DEEPL_SECURITY], responses=_REFUSALS)
     writing = asyncio.Lock()  # one at a time: the entries of a large glossary take a hundred MB while they are read
 
     async def asked(request: Request) -> tuple[str, Fields]:

@@ -18,6 +18,7 @@ from service.api.json_reply import JsonReply
 from service.api.native_glossaries import owner
 from service.api.native_key import DEEPL_SECURITY
 from service.api.openapi import form_body, query_fields
+from service.api.routes import Routes
 from service.live.registry import Registry
 from service.live.routing import Pair
 from service.text import languages
@@ -33,7 +34,7 @@ _OTHER_RESOURCES = ("voice", "write", "style_rules")  # DeepL's, and nothing of 
 
 def router(registry: Registry, keys: Keys) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(
+    routes = Routes(
         tags=["DeepL"], dependencies=[DEEPL_SECURITY], responses=documented(400, 403, 413, 415, 503, model=DeeplError)
     )
 

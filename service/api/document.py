@@ -1,11 +1,10 @@
-"""The OpenAPI document as this server was started: its operations' names, its keys, its languages and limits."""
+"""The OpenAPI document as this server was started: its keys, its languages and limits."""
 
 import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
 
 from service.api.admin_guard import SCHEMES
 from service.api.azure import written as azure_code
@@ -33,13 +32,6 @@ TAGS = [
         "Administration": "What is served, changed live; behind the administrator's token.",
     }.items()
 ]
-_NATIVE = ("Translation", "Files", "Glossaries", "Operation")
-
-
-def operation_id(route: APIRoute) -> str:
-    """Name an operation by its function, after the dialect if it is not of the native API: `deepl_translate`."""
-    tag = str(route.tags[0]) if route.tags else _NATIVE[0]
-    return route.name if tag in _NATIVE else f"{tag.lower()}_{route.name}"
 
 
 def install(app: FastAPI, registry: Registry, settings: Settings) -> None:

@@ -37,6 +37,7 @@ from service.api.json_reply import JsonReply
 from service.api.language_codes import read_code
 from service.api.native_glossaries import owner
 from service.api.openapi import LARGE_ADDRESS, form_body, query_fields
+from service.api.routes import Routes
 from service.live.model import NotLive
 from service.live.registry import Registry
 from service.live.routing import UnsupportedPair
@@ -121,7 +122,7 @@ def router(dispatcher: Dispatcher, registry: Registry, keys: Keys) -> APIRouter:
         keys: The API keys.
     """
     refusals = documented(400, 403, 413, 415, 429, 503, 504, model=GoogleError)
-    routes = APIRouter(tags=["Google"], dependencies=[_SECURITY], responses=refusals)
+    routes = Routes(tags=["Google"], dependencies=[_SECURITY], responses=refusals)
 
     async def translated(request: Request, fields: Fields, wanted: TranslationRequest) -> Outcome:
         return await pipeline.translate(dispatcher, registry, call_of(request, _key(request, fields)), wanted)

@@ -14,6 +14,7 @@ from service.api.errors import documented
 from service.api.json_route import JsonRoute
 from service.api.native_key import SECURITY, native_key
 from service.api.openapi import json_body
+from service.api.routes import Routes
 from service.live.model import Model, NotLive, NotReady
 from service.live.registry import Registry
 from service.live.routing import UnsupportedPair
@@ -37,7 +38,7 @@ DIALECT = Dialect(
 
 def router(dispatcher: Dispatcher, registry: Registry, version: str) -> APIRouter:
     """Return the routes; `version` is that of the server."""
-    routes = APIRouter(prefix="/v2", tags=["KServe"], route_class=JsonRoute)
+    routes = Routes(prefix="/v2", tags=["KServe"], route_class=JsonRoute)
 
     @routes.get("/health/live", summary="Check liveness")
     async def check_liveness() -> schemas.KserveLive:

@@ -24,6 +24,7 @@ from service.api.dialect import Dialect
 from service.api.errors import documented
 from service.api.kserve_bodies import parsed
 from service.api.openapi import json_body
+from service.api.routes import Routes
 from service.live import configurations
 from service.live.desired import CanaryConflict
 from service.live.model import Model, UnknownModel
@@ -51,7 +52,7 @@ def router(tokens: Mapping[str, SecretStr], registry: Registry, swaps: Swaps) ->
         registry: The live models.
         swaps: Changes what is served.
     """
-    routes = APIRouter(
+    routes = Routes(
         prefix="/v2/repository", tags=["KServe"], route_class=guarded(tokens), dependencies=[BEARER, TRITON_KEY]
     )
     refusals = documented(400, 401, 409, 413, 422, 503, 507)

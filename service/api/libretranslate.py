@@ -36,6 +36,7 @@ from service.api.libretranslate_schemas import (
 )
 from service.api.native_glossaries import with_terms
 from service.api.openapi import form_body, upload_body
+from service.api.routes import Routes
 from service.api.schemas import are_terms
 from service.api.uploads import read_upload
 from service.files import ENDINGS, FileRefused, UnknownFormat, translated_name
@@ -99,7 +100,7 @@ def router(
         files: The jobs of files.
         glossaries: The stored glossaries.
     """
-    routes = APIRouter(tags=["LibreTranslate"])
+    routes = Routes(tags=["LibreTranslate"])
 
     async def with_glossary(fields: Fields, options: Options) -> Options:
         """Return the options with the glossary that the fields name or contain."""
@@ -230,7 +231,7 @@ def router(
         raise HTTPException(403, "Suggestions are disabled on this server.")
 
     @routes.get("/spec", response_model=dict[str, Any], summary="Get this OpenAPI document")
-    async def get_document(request: Request) -> Response:
+    def get_document(request: Request) -> Response:  # in a thread: to make the document takes half a second
         return JsonReply(request.app.openapi())
 
     return routes

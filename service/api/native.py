@@ -17,6 +17,7 @@ from service.api.events import STREAM_RESPONSE, Events, EventStream
 from service.api.json_route import DirectRoute
 from service.api.metrics_reply import METRICS_REPLY, metrics_reply
 from service.api.native_key import SECURITY, native_key
+from service.api.routes import Routes
 from service.live import configurations
 from service.live.model import Model, NotReady
 from service.live.registry import Registry
@@ -54,7 +55,7 @@ def router(
         glossaries: The stored glossaries.
         complaints: Returns sentences on what fails while requests are served.
     """
-    routes = APIRouter(route_class=DirectRoute)
+    routes = Routes(route_class=DirectRoute)
 
     translation_route: dict[str, Any] = {
         **SECURITY,

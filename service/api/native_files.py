@@ -17,6 +17,7 @@ from service.api.errors import documented, sentence_of
 from service.api.events import EVENT_STREAM, encode
 from service.api.native_key import SECURITY, native_key
 from service.api.openapi import link, upload_body
+from service.api.routes import Routes
 from service.api.uploads import read_upload
 from service.files import translated_name
 from service.requests.file_jobs import FileJob, FileJobs
@@ -26,7 +27,7 @@ from service.translation.results import Options
 
 def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/v1/files", tags=["Files"])
+    routes = Routes(prefix="/v1/files", tags=["Files"])
 
     @routes.post(
         "",

@@ -12,6 +12,7 @@ from service.api import schemas
 from service.api.errors import documented
 from service.api.json_route import JsonRoute
 from service.api.native_key import SECURITY, native_key
+from service.api.routes import Routes
 from service.requests.pipeline import AUTO
 from service.text.glossary import Glossary, GlossaryRefused
 from service.translation.results import Options
@@ -86,7 +87,7 @@ async def with_terms(
 
 def router(keys: Keys, glossaries: Glossaries) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/v1/glossaries", tags=["Glossaries"], route_class=JsonRoute)
+    routes = Routes(prefix="/v1/glossaries", tags=["Glossaries"], route_class=JsonRoute)
 
     @routes.post(
         "",

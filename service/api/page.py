@@ -2,17 +2,26 @@
 
 import gzip
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import orjson
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
 from service.api.reference import write
+from service.api.routes import Routes
 
 DIRECTORY = Path(__file__).parents[1] / "page"
 INDEX = "index.html"
-MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+MEDIA_TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+}
 HEADERS = {
     # the page loads only its own files and connects only to this server
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -37,8 +46,8 @@ def router() -> APIRouter:
         path.name: _file(MEDIA_TYPES.get(path.suffix, "text/plain"), path.read_bytes())
         for path in sorted(DIRECTORY.iterdir())
     }
-    written: tuple[dict[str, Any], _File] | None = None
-    routes = APIRouter(include_in_schema=False)
+    written: dict[str, tuple[dict[str, Any], _File]] = {}
+    routes = Routes(include_in_schema=False)
 
     @routes.get("/")
     async def page(request: Request) -> Response:
@@ -50,14 +59,21 @@ def router() -> APIRouter:
             raise HTTPException(404)
         return _reply(files[name], request)
 
+    # Both in a thread: to make the document takes half a second. It is the same object until the models change.
     @routes.get("/docs")
     def reference(request: Request) -> Response:
-        # in a thread: to make the document takes half a second; it is the same object until the models change
-        nonlocal written
+        return _reply(described(request, ".html", write), request)
+
+    @routes.get("/openapi.json")
+    def openapi(request: Request) -> Response:
+        return _reply(described(request, ".json", lambda document: orjson.dumps(document).decode()), request)
+
+    def described(request: Request, suffix: str, write: Callable[[dict[str, Any]], str]) -> _File:
         document = request.app.openapi()
-        if written is None or written[0] is not document:
-            written = document, _file(MEDIA_TYPES[".html"], write(document).encode())
-        return _reply(written[1], request)
+        known = written.get(suffix)
+        if known is None or known[0] is not document:
+            known = written[suffix] = document, _file(MEDIA_TYPES[suffix], write(document).encode())
+        return known[1]
 
     return routes
 

@@ -2,6 +2,7 @@
 
 import bisect
 import math
+import operator
 import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -83,16 +84,25 @@ def links(
         return []
     of_targets = _gathered(attention, _shares(target_words, target_spans), len(source_spans))
     seen = _gathered(list(zip(*of_targets, strict=True)), _shares(source_words, source_spans), len(target_words))
-    seen = [[value / (sum(row) + _PRIOR) for value in row] for row in seen]  # [source words, target words]
+    seen = list(map(_weighed, seen))  # [source words, target words]
     source_texts, target_texts = _lowered(source, source_words), _lowered(target, target_words)
+    same: dict[str, list[int]] = {}
+    for place, text in enumerate(source_texts):
+        same.setdefault(text, []).append(place)
     places = _middles(len(source_words))
+    # e^-|a-b| is a product on either side of the diagonal, so that no pair of words needs an exponential of its own
+    rising = [math.exp(_DISTANCE * place) for place in places]
+    falling = [1 / value for value in rising]
     found: list[Link] = []
-    for number, (middle, text) in enumerate(zip(_middles(len(target_words)), target_texts, strict=True)):
-        scores = []
-        for place, row, source_text in zip(places, seen, source_texts, strict=True):
-            nearness = math.exp(-_DISTANCE / 2 * abs(middle - place))
-            score = row[number] * nearness * nearness
-            scores.append(score + nearness if text == source_text else score)
+    for number, (middle, text, row) in enumerate(
+        zip(_middles(len(target_words)), target_texts, zip(*seen, strict=True), strict=True)
+    ):
+        up = math.exp(_DISTANCE * middle)
+        behind = bisect.bisect_right(places, middle)
+        near = [value / up for value in rising[:behind]] + [value * up for value in falling[behind:]]
+        scores = list(map(operator.mul, row, near))
+        for place in same.get(text, ()):
+            scores[place] += math.sqrt(near[place])
         best = scores.index(max(scores))
         said = _UNSAID.get(target[slice(*target_words[number])])
         is_unsaid = found and said is not None and source_texts[best] not in said
@@ -125,6 +135,12 @@ def _lowered(text: str, words: Sequence[Span]) -> list[str]:
     return [text[begin:end].lower() for begin, end in words]
 
 
+def _weighed(row: Sequence[float]) -> list[float]:
+    """Divide the attention to a source word by what it gets in all."""
+    whole = sum(row) + _PRIOR
+    return [value / whole for value in row]
+
+
 def _middles(count: int) -> list[float]:
     """Return the middles of `count` words of equal length, as fractions of the sentence."""
     return [(place + 0.5) / count for place in range(count)]
@@ -145,7 +161,7 @@ def _shares(words: Sequence[Span], tokens: Sequence[Span]) -> list[list[tuple[in
 
 def _gathered(
     rows: Sequence[Sequence[float]], shares: Iterable[Sequence[tuple[int, float]]], columns: int
-) -> list[list[float]]:
+) -> list[Sequence[float]]:
     """Sum the rows of tokens to rows of words, by the tokens' shares in the words.
 
     Args:
@@ -158,8 +174,9 @@ def _gathered(
     """
     gathered = []
     for parts in shares:
-        total = [0.0] * columns
-        for token, share in parts:
-            total = [value + share * more for value, more in zip(total, rows[token], strict=True)]
+        total: Sequence[float] = [0.0] * columns
+        for number, (token, share) in enumerate(parts):
+            row = rows[token] if share == 1 else [share * value for value in rows[token]]
+            total = row if number == 0 else list(map(operator.add, total, row))
         gathered.append(total)
     return gathered

@@ -176,7 +176,7 @@ def _checked_entry(entry: tuple[str, str]) -> tuple[str, str]:
     return term, translation
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1024)  # clients choose the lengths
 def _longest_first(lengths: tuple[int, ...]) -> tuple[int, ...]:
     """Return the lengths in order, as one tuple however often it is asked for."""
     return tuple(sorted(lengths, reverse=True))

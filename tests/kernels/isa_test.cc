@@ -112,7 +112,15 @@ void Contract(const Product& product, const float* x, float* y) {
   float maximum = 0;
   for (size_t c = 0; c < matrix.columns; ++c) maximum = std::max(maximum, std::fabs(x[c]));
   const bool zero = maximum < 1e-30f;
-  const float inverse = zero ? 0 : 8191.0f / maximum, s = zero ? 0 : maximum / 8191.0f;
+  float steps = 8191;
+  for (size_t begin = 0; begin < matrix.columns && !zero; begin += 512) {
+    int64_t sum = 0;
+    for (size_t c = begin; c < std::min(begin + 512, matrix.columns); ++c) {
+      sum += std::abs(std::lrint(x[c] * (8191.0f / maximum)));
+    }
+    if (sum > 65000) steps = std::min(steps, 8191.0f * (65000.0f / static_cast<float>(sum)));
+  }
+  const float inverse = zero ? 0 : steps / maximum, s = zero ? 0 : maximum / steps;
   std::vector<int> xq;
   xq.reserve(matrix.columns);
   for (size_t c = 0; c < matrix.columns; ++c) xq.push_back(static_cast<int>(std::lrint(x[c] * inverse)));
@@ -177,7 +185,9 @@ void TestProducts(const std::vector<const Isa*>& isas, bool int8) {
     const size_t wide[] = {256, 512, 1056, 2048, 2080};
     const size_t columns = round % 10 == 0 ? wide[random.From(0, 4)] : random.From(1, 200);
     const size_t group_size = int8 ? 0 : random.From(0, 1) * 32 * random.From(1, 4);
-    const size_t n = round % 100 == 7 ? random.From(125, 132) : random.From(1, 13),
+    const size_t n = round % 100 == 7 ? random.From(125, 132)
+                     : round % 3 == 0 ? random.From(1, 70)
+                                      : random.From(1, 13),
                  x_stride = columns + random.From(0, 3);
     std::vector<float> x = random.Values(n * x_stride, std::pow(10.0f, static_cast<float>(random.From(0, 30)) - 15));
     if (random.From(0, 3) == 0) std::fill(x.begin(), x.begin() + static_cast<ptrdiff_t>(columns), 0.0f);
@@ -189,7 +199,7 @@ void TestProducts(const std::vector<const Isa*>& isas, bool int8) {
     }
     sub3::Workspace workspace;
     void* scratch = workspace.Allocate<char>(int8 ? sub3::BcqInt8MatmulScratchBytes(columns, n)
-                                                  : sub3::BcqMatmulScratchBytes(columns));
+                                                  : sub3::BcqMatmulScratchBytes(columns, n));
     for (CodedMatrix& coded : matrices) {
       const size_t y_stride = coded.matrix.rows + random.From(0, 20);
       const std::vector<float> bias = random.Values(coded.matrix.rows), untouched = random.Values(n * y_stride);
@@ -229,7 +239,7 @@ void TestNotFinite() {
     std::vector<float> x = random.Values(columns), found(coded.matrix.rows), expected(coded.matrix.rows);
     sub3::Workspace workspace;
     void* scratch = workspace.Allocate<char>(int8 ? sub3::BcqInt8MatmulScratchBytes(columns, 1)
-                                                  : sub3::BcqMatmulScratchBytes(columns));
+                                                  : sub3::BcqMatmulScratchBytes(columns, 1));
     const auto multiply = [&](std::vector<float>* y) {
       const Product product{&coded.matrix, nullptr, y->data(), y->size(), 0, y->size()};
       (int8 ? sub3::scalar::BcqInt8Matmul : sub3::scalar::BcqMatmul)(&product, 1, x.data(), columns, columns, 1,
@@ -249,7 +259,8 @@ void TestNotFinite() {
 void TestGatheredRows(const std::vector<const Isa*>& isas) {
   Random random;
   for (int round = 0; round < 100; ++round) {
-    const size_t columns = random.From(1, 300), rows = random.From(1, 200), n = random.From(1, 4);
+    const size_t columns = random.From(1, 300), rows = random.From(1, 200),
+                 n = random.From(1, 4) * (round % 5 == 0 ? 6 : 1);
     CodedMatrix coded(&random, rows, columns, random.From(0, 1) * 32 * random.From(1, 4), sub3::kMaxPlanes);
     std::vector<int32_t> chosen;
     const size_t one_of = random.From(1, 20);
@@ -261,7 +272,7 @@ void TestGatheredRows(const std::vector<const Isa*>& isas) {
     CHECK(gathered.rows == chosen.size() && sub3::GatherEntries(nullptr, chosen, &workspace) == nullptr);
     const std::vector<float> x = random.Values(n * columns), bias = random.Values(rows);
     const float* gathered_bias = sub3::GatherEntries(bias.data(), chosen, &workspace);
-    void* scratch = workspace.Allocate<char>(sub3::BcqMatmulScratchBytes(columns));
+    void* scratch = workspace.Allocate<char>(sub3::BcqMatmulScratchBytes(columns, n));
     for (const Isa* isa : isas) {
       std::vector<float> whole(n * rows), expected, found(n * chosen.size());
       const Product all{&coded.matrix, bias.data(), whole.data(), rows, 0, rows};

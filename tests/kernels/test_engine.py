@@ -21,7 +21,7 @@ from .coded_model import IDS, TINY, code, random_tensors
 from .conftest import RANDOM_SSRU, SSRU
 from .test_bcq_matmul import usable_isas
 
-# Rounding of activations to 8191 steps, in every product of the network: |logits - torch| over the logits' spread.
+# Rounding of activations to at most 8191 steps, in every product: |logits - torch| over the logits' spread.
 LOGIT_TOLERANCE = 5e-3
 # Rounding to bytes in the encoder, where it has few planes and one scale a row and plane; 0.5 to 2 % of these spreads.
 BYTE_TOLERANCE = 5e-2

@@ -179,8 +179,8 @@ def test_alignments_are_transformers_cross_attentions(setup, checkpoint_dir, bea
                 )
             expected = output.cross_attentions[layer - 1][0].mean(0).numpy()
             difference = np.abs(np.array(hypothesis.alignment) - expected)  # of rounding, nine layers deep
-            assert difference.max() < 1e-2
-            assert difference.mean() < 1e-3
+            assert difference.max() < 5e-2
+            assert difference.mean() < 2e-3
 
 
 SCALAR_PROGRAM = """

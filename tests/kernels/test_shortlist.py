@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from kernels.engine import Batch, InvalidModel, InvalidRequest, Sentence
 
 from .coded_model import IDS, TINY, code, random_tensors
 from .test_constraints import CONSTRAINTS, plain_constrained_search, random_constraints
-from .test_engine import SOURCES, plain_beam_search
+from .test_engine import SOURCES, log_probabilities, plain_beam_search
 
 SIZE = TINY.target_vocab_size
 
@@ -68,7 +69,7 @@ def test_phrases_are_candidates_whatever_the_lexicon(tiny, constraints):
     result = engine.translate(SOURCES, max_lengths=[8] * 4, constraints=[constraints] * 4, shortlist=True)
     for source, found in zip(SOURCES, result.hypotheses, strict=True):
         search = masked(reference, candidates_of(source, constraints))
-        expected = plain_constrained_search(search, source, constraints, 1, 8)
+        expected = plain_constrained_search(partial(log_probabilities, search), source, constraints, 1, 8)
         assert [hypothesis.ids for hypothesis in found] == [ids for ids, _ in expected]
         np.testing.assert_allclose([h.score for h in found], [score for _, score in expected], rtol=2e-3, atol=2e-3)
 

@@ -2,7 +2,8 @@
 
 Texts, streams, files and glossaries are checked against engines apart from the server; other clients leave, cancel and
 attack; two administrators swap. What a limit refuses is counted apart, as is what a fault explains while it lasts.
-After each round of faults all clients pause, and the memory of the same configuration at rest is read.
+After each round of faults all clients pause, and the memory of the same configuration at rest is read: what the
+process has allocated. Pages of the weights' files are the system's, and private only while nobody else has them.
 """
 
 import argparse
@@ -164,6 +165,7 @@ class Clients:
     account: Account
     faults: Faults
     chance: random.Random = field(default_factory=lambda: random.Random(24))
+    hostile_files: list[str] = field(default_factory=list)  # ids of those that were taken
     closes_at: float = float("inf")  # of time.monotonic: the end of the drain, up to which requests are taken
 
     def text(self, client: httpx.Client, kind: str = "text") -> None:
@@ -259,6 +261,8 @@ class Clients:
             reply = client.request(**{"method": "POST", **request})
             if reply.status_code not in (wanted, 429) and not self.faults.explains(reply.status_code, since):
                 self.account.fail("attack", f"{request['url']}: {reply.status_code} {reply.text}")
+            if reply.status_code == 202:
+                self.hostile_files.append(reply.json()["id"])
         self.account.count("attack")
 
     def administrator(self, client: httpx.Client) -> None:
@@ -274,7 +278,11 @@ class Clients:
             self._asked("canary", client, "POST", f"{place}/{self.chance.choice(('promote', 'rollback'))}")
 
     def settle(self, client: httpx.Client) -> None:
-        """End a canary and take the server to the same state each time: one configuration, its pages just mapped."""
+        """Take the server to the same state each time: no canary, one configuration just mapped, no file at work."""
+        while self.hostile_files:
+            client.delete(
+                f"/v1/files/{self.hostile_files.pop()}", headers={"Authorization": f"Bearer {self.keys['attacker']}"}
+            )
         place = f"/admin/models/{MODEL.name}"
         for path, body in (("rollback", None), ("config", "best-1"), ("config", "best-2")):
             method, json_body = ("PUT", {"config": body}) if body else ("POST", None)
@@ -380,7 +388,7 @@ def run(seconds: float, work: Path) -> dict[str, object]:
             memory, exit_status = _under_load(server, clients, seconds)
     redis.stop()
     account = clients.account
-    growth = _growth(memory.at_rest)
+    growth = _growth(memory.at_rest["anonymous"])
     return {
         "passed": not account.failures and growth is not None and abs(growth) <= GROWTH and exit_status == 0,
         "command": f"make soak MINUTES={seconds / 60:g}",
@@ -392,9 +400,9 @@ def run(seconds: float, work: Path) -> dict[str, object]:
         "failures": account.failures[:50],
         "faults": dict(faults.done),
         "exit_status_after_sigterm": exit_status,
-        "private_mb_at_rest": [round(value / 1e6, 2) for value in memory.at_rest],
         "growth_at_rest_from_second_to_last_quarter": growth,
-        "private_mb_under_load": [round(value / 1e6, 1) for value in memory.busy[:: max(1, len(memory.busy) // 60)]],
+        **{f"{kind}_mb_at_rest": [round(value / 1e6, 2) for value in read] for kind, read in memory.at_rest.items()},
+        "anonymous_mb_under_load": [round(value / 1e6, 1) for value in memory.busy[:: max(1, len(memory.busy) // 60)]],
         "growth_under_load_from_second_to_last_quarter": _growth(memory.busy),
     }
 
@@ -409,15 +417,18 @@ def _growth(values: Sequence[int]) -> float | None:
 
 @dataclass
 class Memory:
-    """Private bytes of the server: every five seconds under load, and after each round of faults at rest."""
+    """Bytes that the server has allocated: every five seconds under load, and after each round of faults at rest.
+
+    At rest those that are private are read, too: with them are pages of files that nobody else has mapped.
+    """
 
     server: Server
     busy: list[int] = field(default_factory=list)
-    at_rest: list[int] = field(default_factory=list)
+    at_rest: dict[str, list[int]] = field(default_factory=lambda: {"anonymous": [], "private": []})
 
-    def now(self) -> int:
-        """Return the private bytes."""
-        return self.server.memory().get("private_bytes", 0)
+    def now(self, kind: str = "anonymous") -> int:
+        """Return the bytes now."""
+        return self.server.memory().get(f"{kind}_bytes", 0)
 
     def rest(self) -> None:
         """Wait until the server has given back what it frees when it idles, and note what is left."""
@@ -427,7 +438,8 @@ class Memory:
             before, now = now, self.now()
             if abs(now - before) < 1 << 16:
                 break
-        self.at_rest.append(now)
+        for kind, read in self.at_rest.items():
+            read.append(self.now(kind))
 
 
 def _under_load(server: Server, clients: Clients, seconds: float) -> tuple[Memory, int | None]:

@@ -10,11 +10,22 @@ from typing import Any
 
 import deepl
 import httpx
+import hypothesis
 import pytest
 from deepl.api_data import MultilingualGlossaryDictionaryEntries
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from service.accounts.glossaries import NOBODY, Entries, Glossaries, Head, UnknownDictionary, UnknownGlossary
+from service.accounts.glossaries import (
+    MOST_READY,
+    NOBODY,
+    Entries,
+    Glossaries,
+    Head,
+    UnknownDictionary,
+    UnknownGlossary,
+    _Known,
+)
 from service.accounts.keys import new_key
 from service.accounts.unavailable import StoreUnavailable
 from service.api.deepl_glossaries import TSV
@@ -22,7 +33,7 @@ from service.settings import Settings
 from service.stores.redis import RedisGlossaries
 from service.stores.sqlite import SqliteGlossaries
 from service.stores.sqlite import SqliteKeys as KeyStore
-from service.text.glossary import GlossaryRefused
+from service.text.glossary import Glossary, GlossaryRefused
 from tests.service.npm_clients import run_npm_clients
 from tests.service.redis_server import RedisServer
 from tests.service.running import Server, assert_refused, serve, texts_of, translate
@@ -317,6 +328,46 @@ def test_as_many_are_held_ready_as_the_limit_has_bytes(shelf: Shelf) -> None:
         True
     ] * 2
     assert found(heads[0]) is not first[0]
+
+
+def test_what_is_gone_is_not_held_ready(shelf: Shelf) -> None:
+    glossaries = glossaries_over(shelf, most=5)
+    kept = glossaries.create("acme", "kept", en_de())
+    ready = glossaries.find("acme", [kept.id], "en", "de")
+    gone = [glossaries.create("acme", "gone", en_de()) for _ in range(4)]
+    for head in gone:
+        glossaries.find("acme", [head.id], "en", "de")
+        glossaries.find("acme", [kept.id, head.id], "en", "de")
+    assert len(glossaries._known) == 9
+    glossaries.remove("acme", gone[0].id)
+    glossaries.remove_dictionary("acme", gone[1].id, ("en", "de"))
+    glossaries.replace("acme", gone[2].id, en_de({"a": "b"})[0])
+    glossaries.update("acme", gone[3].id, None, en_de({"a": "b"}))
+    assert len(glossaries._known) == 1
+    assert glossaries.find("acme", [kept.id], "en", "de") is ready
+
+
+@hypothesis.given(
+    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40), st.integers(0, 5_000), st.booleans()), max_size=80)
+)
+def test_what_is_held_ready_is_bounded_in_bytes_and_number(steps: list[tuple[int, int, int, bool]]) -> None:
+    """Whatever is made, used and deleted: glossaries of one entry are as few as large ones are."""
+    known, sizes = _Known(10_000), dict[tuple[str, ...], int]()
+    for one, other, size, is_gone in steps:
+        if is_gone:
+            known.forget({str(one)})
+            sizes = {ids: size for ids, size in sizes.items() if str(one) not in ids}
+        else:
+            ids = (str(one), str(other))
+            known.add(ids, Glossary({"a": "b"}, "en", "de"), size)
+            sizes[ids] = size
+        held = {ids for ids in sizes if ids in known._glossaries}
+        assert len(known) == len(held)
+        assert known._bytes == sum(sizes[ids] for ids in held)
+        assert known._bytes <= 10_000
+    for number in range(2 * MOST_READY):
+        known.add((f"small {number}",), Glossary({"a": "b"}, "en", "de"), 1)
+    assert len(known) == MOST_READY
 
 
 def test_a_store_that_fails_is_told_without_its_reason(shelf: Shelf, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -17,6 +18,7 @@ from service.text.alignment import Link, best_layer, links
 from service.translation.results import Options
 from service.translation.tokenizer import Tokenizer
 from service.translation.translator import Translator
+from tests.linear import growth
 
 
 def character_tokens(text: str) -> list[tuple[int, int]]:
@@ -40,6 +42,18 @@ def test_words_are_linked_where_the_attention_is(words, choose):
         expected.append(Link((begins[place], begins[place + 1] - 1), (position, position + length)))
         position += length + 1
     assert links(attention, source, source_spans, target, target_spans) == expected
+
+
+def test_time_grows_with_the_pairs_of_words():
+    """On the event loop, where nothing may hold it for long: no sum of a row for each of its values."""
+
+    def work(words: int) -> Callable[[], object]:
+        text = "a " * words
+        spans = [(2 * place, 2 * place + 1) for place in range(words)]
+        attention = [[1 / words] * words] * words
+        return lambda: links(attention, text, spans, text, spans)
+
+    assert growth(work, 16) < 5.5  # 4 by the pairs of words, 8 by their triples
 
 
 def test_names_numbers_and_marks_join_their_like():

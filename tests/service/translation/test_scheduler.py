@@ -14,7 +14,7 @@ from kernels.engine import Batch, Engine, EngineError, InvalidRequest, Sentence,
 from models.format.directory import open_model
 from service.live.configurations import by_name
 from service.translation.cost import NO_COST
-from service.translation.scheduler import Limits, QueueFull, Scheduler, SchedulerClosed, _peaks, _Span
+from service.translation.scheduler import _DELIVERY_S, Limits, QueueFull, Scheduler, SchedulerClosed, _peaks, _Span
 from service.translation.tokenizer import Tokenizer
 from service.translation.translator import Translator
 from tests.service.running import Gate, held_steps
@@ -170,6 +170,39 @@ def test_the_request_with_the_fewest_running_sentences_is_next(engine: Engine) -
     with held_steps() as gate, running(Limits(1, batch_rows=1)) as scheduler:
         asyncio.run(held(scenario, scheduler, gate))
     assert "".join(order) == "abcabab" + "aaa"
+
+
+def test_the_loop_goes_round_between_results_that_take_long(engine: Engine) -> None:
+    """Sentences that end in one step are not one pause; all have come, in order, when the request has ended."""
+    seen: list[tuple[int, int]] = []
+    rounds = 0
+
+    async def count(done: asyncio.Event) -> None:
+        nonlocal rounds
+        while not done.is_set():
+            rounds += 1
+            await asyncio.sleep(0)
+
+    def slow(index: int, result: SentenceResult) -> None:
+        seen.append((index, rounds))
+        ends = time.perf_counter() + 2 * _DELIVERY_S
+        while time.perf_counter() < ends:
+            pass
+
+    async def scenario(scheduler: Scheduler, gate: Gate) -> None:
+        done = asyncio.Event()
+        counting = asyncio.create_task(count(done))
+        request = asyncio.create_task(scheduler.run(engine, [sentence(3)] * 8, slow))
+        await reached(gate)
+        gate.open()
+        await request
+        assert sorted(index for index, _ in seen) == list(range(8))
+        done.set()
+        await counting
+
+    with held_steps() as gate, running(Limits(1, batch_rows=16)) as scheduler:
+        asyncio.run(held(scenario, scheduler, gate))
+    assert len({at for _, at in seen}) >= 4
 
 
 def test_of_two_requests_that_run_the_one_with_fewer_sentences_is_next(engine: Engine) -> None:
