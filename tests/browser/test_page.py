@@ -162,6 +162,7 @@ def test_the_history_is_in_this_browser_only(both_ways: Server, open_page: OpenP
     page.locator("#past button").nth(1).click()
     expect(page.locator("#text")).to_have_value(f"{ENGLISH} The old")
     expect(page.locator("#source")).to_have_value("en")
+    expect(page.locator("#curl")).to_contain_text("The old")  # translated again, and remembered
     page.get_by_role("button", name="Clear the history").click()
     expect(page.locator("#past li")).to_have_count(0)
     page.get_by_label("Keep it").uncheck()
