@@ -195,6 +195,11 @@ bench bench-quick: $(VENV)/installed-bench  ## speed against CTranslate2; needs 
 shapes: $(VENV)/installed-bench  ## what compressing each shape of model takes, and its speed; docs/results/shapes.json
 	$(BIN)/python -m tests.bench.shapes build/shapes $(TRAIN)/tatoeba.tsv.xz docs/results/shapes.json $(ARGS)
 
+# Some hours of a processor; ARGS="--methods rotated --bits 2 3" measures some. Needs ../shared.
+.PHONY: methods
+methods: $(VENV)/installed-extras  ## other systems' ways to code a model, in the same bits; docs/methods.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.methods $(ARGS)
+
 $(VENV)/installed-bench: $(VENV)/installed-extras
 	$(BIN)/pip install --quiet --editable '.[train,test,load,bench]'
 	touch $@
