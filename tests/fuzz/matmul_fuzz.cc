@@ -8,13 +8,13 @@
 
 namespace {
 
-constexpr uint64_t kRows = 48, kColumns = 100, kInputs = 5;
+constexpr uint64_t kRows = 48, kColumns = 100, kInputs = 40;
 
 // What plane words, scales and inputs are copied from, each from a place that the fuzzer chooses.
 struct Pool {
   uint32_t words[4096];
   uint16_t halves[1024];
-  float inputs[1024];
+  float inputs[kInputs * kColumns + 256];
 
   Pool() {
     std::mt19937 random(3);
