@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from models.evaluate.divergence import Divergence
-from models.evaluate.evaluate import conditions, translate
+from models.evaluate.evaluate import conditions, read_test_set, translate
 from models.evaluate.quality import paired_bootstrap, scores
 from models.format.layout import bits_per_weight, matrix_shapes
 from models.format.schema import Allocation
@@ -32,9 +32,8 @@ from models.quantize.fisher import prices
 from models.text.lines import Line
 from tests.bench.methods.coders import CODERS, Coder
 from tests.bench.methods.page import render
+from tests.conftest import ROOT, SHARED
 
-ROOT = Path(__file__).parents[3]
-SHARED = ROOT.parent / "shared"
 BITS = (1.3, 2.0, 2.5, 3.0, 4.0)
 CALIBRATED, PRICED = 500, 200
 # Of the checkpoint's other sets multi30k has 7.9 BLEU in fp32 and FLORES 1.5: too little to tell methods apart.
@@ -74,9 +73,8 @@ class Bench:
             return tensors[name]
 
         tensors |= calibrate(self.checkpoint, self.batches, self.states, solve)
-        tensors = {
-            name: tensor.clone() for name, tensor in tensors.items()
-        }  # `calibrate` makes tensors of inference mode
+        # `calibrate` makes tensors of inference mode, which no model takes.
+        tensors = {name: tensor.clone() for name, tensor in tensors.items()}
         minutes = (time.process_time() - began) / 60
         weights = sum(rows * columns for rows, columns in matrix_shapes(self.checkpoint.architecture).values())
         return {
@@ -134,15 +132,10 @@ def _read(arguments: argparse.Namespace) -> tuple[Checkpoint, list[Batch], list[
 
 
 def _bench(checkpoint: Checkpoint, batches: list[Batch], tests: Path) -> Bench:
-    sets = {name: _test_set(tests, name) for name in SETS}
+    sets = {name: read_test_set(tests / f"{name}.en", tests / f"{name}.de", TRANSLATED) for name in SETS}
     judged = encode(checkpoint, [Line(*pair) for pair in zip(*sets["tatoeba"], strict=True)])
     divergence = Divergence(checkpoint, in_order(judged, checkpoint.ids, 1024))
     return Bench(checkpoint, batches, output_moment(checkpoint, batches), divergence, sets, {})
-
-
-def _test_set(folder: Path, name: str) -> tuple[list[str], list[str]]:
-    source, target = ((folder / f"{name}.{end}").read_text(encoding="utf-8").splitlines() for end in ("en", "de"))
-    return source[:TRANSLATED], target[:TRANSLATED]
 
 
 def _arguments() -> argparse.Namespace:

@@ -52,18 +52,15 @@ def sparse(W: Tensor, planes: int, H: Tensor, share: float = 0.0045) -> tuple[Te
 def rotated(W: Tensor, planes: int, H: Tensor) -> tuple[Tensor, float]:
     """Code W Q, with Q a Hadamard matrix of random signs over the inputs (QuIP#, FrameQuant with a frame of 1.0)."""
     Q = _hadamard(W.shape[1])
-    coded, bits = compensated(W @ Q, planes, Q.T.double() @ H.double() @ Q.double())
-    return coded @ Q.T, bits + W.shape[1]
+    coded, bits = _turned(W, planes, H, Q)
+    return coded, bits + W.shape[1]
 
 
 def framed(W: Tensor, planes: int, H: Tensor, redundancy: float = 1.1) -> tuple[Tensor, float]:
     """Code W P, with P [columns, 1.1 columns] a random tight frame, rows clipped at two deviations (FrameQuant)."""
     columns = W.shape[1]
     P = _frame(columns, round(redundancy * columns))
-    D = W @ P
-    spread = 2 * D.std(1, keepdim=True)
-    coded, bits = compensated(D.clamp(-spread, spread), planes, P.T.double() @ H.double() @ P.double())
-    return coded @ P.T, bits
+    return _turned(W, planes, H, P, deviations=2.0)
 
 
 def transformed(W: Tensor, planes: int, H: Tensor) -> tuple[Tensor, float]:
@@ -71,8 +68,7 @@ def transformed(W: Tensor, planes: int, H: Tensor) -> tuple[Tensor, float]:
     best, least, bits = W, math.inf, 0.0
     columns = W.shape[1]
     for Q in (torch.eye(columns), _hadamard(columns, signs=False), _hadamard(columns), _cosine(columns)):
-        coded, bits = compensated(W @ Q, planes, Q.T.double() @ H.double() @ Q.double())
-        coded = coded @ Q.T
+        coded, bits = _turned(W, planes, H, Q)
         error = output_error(W - coded, H).sum().item()
         if error < least:
             best, least = coded, error
@@ -116,6 +112,16 @@ def vectors(W: Tensor, planes: int, H: Tensor) -> tuple[Tensor, float]:
 
 def _bits(W: Tensor, planes: int) -> float:
     return planes * (W.numel() + FLOAT * len(W))
+
+
+def _turned(W: Tensor, planes: int, H: Tensor, Q: Tensor, deviations: float = math.inf) -> tuple[Tensor, float]:
+    """Code W Q, each row clipped at some deviations, and turn the codes back."""
+    D = W @ Q
+    if deviations < math.inf:
+        spread = deviations * D.std(1, keepdim=True)
+        D = D.clamp(-spread, spread)
+    coded, bits = compensated(D, planes, Q.T.double() @ H.double() @ Q.double())
+    return coded @ Q.T, bits
 
 
 def _compensated(W: Tensor, planes: int, H: Tensor) -> BinaryCode:
