@@ -39,6 +39,11 @@ class Device:
         """Return a context in which products are of bf16, where the run has such."""
         return torch.autocast(self.torch.type, dtype=torch.bfloat16, enabled=self._bf16)
 
+    @property
+    def product_type(self) -> torch.dtype:
+        """Return the type that products are of in `products`."""
+        return torch.bfloat16 if self._bf16 else torch.float32
+
     def compiled(self, function: Function) -> Function:
         """Return the function compiled, if the run asks for that: once for all lengths of sentences."""
         if not self._compiled:

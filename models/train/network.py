@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - its customary name
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -12,7 +11,7 @@ from models.marian.batches import Batch
 from models.marian.checkpoint import Checkpoint
 from models.marian.transformer import Transformer
 from models.train.device import CPU, Device
-from models.train.loss import mean_loss
+from models.train.loss import Output, mean_loss
 from models.train.sampled_softmax import Sample
 
 
@@ -69,25 +68,25 @@ class Network:
         labels = batch.labels.flatten()
         places = (labels >= 0).nonzero()[:, 0]
         labels = labels[places]
-        logits, taught = self._logits(tensors, batch, places, sample), None
+        student, taught = self._output_of(tensors, batch, places, sample), None
         if share and teacher is not None:
             with torch.no_grad():
-                taught = self._logits(teacher, batch, places, sample)
+                taught = self._output_of(teacher, batch, places, sample)
         labels = labels if sample is None else sample.places(labels)
-        return mean_loss(logits, labels, smoothing=smoothing, teacher=taught, share=share)
+        dtype = self._device.product_type
+        return mean_loss(student, labels, smoothing=smoothing, teacher=taught, share=share, dtype=dtype)
 
-    def _logits(self, tensors: Mapping[str, Tensor], batch: Batch, places: Tensor, sample: Sample | None) -> Tensor:
-        """Return the logits of all pieces, or of a sample of them, at some places: float32 [places, pieces]."""
+    def _output_of(self, tensors: Mapping[str, Tensor], batch: Batch, places: Tensor, sample: Sample | None) -> Output:
+        """Return the output layer at some places of the target, of all pieces or of a sample of them."""
         named = {self._names[name]: tensor for name, tensor in tensors.items()}
         weight, bias = tensors[self._output], self._bias
         if sample is not None:
             weight = weight[sample.ids]
             bias = sample.log_weights if bias is None else bias[sample.ids] + sample.log_weights
-        return self._compute(named, (batch.source, batch.source_mask, batch.target, places), weight, bias)
+        states = self._compute(named, (batch.source, batch.source_mask, batch.target, places))
+        return Output(states, weight, bias)
 
-    def _computed(
-        self, named: Mapping[str, Tensor], inputs: tuple[Tensor, ...], weight: Tensor, bias: Tensor | None
-    ) -> Tensor:
+    def _computed(self, named: Mapping[str, Tensor], inputs: tuple[Tensor, ...]) -> Tensor:
         with self._device.products():
-            states = functional_call(self._decoded, dict(named), inputs)
-            return F.linear(states, weight, bias).float()
+            states: Tensor = functional_call(self._decoded, dict(named), inputs)
+            return states

@@ -170,9 +170,9 @@ def test_all_that_a_step_makes_lies_on_its_device(tiny_checkpoint):
     sample = Sample(torch.zeros(20, dtype=torch.long, device="meta"), torch.zeros(20, device="meta"))
     seen = {**tensors, "embedding": coded(tensors["embedding"], scales)}
     # `loss` itself asks how many labels there are, which meta tensors don't know
-    student, teacher = (network._logits(each, there, places, sample) for each in (seen, tensors))
-    mean_loss(student, sample.places(labels), smoothing=0.1, teacher=teacher.detach(), share=0.5).backward()
+    student, teacher = (network._output_of(each, there, places, sample) for each in (seen, tensors))
+    mean_loss(student, sample.places(labels), smoothing=0.1, teacher=teacher, share=0.5).backward()
     assert {t.grad.device.type for name, t in tensors.items() if name != "output.bias"} == {"meta"}
     assert scales.grad.device.type == "meta"
     with pytest.raises(RuntimeError, match=r"meta|device"):
-        network._logits(tensors, batch, places, sample)
+        network._output_of(tensors, batch, places, sample)
