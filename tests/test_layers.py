@@ -55,7 +55,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
                 "feed log network validation warm_start / allocation loop methods / full_precision / carry retrain"
             ),
         },
-        {"compress": "card text / road", "reports": "paper paper_page report"},
+        {"compress": "card teacher / text / road", "reports": "paper paper_page report"},
         {"__main__": ""},
     ],
     "service": [

@@ -1,6 +1,6 @@
 """`compress`: a checkpoint becomes a model directory of few bits that is served at once.
 
-    text        divided into held-out and training lines, translated by the fp32 model where there are no translations
+    text        divided into held-out and training lines, translated by the model where there are no translations
     prices      what an error of each row costs (models/quantize/fisher.py)
     planes      those that cost least for the bits, the bytes or the divergence asked (models/quantize/apportion.py)
     codes       specialised, compensated, fitted to what the codes before them made of the text
@@ -136,7 +136,8 @@ def compress(source: Path, files: Sequence[Path], out: Path, options: Options, *
     clock = _Clock(work / "seconds.json")
     _say(f"{options.name}: reading the checkpoint")
     plain = read_checkpoint(source, options.source_languages, options.target_languages, options.moses_punctuation)
-    text = prepare(plain, files, work, target=options.target, seconds=TRANSLATING * 60 * options.minutes)
+    seconds = TRANSLATING * 60 * options.minutes
+    text = prepare(plain, files, work, target=options.target, seconds=seconds, threads=options.threads)
     _say(f"{options.name}: sorting words by their frequency")
     checkpoint, vocabulary = sort_rows(plain, *piece_counts(plain, [text.training]))
     del plain  # its embedding is another copy

@@ -1,18 +1,19 @@
 """The text of a compression: sentences with translations, the model's own where there are none."""
 
 import json
+import os
 import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from tqdm import tqdm
 
-from models.evaluate.evaluate import translate
+from models.compress.teacher import Teacher
 from models.format.languages import canonical, marked
 from models.marian.checkpoint import Checkpoint
-from models.marian.transformer import Transformer
 from models.text.lines import DataError, Line, read_lines
 
 HELD_OUT = 500  # lines, or a tenth where there are fewer than ten times as many
@@ -39,7 +40,9 @@ class Text:
     referenced: bool
 
 
-def prepare(checkpoint: Checkpoint, files: Sequence[Path], work: Path, *, target: str | None, seconds: float) -> Text:
+def prepare(
+    checkpoint: Checkpoint, files: Sequence[Path], work: Path, *, target: str | None, seconds: float, threads: int
+) -> Text:
     """Divide the text and translate what has no translation; what a killed call translated stays.
 
     Args:
@@ -48,6 +51,7 @@ def prepare(checkpoint: Checkpoint, files: Sequence[Path], work: Path, *, target
         work: folder for the files that are made.
         target: language of the translations, for a model of several; None where the text says it or there is one.
         seconds: to translate in, once `LEAST_TRANSLATED` lines are done.
+        threads: that translate.
 
     Raises:
         DataError: a file can't be read, or there is too little text.
@@ -56,7 +60,7 @@ def prepare(checkpoint: Checkpoint, files: Sequence[Path], work: Path, *, target
     if not training.exists():
         lines = _marked(checkpoint, read_all(files), target)
         count = min(HELD_OUT, len(lines) // 10)
-        model = _Translator(checkpoint, work / "translated.jsonl")
+        model = _Translator(checkpoint, work, threads)
         _write(held_out, model.complete(lines[:count], None))
         (work / "text.json").write_text(json.dumps({"referenced": all(line.target for line in lines[:count])}))
         _write(training, model.complete(lines[count:], seconds))
@@ -117,16 +121,21 @@ def _marked(checkpoint: Checkpoint, lines: Sequence[Line], target: str | None) -
 
 
 class _Translator:
-    """The fp32 model, and the file of what it translated so far."""
+    """The model, made when it is first needed, and the file of what it translated so far."""
 
-    def __init__(self, checkpoint: Checkpoint, path: Path) -> None:
-        self._checkpoint, self._path = checkpoint, path
-        self._model = Transformer.from_tensors(checkpoint.architecture, checkpoint.tensors)
+    def __init__(self, checkpoint: Checkpoint, work: Path, threads: int) -> None:
+        self._checkpoint, self._work, self._threads = checkpoint, work, threads
+        self._path = work / "translated.jsonl"
         self._known: dict[str, str] = {}
-        if path.exists():
-            for line in path.read_text(encoding="utf-8").split("\n")[:-1]:  # a killed call may leave half a line
-                source, translation = json.loads(line)
-                self._known[source] = translation
+        if self._path.exists():
+            content = self._path.read_bytes()
+            whole = content[: content.rfind(b"\n") + 1]  # a killed call may leave half a line
+            self._known = dict(map(json.loads, whole.splitlines()))
+            os.truncate(self._path, len(whole))
+
+    @cached_property
+    def _teacher(self) -> Teacher:
+        return Teacher(self._checkpoint, self._work / "teacher", self._threads)
 
     def complete(self, lines: Sequence[Line], seconds: float | None) -> list[Line]:
         """Return the lines that have a translation or get one, for so many seconds at most; None = all."""
@@ -141,18 +150,22 @@ class _Translator:
                 if seconds is not None and enough and time.monotonic() - began > seconds:
                     break
                 part = rest[begin : begin + CHUNK_LINES]
-                result += [Line(source, found) for source, found in self._translate(part) if found]
-                bar.update(len(part))
+                self._translate(part, bar)
+                found = [Line(source, " ".join(self._known[source].split())) for source in part]
+                result += [line for line in found if line.target]
         return result
 
-    def _translate(self, sources: Sequence[str]) -> list[tuple[str, str]]:
+    def _translate(self, sources: Sequence[str], bar: "tqdm[object]") -> None:
         new = [source for source in sources if source not in self._known]
-        if new:
-            found = dict(zip(new, translate(self._model, self._checkpoint, new), strict=True))
-            with self._path.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(pair, ensure_ascii=False) + "\n" for pair in found.items())
-            self._known |= found
-        return [(source, " ".join(self._known[source].split())) for source in sources]
+        bar.update(len(sources) - len(new))
+        if not new:
+            return
+        translated = self._teacher.translate(new)
+        with self._path.open("a", encoding="utf-8", buffering=1) as file:
+            for source, translation in translated:
+                file.write(json.dumps((source, translation), ensure_ascii=False) + "\n")
+                self._known[source] = translation
+                bar.update()
 
 
 def _write(path: Path, lines: Sequence[Line]) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from models.__main__ import main
+from models.compress.teacher import BEAM_SIZE, Teacher
 from models.compress.text import prepare, read_all
+from models.evaluate.evaluate import evaluate_engine
 from models.format.directory import open_model
 from models.marian.checkpoint import Checkpoint
 from models.marian.marian import write_marian
@@ -112,11 +114,14 @@ def test_too_little_text_is_refused(tmp_path: Path) -> None:
 
 def test_each_source_of_several_targets_gets_a_token(tmp_path: Path, tiny_checkpoint: Checkpoint) -> None:
     pieces = (*tiny_checkpoint.source_pieces[:-3], ">>de<<", ">>fr<<", "<pad>")
-    several = dataclasses.replace(tiny_checkpoint, source_pieces=pieces, target_tokens={"de": ">>de<<", "fr": ">>fr<<"})
+    tokens = {"de": ">>de<<", "fr": ">>fr<<"}
+    several = dataclasses.replace(
+        tiny_checkpoint, source_pieces=pieces, target_languages=("de", "fr"), target_tokens=tokens
+    )
     plain = tmp_path / "plain.txt"
     plain.write_text("".join(f"{text}\n" for text in sentences(40, 4)) + ">>fr<< ba de fi\n")
     (tmp_path / "work").mkdir()
-    text = prepare(several, [plain], tmp_path / "work", target=None, seconds=0)
+    text = prepare(several, [plain], tmp_path / "work", target=None, seconds=0, threads=1)
     sources = [line.source for line in (*text.held_out, *read_lines(text.training))]
     assert {source.split()[0] for source in sources} == {">>de<<", ">>fr<<"}
     assert all(source.count(">>") == 1 for source in sources)
@@ -124,6 +129,28 @@ def test_each_source_of_several_targets_gets_a_token(tmp_path: Path, tiny_checkp
     pairs.write_text("".join(f"{a}\t{b}\n" for a, b in zip(sentences(40, 4), sentences(40, 5), strict=True)))
     (tmp_path / "pairs").mkdir()
     with pytest.raises(DataError, match="--target LANGUAGE"):
-        prepare(several, [pairs], tmp_path / "pairs", target=None, seconds=0)
-    marked = prepare(several, [pairs], tmp_path / "pairs", target="fr", seconds=0)
+        prepare(several, [pairs], tmp_path / "pairs", target=None, seconds=0, threads=1)
+    marked = prepare(several, [pairs], tmp_path / "pairs", target="fr", seconds=0, threads=1)
     assert all(line.source.startswith(">>fr<< ") for line in read_lines(marked.training))
+
+
+def test_plain_text_is_translated_with_a_beam_and_only_once(tmp_path: Path, tiny_checkpoint: Checkpoint) -> None:
+    model = lively(tiny_checkpoint)
+    texts = [*sentences(60, 4), "ba" * 300]
+    teacher = Teacher(model, tmp_path / "teacher", threads=2)
+    found = dict(teacher.translate(texts))
+    assert found.keys() == set(texts)
+    assert found.pop(texts[-1]) == ""  # longer than the model can read
+    directory = open_model(tmp_path / "teacher")
+    searched = evaluate_engine(directory, directory.config.default_configuration, list(found), BEAM_SIZE)
+    assert list(found.values()) == searched["translations"]
+    work, plain = tmp_path / "work", tmp_path / "plain.txt"
+    work.mkdir()
+    plain.write_text("".join(f"{text}\n" for text in texts))
+    killed = "".join(json.dumps((text, f"known {n}")) + "\n" for n, text in enumerate(texts[:30]))
+    (work / "translated.jsonl").write_text(killed + json.dumps((texts[30], "half"))[:-5])
+    text = prepare(model, [plain], work, target=None, seconds=0, threads=1)
+    pairs = {line.source: line.target for line in (*text.held_out, *read_lines(text.training))}
+    wanted = {**found, **{source: f"known {n}" for n, source in enumerate(texts[:30])}}
+    assert pairs == {source: target for source, target in wanted.items() if target}
+    assert dict(map(json.loads, (work / "translated.jsonl").read_text().splitlines())).keys() == set(texts)
