@@ -43,7 +43,7 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         {"codes": "bcq bit_config / compensate straight_through", "text": "frames language lines numbers / pieces"},
         {
             "marian": (
-                "checkpoint names transformer / batches files rows tables / coded ctranslate2 imported npz / "
+                "checkpoint names transformer / batches files lexicon rows tables / coded ctranslate2 imported npz / "
                 "argos bergamot marian / m2m / read"
             )
         },

@@ -9,8 +9,8 @@
 
 import mmap
 from array import array
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import accumulate, chain
+from collections.abc import Collection, Mapping, Sequence
+from itertools import accumulate, chain, pairwise
 from operator import le
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +23,36 @@ from models.format.weights import TensorSpec, map_weights
 _ALWAYS, _OFFSETS, _ROWS = NAMES = ("shortlist.always", "shortlist.offsets", "shortlist.rows")
 
 
+class Shortlist(NamedTuple):
+    """The table itself.
+
+    Attributes:
+        always: rows of the target vocabulary that every sentence may choose; at least one.
+        rows: of each row of the source vocabulary those that may translate it.
+    """
+
+    always: tuple[int, ...]
+    rows: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> "Shortlist":
+        """Return the table of a file."""
+        always, offsets, rows = (tuple(tensors[name].data.cast("I")) for name in NAMES)
+        return cls(always, tuple(rows[begin:end] for begin, end in pairwise(offsets)))
+
+    def in_order(self, source: Sequence[int], target: Mapping[int, int]) -> "Shortlist":
+        """Return the table of the same vocabularies in another order.
+
+        Args:
+            source: the old row of each new one.
+            target: the new row of each old one.
+        """
+        return Shortlist(
+            tuple(sorted(target[row] for row in self.always)),
+            tuple(tuple(sorted(target[row] for row in self.rows[old])) for old in source),
+        )
+
+
 class MappedShortlist(NamedTuple):
     """The mapped file; `memory` is what the tensors are views of."""
 
@@ -30,13 +60,15 @@ class MappedShortlist(NamedTuple):
     memory: mmap.mmap
 
 
-def shortlist_tensors(always: Iterable[int], rows: Sequence[Collection[int]]) -> dict[str, Tensor]:
+def shortlist_tensors(always: Collection[int], rows: Sequence[Collection[int]]) -> dict[str, Tensor]:
     """Make the tensors of the file.
 
     Args:
         always: rows of the target vocabulary that every sentence may choose; at least one.
-        rows: of each row of the source vocabulary those that may translate it; at least one in all.
+        rows: of each row of the source vocabulary those that may translate it.
     """
+    if not any(rows):
+        rows = [tuple(always), *rows[1:]]  # a tensor is never empty
     numbers = {
         _ALWAYS: array("I", sorted(always)),
         _OFFSETS: array("I", accumulate(map(len, rows), initial=0)),

@@ -8,13 +8,15 @@ r"""Students of Bergamot, as Firefox has them: model.XXYY.intgemm.alphas.bin, vo
 
 Weights of eight bits are integers, and behind the last of them a float32 by which they are divided. A matrix of a layer
 has its columns, as its shape tells them, one after the other; an embedding has its rows. The scales for activations of
-eight bits (QuantMultA) are not read, nor is the shortlist.
+eight bits (QuantMultA) are not read. The shortlist lex*.bin goes with the model.
 """
 
 import math
 import re
 import struct
 import warnings
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,9 @@ import torch
 from torch import Tensor
 
 from models.format.languages import canonical
+from models.format.shortlist import Shortlist
 from models.marian.checkpoint import Checkpoint, CheckpointError
+from models.marian.lexicon import PATTERN, read_lexicon
 from models.marian.names import languages_of_name
 from models.marian.npz import OPTIONS, checkpoint_of, read_options, read_spm_vocabularies
 
@@ -46,17 +50,31 @@ def read_bergamot(path: Path) -> Checkpoint:
     weights = student_file(path)
     if weights is None:
         raise CheckpointError(f"{path}: there is no *.intgemm*.bin.")
-    if next(path.glob("lex*.bin"), None):
-        warnings.warn(
-            f"{path}: the shortlist lex*.bin is left out; `sub3 models shortlist` makes one for the model directory.",
-            stacklevel=2,
-        )
     tensors, options = _read(weights)
-    pieces, spm = read_spm_vocabularies(path, sorted(path.glob("*vocab*.spm")))
+    vocabularies = sorted(path.glob("*vocab*.spm"))
+    pieces, spm = read_spm_vocabularies(path, vocabularies)
     languages = languages_of_name(path.resolve().name)
     if match := _LANGUAGES.search(weights.name):
         languages = (canonical(match[1]),), (canonical(match[2]),)
-    return checkpoint_of(weights, tensors, options, pieces, spm, {}, languages)
+    checkpoint = checkpoint_of(weights, tensors, options, pieces, spm, {}, languages)
+    if lexicon := next(iter(sorted(path.glob(PATTERN))), None):
+        shortlist = read_lexicon(lexicon, *map(len, pieces), shared=len(vocabularies) == 1)
+        return replace(checkpoint, shortlist=_numbered(shortlist, pieces, checkpoint))
+    if compressed := next(iter(sorted(path.glob(f"{PATTERN}.*"))), None):
+        warnings.warn(f"{compressed}: this shortlist is left out, for it is compressed; unpack it.", stacklevel=2)
+    return checkpoint
+
+
+def _numbered(shortlist: Shortlist, pieces: tuple[list[str], list[str]], checkpoint: Checkpoint) -> Shortlist:
+    """Return a shortlist by the rows of the checkpoint, where eos may stand elsewhere, and one row is new."""
+    old, places = dict(zip(pieces[0], shortlist.rows, strict=True)), checkpoint.target_pieces
+    new = {piece: row for row, piece in enumerate(checkpoint.source_pieces if places is None else places)}
+
+    def rows(numbers: Iterable[int]) -> tuple[int, ...]:
+        return tuple(sorted({new[pieces[1][number]] for number in numbers} - {*checkpoint.ids.suppressed}))
+
+    always = rows(shortlist.always) or (checkpoint.ids.eos,)
+    return Shortlist(always, tuple(rows(old.get(piece, ())) for piece in checkpoint.source_pieces))
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, list[str]]]:

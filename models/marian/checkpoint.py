@@ -12,6 +12,7 @@ from torch import Tensor
 from models.format.languages import LanguageTokens
 from models.format.punctuation import rules
 from models.format.schema import Architecture, Ids
+from models.format.shortlist import Shortlist
 from models.text.pieces import PieceTokenizer
 
 
@@ -30,6 +31,7 @@ class Checkpoint:
         beam_size: that the model was meant to be searched with.
         length_penalty: likewise; the score is divided by the length to the power of it.
         moses_punctuation: as in `models.format.schema.ModelConfig`, and so are the two below.
+        shortlist: that came with the model, without rows that are never predicted.
     """
 
     source_languages: tuple[str, ...]
@@ -46,6 +48,7 @@ class Checkpoint:
     moses_punctuation: bool = False
     source_tokens: Mapping[str, str] = field(default_factory=dict)
     target_token_begins: Literal["source", "target"] = "source"
+    shortlist: Shortlist | None = None
 
     @property
     def tokens(self) -> LanguageTokens:

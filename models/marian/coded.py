@@ -10,6 +10,7 @@ from models.codes import bcq
 from models.format.directory import ModelDirectory, open_model
 from models.format.layout import matrix_shapes, vector_sizes
 from models.format.schema import BLOCK_ROWS, Allocation, Segment
+from models.format.shortlist import Shortlist
 from models.marian.checkpoint import Checkpoint
 from models.marian.files import read_spm
 
@@ -54,4 +55,5 @@ def read_coded(path: Path) -> Checkpoint:
         moses_punctuation=config.moses_punctuation,
         source_tokens=config.source_tokens,
         target_token_begins=config.target_token_begins,
+        shortlist=model.shortlist and Shortlist.of(model.shortlist.tensors),
     )

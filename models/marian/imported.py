@@ -12,8 +12,10 @@ from torch import Tensor
 from models.format.atomic import replaced_directory
 from models.format.faults import architecture_fault
 from models.format.layout import matrix_shapes, vector_sizes
-from models.format.schema import CONFIG_FILE, WEIGHTS_FILE, Architecture, Ids
+from models.format.schema import CONFIG_FILE, SHORTLIST_FILE, WEIGHTS_FILE, Architecture, Ids, ModelError
+from models.format.shortlist import Shortlist, read_shortlist, shortlist_tensors
 from models.format.typed_json import decode_json
+from models.format.weights import write_weights
 from models.marian.checkpoint import Checkpoint, CheckpointError
 from models.marian.files import VOCABULARY_FILE, load_tensors, read_object, read_spm
 
@@ -63,6 +65,8 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path, *, overwrite: bool = Fa
         save_file({name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}, new / WEIGHTS_FILE)
         for name, content in checkpoint.spm.items():
             (new / name).write_bytes(content)
+        if checkpoint.shortlist is not None:
+            write_weights(new / SHORTLIST_FILE, shortlist_tensors(*checkpoint.shortlist))
 
 
 def read_imported(path: Path, values: Mapping[str, Any]) -> Checkpoint:
@@ -94,7 +98,18 @@ def read_imported(path: Path, values: Mapping[str, Any]) -> Checkpoint:
         moses_punctuation=config.moses_punctuation,
         source_tokens=config.source_tokens,
         target_token_begins=config.target_token_begins,
+        shortlist=_shortlist(path / SHORTLIST_FILE, architecture),
     )
+
+
+def _shortlist(path: Path, architecture: Architecture) -> Shortlist | None:
+    """Read the shortlist; None if there is none."""
+    if not path.exists():
+        return None
+    try:
+        return Shortlist.of(read_shortlist(path, architecture, in_memory=True).tensors)
+    except ModelError as error:
+        raise CheckpointError(str(error)) from None
 
 
 def _tensors(path: Path, architecture: Architecture) -> dict[str, Tensor]:

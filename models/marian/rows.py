@@ -76,6 +76,7 @@ def sort_rows(
             decoder_start=new_target[ids.decoder_start],
             suppressed=tuple(sorted(new_target[token] for token in ids.suppressed)),
         ),
+        shortlist=checkpoint.shortlist and checkpoint.shortlist.in_order(source_order, new_target),
     )
     source = Pieces.of(zip(source_pieces, (source_counts[old] for old in source_order), strict=True))
     if target_pieces is None or target_counts is None:

@@ -30,6 +30,7 @@ from models.format.schema import (
     ModelConfig,
     Segment,
 )
+from models.format.shortlist import shortlist_tensors
 from models.format.vocabulary import Vocabulary
 from models.format.write import write_model
 from models.marian.batches import Batch
@@ -357,6 +358,8 @@ def write_coded(
         moses_punctuation=checkpoint.moses_punctuation,
         source_tokens=checkpoint.source_tokens,
         target_token_begins=checkpoint.target_token_begins,
+        shortlist=None if checkpoint.shortlist is None else tuple(allocations),
     )
     files = {**checkpoint.spm, "README.md": model_card(config, texts, notes).encode()}
-    write_model(path, config, tensors, vocabulary, files, overwrite=overwrite)
+    shortlist = {} if checkpoint.shortlist is None else shortlist_tensors(*checkpoint.shortlist)
+    write_model(path, config, tensors, vocabulary, files, shortlist=shortlist, overwrite=overwrite)

@@ -124,8 +124,6 @@ def find(model: ModelDirectory, texts: Iterable[str], sizes: Sizes) -> Found:
         for source, of in enumerate(counts)
     ]
     rows = [each - always - never for each in rows]
-    if not any(rows):
-        rows[0] = always  # a tensor is never empty
     lists = [always.union(*(rows[token] for token in source)) for source, _ in held_out]
     inside = [
         all(row in candidates for _, row in links) for candidates, (_, links) in zip(lists, held_out, strict=True)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import struct
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +74,7 @@ OPTIONS = {
     "factors-dim-emb": 0,
 }
 EOS, UNK, SEED = 0, 1, 14
+LEXICON = "lex.50.50.ende.s2t.bin"
 
 
 def vocabulary() -> bytes:
@@ -191,20 +194,41 @@ def bergamot_bytes(tensors: Arrays) -> bytes:
     return head + struct.pack("<Q", gap) + bytes(gap) + b"".join(data for _, _, _, data in items)
 
 
+def lexicon_bytes(frequent: int, rows: Sequence[Sequence[int]]) -> bytes:
+    """Return lex.*.s2t.bin: the pieces that all may choose, by their number, and those of each source piece."""
+    offsets = [0, *accumulate(map(len, rows))]
+    body = struct.pack(f"<4Q{len(offsets)}Q", frequent, max(map(len, rows)), len(offsets), offsets[-1], *offsets)
+    body += b"".join(struct.pack(f"<{len(each)}I", *each) for each in rows)
+    checksum = 0
+    for begin in range(0, len(body) - 7, 8):
+        word = int.from_bytes(body[begin : begin + 8], "little")
+        checksum ^= (word + 0x9E3779B9 + (checksum << 6) + (checksum >> 2)) % 2**64
+    return struct.pack("<2Q", 0xF11A48D5013417F5, checksum) + body
+
+
+def lexicon(size: int) -> tuple[int, list[list[int]]]:
+    """Return a random shortlist of a vocabulary of so many pieces, short enough to change many translations."""
+    draw = random.Random(SEED)
+    return 8, [sorted(draw.sample(range(size), draw.randint(1, 4))) for _ in range(size)]
+
+
 class Reference:
     """The forward pass of a student in double precision."""
 
     def __init__(self, tensors: Arrays) -> None:
         self._t = {name: tensor.astype(np.float64) for name, tensor in tensors.items()}
 
-    def greedy(self, source: list[int], most: int) -> list[int]:
-        """Translate ids that end with eos; the result has none."""
+    def greedy(self, source: list[int], most: int, candidates: Collection[int] = ()) -> list[int]:
+        """Translate ids that end with eos, into some of the pieces or all; the result has none."""
+        never = [
+            row for row in range(len(self._t["decoder_ff_logit_out_b"][0])) if candidates and row not in candidates
+        ]
         memory = self.encoded(source)
         states = self.beginning()
         found: list[int] = []
         while len(found) < most:
             logits = self.step(memory, states, found[-1] if found else None, len(found))
-            logits[UNK] = -np.inf
+            logits[[UNK, *never]] = -np.inf
             best = int(logits.argmax())
             if best == EOS:
                 break
@@ -268,20 +292,26 @@ def main(path: Path) -> None:
     from pymarian import Translator  # type: ignore[import-not-found] # 600 MB
 
     spm = vocabulary()
-    write_npz(path, student(60, SEED, tied=False), spm)
+    tensors = student(60, SEED, tied=False)
+    # Marian's shortlists want the output layer so.
+    tensors["decoder_ff_logit_out_Wt"] = np.ascontiguousarray(tensors.pop("decoder_ff_logit_out_W").T)
+    write_npz(path, tensors, spm)
+    (path / LEXICON).write_bytes(lexicon_bytes(*lexicon(60)))
     vocab = str(path / "vocab.spm")
-    translate: Callable[[list[str]], list[str]] = Translator(
-        models=str(path / "model.npz"),
-        vocabs=[vocab, vocab],
-        beam_size=1,
-        max_length_factor=2,
-        cpu_threads=1,
-        quiet=True,
-    ).translate
     texts = sentences(40, 11)
-    (path / "translations.json").write_text(
-        json.dumps(dict(zip(texts, translate(texts), strict=True)), indent=1, ensure_ascii=False) + "\n"
-    )
+    for name, options in (("translations", {}), ("shortlisted", {"shortlist": [str(path / LEXICON), "1"]})):
+        translate: Callable[[list[str]], list[str]] = Translator(
+            models=str(path / "model.npz"),
+            vocabs=[vocab, vocab],
+            beam_size=1,
+            max_length_factor=2,
+            cpu_threads=1,
+            mini_batch=1,
+            quiet=True,
+            **options,
+        ).translate
+        found = dict(zip(texts, translate(texts), strict=True))
+        (path / f"{name}.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

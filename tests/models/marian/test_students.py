@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from models.__main__ import main
 from models.format.directory import open_model
 from models.marian.checkpoint import Checkpoint, CheckpointError
+from models.marian.imported import write_checkpoint
 from models.marian.marian import write_marian
 from models.marian.read import read_checkpoint
 from models.marian.transformer import Transformer
@@ -88,14 +91,89 @@ def test_bergamots_file_is_what_its_eight_bits_stand_for(tmp_path: Path, spm: by
     path.mkdir()
     (path / "model.ende.intgemm.alphas.bin").write_bytes(student.bergamot_bytes(tensors))
     (path / "vocab.ende.spm").write_bytes(spm)
-    (path / "lex.50.50.ende.s2t.bin").write_bytes(b"\xf5\x17")
-    with pytest.warns(UserWarning, match="shortlist lex"):
+    (path / f"{student.LEXICON}.gz").write_bytes(b"\xf5\x17")
+    with pytest.warns(UserWarning, match="it is compressed"):
         read = read_checkpoint(path)
     assert (read.source_languages, read.target_languages) == (("en",), ("de",))
     student.write_npz(tmp_path / "eng-deu", student.rounded(tensors), spm)
     plain = read_checkpoint(tmp_path / "eng-deu")
     assert read.architecture == plain.architecture
     assert all(torch.equal(read.tensors[name], tensor) for name, tensor in plain.tensors.items())
+
+
+@pytest.fixture
+def listed(tmp_path: Path, spm: bytes) -> Path:
+    """Write a student of Bergamot with the shortlist that Marian read."""
+    path = tmp_path / "listed"
+    path.mkdir()
+    (path / "model.ende.intgemm.alphas.bin").write_bytes(student.bergamot_bytes(APART))
+    (path / "vocab.ende.spm").write_bytes(spm)
+    shutil.copy(TRANSLATIONS / student.LEXICON, path)
+    return path
+
+
+def test_the_shortlist_of_a_student_is_that_which_marian_takes(listed: Path) -> None:
+    checkpoint = read_checkpoint(listed)
+    assert checkpoint.shortlist is not None
+    always, of = checkpoint.shortlist
+    reference, reader, writer = student.Reference(APART), checkpoint.source_tokenizer(), checkpoint.target_tokenizer()
+    theirs = json.loads((TRANSLATIONS / "shortlisted.json").read_text(encoding="utf-8"))
+    found = {}
+    for text in theirs:
+        source = checkpoint.ids.ended(reader.encode(text))
+        candidates = {student.UNK, *always}.union(*(of[row] for row in source))
+        more = (row for row in range(8, SIZE) if row not in candidates)
+        while len(candidates) % 8:  # Marian's products want that
+            candidates.add(next(more))
+        found[text] = writer.decode(reference.greedy(source, 2 * len(source), candidates))
+    assert found == theirs
+    assert found != json.loads((TRANSLATIONS / "translations.json").read_text(encoding="utf-8"))
+
+
+def test_the_shortlist_goes_with_the_model(tmp_path: Path, listed: Path) -> None:
+    checkpoint = read_checkpoint(listed)
+    write_checkpoint(checkpoint, tmp_path / "imported")
+    assert read_checkpoint(tmp_path / "imported").shortlist == checkpoint.shortlist
+    assert main(["quantize", str(listed), str(tmp_path / "out"), "--config", "flat-4", "--kind", "specialised"]) == 0
+    model = open_model(tmp_path / "out")
+    assert model.config.shortlist == ("flat-4",)
+    places = {piece: row for row, (piece, _) in enumerate(model.vocabulary.source)}
+    moved = read_checkpoint(tmp_path / "out").shortlist
+    assert checkpoint.shortlist is not None
+    assert moved is not None
+    targets = checkpoint.source_pieces if checkpoint.target_pieces is None else checkpoint.target_pieces
+    wheres = {piece: row for row, (piece, _) in enumerate(model.vocabulary.target_pieces)}
+    for row, piece in enumerate(checkpoint.source_pieces):
+        assert {wheres[targets[each]] for each in checkpoint.shortlist.rows[row]} == {*moved.rows[places[piece]]}
+    source = [places[piece] for piece in checkpoint.source_pieces[5:9]] + [model.config.ids.eos]
+    (best,) = model.engine().translate([source], max_lengths=[12], shortlist=True).hypotheses[0]
+    assert {*best.ids} <= {*moved.always}.union(*(moved.rows[row] for row in source))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda content: content[:40], "unpack"),
+        (lambda content: b"\0" + content[1:], "begin as one"),
+        (lambda content: content[:-4], "cut short"),
+        (lambda content: content[:60] + b"\7" + content[61:], "checksum"),
+        (lambda _: student.lexicon_bytes(8, [[1]] * (SIZE - 1)), "59 source pieces, not 60"),
+        (lambda _: student.lexicon_bytes(8, [[SIZE]] * SIZE), "row 60 of a vocabulary of 60"),
+    ],
+)
+def test_a_shortlist_of_another_model_is_refused(listed: Path, spoil: Callable[[bytes], bytes], told: str) -> None:
+    file = listed / student.LEXICON
+    file.write_bytes(spoil(file.read_bytes()))
+    with pytest.raises(CheckpointError, match=f"no shortlist of the model .*{told}"):
+        read_checkpoint(listed)
+
+
+def test_a_shortlist_that_lists_nothing_leaves_the_pieces_of_the_source(listed: Path) -> None:
+    (listed / student.LEXICON).write_bytes(student.lexicon_bytes(0, [[]] * SIZE))
+    shortlist = read_checkpoint(listed).shortlist
+    assert shortlist is not None
+    assert shortlist.always == (student.EOS,)
+    assert shortlist.rows[:4] == ((0,), (), (2,), (3,))  # the second is never predicted
 
 
 def test_what_training_writes_is_read_again(tmp_path: Path, checkpoint: Checkpoint) -> None:
