@@ -543,7 +543,7 @@ class Batch:
 
 
 def isa() -> str:
-    """Return the instruction set in use: "avx512", "avx2_vnni", "avx2", "neon_dotprod", "neon" or "scalar".
+    """Return the instruction set in use: "amx", "avx512", "avx2_vnni", "avx2", "neon_dotprod", "neon" or "scalar".
 
     It is the best that the CPU has, or the one that the environment's SUB3_FORCE_ISA names.
 

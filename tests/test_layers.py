@@ -23,9 +23,9 @@ HOUSE: dict[str, list[dict[str, str]]] = {
         {"floats": "unroll / lanes / float_ops", "engine_api": "", "tensor": ""},
         {
             "products": (
-                "bcq_matrix / bcq_matmul / bcq_dequantize bcq_int8_matmul bcq_matmul_tables / columns_avx2 / "
-                "subset_sums_avx2 bcq_int8_tiles / "
-                "bcq_matmul_avx2 bcq_matmul_avx512 bcq_matmul_neon bcq_matmul_scalar isa / "
+                "bcq_matrix / bcq_matmul / bcq_dequantize bcq_int8_matmul bcq_matmul_tables tiles_amx / "
+                "columns_avx2 columns_avx512 / subset_sums_avx2 bcq_int8_tiles / "
+                "bcq_matmul_amx bcq_matmul_avx2 bcq_matmul_avx512 bcq_matmul_neon bcq_matmul_scalar isa / "
                 "bcq_int8_matmul_avx2 bcq_int8_matmul_avx512 bcq_int8_matmul_neon"
             ),
         },

@@ -34,7 +34,8 @@ constexpr size_t kInt8TileRows = kInt8TileBlocks * kBlockRows;
 // Bytes of scratch memory for any number of products of n rows of `columns` inputs: a tile of unpacked weights and the
 // quantised inputs; or subset sums.
 constexpr size_t BcqInt8MatmulScratchBytes(size_t columns, size_t n) {
-  const size_t tile = NumChunks(columns) * kChunkColumns * (kInt8TileRows + std::min(n, kInt8Columns));
+  const size_t width = (NumChunks(columns) + 1) / 2 * 2 * kChunkColumns;
+  const size_t tile = width * (kInt8TileRows + std::min(n, kInt8Columns));
   return n < kSubsetColumns ? tile : std::max(tile, SubsetScratchBytes(columns));
 }
 
@@ -48,6 +49,9 @@ namespace avx2_vnni {
 BcqMatmulFunction BcqInt8Matmul;
 }
 namespace avx512 {
+BcqMatmulFunction BcqInt8Matmul;
+}
+namespace amx {
 BcqMatmulFunction BcqInt8Matmul;
 }
 namespace neon {

@@ -48,6 +48,7 @@ constexpr size_t kWordColumns = 512;  // whose sums of 0 and 1 times inputs are 
 struct Int8Isa {
   using Input = int8_t;
   using Weight = uint8_t;
+  static constexpr size_t kChunksAtOnce = 1;
 
   static void RoundScales(const BcqSegment& segment, size_t row, Int8Tile* tile) {
     const uint16_t* scales = segment.scales + row - segment.scale_begin;

@@ -11,24 +11,29 @@
 // 24 accumulators (4 blocks x 6 columns) hide the latency; the bound is the ports of vpdpbusd: on Zen 4 one a cycle, 64
 // products, on Zen 5 two.
 
-#include <immintrin.h>
-
 #include "kernels/floats/unroll.h"
 #include "kernels/products/bcq_int8_tiles.h"
+#include "kernels/products/columns_avx512.h"
+#ifdef __AMX_INT8__
+#include "kernels/products/tiles_amx.h"
+#endif
 
 namespace sub3 {
-namespace avx512 {
+namespace SUB3_ISA_NAMESPACE {
 
 namespace {
 
 constexpr size_t kColumnsAtOnce = 6;
 constexpr size_t kStep = 4 * kInt8TileRows;  // bytes of unpacked weights for four columns
 
-inline __m512i Load(const void* p) { return _mm512_loadu_si512(p); }
-
 struct Int8Isa {
   using Input = int8_t;
   using Weight = uint8_t;
+#ifdef __AMX_INT8__
+  static constexpr size_t kChunksAtOnce = kTileColumns / kChunkColumns;
+#else
+  static constexpr size_t kChunksAtOnce = 1;
+#endif
 
   static void RoundScales(const BcqSegment& segment, size_t row, Int8Tile* tile) {
     const uint16_t* scales = segment.scales + row - segment.scale_begin;
@@ -49,22 +54,15 @@ struct Int8Isa {
   }
 
   static Int8Column Quantize(const float* x, size_t columns, size_t chunks, int8_t* xq) {
-    __m512 largest = _mm512_setzero_ps();
-    for (size_t c = 0; c < columns; c += 16) {
-      largest = _mm512_max_ps(largest, _mm512_abs_ps(_mm512_maskz_loadu_ps(Tail(columns, c), x + c)));
-    }
-    const float maximum = _mm512_reduce_max_ps(largest);
+    const float maximum = Largest(x, columns);
     const float inverse = maximum < kSmallestMaximum ? 0.0f : kMaxInt8Input / maximum;
     for (size_t c = 0; c < chunks * kChunkColumns; c += 16) {
       const __m512 values = _mm512_mul_ps(_mm512_maskz_loadu_ps(Tail(columns, c), x + c), _mm512_set1_ps(inverse));
       _mm_storeu_si128(reinterpret_cast<__m128i*>(xq + c), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(values)));
     }
-    alignas(32) uint8_t order[kChunkColumns];  // byte i of a chunk is column 8 (i % 4) + i / 4
-    for (size_t i = 0; i < kChunkColumns; ++i) order[i] = static_cast<uint8_t>(8 * (i % 4) + i / 4);
-    const __m256i columns_together = _mm256_load_si256(reinterpret_cast<const __m256i*>(order));
     for (size_t c = 0; c < chunks * kChunkColumns; c += kChunkColumns) {
       auto* chunk = reinterpret_cast<__m256i*>(xq + c);
-      _mm256_storeu_si256(chunk, _mm256_permutexvar_epi8(columns_together, _mm256_loadu_si256(chunk)));
+      _mm256_storeu_si256(chunk, InUnpackedOrder(_mm256_loadu_si256(chunk)));
     }
     return {inverse == 0 ? 0.0f : maximum / kMaxInt8Input, Sum(xq, chunks * kChunkColumns)};
   }
@@ -88,6 +86,9 @@ struct Int8Isa {
 
   static void Multiply(const Int8Tile& tile, const uint8_t* weights, const int8_t* xq, const Int8Column* s, size_t n,
                        const Int8Output& output) {
+#ifdef __AMX_INT8__
+    if (n >= kLeastTileTokens) return Tiles(tile, weights, xq, s, n, output);
+#endif
     switch (tile.num_blocks) {
       case 1:
         return Blocks<1>(tile, weights, xq, s, n, output);
@@ -101,10 +102,6 @@ struct Int8Isa {
   }
 
  private:
-  static __mmask16 Tail(size_t columns, size_t c) {
-    return c >= columns ? 0 : columns - c >= 16 ? 0xffff : static_cast<__mmask16>((1u << (columns - c)) - 1);
-  }
-
   // W + 128 = 128 - sum_i a_i + 2 sum_{i: bit set} a_i, in bytes that wrap.
   template <int P>
   static void UnpackPlanes(const Int8Tile& tile, uint8_t* weights) {
@@ -143,7 +140,7 @@ struct Int8Isa {
   template <int B>
   static void Blocks(const Int8Tile& tile, const uint8_t* weights, const int8_t* xq, const Int8Column* s, size_t n,
                      const Int8Output& output) {
-    const size_t width = tile.chunks * kChunkColumns;
+    const size_t width = tile.width;
     size_t j = 0;
     for (; j + kColumnsAtOnce <= n; j += kColumnsAtOnce) {
       Columns<B, kColumnsAtOnce>(tile, weights, xq + j * width, s + j, j, output);
@@ -167,35 +164,69 @@ struct Int8Isa {
   template <int B, int C>
   static void Columns(const Int8Tile& tile, const uint8_t* weights, const int8_t* xq, const Int8Column* s, size_t j,
                       const Int8Output& output) {
-    const size_t width = tile.chunks * kChunkColumns;
     __m512i sums[B * C];
     Unroll<B * C>([&](auto i) { sums[i] = _mm512_set1_epi32(-128 * s[i / B].sum); });
-    for (size_t k = 0; k < width; k += 4, weights += kStep) {
+    for (size_t k = 0; k < tile.chunks * kChunkColumns; k += 4, weights += kStep) {
       __m512i w[B];
       Unroll<B>([&](auto b) { w[b] = Load(weights + 64 * b); });
       // One input at a time: loaded all at once they sent two accumulators to memory, 1.09 times as long.
       Unroll<C>([&](auto c) {
         int32_t four;
-        __builtin_memcpy(&four, xq + c * width + k, sizeof four);
+        __builtin_memcpy(&four, xq + c * tile.width + k, sizeof four);
         const __m512i input = _mm512_set1_epi32(four);
         Unroll<B>([&](auto b) { sums[c * B + b] = _mm512_dpbusd_epi32(sums[c * B + b], w[b], input); });
       });
     }
-    __m512i totals[B][C];
-    Unroll<B * C>([&](auto i) { totals[i % B][i / B] = sums[i]; });
-    for (int b = 0; b < B; ++b) {
-      const size_t row = b * kBlockRows;
-      __mmask16 inside = 0xffff;
-      if (row < output.first) inside &= static_cast<__mmask16>(0xffffu << std::min<size_t>(output.first - row, 16));
-      if (row + kBlockRows > output.last) inside &= static_cast<__mmask16>((1u << (output.last - row)) - 1);
-      const __m512 rho = _mm512_loadu_ps(tile.rho + row);
-      const float* bias = output.product->bias;
-      for (int c = 0; c < C; ++c) {
-        __m512 value = _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(totals[b][c]), rho), _mm512_set1_ps(s[c].s));
-        if (bias) value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(inside, bias + output.row + row));
-        _mm512_mask_storeu_ps(output.At(j + c) + row, inside, value);
+    Unroll<B * C>([&](auto i) { Write(tile, i % B, sums[i], s[i / B].s, j + i / B, output); });
+  }
+
+#ifdef __AMX_INT8__
+  static void Tiles(const Int8Tile& tile, const uint8_t* weights, const int8_t* xq, const Int8Column* s, size_t n,
+                    const Int8Output& output) {
+    const Shares shares(n, kTileRows);
+    const TileRegisters registers(shares.size);
+    size_t block = 0;
+    for (; block + 2 <= tile.num_blocks; block += 2) BlocksOfTiles<2>(tile, weights, block, xq, s, shares, output);
+    if (block < tile.num_blocks) BlocksOfTiles<1>(tile, weights, block, xq, s, shares, output);
+  }
+
+  template <size_t B>
+  static void BlocksOfTiles(const Int8Tile& tile, const uint8_t* weights, size_t block, const int8_t* xq,
+                            const Int8Column* s, const Shares& shares, const Int8Output& output) {
+    size_t share = 0;
+    for (; share + 2 <= shares.count; share += 2) SumsOfTiles<B, 2>(tile, weights, block, xq, s, shares, share, output);
+    if (share < shares.count) SumsOfTiles<B, 1>(tile, weights, block, xq, s, shares, share, output);
+  }
+
+  // B blocks and A shares of the columns of x.
+  template <size_t B, size_t A>
+  static void SumsOfTiles(const Int8Tile& tile, const uint8_t* weights, size_t block, const int8_t* xq,
+                          const Int8Column* s, const Shares& shares, size_t share, const Int8Output& output) {
+    const size_t first = shares.Begin(share), between = A > 1 ? shares.Begin(share + 1) - first : 0;
+    alignas(64) int32_t sums[kTileRows * kBlockRows];
+    Unroll<B * A>([&](auto i) { ZeroSums<i>(); });
+    MultiplyTiles<B, A, true>({weights + 64 * block, 64, kTileRows * kStep, kStep},
+                              {xq + first * tile.width, between * tile.width, kTileColumns, tile.width},
+                              tile.width / kTileColumns);
+    Unroll<B * A>([&](auto i) {
+      StoreSums<i>(sums);
+      const size_t j = first + i % A * between;
+      for (size_t t = 0; t < shares.size; ++t) {
+        const __m512i surplus = _mm512_set1_epi32(128 * s[j + t].sum);
+        Write(tile, block + i / A, _mm512_sub_epi32(Load(sums + t * kBlockRows), surplus), s[j + t].s, j + t, output);
       }
-    }
+    });
+  }
+#endif
+
+  static void Write(const Int8Tile& tile, size_t block, __m512i sum, float s, size_t j, const Int8Output& output) {
+    const size_t row = block * kBlockRows;
+    const __mmask16 inside = Inside(row, output.first, output.last);
+    __m512 value = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_loadu_ps(tile.rho + row));
+    value = _mm512_mul_ps(value, _mm512_set1_ps(s));
+    const float* bias = output.product->bias;
+    if (bias) value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(inside, bias + output.row + row));
+    _mm512_mask_storeu_ps(output.At(j) + row, inside, value);
   }
 
   static int32_t Sum(const int8_t* xq, size_t width) {
@@ -216,5 +247,5 @@ void BcqInt8Matmul(const Product* products, size_t num_products, const float* x,
   Int8Matmul<Int8Isa>(products, num_products, 1, x, x_stride, columns, 0, n, scratch);
 }
 
-}  // namespace avx512
+}  // namespace SUB3_ISA_NAMESPACE
 }  // namespace sub3

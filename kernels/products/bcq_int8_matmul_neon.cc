@@ -79,6 +79,7 @@ inline void Sums(const int8_t* w, const int8_t* xq, size_t width, int32x4_t (*su
 struct Int8Isa {
   using Input = int8_t;
   using Weight = int8_t;
+  static constexpr size_t kChunksAtOnce = 1;
 
   static void RoundScales(const BcqSegment& segment, size_t row, Int8Tile* tile) {
     const uint16_t* scales = segment.scales + row - segment.scale_begin;

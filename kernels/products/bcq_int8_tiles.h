@@ -20,6 +20,7 @@ struct Int8Tile {
   int num_planes;
   size_t num_blocks;
   size_t chunks;
+  size_t width;  // inputs of a column, with its padding
 };
 
 // Rows [first, last) of the tile that begins at row `row`, of one product, for `n` columns from column j on.
@@ -40,24 +41,28 @@ struct Int8Column {
 // Isa provides:
 //   using Input                                     an integer type: a quantised input
 //   using Weight                                    an integer type: an unpacked weight
+//   static constexpr size_t kChunksAtOnce           1 or 2; columns are padded to multiples of it
 //   static void RoundScales(segment, row, tile)     a and rho of the tile, whose first row is `row`
 //   static Int8Column Quantize(x, columns, chunks, xq)   one column of chunks * 32 inputs, padded with zeros
-//   static void Unpack(tile, weights)               to kInt8TileRows * chunks * 32 weights, in the order Multiply wants
+//   static void Unpack(tile, weights)               to kInt8TileRows * width weights, in the order Multiply wants
 //   static void Multiply(tile, weights, xq, s, n, output)
 //
 // Of segments of at least `least_planes` planes, the columns [begin, n) of x.
 template <class Isa>
 void Int8Matmul(const Product* products, size_t num_products, int least_planes, const float* x, size_t x_stride,
                 size_t columns, size_t begin, size_t n, void* scratch) {
-  const size_t chunks = NumChunks(columns), width = chunks * kChunkColumns;
+  const size_t chunks = NumChunks(columns);
+  const size_t padded = (chunks + Isa::kChunksAtOnce - 1) / Isa::kChunksAtOnce * Isa::kChunksAtOnce;
+  const size_t width = padded * kChunkColumns;
   auto* weights = static_cast<typename Isa::Weight*>(scratch);
   auto* xq = reinterpret_cast<typename Isa::Input*>(weights + kInt8TileRows * width);
   Int8Column s[kInt8Columns];
   Int8Tile tile;
   tile.chunks = chunks;
+  tile.width = width;
   for (size_t j = begin; j < n; j += kInt8Columns) {
     const size_t count = std::min(kInt8Columns, n - j);
-    for (size_t c = 0; c < count; ++c) s[c] = Isa::Quantize(x + (j + c) * x_stride, columns, chunks, xq + c * width);
+    for (size_t c = 0; c < count; ++c) s[c] = Isa::Quantize(x + (j + c) * x_stride, columns, padded, xq + c * width);
     for (size_t p = 0; p < num_products; ++p) {
       const BcqMatrix& matrix = *products[p].weight;
       for (const BcqSegment& whole : matrix.segments) {

@@ -83,11 +83,22 @@ constexpr size_t SubsetScratchBytes(size_t columns) {
   return (kEntries + width + windows) * kLanes * sizeof(int16_t) + 2 * kLanes * sizeof(int32_t) + totals + sums;
 }
 
+constexpr size_t kLeastTileTokens = 4;    // columns of X from which on tiles pay
+constexpr size_t kTileTokensAtOnce = 24;  // columns of X that share one unpacking of the codes
+constexpr size_t kUnpackedBytes = 8'192;  // of two windows of codes
+
+// Bytes of scratch memory for tiles of n columns: unpacked codes, both halves of the inputs, a column of int16.
+constexpr size_t TileScratchBytes(size_t columns, size_t n) {
+  const size_t width = (NumChunks(columns) + 1) / 2 * 2 * kChunkColumns;
+  return kUnpackedBytes + 2 * (std::min(n, kTileTokensAtOnce) + 1) * width;
+}
+
 // Bytes of scratch memory for any number of products of n columns of `columns` inputs: the tables of the widest
-// implementation, two columns of 288 bytes a chunk, and a padded column of int16; or subset sums.
+// implementation, two columns of 288 bytes a chunk, and a padded column of int16; or subset sums; or tiles.
 constexpr size_t BcqMatmulScratchBytes(size_t columns, size_t n) {
-  const size_t tables = NumChunks(columns) * (size_t{2} * 288 + kChunkColumns * sizeof(int16_t)) + 64;
-  return n < kSubsetColumns ? tables : std::max(tables, SubsetScratchBytes(columns));
+  size_t most = NumChunks(columns) * (size_t{2} * 288 + kChunkColumns * sizeof(int16_t)) + 64;
+  if (n >= kSubsetColumns) most = std::max(most, SubsetScratchBytes(columns));
+  return n < kLeastTileTokens ? most : std::max(most, TileScratchBytes(columns, n));
 }
 
 namespace scalar {
@@ -102,6 +113,9 @@ namespace avx512 {
 BcqMatmulFunction BcqMatmul;
 DequantizeRowFunction DequantizeRow;
 }  // namespace avx512
+namespace amx {
+BcqMatmulFunction BcqMatmul;
+}
 namespace neon {
 BcqMatmulFunction BcqMatmul;
 DequantizeRowFunction DequantizeRow;

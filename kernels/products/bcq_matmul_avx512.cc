@@ -11,18 +11,13 @@
 // 11 operations for 512 weight-bits: on two 512-bit ports 5.5 cycles, 93 weight-bits a cycle, when the codes come from
 // L1 or L2. Two columns a pass share the load and the first three.
 
-#include <immintrin.h>
-
-#include <cstring>
-
 #include "kernels/products/bcq_matmul_tables.h"
+#include "kernels/products/columns_avx512.h"
 
 namespace sub3 {
 namespace avx512 {
 
 namespace {
-
-inline __m512i Load(const void* p) { return _mm512_loadu_si512(p); }
 
 struct Spread {
   uint16_t data[2][2][4][32];
@@ -56,7 +51,7 @@ struct Isa {
   static constexpr size_t kBytesPerChunk = kTableBytesPerChunk;
 
   static float BuildTables(const float* x, size_t columns, size_t chunks, int16_t* xq, uint8_t* tables) {
-    const float s = Quantize(x, columns, chunks, xq);
+    const float s = QuantizeExact(x, columns, chunks, xq);
     // Signed sums of 32 entries (two tables) at a time: lane l of a half belongs to key l % 16.
     const __mmask32 positive[4] = {0xaaaaaaaau, 0xccccccccu, 0xf0f0f0f0u, 0xff00ff00u};
     const __m512i offset = _mm512_set1_epi16(static_cast<int16_t>(kTableOffset));
@@ -109,38 +104,6 @@ struct Isa {
   }
 
  private:
-  static float Quantize(const float* x, size_t columns, size_t chunks, int16_t* xq) {
-    __m512 largest = _mm512_setzero_ps();
-    for (size_t c = 0; c < columns; c += 16) {
-      largest = _mm512_max_ps(largest, _mm512_abs_ps(_mm512_maskz_loadu_ps(Tail(columns, c), x + c)));
-    }
-    const float maximum = _mm512_reduce_max_ps(largest);
-    const bool zero = maximum < kSmallestMaximum;
-    const float steps = Steps(Round(x, columns, chunks, zero ? 0.0f : kMaxQuantized / maximum, xq));
-    if (steps < kMaxQuantized) Round(x, columns, chunks, steps / maximum, xq);
-    return zero ? 0.0f : maximum / steps;
-  }
-
-  // xq[c] = rint(x[c] * factor), zeros up to chunks * 32; returns the largest sum of magnitudes over a window.
-  static int32_t Round(const float* x, size_t columns, size_t chunks, float factor, int16_t* xq) {
-    int32_t most = 0;
-    for (size_t c = 0; c < chunks * kChunkColumns;) {
-      __m512i magnitudes = _mm512_setzero_si512();
-      for (const size_t end = std::min(c + kWindowColumns, chunks * kChunkColumns); c < end; c += 16) {
-        const __m512 values = _mm512_mul_ps(_mm512_maskz_loadu_ps(Tail(columns, c), x + c), _mm512_set1_ps(factor));
-        const __m512i rounded = _mm512_cvtps_epi32(values);
-        magnitudes = _mm512_add_epi32(magnitudes, _mm512_abs_epi32(rounded));
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(xq + c), _mm512_cvtepi32_epi16(rounded));
-      }
-      most = std::max(most, _mm512_reduce_add_epi32(magnitudes));
-    }
-    return most;
-  }
-
-  static __mmask16 Tail(size_t columns, size_t c) {
-    return c >= columns ? 0 : columns - c >= 16 ? 0xffff : static_cast<__mmask16>((1u << (columns - c)) - 1);
-  }
-
   // Blocks of 16 rows, B at a time so that B * P1 streams of codes keep the look-up port busy for few planes.
   template <int P1, int P2, int B, int C>
   static void Blocks(const Product& product, const BcqSegment& segment, const uint8_t* tables, size_t table_stride,
@@ -167,9 +130,7 @@ struct Isa {
     }
     for (int b = 0; b < B; ++b) {
       const size_t row = (block + b) * kBlockRows;
-      __mmask16 inside = 0xffff;
-      if (row < segment.begin) inside &= static_cast<__mmask16>(0xffffu << (segment.begin - row));
-      if (row + kBlockRows > segment.end) inside &= static_cast<__mmask16>((1u << (segment.end - row)) - 1);
+      const __mmask16 inside = Inside(row, segment.begin, segment.end);
       for (int c = 0; c < C; ++c) {
         __m512 value = _mm512_mul_ps(totals[b][c], _mm512_set1_ps(s[c]));
         if (product.bias) value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(inside, product.bias + row));

@@ -9,6 +9,8 @@
 #include <sys/auxv.h>
 #elif defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 namespace sub3 {
@@ -27,17 +29,32 @@ bool HasAvxVnni() {  // which not every compiler's __builtin_cpu_supports knows
   unsigned a, b, c, d;
   return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
 }
+
+bool HasAvx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
+}
+
+#ifdef SUB3_AMX
+// Tile registers take 8 kB of a thread's state, so Linux wants to be asked for them, once a process.
+bool HasAmx() {
+  constexpr unsigned kTile = 1u << 24, kInt8 = 1u << 25;  // of edx
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  unsigned a, b, c, d;
+  return HasAvx512() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & kTile) && (d & kInt8) &&
+         syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+#endif
 #endif
 
 // Best first.
 constexpr Candidate kCandidates[] = {
 #if defined(__x86_64__)
-    {{"avx512", avx512::BcqMatmul, avx512::BcqInt8Matmul, avx512::DequantizeRow, &avx512::kFloatOps},
-     [] {
-       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-              __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-              __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
-     }},
+#ifdef SUB3_AMX
+    {{"amx", amx::BcqMatmul, amx::BcqInt8Matmul, avx512::DequantizeRow, &avx512::kFloatOps}, HasAmx},
+#endif
+    {{"avx512", avx512::BcqMatmul, avx512::BcqInt8Matmul, avx512::DequantizeRow, &avx512::kFloatOps}, HasAvx512},
     {{"avx2_vnni", avx2::BcqMatmul, avx2_vnni::BcqInt8Matmul, avx2::DequantizeRow, &avx2::kFloatOps},
      [] { return HasAvx2() && HasAvxVnni(); }},
     {{"avx2", avx2::BcqMatmul, avx2::BcqInt8Matmul, avx2::DequantizeRow, &avx2::kFloatOps}, HasAvx2},
