@@ -70,6 +70,11 @@ def add_marian(verbs: Verbs) -> None:
     _add_languages(verb)
     verb.set_defaults(run=_import)
 
+    verb = verbs.add_parser("keep", help="write a trained checkpoint in float16, as models/checkpoints has it")
+    verb.add_argument("checkpoint", type=Path, metavar="DIR", help="the model of a run of `train`")
+    verb.add_argument("out", type=Path, metavar="OUT", help="directory to write, in place of an older one")
+    verb.set_defaults(run=_keep)
+
 
 def _add_languages(verb: argparse.ArgumentParser) -> None:
     """Add the options that say what a checkpoint may not: its languages, and what its text went through."""
@@ -101,6 +106,15 @@ def _import(arguments: argparse.Namespace) -> None:
     from models.marian.imported import write_checkpoint
 
     write_checkpoint(_read(arguments), arguments.out)
+
+
+def _keep(arguments: argparse.Namespace) -> None:
+    import torch
+
+    from models.marian.marian import write_marian
+    from models.marian.read import read_checkpoint
+
+    write_marian(read_checkpoint(arguments.checkpoint), arguments.out, torch.float16)
 
 
 # --- codes ------------------------------------------------------------------------------------------------------------

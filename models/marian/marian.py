@@ -321,10 +321,15 @@ def _marian_name(name: str) -> str:
     return f"{prefix}.{_PARTS[block]}.{_PARTS[part]}"
 
 
-def write_marian(checkpoint: Checkpoint, path: Path) -> None:
+def write_marian(checkpoint: Checkpoint, path: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write the layout of transformers, in place of an older directory; `read_checkpoint` reads it.
 
-    A model with SSRUs, which transformers lacks, is written as `import` writes it.
+    A model with SSRUs, which transformers lacks, is written as `import` writes it, in float32.
+
+    Args:
+        checkpoint: to write.
+        path: of the directory.
+        dtype: of its weights, float32 or float16.
     """
     a, ids = checkpoint.architecture, checkpoint.ids
     if a.autoregression == "ssru":
@@ -372,7 +377,7 @@ def write_marian(checkpoint: Checkpoint, path: Path) -> None:
     documents[VOCABULARY_FILE] = {piece: n for n, piece in enumerate(checkpoint.source_pieces)}
     if checkpoint.target_pieces is not None:
         documents["target_vocab.json"] = {piece: n for n, piece in enumerate(checkpoint.target_pieces)}
-    tensors = {_marian_tensor_name(name): tensor.contiguous() for name, tensor in checkpoint.tensors.items()}
+    tensors = {_marian_tensor_name(name): t.to(dtype).contiguous() for name, t in checkpoint.tensors.items()}
     if "final_logits_bias" in tensors:
         tensors["final_logits_bias"] = tensors["final_logits_bias"][None]
     with replaced_directory(path) as new:

@@ -20,13 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+import torch
 
 from kernels import _engine
 from models.format.atomic import replaced_directory
-from models.format.schema import WEIGHTS_FILE
-from models.marian.checkpoint import Checkpoint
 from models.marian.marian import write_marian
 from models.marian.read import read_checkpoint
 from models.text.lines import DataError
@@ -63,7 +60,8 @@ def pack(recipe: TrainRecipe, shared: Path, out: Path, *, limit: float = 64) -> 
     carried = replace(recipe, init=Init(CARRIED))
     with replaced_directory(out) as new:
         _copy_code(new / "code")
-        _write_half(checkpoint, new / "shared" / CARRIED)
+        (new / "shared" / CARRIED).parent.mkdir(parents=True)
+        write_marian(checkpoint, new / "shared" / CARRIED, torch.float16)
         train = new / "shared/corpus/train"
         train.mkdir(parents=True)
         held_out = shared / "corpus" / recipe.validation.set
@@ -222,14 +220,6 @@ def _copy_code(code: Path) -> None:
                 shutil.copyfile(file, code / place)
     engine = Path(str(_engine.__file__))
     shutil.copyfile(engine, code / "kernels" / engine.name)
-
-
-def _write_half(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a Marian directory with its weights in float16."""
-    path.parent.mkdir(parents=True)
-    write_marian(checkpoint, path)
-    tensors: dict[str, Tensor] = {name: t.half() for name, t in load_file(path / WEIGHTS_FILE).items()}
-    save_file(tensors, path / WEIGHTS_FILE)
 
 
 def _files(directory: Path) -> Iterator[Path]:

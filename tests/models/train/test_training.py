@@ -195,6 +195,17 @@ def test_a_marian_directory_reads_back_as_it_was(tmp_path, tiny_checkpoint, norm
     assert dataclasses.replace(back, tensors={}) == dataclasses.replace(checkpoint, tensors={})
 
 
+def test_a_kept_checkpoint_is_the_trained_one_in_float16(tmp_path, tiny_checkpoint):
+    write_marian(tiny_checkpoint, tmp_path / "run")
+    assert main(["keep", str(tmp_path / "run"), str(tmp_path / "kept")]) == 0
+    stored = load_file(tmp_path / "kept/model.safetensors")
+    assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
+    back = read_checkpoint(tmp_path / "kept")
+    for name, tensor in tiny_checkpoint.tensors.items():
+        assert torch.equal(back.tensors[name], tensor.half().float())
+    assert dataclasses.replace(back, tensors={}) == dataclasses.replace(tiny_checkpoint, tensors={})
+
+
 def test_a_fresh_model_has_the_shape_that_the_recipe_asks_for(tmp_path, shared):
     shape = '[init]\nfresh = true\nshape = { encoder_layers = 1, d_model = 32, autoregression = "ssru" }\n'
     recipe = read_recipe(TrainRecipe, written(tmp_path, TRAIN.replace("[init]\n", shape)))
