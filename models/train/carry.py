@@ -24,6 +24,7 @@ import torch
 
 from kernels import _engine
 from models.format.atomic import replaced_directory
+from models.marian.checkpoint import Checkpoint
 from models.marian.marian import write_marian
 from models.marian.read import read_checkpoint
 from models.text.lines import DataError

@@ -47,13 +47,14 @@ from service.live.registry import Registry
 from service.live.routing import UnsupportedPair
 from service.observability.request_context import current
 from service.requests import pipeline
-from service.requests.dispatch import Dispatcher, LimitExceeded
+from service.requests.dispatch import Dispatcher
 from service.requests.pipeline import AUTO, Outcome, TranslationRequest
 from service.settings import Settings
 from service.text import languages
 from service.text.detection import Detected, detect, rank
 from service.text.markup_tokens import Markup
-from service.translation.results import Options, TranslatedSentence
+from service.translation.preparing import prepared
+from service.translation.results import LimitExceeded, Options, TranslatedSentence
 
 PREFIX = "/translator/text/v3.0"
 _TOKEN = "/sts/v1.0/issueToken"
@@ -170,7 +171,8 @@ def router(dispatcher: Dispatcher, registry: Registry, settings: Settings, keys:
             "X-MT-System": ",".join("Team" for _ in outcomes),
             "X-Metered-Usage": str(sum(map(_charged, outcomes))),
         }
-        return JsonReply(_translated(asked, outcomes, sentences), headers=headers)
+        size = sum(map(len, asked.texts)) * len(outcomes)
+        return JsonReply(await prepared(size, _translated, asked, outcomes, sentences), headers=headers)
 
     @routes.post(
         f"{PREFIX}/detect",

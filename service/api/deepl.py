@@ -41,14 +41,14 @@ from service.live.model import NotLive, Pin
 from service.live.registry import Registry
 from service.live.routing import UnsupportedPair
 from service.requests import pipeline
-from service.requests.dispatch import Dispatcher, LimitExceeded
+from service.requests.dispatch import Dispatcher
 from service.requests.file_jobs import FileJob, FileJobs
 from service.requests.pipeline import AUTO, Outcome, TranslationRequest
 from service.text.glossary import GlossaryRefused
 from service.text.markup_tokens import Markup
 from service.text.sentences import SplitSentences
 from service.translation.cost import ModelIdentity
-from service.translation.results import Options
+from service.translation.results import LimitExceeded, Options
 
 UNLIMITED = 10**12  # the limit in DeepL's own replies for an account without one
 

@@ -31,9 +31,10 @@ from service.live.routing import UnsupportedPair
 from service.observability.middleware import REQUEST_ID
 from service.observability.request_context import current
 from service.requests.disconnect import ClientClosed
-from service.requests.dispatch import DeadlineExceeded, LimitExceeded
+from service.requests.dispatch import DeadlineExceeded
 from service.requests.file_jobs import TooManyFiles, UnknownFile
 from service.text.glossary import GlossaryRefused
+from service.translation.results import LimitExceeded
 from service.translation.scheduler import QueueFull, SchedulerClosed
 
 STATUS: dict[type[Exception], int] = {

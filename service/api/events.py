@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
 from service.api import schemas
@@ -59,11 +58,11 @@ class EventStream(StreamingResponse):
 class Events:
     """The events of one translation, which runs while `lines` is read and is cancelled when reading stops."""
 
-    def __init__(self, work: Callable[[OnSentence], Awaitable[schemas.TranslateReply]]) -> None:
+    def __init__(self, work: Callable[[OnSentence], Awaitable[bytes]]) -> None:
         """Start the translation.
 
         Args:
-            work: Runs it; its argument is called with each translated sentence.
+            work: Runs it, and returns the reply in JSON; its argument is called with each translated sentence.
         """
         self._sentences: asyncio.Queue[TranslatedSentence | None] = asyncio.Queue()  # None after the last
         self._work = asyncio.ensure_future(work(self._sentences.put_nowait))
@@ -89,7 +88,7 @@ class Events:
         try:
             sentence = self._first
             while sentence is not None:
-                yield _encoded("sentence", _sentence_event(sentence))
+                yield encode("sentence", _sentence_event(sentence).model_dump_json().encode())
                 sentence = await self._sentences.get()
             yield self._end()
         finally:
@@ -97,9 +96,10 @@ class Events:
 
     def _end(self) -> bytes:
         try:
-            return _encoded("done", self._work.result())
+            return encode("done", self._work.result())
         except Exception as error:
-            return _encoded("error", schemas.Error(error=sentence_of(error), code=code_of(error)))
+            refusal = schemas.Error(error=sentence_of(error), code=code_of(error))
+            return encode("error", refusal.model_dump_json(exclude_none=True).encode())
 
     async def _cancel(self) -> None:
         """Cancel the translation unless it has ended, and wait until it has left the engine."""
@@ -116,7 +116,3 @@ def _sentence_event(sentence: TranslatedSentence) -> schemas.SentenceEvent:
         translation=sentence.best.text,
         score=sentence.best.score,
     )
-
-
-def _encoded(name: str, data: BaseModel) -> bytes:
-    return encode(name, data.model_dump_json(exclude_none=True).encode())

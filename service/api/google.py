@@ -42,12 +42,12 @@ from service.live.model import NotLive
 from service.live.registry import Registry
 from service.live.routing import UnsupportedPair
 from service.requests import pipeline
-from service.requests.dispatch import Dispatcher, LimitExceeded
+from service.requests.dispatch import Dispatcher
 from service.requests.pipeline import AUTO, Outcome, TranslationRequest
 from service.text import languages
 from service.text.detection import UNKNOWN, detect
 from service.text.markup_tokens import Markup
-from service.translation.results import Options
+from service.translation.results import LimitExceeded, Options
 
 _SECURITY = Depends(
     APIKeyHeader(name="X-Goog-Api-Key", scheme_name="GoogleKey", description="The API key.", auto_error=False)

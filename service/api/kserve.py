@@ -19,8 +19,8 @@ from service.live.model import Model, NotLive, NotReady
 from service.live.registry import Registry
 from service.live.routing import UnsupportedPair
 from service.requests import pipeline
-from service.requests.dispatch import Dispatcher, LimitExceeded
-from service.translation.results import Options
+from service.requests.dispatch import Dispatcher
+from service.translation.results import LimitExceeded, Options
 
 EXTENSIONS = ["binary_tensor_data", "model_repository"]
 _BINARY = "application/octet-stream"

@@ -45,7 +45,7 @@ from service.live.registry import Registry
 from service.live.routing import Pair, UnsupportedPair
 from service.requests import pipeline
 from service.requests.disconnect import while_connected
-from service.requests.dispatch import Dispatcher, LimitExceeded
+from service.requests.dispatch import Dispatcher
 from service.requests.file_jobs import FileJob, FileJobs, TooManyFiles, UnknownFile
 from service.requests.pipeline import AUTO, Outcome, TranslationRequest
 from service.settings import Settings
@@ -53,7 +53,7 @@ from service.text import languages
 from service.text.detection import Detected, rank
 from service.text.glossary import GlossaryRefused
 from service.text.markup_tokens import Markup
-from service.translation.results import Options, Translation
+from service.translation.results import LimitExceeded, Options, Translation
 from service.translation.scheduler import QueueFull
 
 # Our code -> the code in replies; requests may use either.

@@ -89,8 +89,8 @@ def _serve(task: Task) -> None:
     collected = Collected(opened.texts)
     for part in parts(opened.texts, task.longest, task.most):
         _say({"texts": [text for _, text in part]})
-        for (index, text), (translation, spans) in zip(part, json.loads(sys.stdin.readline()), strict=True):
-            links = [Link((begin, end), (to_begin, to_end)) for (begin, end), (to_begin, to_end) in spans]
+        for (index, text), (translation, places) in zip(part, json.loads(sys.stdin.readline()), strict=True):
+            links = [Link((begin, end), (to_begin, to_end)) for begin, end, to_begin, to_end in places]
             collected.add(index, text, translation, links)
     _write(task, opened.render(collected, task.target))
     _say({"is_written": True})

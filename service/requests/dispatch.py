@@ -3,10 +3,10 @@
 import asyncio
 import functools
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from service.accounts.keys import Keys
 from service.live.registry import Registry, Step
@@ -19,15 +19,14 @@ from service.requests.call import Call
 from service.requests.disconnect import ClientClosed, while_connected
 from service.settings import Settings
 from service.translation.cost import NO_COST, Cost, milliseconds_since
-from service.translation.results import OnSentence, Options, Translated, Translation
+from service.translation.results import LimitExceeded, OnSentence, Options, Translated, Translation
 from service.translation.scheduler import Scheduler
+
+T = TypeVar("T")
 
 _MARKED_UP = 8  # characters with markup, for one without
 _TAGS = 4  # in a request, for a character of the longest text: a second of processor time
-
-
-class LimitExceeded(ValueError):
-    """A request asks for more than the settings allow; the sentence names the limit."""
+_SENTENCES = 2  # likewise: 20 MB; a mebibyte of text has half as many
 
 
 class DeadlineExceeded(Exception):
@@ -109,7 +108,7 @@ class Dispatcher:
                 return replace(NO_COST, memory=memory).finished(milliseconds_since(accepted))
 
     def check_markup(self, texts: Sequence[str]) -> None:
-        """Refuse texts with too much markup, before it is taken out.
+        """Refuse marked-up texts that are too long or have too many tags, before the markup is taken out.
 
         Raises:
             LimitExceeded: a text is too long with its markup, or all have too many tags.
@@ -124,9 +123,18 @@ class Dispatcher:
                         f"Text {number} has {len(text):,} characters with its markup; the limit is "
                         f"{_MARKED_UP * most:,}."
                     )
-            tags = sum(text.count("<") for text in texts)
-            if tags > _TAGS * most:
-                raise LimitExceeded(f"The texts have {tags:,} tags; the limit of a request is {_TAGS * most:,}.")
+        self.check_tags(texts)
+
+    def check_tags(self, texts: Sequence[str]) -> None:
+        """Refuse texts with too many tags, before they are taken apart: plain ones may have pairs of them, too.
+
+        Raises:
+            LimitExceeded: all together have too many.
+        """
+        most = _TAGS * self._settings.max_text_characters
+        with self._failures_counted():
+            if (tags := sum(text.count("<") for text in texts)) > most:
+                raise LimitExceeded(f"The texts have {tags:,} tags; the limit of a request is {most:,}.")
 
     async def check_key(self, call: Call) -> None:
         """Refuse a client without a valid key; `translate` charges it.
@@ -138,7 +146,11 @@ class Dispatcher:
             with self._failures_counted():
                 await asyncio.to_thread(self._keys.usage, call.key)
 
-    async def translate(self, call: Call, parts: Sequence[Part]) -> Translated:
+    def deadline(self, call: Call) -> float:
+        """Return the time of the event loop until which a request that begins now may take."""
+        return asyncio.get_running_loop().time() + _timeout_s(call, self._settings)
+
+    async def translate(self, call: Call, parts: Sequence[Part], deadline: float | None = None) -> Translated:
         """Translate a request that has passed `check`, part by part, together with the sentences of other requests.
 
         If the client disconnects or the deadline passes, the request's sentences leave at the next step.
@@ -146,6 +158,7 @@ class Dispatcher:
         Args:
             call: who asks, which model and configuration must answer, by when.
             parts: at least one.
+            deadline: of a request that has begun before.
 
         Returns:
             The translations, in the order of the parts' texts, and what they cost together.
@@ -164,6 +177,7 @@ class Dispatcher:
             NotReady: a model is still loading, or the server is shutting down.
             SwapTookTooLong: the configuration was being replaced for too long.
             GlossaryRefused: the vocabulary cannot spell the translation of a term.
+            LimitExceeded: the texts have too many sentences.
             QueueFull: too much work is waiting.
             SchedulerClosed: the server is shutting down.
         """
@@ -171,7 +185,7 @@ class Dispatcher:
         texts = sum(len(part.texts) for part in parts)
         characters = sum(len(text) for part in parts for text in part.texts)
         with self._failures_counted():
-            async with self._charged(call, characters), self._in_time(call), AsyncExitStack() as leases:
+            async with self._charged(call, characters), self._until(deadline, call), AsyncExitStack() as leases:
                 routes = [
                     await leases.enter_async_context(
                         self._registry.steps(part.options.source, part.options.target, call.pin, call.model)
@@ -195,7 +209,8 @@ class Dispatcher:
         """Return the work of each step of each part; a request that has been admitted is not refused half-way."""
         done = []
         for steps, part in zip(routes, parts, strict=True):
-            options = replace(part.options, max_beam_size=self._settings.max_beam_size)
+            most = _SENTENCES * self._settings.max_text_characters
+            options = replace(part.options, max_beam_size=self._settings.max_beam_size, max_sentences=most)
             work = (part.texts, options, self._scheduler, part.on_sentence)
             is_admitted = part is not parts[0]
             if len(steps) == 1:
@@ -204,18 +219,29 @@ class Dispatcher:
                 done.append(await pivot.translate(steps, *work, is_admitted=is_admitted))
         return done
 
+    async def in_time(self, call: Call, deadline: float, work: Coroutine[Any, Any, T]) -> T:
+        """Await work for a request; cancel it at the deadline, or when the client disconnects.
+
+        Raises:
+            DeadlineExceeded: it took too long.
+            ClientClosed: the client disconnected.
+        """
+        with self._failures_counted():
+            async with self._until(deadline, call):
+                return await while_connected(call, work)
+
     @asynccontextmanager
-    async def _in_time(self, call: Call) -> AsyncIterator[None]:
-        """Cancel the block at the request's deadline."""
-        timeout_s = _timeout_s(call, self._settings)
+    async def _until(self, deadline: float | None, call: Call) -> AsyncIterator[None]:
+        """Cancel the block at the request's deadline; None if it begins now."""
         try:
-            async with asyncio.timeout(timeout_s) as timeout:
+            async with asyncio.timeout_at(self.deadline(call) if deadline is None else deadline) as timeout:
                 yield
         except TimeoutError:
             if not timeout.expired():
                 raise
             raise DeadlineExceeded(
-                f"The request took longer than {timeout_s:g} s; send less text, or retry when less is going on."
+                f"The request took longer than {_timeout_s(call, self._settings):g} s; send less text, or retry when "
+                "less is going on."
             ) from None
 
     @contextmanager
@@ -264,7 +290,7 @@ def _check_limits(call: Call, texts: Sequence[str], options: Options, settings: 
 
 def _timeout_s(call: Call, settings: Settings) -> float:
     """Return the seconds that the request may take: what its client asks for, within the settings."""
-    asked = settings.request_timeout_ms if call.timeout_ms is None else call.timeout_ms
+    asked = call.timeout_ms or settings.request_timeout_ms  # 0 is refused with other limits
     return min(asked, settings.max_request_timeout_ms) / 1e3
 
 

@@ -106,20 +106,23 @@ async def translate_each(
         GlossaryRefused: the vocabulary cannot spell the translation of a term.
         QueueFull, SchedulerClosed: the engine takes no more work.
     """
+    deadline = dispatcher.deadline(call)
     sources = [registry.sources(request.options.target, call.model) for request in requests]
     size = sum(map(_size, requests))
-    if size > CHARACTERS_ON_THE_LOOP:
+    is_short = size <= CHARACTERS_ON_THE_LOOP
+    if not is_short:
         await dispatcher.check_key(call)  # before the work, which is for those who have one
     if any(request.options.source == AUTO for request in requests):
         await ready_to_detect(registry.languages)
-    texts_of = await prepared(size, _prepare, dispatcher, call, requests, sources, registry.languages)
+    preparing = prepared(size, _prepare, dispatcher, call, requests, sources, registry.languages)
+    texts_of = await (preparing if is_short else dispatcher.in_time(call, deadline, preparing))
     for request, own in zip(requests, sources, strict=True):
         if request.options.source == AUTO and not own:
             registry.way(AUTO, request.options.target, call.model)  # there is none, and this says which there are
     parts = [_parts(*of_request) for of_request in zip(requests, texts_of, sources, strict=True)]
     together = [part for own in parts for part in own]
     if together:
-        translated = await dispatcher.translate(call, together)
+        translated = await dispatcher.translate(call, together, deadline)
         cost, made = translated.cost, iter(translated.translations)
     else:
         cost, made = await dispatcher.admit(call), iter(())
@@ -169,6 +172,8 @@ def _prepare(
     marked_up = [text for request in requests if request.markup is not None for text in request.texts]
     if marked_up:
         dispatcher.check_markup(marked_up)
+    else:
+        dispatcher.check_tags(requests[0].texts)
     documents = [_documents(request) for request in requests]
     plain = [_plain(request, own) for request, own in zip(requests, documents, strict=True)]
     first = requests[0]

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from service.live.registry import Step
 from service.text.alignment import through
-from service.translation.results import Candidate, OnSentence, Options, Translated, TranslatedSentence
+from service.translation.preparing import prepared
+from service.translation.results import Candidate, OnSentence, Options, Translated, TranslatedSentence, Translation
 from service.translation.scheduler import Scheduler
 
 
@@ -54,14 +55,11 @@ async def translate(
         relay = None if on_sentence is None else _Relay(sentences, on_sentence)
         passed_on = None if relay is None else relay.take
         made = [sentence.best.text for sentence in sentences]
-        whole = replace(options, split_sentences="0", prefix="")  # each is a sentence already
+        whole = replace(options, split_sentences="0", prefix="", max_sentences=None)  # each is a sentence already
         later.extend(await translate(rest, made, whole, scheduler, passed_on, is_admitted=True))
-        candidates = []
         for sentence, translation in zip(sentences, later[0].translations, strict=True):
             cuts[sentence.text] += translation.cut_sentences
-            candidates.append(
-                [_joined(sentence.best, end) for end in (translation.best, *translation.alternatives)],
-            )
+        candidates = await prepared(sum(map(len, made)), _candidates, sentences, later[0].translations)
         if relay is not None:
             relay.finish([best for best, *_ in candidates])
         return candidates
@@ -74,6 +72,14 @@ async def translate(
         for text, translation in enumerate(first.translations)
     ]
     return [replace(first, translations=translations), *later]
+
+
+def _candidates(sentences: Sequence[TranslatedSentence], translations: Sequence[Translation]) -> list[list[Candidate]]:
+    """Return the candidates of each sentence."""
+    return [
+        [_joined(sentence.best, end) for end in (translation.best, *translation.alternatives)]
+        for sentence, translation in zip(sentences, translations, strict=True)
+    ]
 
 
 def _joined(begin: Candidate, end: Candidate) -> Candidate:

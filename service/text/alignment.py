@@ -1,6 +1,7 @@
 """Word alignment between a translation and its source, from the decoder's attention to the source."""
 
 import bisect
+import itertools
 import math
 import operator
 import re
@@ -39,18 +40,16 @@ def through(first: Sequence[Link], second: Sequence[Link]) -> tuple[Link, ...]:
         first: from the source to the text between.
         second: from the text between to the last.
     """
+    known = sorted((link.target, -number, link.source) for number, link in enumerate(first))
+    begins = [begin for (begin, _), _, _ in known]
+    ends = list(itertools.accumulate((end for (_, end), _, _ in known), max))  # of each and those before it
     found = []
-    for link in second:
-        overlap, source = max(
-            (
-                (min(link.source[1], known.target[1]) - max(link.source[0], known.target[0]), known.source)
-                for known in first
-            ),
-            key=lambda pair: pair[0],
-            default=(0, (0, 0)),
-        )
-        if overlap > 0:
-            found.append(Link(source, link.target))
+    for (begin, end), target in second:
+        near = known[bisect.bisect_right(ends, begin) : bisect.bisect_left(begins, end)]
+        shares = [(min(end, high) - max(begin, low), number, source) for (low, high), number, source in near]
+        share, _, source = max(shares, default=(0, 0, (0, 0)))
+        if share > 0:
+            found.append(Link(source, target))
     return tuple(found)
 
 

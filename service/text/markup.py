@@ -103,7 +103,9 @@ class Document:
             end = target + sum(len(line) + 1 for line in own)
             own_links = []
             while remaining and remaining[0].target[1] < end:
-                own_links.append(remaining.popleft())
+                link = remaining.popleft()
+                if link.target[0] >= target:  # otherwise it is of lines that were copied together
+                    own_links.append(link)
             yield own, moved(own_links, -source, -target)
             source, target = source + sum(len(line) + 1 for line in unit.lines), end
 

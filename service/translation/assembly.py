@@ -1,9 +1,10 @@
 """Sentences in their texts: from the engine's hypotheses, in any order, to whole translations."""
 
+import itertools
 import re
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from kernels.engine import Hypothesis, Sentence, SentenceResult
@@ -11,7 +12,7 @@ from service.text import names, no_break_spaces, numbers, placeholders
 from service.text.alignment import Link, links, moved
 from service.text.glossary import Term, are_obeyed
 from service.text.names import Name
-from service.text.placeholders import Restored, Unit
+from service.text.placeholders import Restored, Span, Unit
 from service.text.sentences import Piece
 from service.translation.cost import Rungs, milliseconds_since
 from service.translation.results import Candidate, OnSentence, TranslatedSentence, Translation
@@ -85,6 +86,20 @@ class _Place(NamedTuple):
     sentence: SourceSentence
 
 
+def joined_copies(sentences: Iterable[SourceSentence]) -> Iterator[SourceSentence]:
+    """Join neighbours that are copied: a text of lines without words has one part, not thousands."""
+    for is_copied, group in itertools.groupby(sentences, _is_copied):
+        if is_copied:
+            yield SourceSentence(Piece("".join(sentence.piece.text for sentence in group), False), None)
+        else:
+            yield from group
+
+
+def _is_copied(sentence: SourceSentence) -> bool:
+    """Tell whether a part comes back to the letter, and nothing else is known of it."""
+    return sentence.engine_input is None and sentence.stands is None and not sentence.is_cut
+
+
 def engine_sentences(documents: Sequence[Document]) -> list[Sentence]:
     """Return what the engine is to translate, in order."""
     return [
@@ -110,7 +125,7 @@ class Arrivals:
             on_sentence: is called with each sentence, those of a text in its order.
             wanted: the most candidates of a sentence; None for all that are good.
         """
-        self._tokenizer, self._on_sentence, self._wanted = tokenizer, on_sentence, wanted
+        self._tokenizer, self._on_sentence, self.wanted = tokenizer, on_sentence, wanted
         self._places = [place for text, document in enumerate(documents) for place in _places(text, document)]
         self._pending: dict[int, deque[int]] = defaultdict(deque)  # of each text, the sentences not passed on yet
         for index, place in enumerate(self._places):
@@ -124,30 +139,29 @@ class Arrivals:
         self.detokenize_ms = 0.0
 
     def ready(self, index: int, result: SentenceResult) -> None:
-        """Take the result of sentence `index`: some ten microseconds, so a document never holds the event loop."""
+        """Take the result of sentence `index`: some ten microseconds; milliseconds where words are linked."""
         self.read(index, result.hypotheses)
 
     def read(self, index: int, hypotheses: Sequence[Hypothesis]) -> None:
         """Take the hypotheses of sentence `index`, best first."""
         started = time.perf_counter()
-        sentence, candidates, first_is_good = self.sentence(index), [], False
+        sentence, first_is_good = self.sentence(index), False
+        candidates: list[Candidate] = []
         for rank, hypothesis in enumerate(hypotheses):
+            if len(candidates) == self.wanted:
+                break
             decoded = self._tokenizer.decode(hypothesis.ids)
             restored = placeholders.restore(decoded, sentence.units)
             if restored is None:
                 continue
-            aligned = self._links(sentence, hypothesis, decoded, restored)
-            text, moves = no_break_spaces.restore(sentence.piece.text, sentence.piece.kept, restored.text, aligned)
-            aligned = [link._replace(target=placeholders.followed(link.target, moves)) for link in aligned]
-            candidate = Candidate(text, hypothesis.score, tuple(aligned))
             read = decoded if sentence.piece.kept else restored.text  # without a sign that the model made up
             has_numbers = sentence.has_its_numbers(read)
             has_terms = has_numbers and are_obeyed(sentence.terms, sentence.piece.text, restored.text)
             if has_terms and not names.lost(sentence.names, restored.text):
-                candidates.append(candidate)
+                candidates.append(self._candidate(sentence, hypothesis, decoded, restored))
                 first_is_good = first_is_good or rank == 0
             elif index not in self._nearest or (has_numbers and not self._nearest[index][1]):
-                self._nearest[index] = candidate, has_numbers
+                self._nearest[index] = self._candidate(sentence, hypothesis, decoded, restored), has_numbers
         if hypotheses and not candidates:
             self.failed.append(index)
         else:
@@ -243,6 +257,15 @@ class Arrivals:
             for place, candidates in zip(self._places, self._candidates, strict=True)
         ]
 
+    def _candidate(
+        self, sentence: SourceSentence, hypothesis: Hypothesis, decoded: str, restored: Restored
+    ) -> Candidate:
+        """Link the words of a hypothesis, which takes most of its time, and put its no-break spaces in."""
+        aligned = self._links(sentence, hypothesis, decoded, restored)
+        text, moves = no_break_spaces.restore(sentence.piece.text, sentence.piece.kept, restored.text, aligned)
+        aligned = [link._replace(target=placeholders.followed(link.target, moves)) for link in aligned]
+        return Candidate(text, hypothesis.score, tuple(aligned))
+
     def _links(self, sentence: SourceSentence, hypothesis: Hypothesis, decoded: str, restored: Restored) -> list[Link]:
         """Link the words of a sentence and its translation, which the tokenizer read and wrote with masks."""
         if hypothesis.alignment is None or (not sentence.piece.kept and restored.text != decoded):
@@ -259,7 +282,7 @@ class Arrivals:
         ]
 
     def _take(self, index: int, candidates: list[Candidate]) -> None:
-        self._candidates[index] = candidates[: self._wanted]
+        self._candidates[index] = candidates[: self.wanted]
         if self._on_sentence is not None:
             self._pass_on(self._pending[self._places[index].text], self._on_sentence)
 
@@ -302,10 +325,16 @@ def _joined_links(document: Document, texts: Sequence[str], candidates: Sequence
         if candidate is not None:
             joined += moved(candidate.alignment, source, target)
         elif text.strip():
-            joined.append(Link((source, source + len(sentence.piece.text)), (target, target + len(text))))
+            joined += moved([Link(_within_spaces(sentence.piece.text), _within_spaces(text))], source, target)
         source += len(sentence.piece.text)
         target += len(text)
     return tuple(joined)
+
+
+def _within_spaces(text: str) -> Span:
+    """Return what of a text is left without the spaces around it."""
+    begin = len(text) - len(text.lstrip())
+    return begin, begin + len(text.strip())
 
 
 def _places(text: int, document: Document) -> Iterator[_Place]:

@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -32,6 +32,11 @@ def turns(texts: Sequence[str]) -> Iterator[Sequence[str]]:
         yield texts[begin:]
 
 
+def place_of(characters: int) -> Executor | None:
+    """Return where texts of so many characters are worked on: None for the event loop, otherwise the thread."""
+    return None if characters <= CHARACTERS_ON_THE_LOOP else _thread
+
+
 async def prepared(characters: int, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     """Call a function: here, or in the thread where texts of so many characters would hold the event loop up.
 
@@ -41,7 +46,8 @@ async def prepared(characters: int, work: Callable[P, T], *arguments: P.args, **
         arguments: for it.
         named: for it, too.
     """
-    if characters <= CHARACTERS_ON_THE_LOOP:
+    place = place_of(characters)
+    if place is None:
         return work(*arguments, **named)
     context = contextvars.copy_context()
-    return await asyncio.get_running_loop().run_in_executor(_thread, lambda: context.run(work, *arguments, **named))
+    return await asyncio.get_running_loop().run_in_executor(place, lambda: context.run(work, *arguments, **named))

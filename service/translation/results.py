@@ -11,6 +11,10 @@ from service.text.sentences import SplitSentences
 from service.translation.cost import Cost
 
 
+class LimitExceeded(ValueError):
+    """A request asks for more than the settings allow; the sentence names the limit."""
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """Options of a translation.
@@ -25,6 +29,7 @@ class Options:
         glossary: Terms that have a given translation; ignored where it is for other languages.
         prefix: What the translation of the first sentence begins with, if the vocabulary can spell it.
         max_beam_size: Limit of the model's own number.
+        max_sentences: Limit of the sentences of all texts that a model is to translate; None for any number.
         obeys_marks: Whether a text may ask for another target at its head (`>>fr<< Good morning`) of a model that has
             such tokens.
         exact_terms: Whether the translation of a term stands as the glossary has it; otherwise it may be inflected.
@@ -40,6 +45,7 @@ class Options:
     glossary: Glossary | None = None
     prefix: str = ""
     max_beam_size: int = MAX_BEAM_SIZE
+    max_sentences: int | None = None
     obeys_marks: bool = True
     exact_terms: bool = True
     shortlist: bool | None = None

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -26,7 +27,7 @@ from service.translation.cost import NO_COST, Cost, Memory, StageTimings
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)  # upper bounds of the histogram of sentences in a step
 LONGEST_RETRY_S = 60
 _THROUGHPUT_WINDOW_S = 10.0  # time constant of the exponential moving average, in seconds of work
-_DELIVERY_S = 0.005  # the time that a request's results may hold the event loop; one alone may take 10 ms
+_DELIVERY_S = 0.005  # the time that a request's results may hold the event loop or a thread, then others' have theirs
 _IDLE_S = 1.0  # without work, after which freed memory goes back to the system: 3 of 79 MB after 16 clients
 
 
@@ -85,7 +86,7 @@ class _Seat:
 
 
 class _Span(NamedTuple):
-    """The time that a finished sentence spent in its batch, and its result."""
+    """The time that a finished sentence spent in its batch, and its result without hypotheses, whose links have MB."""
 
     joined_at: float
     left_at: float
@@ -100,8 +101,9 @@ class _Job:
     sentences: Sequence[Sentence]
     ready: Callable[[int, SentenceResult], None]
     loop: asyncio.AbstractEventLoop
-    left: asyncio.Future[None]  # no thread touches the request any more
+    left: asyncio.Future[None]  # no engine thread touches the request any more
     submitted_at: float
+    reader: Executor | None  # where `ready` is called; None: on the loop
     assigned: int = 0
     seats: set[_Seat] = field(default_factory=set)
     spans: list[_Span] = field(default_factory=list)
@@ -186,7 +188,11 @@ class Scheduler:
                 self._load.waiting_tokens -= tokens
 
     async def run(
-        self, engine: Engine, sentences: Sequence[Sentence], ready: Callable[[int, SentenceResult], None]
+        self,
+        engine: Engine,
+        sentences: Sequence[Sentence],
+        ready: Callable[[int, SentenceResult], None],
+        reader: Executor | None = None,
     ) -> Cost:
         """Translate sentences, for which the caller had reserved queue capacity while it made them.
 
@@ -196,7 +202,9 @@ class Scheduler:
         Args:
             engine: must stay open until this returns.
             sentences: any number.
-            ready: is called on this event loop with the number of each sentence and its result, in any order.
+            ready: is called with the number of each sentence and its result, in any order.
+            reader: one thread in which it is called; None for this event loop. When the caller is cancelled, the call
+                that it is in goes on to its end.
 
         Returns:
             The cost of the engine's work: its stages, and peak bytes of scratch; no weights.
@@ -209,7 +217,7 @@ class Scheduler:
         if not sentences:
             return NO_COST
         loop = asyncio.get_running_loop()
-        job = _Job(engine, sentences, ready, loop, loop.create_future(), time.perf_counter())
+        job = _Job(engine, sentences, ready, loop, loop.create_future(), time.perf_counter(), reader)
         with self._lock:
             if self._closed:
                 raise SchedulerClosed
@@ -306,7 +314,7 @@ class Scheduler:
                 if result.hypotheses:
                     self._load.target_tokens += len(result.hypotheses[0].ids) + 1
                 assert seat.joined_at is not None
-                seat.job.spans.append(_Span(seat.joined_at, now, result))
+                seat.job.spans.append(_Span(seat.joined_at, now, result._replace(hypotheses=[])))
                 news.setdefault(seat.job, []).append((seat.index, result))
             for key, error in turn.failures.items():
                 seat = worker.seats[key]
@@ -320,11 +328,18 @@ class Scheduler:
             for job, results in news.items():  # with the lock: the thread that finishes a request delivers last
                 job.arrived += results
                 job.is_finished |= self._finish(job)
-                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                    job.loop.call_soon_threadsafe(self._deliver, job, len(results))
+                self._hand_over(job, len(results))
+
+    def _hand_over(self, job: _Job, results: int) -> None:
+        """Have so many results delivered."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed, or the thread: nobody waits any more
+            if job.reader is None:
+                job.loop.call_soon_threadsafe(self._deliver, job, results)
+            else:
+                job.reader.submit(self._deliver, job, results)
 
     def _deliver(self, job: _Job, results: int) -> None:
-        """Hand so many results over, on the event loop, which goes round in between where they take long."""
+        """Deliver so many results, on the event loop or in the reader, in turns with others where that takes long."""
         is_finished = job.is_finished  # first: who sets it has left all results
         ends = time.perf_counter() + _DELIVERY_S
         try:
@@ -334,18 +349,18 @@ class Scheduler:
         except Exception as error:  # the caller's
             self._cancel(job, error)
         if results and job.arrived and not job.cancelled:
-            job.loop.call_soon(self._deliver, job, results)
-        elif is_finished and (job.cancelled or not job.arrived) and not job.left.done():
-            job.left.set_result(None)
+            self._hand_over(job, results)
+        elif is_finished and (job.cancelled or not job.arrived):
+            _tell(job)
 
     def _cancel(self, job: _Job, error: Exception | None = None) -> None:
-        """Withdraw a request that its caller has given up, on the event loop."""
+        """Withdraw a request that its caller has given up, where its results are delivered or on the event loop."""
         job.cancelled = True
         with self._lock:
             self._withdraw(job, error)
             finished = self._finish(job)
-        if finished and not job.left.done():
-            job.left.set_result(None)
+        if finished:
+            _tell(job)
 
     # All below: with the lock held.
 
@@ -439,6 +454,20 @@ class Scheduler:
             return 1
         wait_s = self._load.waiting_tokens * self._busy_s / (self._done_tokens * len(self._workers))
         return min(max(1, math.ceil(wait_s)), LONGEST_RETRY_S)
+
+
+def _tell(job: _Job) -> None:
+    """Tell the caller of a request, on its event loop, that it has left the engine."""
+
+    def tell() -> None:
+        if not job.left.done():
+            job.left.set_result(None)
+
+    if job.reader is None:
+        tell()
+        return
+    with contextlib.suppress(RuntimeError):  # the loop is closed
+        job.loop.call_soon_threadsafe(tell)
 
 
 def _tokens(sentence: Sentence) -> int:

@@ -24,12 +24,13 @@ from service.text.alignment import best_layer
 from service.text.glossary import GlossaryRefused, Term, spelt
 from service.text.placeholders import Span
 from service.text.sentences import Piece, cut_at_kept, halve, split
-from service.translation.assembly import Arrivals, Document, SourceSentence, engine_sentences, join
+from service.translation.assembly import Arrivals, Document, SourceSentence, engine_sentences, join, joined_copies
 from service.translation.cost import NO_COST, Cost, Memory, ModelIdentity, Rungs, StageTimings, milliseconds_since
-from service.translation.preparing import CHARACTERS_ON_THE_LOOP, prepared, turns
+from service.translation.preparing import place_of, prepared, turns
 from service.translation.results import (
     Candidate,
     Continuation,
+    LimitExceeded,
     OnSentence,
     Options,
     Translated,
@@ -44,6 +45,7 @@ MAX_SENTENCE_TOKENS = 200
 # that did not; 4 hypotheses take twice as long and help 44 %.
 _WIDER_BEAM = 2
 _CHARACTERS_A_TOKEN = 3  # English text has 3.2, so that the estimate is rather high
+_LINKS_TAKE = 10  # times the work of a hypothesis without: 25 ms for one of 400 tokens
 
 
 class Translator:
@@ -114,26 +116,29 @@ class Translator:
 
         Raises:
             GlossaryRefused: the vocabulary cannot spell the translation of a term.
+            LimitExceeded: the texts have more sentences than the options allow.
             QueueFull: too much work is waiting.
             SchedulerClosed: the server is shutting down.
             EngineError: the engine failed.
         """
         size = sum(map(len, texts))
+        most = options.alternatives + 1
+        read = size * most * (_LINKS_TAKE if options.alignment else 1)
+        reader = place_of(read)
         with scheduler.reserve_queue(size // _CHARACTERS_A_TOKEN * self._most_rows(options), is_admitted=is_admitted):
             documents, tokenize_ms = await self._prepared(size, texts, options)
-            if on_sentence is not None and size > CHARACTERS_ON_THE_LOOP:
+            if on_sentence is not None and reader is not None:
                 on_sentence = _on_this_loop(on_sentence)
-            most = options.alternatives + 1
             sentences, arrivals = await prepared(size, self._expected, documents, on_sentence, most)
-        cost = await scheduler.run(self._engine, sentences, arrivals.ready)
+        cost = await scheduler.run(self._engine, sentences, arrivals.ready, reader)
         repairs = self._repairs(arrivals, options)
-        while (repair := await prepared(size, lambda: next(repairs, None))) is not None:
+        while (repair := await prepared(read, lambda: next(repairs, None))) is not None:
             parts, arrived = repair
             sentences = await prepared(size, engine_sentences, parts)
-            cost = cost.then(await scheduler.run(self._engine, sentences, arrived.ready))
+            cost = cost.then(await scheduler.run(self._engine, sentences, arrived.ready, reader))
         cost = replace(cost, rungs=arrivals.rungs)
         candidates = arrivals.candidates() if continuation is None else iter(await continuation(arrivals.translated()))
-        return await prepared(size, self._translated, documents, candidates, arrivals.detokenize_ms, tokenize_ms, cost)
+        return await prepared(read, self._translated, documents, candidates, arrivals.detokenize_ms, tokenize_ms, cost)
 
     def translate(self, texts: Sequence[str], options: Options, cancel: CancelFlag | None = None) -> Translated:
         """Translate texts alone, without a scheduler. This blocks, so it belongs in a thread of its own.
@@ -193,11 +198,17 @@ class Translator:
         stop = threading.Event()
         documents: list[Document] = []
         tokenize_ms = 0.0
+        sentences = 0
         try:
             for turn in turns(texts):
                 found, took_ms = await prepared(size, self._prepare, turn, options, stop)
                 documents += found
                 tokenize_ms += took_ms
+                sentences += sum(sentence.engine_input is not None for document in found for sentence in document)
+                if options.max_sentences is not None and sentences > options.max_sentences:
+                    raise LimitExceeded(
+                        f"The texts have more than {options.max_sentences:,} sentences; send fewer in a request."
+                    )
             return documents, tokenize_ms
         finally:
             stop.set()
@@ -209,7 +220,7 @@ class Translator:
         for text in texts:
             documents.append([])
             is_begun = not options.prefix
-            for sentence in self._sentences(text, options):
+            for sentence in joined_copies(self._sentences(text, options)):
                 if stop.is_set():
                     return documents, 0.0  # nobody waits for it
                 if not is_begun and sentence.engine_input is not None:
@@ -318,12 +329,12 @@ class Translator:
             again = {index: sentence for index, sentence in found if sentence is not None}
             if again:
                 parts = [[sentence] for sentence in again.values()]
-                arrived = Arrivals(parts, self._tokenizer)
+                arrived = Arrivals(parts, self._tokenizer, None, arrivals.wanted)
                 yield parts, arrived
                 arrivals.replace_found(again, arrived, rung)
         if arrivals.failed:
             parts = [list(self._parts(arrivals.searched(index), options)) for index in arrivals.failed]
-            arrived = Arrivals(parts, self._tokenizer)
+            arrived = Arrivals(parts, self._tokenizer, None, arrivals.wanted)
             yield parts, arrived
             arrivals.replace_failed(parts, arrived)
 

@@ -19,13 +19,13 @@ from service.observability.request_context import begin
 from service.requests import pipeline
 from service.requests.call import Call
 from service.requests.disconnect import ClientClosed
-from service.requests.dispatch import DeadlineExceeded, Dispatcher, LimitExceeded, Part
+from service.requests.dispatch import DeadlineExceeded, Dispatcher, Part
 from service.requests.file_jobs import FileJobs
 from service.requests.pipeline import Outcome, TranslationRequest
 from service.settings import Settings
 from service.stores.sqlite import SqliteKeys
 from service.text.markup_tokens import Markup
-from service.translation.results import Options, Translated
+from service.translation.results import LimitExceeded, Options, Translated
 from service.translation.scheduler import Limits, Scheduler, SchedulerClosed
 from tests.service.running import held_steps
 
