@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # a file or a pipe is no place for progress bars
     parsed = _parser().parse_args(arguments)
+    if reads := getattr(parsed, "reads", None):  # torch alone takes seconds
+        print(f"{parsed.verb}: reading {getattr(parsed, reads)}", file=sys.stderr, flush=True)
     try:
         parsed.run(parsed)
     except (OSError, ValueError) as error:
@@ -68,7 +70,7 @@ def add_marian(verbs: Verbs) -> None:
     verb.add_argument("checkpoint", type=Path, metavar="DIR", help=_READABLE)
     verb.add_argument("out", type=Path, metavar="OUT", help="directory to write")
     _add_languages(verb)
-    verb.set_defaults(run=_import)
+    verb.set_defaults(run=_import, reads="checkpoint")
 
     verb = verbs.add_parser("keep", help="write a trained checkpoint in float16, as models/checkpoints has it")
     verb.add_argument("checkpoint", type=Path, metavar="DIR", help="the model of a run of `train`")
@@ -167,7 +169,7 @@ def add_quantize(verbs: Verbs) -> None:
     verb.add_argument("--name", help="name of the model (default: the name of OUT)")
     verb.add_argument("--card", type=Path, metavar="FILE", help="text on data and licences for the model card")
     verb.add_argument("--overwrite", action="store_true", help="replace OUT")
-    verb.set_defaults(run=_quantize)
+    verb.set_defaults(run=_quantize, reads="checkpoint")
 
     verb = verbs.add_parser("assemble", help="put retrained weights into the directory of their model")
     verb.add_argument("directory", type=Path, metavar="DIR", help="a model directory")
@@ -205,7 +207,7 @@ def add_quantize(verbs: Verbs) -> None:
     verb.add_argument("--learned", type=Path, metavar="F", help="TOML file for what training finds for the budget")
     verb.add_argument("--steps", type=_positive, default=200, metavar="N", help="of that training")
     verb.add_argument("--json", type=Path, metavar="F", help="file for what was measured")
-    verb.set_defaults(run=_allocate)
+    verb.set_defaults(run=_allocate, reads="checkpoint")
 
 
 def _quantize(arguments: argparse.Namespace) -> None:
@@ -396,7 +398,7 @@ def add_train(verbs: Verbs) -> None:
         metavar="RUN",
         help="begin a new run with weights, moments and average of another run's newest state (init.run)",
     )
-    verb.set_defaults(run=_train)
+    verb.set_defaults(run=_train, reads="recipe")
 
     verb = verbs.add_parser("retrain", help="retrain a checkpoint into few planes by a recipe; resumes as train does")
     _add_training(verb)
@@ -411,7 +413,7 @@ def add_train(verbs: Verbs) -> None:
         help="the teacher of that run: add its delta to this one (codes.begin_teacher)",
     )
     verb.add_argument("--config", metavar="NAME", help="retrain into this configuration, not into the recipe's")
-    verb.set_defaults(run=_retrain)
+    verb.set_defaults(run=_retrain, reads="recipe")
 
     verb = verbs.add_parser("generate", help="write pairs with numbers, dates, amounts and names to train on")
     verb.add_argument("out", type=Path, metavar="OUT", help="file of source TAB target to write")
@@ -647,7 +649,7 @@ def add_compress(verbs: Verbs) -> None:
     verb.add_argument("--card", type=Path, metavar="FILE", help="text on data and licences for the model card")
     verb.add_argument("--json", type=Path, metavar="FILE", help="file for the figures of the card")
     verb.add_argument("--overwrite", action="store_true", help="replace OUT")
-    verb.set_defaults(run=_compress)
+    verb.set_defaults(run=_compress, reads="checkpoint")
 
 
 def _compress(arguments: argparse.Namespace) -> None:

@@ -138,7 +138,7 @@ def create_app(settings: Settings) -> FastAPI:
             [
                 native.router(dispatcher, registry, metrics, keys, glossaries, complaints),
                 glossaries_api.router(keys, glossaries),
-                files_api.router(files, keys, glossaries),
+                files_api.router(files, registry, keys, glossaries),
             ],
         ),
         (libretranslate.DIALECT, [libretranslate.router(dispatcher, registry, settings, keys, files, glossaries)]),

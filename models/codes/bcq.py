@@ -25,6 +25,7 @@ from models.format.schema import BLOCK_ROWS, MAX_PLANES, WORD_COLUMNS
 
 SolverName = Literal["greedy", "refined", "alternating"]
 SOLVERS: tuple[str, ...] = get_args(SolverName)
+Advance = Callable[[float], object]  # hears of progress, in weights
 ALTERNATING_ROUNDS = 15
 # Weights that are solved at a time: a few float arrays of 8 planes of them are the working set.
 CHUNK_WEIGHTS = 1 << 19
@@ -67,6 +68,10 @@ def relative_error(weights: Tensor, approximation: Tensor) -> float:
     return float(rest / power) if power > 0 else 0.0
 
 
+def unheard(_: float) -> None:
+    """Take no notice of progress."""
+
+
 def specialised(
     weights: Tensor,
     planes: int,
@@ -74,6 +79,7 @@ def specialised(
     solver: SolverName = "alternating",
     importance: Tensor | None = None,
     group_size: int | None = None,
+    advance: Advance = unheard,
 ) -> BinaryCode:
     """Solve codes with the least error at exactly `planes` planes.
 
@@ -83,6 +89,7 @@ def specialised(
         solver: how hard to look; each is at least as good as the one before.
         importance: [columns], not negative; None for equal columns.
         group_size: columns that share their scales, a multiple of 32; None for the whole row.
+        advance: hears of so many weights more that are solved.
 
     Raises:
         ValueError: the number of planes is out of range, or a weight is not finite or above 65504.
@@ -93,11 +100,16 @@ def specialised(
         B, alpha = solve(W, m, planes)
         return B, {planes: alpha}
 
-    return _solve_in_groups(weights, planes, importance, group_size, solve_rows)
+    return _solve_in_groups(weights, planes, importance, group_size, solve_rows, advance)
 
 
 def progressive(
-    weights: Tensor, depth: int = MAX_PLANES, *, importance: Tensor | None = None, group_size: int | None = None
+    weights: Tensor,
+    depth: int = MAX_PLANES,
+    *,
+    importance: Tensor | None = None,
+    group_size: int | None = None,
+    advance: Advance = unheard,
 ) -> BinaryCode:
     """Solve nested codes: every prefix of k planes, 1 <= k <= depth, has k scales of its own.
 
@@ -106,6 +118,7 @@ def progressive(
         depth: the most planes, 1 to 8.
         importance: [columns], not negative; None for equal columns.
         group_size: columns that share their scales, a multiple of 32; None for the whole row.
+        advance: hears of so many weights more that are solved.
 
     Raises:
         ValueError: the depth is out of range, or a weight is not finite or above 65504.
@@ -115,7 +128,7 @@ def progressive(
         B, factor, solved = _nested(W, m, depth)
         return B, {k: _back_substitute(factor[:, :k, :k], solved[:, :k]) for k in range(1, depth + 1)}
 
-    return _solve_in_groups(weights, depth, importance, group_size, solve_rows)
+    return _solve_in_groups(weights, depth, importance, group_size, solve_rows, advance)
 
 
 def _solve_in_groups(
@@ -124,6 +137,7 @@ def _solve_in_groups(
     importance: Tensor | None,
     group_size: int | None,
     solve: Callable[[Tensor, Tensor], tuple[Tensor, dict[int, Tensor]]],
+    advance: Advance,
 ) -> BinaryCode:
     """Split rows into groups, solve them as rows, and put bits and scales together again."""
     if not 1 <= planes <= MAX_PLANES:
@@ -152,6 +166,7 @@ def _solve_in_groups(
         for k, alpha in alphas.items():
             whole = scales.setdefault(k, torch.empty(k, groups, rows, dtype=torch.float16))
             whole[:, :, part] = alpha.view(-1, groups, k).permute(2, 1, 0).half()
+        advance(weights[part].numel())
     return BinaryCode(bits.view(planes, rows, -1)[:, :, :columns].contiguous(), scales, group_size)
 
 

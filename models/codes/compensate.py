@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from models.codes.bcq import BinaryCode, sign_patterns
+from models.codes.bcq import Advance, BinaryCode, sign_patterns, unheard
 
 # GPTQ's damping: the part of the mean of H's diagonal that is added to the diagonal. It regularises directions that the
 # calibration text does not have.
@@ -29,22 +29,25 @@ BLOCK_COLUMNS = 64
 CHUNK_VALUES = 1 << 24
 
 
-def compensate(code: BinaryCode, weights: Tensor, moment: Tensor) -> BinaryCode:
+def compensate(code: BinaryCode, weights: Tensor, moment: Tensor, advance: Advance = unheard) -> BinaryCode:
     """Return a code with the same scale sets and less output error at full depth; prefixes are fitted to its planes.
 
     Args:
         code: of the weights. Its scales at full depth give the first levels.
         weights: [rows, columns].
         moment: H [columns, columns].
+        advance: hears of so many weights more that are done.
     """
     H = moment.to(torch.float64, copy=True)
     H.diagonal().add_(DAMPING * H.diagonal().mean())
     planes, rows, columns = code.bits.shape
     groups = code.scales[planes].shape[1]
     step = max(1, CHUNK_VALUES // max(groups << planes, planes * groups * columns))
-    parts = [
-        _compensate_rows(_rows(code, begin, step), weights[begin : begin + step], H) for begin in range(0, rows, step)
-    ]
+    parts = []
+    for begin in range(0, rows, step):
+        some = weights[begin : begin + step]
+        parts.append(_compensate_rows(_rows(code, begin, step), some, H))
+        advance(some.numel())
     scales = {k: torch.cat([part.scales[k] for part in parts], dim=2) for k in code.scales}
     return replace(code, bits=torch.cat([part.bits for part in parts], dim=1), scales=scales)
 

@@ -134,7 +134,6 @@ def compress(source: Path, files: Sequence[Path], out: Path, options: Options, *
     work = out.with_name(f"{out.name}.work")
     _begin(work, source, files, options)
     clock = _Clock(work / "seconds.json")
-    _say(f"{options.name}: reading the checkpoint")
     plain = read_checkpoint(source, options.source_languages, options.target_languages, options.moses_punctuation)
     seconds = TRANSLATING * 60 * options.minutes
     text = prepare(plain, files, work, target=options.target, seconds=seconds, threads=options.threads)
@@ -143,7 +142,7 @@ def compress(source: Path, files: Sequence[Path], out: Path, options: Options, *
     del plain  # its embedding is another copy
     held_out = in_order(encode(checkpoint, text.held_out), checkpoint.ids, BATCH_TOKENS)
     clock.save()
-    divergence = Divergence(checkpoint, tqdm(held_out, desc="fp32 on held-out text", unit="batch"))
+    divergence = Divergence(checkpoint, held_out)
     calibrated = work / "calibrated"
     if not (work / "calibrated.json").exists():
         tokens = _calibrate(checkpoint, vocabulary, text, options, divergence, calibrated)

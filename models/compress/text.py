@@ -78,7 +78,7 @@ def read_all(files: Sequence[Path]) -> list[Line]:
     kept: list[Line] = []
     seen: set[int] = set()
     for path in files:
-        for line in read_lines(path):
+        for line in tqdm(read_lines(path), desc=f"reading {path.name}", unit="line", leave=False):
             clean = Line(" ".join(line.source.split()), " ".join(line.target.split()) if line.target else None)
             usable = clean.source and line.target != "" and len(clean.source) <= LONGEST
             if not usable or (key := hash(clean.source)) in seen:

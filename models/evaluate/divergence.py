@@ -30,7 +30,8 @@ class Divergence:
         self._architecture = checkpoint.architecture
         self._model = Transformer.from_tensors(checkpoint.architecture, checkpoint.tensors)
         with torch.inference_mode():
-            self._held = [(batch, decoder_states(self._model, batch)) for batch in batches]
+            bar = tqdm(batches, desc="fp32 on held-out text", unit="batch", leave=False)
+            self._held = [(batch, decoder_states(self._model, batch)) for batch in bar]
 
     @torch.inference_mode()
     def measure(self, tensors: Mapping[str, Tensor], *, bleu: bool = False) -> dict[str, float]:

@@ -161,6 +161,7 @@ def translate(model: "Transformer", checkpoint: "Checkpoint", sources: Sequence[
 
 def evaluate_fp32(checkpoint_path: Path, sources: Sequence[str]) -> dict[str, Any]:
     """Translate with the unquantised checkpoint by torch: greedy, in batches of similar lengths, on one thread."""
+    tqdm.write(f"reading {checkpoint_path}", file=sys.stderr)
     import torch
 
     from models.marian.read import read_checkpoint

@@ -24,12 +24,14 @@ def piece_counts(checkpoint: Checkpoint, texts: Sequence[Path]) -> tuple[list[in
         expected = source.expected_counts(), target.expected_counts()
         return (list(map(max, *expected)), None) if shared else expected
     counts = [np.zeros(len(tokenizer), dtype=np.int64) for tokenizer in (source, target)]
-    for path in tqdm(texts, desc="counting pieces", unit="file"):
-        lines = list(read_lines(path))
+    for path in texts:
+        lines = list(tqdm(read_lines(path), desc=f"reading {path.name}", unit="line", leave=False))
         if not shared and any(line.target is None for line in lines):
             raise DataError(f"{path}: the two sides have vocabularies of their own, so text must be source TAB target.")
-        counts[0] += source.count((line.source for line in lines), checkpoint.ids.eos)
-        counts[1] += target.count((line.target for line in lines if line.target), checkpoint.ids.eos)
+        sides = ([line.source for line in lines], [line.target for line in lines if line.target])
+        for count, tokenizer, texts_of_side in zip(counts, (source, target), sides, strict=True):
+            bar = tqdm(texts_of_side, desc="counting pieces", unit="sentence", leave=False)
+            count += tokenizer.count(bar, checkpoint.ids.eos)
         # Each translation begins with decoder_start, and with a language token where the model has them.
         counts[1][checkpoint.ids.decoder_start] += len(lines)
         tokens = checkpoint.tokens

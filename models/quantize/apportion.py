@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from models.codes import bcq
 from models.format.layout import is_vocabulary, matrix_shapes
@@ -68,7 +69,8 @@ def curves(checkpoint: Checkpoint, prices: Mapping[str, Tensor]) -> dict[str, Cu
     """
     result = {}
     generator = torch.Generator().manual_seed(0)
-    for name, (rows, columns) in matrix_shapes(checkpoint.architecture).items():
+    shapes = matrix_shapes(checkpoint.architecture)
+    for name, (rows, columns) in tqdm(shapes.items(), desc="predicting errors", unit="matrix"):
         weights = checkpoint.tensors[name]
         sample = weights[torch.randperm(rows, generator=generator)[:SAMPLED_ROWS]]
         errors = [

@@ -110,7 +110,9 @@ def pack_specialised(
     return tensors, Matrix(rows, columns, (bcq.relative_error(weights, approximation),))
 
 
-def solve_progressive(weights: Tensor, depth: int, group_size: int | None, moment: Tensor | None) -> bcq.BinaryCode:
+def solve_progressive(
+    weights: Tensor, depth: int, group_size: int | None, moment: Tensor | None, advance: bcq.Advance = bcq.unheard
+) -> bcq.BinaryCode:
     """Solve codes of every depth.
 
     Args:
@@ -119,13 +121,22 @@ def solve_progressive(weights: Tensor, depth: int, group_size: int | None, momen
         group_size: columns that share their scales; None for the whole row.
         moment: [columns, columns], second moment of the matrix's inputs for the GPTQ sweep of `compensate`; None skips
             the sweep.
+        advance: hears of so many weights more that are solved.
     """
-    code = bcq.progressive(weights, depth, group_size=group_size)
-    return code if moment is None else compensate(code, weights, moment)
+    if moment is None:
+        return bcq.progressive(weights, depth, group_size=group_size, advance=advance)
+    advance_half = _half(advance)
+    code = bcq.progressive(weights, depth, group_size=group_size, advance=advance_half)
+    return compensate(code, weights, moment, advance_half)
 
 
 def solve_specialised(
-    weights: Tensor, segments: Sequence[Segment], solver: bcq.SolverName, group_size: int | None, moment: Tensor | None
+    weights: Tensor,
+    segments: Sequence[Segment],
+    solver: bcq.SolverName,
+    group_size: int | None,
+    moment: Tensor | None,
+    advance: bcq.Advance = bcq.unheard,
 ) -> list[bcq.BinaryCode]:
     """Solve a code for each segment.
 
@@ -135,13 +146,20 @@ def solve_specialised(
         solver: how hard to look; see `bcq.specialised`.
         group_size: columns that share their scales; None for the whole row.
         moment: [columns, columns], as for `solve_progressive`.
+        advance: hears of so many weights more that are solved.
     """
     codes = []
+    share = advance if moment is None else _half(advance)
     for segment in segments:
         part = weights[segment.begin : segment.end]
-        code = bcq.specialised(part, segment.planes, solver=solver, group_size=group_size)
-        codes.append(code if moment is None else compensate(code, part, moment))
+        code = bcq.specialised(part, segment.planes, solver=solver, group_size=group_size, advance=share)
+        codes.append(code if moment is None else compensate(code, part, moment, share))
     return codes
+
+
+def _half(advance: bcq.Advance) -> bcq.Advance:
+    """Return what hears of the progress of a first or a second pass."""
+    return lambda weights: advance(weights / 2)
 
 
 def quantize(
@@ -168,15 +186,14 @@ def quantize(
         def solve(name: str, wanted: Tensor, moment: Tensor | None) -> Tensor:
             weights, segments = checkpoint.tensors[name], allocation[name]
             if request.kind == "progressive":
-                code = solve_progressive(wanted, request.depth, request.group_size, moment)
+                code = solve_progressive(wanted, request.depth, request.group_size, moment, progress.update)
                 coded, matrices[name] = pack_progressive(name, weights, code)
                 result = code.dequantize(request.depth)
             else:
-                codes = solve_specialised(wanted, segments, request.solver, request.group_size, moment)
+                codes = solve_specialised(wanted, segments, request.solver, request.group_size, moment, progress.update)
                 coded, matrices[name] = pack_specialised(name, weights, segments, codes)
                 result = torch.cat([code.dequantize(s.planes) for code, s in zip(codes, segments, strict=True)])
             tensors.update(coded)
-            progress.update(weights.numel())
             return result
 
         biases: dict[str, Tensor] = {}

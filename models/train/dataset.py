@@ -24,6 +24,7 @@ from models.format.schema import Ids
 from models.marian.batches import Batch
 from models.marian.checkpoint import Checkpoint
 from models.text.lines import DataError, read_lines
+from models.text.pieces import BATCH_LINES
 from models.train.packed import ENDING, read_packed, vocabulary_hash
 from models.train.recipe import Batches, Recipe, Source
 
@@ -177,9 +178,10 @@ def _read_part(checkpoint: Checkpoint, encode: "Encoder", source: Source, corpus
             for side in ("source", "target")
         )
         return Part(source_side, target_side, source.cap, source.repeat)
-    lines = list(read_lines(source.path(corpus)))
+    path = source.path(corpus)
+    lines = list(tqdm(read_lines(path), desc=f"reading {path.name}", unit="line", leave=False))
     if any(line.target is None for line in lines):
-        raise DataError(f"{source.path(corpus)}: text to train on must be source TAB target.")
+        raise DataError(f"{path}: text to train on must be source TAB target.")
     texts = [line.source for line in lines], [line.target or "" for line in lines]
     return Part(*encode(*(texts[::-1] if reverse else texts)), source.cap, source.repeat)
 
@@ -213,6 +215,18 @@ class Encoder:
         Raises:
             DataError: the model has several target languages, and a source does not say which is meant.
         """
+        ids, parts = self._checkpoint.ids, list[tuple[Side, Side]]()
+        ends = replace(ids, ends_sources=True).ended
+        with tqdm(total=len(sources), desc="encoding", unit="pair", leave=False) as bar:
+            for begin in range(0, len(sources), BATCH_LINES) or [0]:
+                some = slice(begin, begin + BATCH_LINES)
+                encoded, translations = self._encode(sources[some], targets[some])
+                parts.append((_side(encoded, ids.ended), _side(translations, ends)))
+                bar.update(len(encoded))
+        source, target = zip(*parts, strict=True)
+        return Side.joined(source), Side.joined(target)
+
+    def _encode(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
         tokens, begins = self._checkpoint.tokens, list[list[str]]()
         if not tokens.target and not tokens.source:
             encoded = self._source.encode_all(sources, threads=2)
@@ -224,12 +238,10 @@ class Encoder:
                 )
             both = [self._source.encode_marked(text, tokens) for text in sources]
             encoded, begins = [rows for rows, _ in both], [pieces for _, pieces in both]
-        ids = self._checkpoint.ids
-        ends = replace(ids, ends_sources=True).ended
         translations = self._target.encode_all(targets, threads=2)
         for rows, pieces in zip(translations, begins, strict=False):
             rows[:0] = map(self._target.row, pieces)
-        return _side(encoded, ids.ended), _side(translations, ends)
+        return encoded, translations
 
 
 def _side(encoded: Sequence[Sequence[int]], ended: Callable[[Sequence[int]], list[int]]) -> Side:

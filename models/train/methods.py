@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from kernels.tensor import Array
 from models.codes import bcq
@@ -94,17 +95,19 @@ class StraightThrough:
     def begin(self, matrices: Sequence[str], parameters: Mapping[str, nn.Parameter]) -> list[str]:
         """Begin with the learned scales of the warm start, or else with those of least error for the weights."""
         started = []
-        for name in matrices:
-            segments, weights = self._allocation[name], parameters[name].detach()
-            scales = self._warm_start and self._warm_start.scales(name, segments)
-            if not scales:
-                scales = {
-                    s.planes: bcq.specialised(weights[s.begin : s.end].cpu(), s.planes).scales[s.planes][:, 0]
-                    for s in segments
-                }
-            for planes, alpha in scales.items():
-                self.scales[f"{name}.scales.{planes}"].copy_(alpha)
-                started.append(f"{name}.scales.{planes}")
+        with _progress(matrices, parameters) as bar:
+            for name in matrices:
+                segments, weights = self._allocation[name], parameters[name].detach()
+                scales = self._warm_start and self._warm_start.scales(name, segments)
+                if not scales:
+                    parts = {s.planes: weights[s.begin : s.end].cpu() for s in segments}
+                    scales = {
+                        planes: bcq.specialised(part, planes, advance=bar.update).scales[planes][:, 0]
+                        for planes, part in parts.items()
+                    }
+                for planes, alpha in scales.items():
+                    self.scales[f"{name}.scales.{planes}"].copy_(alpha)
+                    started.append(f"{name}.scales.{planes}")
         return started
 
     def seen(self, name: str, weights: Tensor, step: int) -> Tensor:
@@ -173,15 +176,16 @@ class Nested:
     def begin(self, matrices: Sequence[str], parameters: Mapping[str, nn.Parameter]) -> list[str]:
         """Begin with the learned scales of the warm start, or else with those of progressive codes of the weights."""
         started = []
-        for name in matrices:
-            if self._warm_start:
-                scales = self._warm_start.nested(name, self.depth)
-            else:
-                code = bcq.progressive(parameters[name].detach().cpu(), self.depth)
-                scales = {planes: alpha[:, 0] for planes, alpha in code.scales.items()}
-            for planes, alpha in scales.items():
-                self.scales[f"{name}.scales.{planes}"].copy_(alpha)
-                started.append(f"{name}.scales.{planes}")
+        with _progress(matrices, parameters) as bar:
+            for name in matrices:
+                if self._warm_start:
+                    scales = self._warm_start.nested(name, self.depth)
+                else:
+                    code = bcq.progressive(parameters[name].detach().cpu(), self.depth, advance=bar.update)
+                    scales = {planes: alpha[:, 0] for planes, alpha in code.scales.items()}
+                for planes, alpha in scales.items():
+                    self.scales[f"{name}.scales.{planes}"].copy_(alpha)
+                    started.append(f"{name}.scales.{planes}")
         return started
 
     def _depth_scales(self, name: str, values: Mapping[str, Tensor]) -> Tensor:
@@ -257,6 +261,12 @@ class Replacement:
         return [
             bcq.specialised(weights[s.begin : s.end], s.planes, solver=self._solver) for s in self._allocation[name]
         ]
+
+
+def _progress(matrices: Sequence[str], parameters: Mapping[str, nn.Parameter]) -> "tqdm[object]":
+    """Make the bar of the weights that a training's first scales are solved for: minutes at 58,000 words."""
+    total = sum(parameters[name].numel() for name in matrices)
+    return tqdm(total=total, desc="scales to begin with", unit="weight", unit_scale=True, leave=False)
 
 
 def dequantized(codes: MatrixCodes, segments: Sequence[Segment]) -> Tensor:

@@ -237,6 +237,10 @@ class Glossaries:
         """The most entries that the bytes of an owner's glossaries have room for."""
         return self._most_bytes // ENTRY_BYTES
 
+    def pairs(self) -> Collection[Pair]:
+        """Return the language pairs that a model translates directly."""
+        return self._pairs()
+
     def check_pair(self, source: str, target: str) -> None:
         """Raise GlossaryRefused unless a model translates the pair directly."""
         if (source, target) not in self._pairs():

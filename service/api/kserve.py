@@ -6,12 +6,14 @@ from math import prod
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
+from models.format.languages import canonical
 from service.api import kserve_bodies
 from service.api import kserve_schemas as schemas
 from service.api.calls import call_of, cost_headers
 from service.api.dialect import Dialect
 from service.api.errors import documented
 from service.api.json_route import JsonRoute
+from service.api.language_codes import meant
 from service.api.native_key import SECURITY, native_key
 from service.api.openapi import json_body
 from service.api.routes import Routes
@@ -140,7 +142,8 @@ def _options(model: Model, asked: schemas.InferParameters) -> Options:
     if asked.target is None and len(targets) > 1:
         raise HTTPException(400, f"Send parameters.target, one of {', '.join(targets)}.")
     source = asked.source or (sources[0] if len(sources) == 1 else pipeline.AUTO)
-    return Options(source, asked.target or targets[0])
+    pair = canonical(source).lower(), canonical(asked.target or targets[0]).lower()
+    return Options(*meant(*pair, model.pairs))
 
 
 def _texts(given: schemas.InferTensor, tensor: bytes) -> list[str]:

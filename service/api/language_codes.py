@@ -35,6 +35,20 @@ def read_code(given: object, known: Collection[str]) -> str | None:
     return next((each for each in known if set(_readings(each)) & set(readings)), None)
 
 
+def meant(source: str, target: str, pairs: Collection[tuple[str, str]]) -> tuple[str, str]:
+    """Return the pair that a client means, each side as the models call it; what no model has stays as it is.
+
+    Args:
+        source: canonical, in lower case, or "auto".
+        target: canonical, in lower case.
+        pairs: that can be translated.
+    """
+    if source == target or (source, target) in pairs:
+        return source, target
+    sources, targets = (dict.fromkeys(pair[side] for pair in pairs) for side in (0, 1))
+    return read_code(source, sources) or source, read_code(target, targets) or target
+
+
 def _readings(code: str) -> tuple[str, ...]:
     return _READINGS.get(code, (code, code.split("-")[0]))
 

@@ -16,6 +16,7 @@ from service.api.dialect import Dialect, coded_error
 from service.api.errors import documented
 from service.api.events import STREAM_RESPONSE, Events, EventStream
 from service.api.json_route import DirectRoute
+from service.api.language_codes import meant
 from service.api.metrics_reply import METRICS_REPLY, metrics_reply
 from service.api.native_key import SECURITY, native_key
 from service.api.routes import Routes
@@ -72,8 +73,7 @@ def router(
     ) -> pipeline.Outcome:
         texts = [body.text] if isinstance(body.text, str) else body.text
         options = Options(
-            body.source,
-            body.target,
+            *meant(body.source, body.target, registry.ways),
             body.beam_size,
             body.alternatives,
             body.split_sentences,

@@ -15,18 +15,27 @@ from service.api.calls import call_of
 from service.api.downloads import FILE_REPLY, download
 from service.api.errors import documented, sentence_of
 from service.api.events import EVENT_STREAM, encode
+from service.api.language_codes import meant
 from service.api.native_key import SECURITY, native_key
 from service.api.openapi import link, upload_body
 from service.api.routes import Routes
 from service.api.uploads import read_upload
 from service.files import translated_name
+from service.live.registry import Registry
 from service.requests.file_jobs import FileJob, FileJobs
 from service.text.sentences import SplitSentences
 from service.translation.results import Options
 
 
-def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
-    """Return the routes."""
+def router(jobs: FileJobs, registry: Registry, keys: Keys, glossaries: Glossaries) -> APIRouter:
+    """Return the routes.
+
+    Args:
+        jobs: the files of this server.
+        registry: of the models, whose languages a form may name otherwise.
+        keys: of the clients.
+        glossaries: that a form may name.
+    """
     routes = Routes(prefix="/v1/files", tags=["Files"])
 
     @routes.post(
@@ -48,8 +57,7 @@ def router(jobs: FileJobs, keys: Keys, glossaries: Glossaries) -> APIRouter:
         if source is None or target is None:
             raise HTTPException(400, "The form has no source or no target; send codes such as en and de.")
         options = Options(
-            canonical(source).lower(),
-            canonical(target).lower(),
+            *meant(canonical(source).lower(), canonical(target).lower(), registry.ways),
             split_sentences=split_sentences(upload.field("split_sentences")),
             exact_terms=_is_exact(upload.field("exact")),
         )

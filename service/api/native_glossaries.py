@@ -11,6 +11,7 @@ from service.accounts.keys import Keys
 from service.api import schemas
 from service.api.errors import documented
 from service.api.json_route import JsonRoute
+from service.api.language_codes import meant
 from service.api.native_key import SECURITY, native_key
 from service.api.routes import Routes
 from service.requests.pipeline import AUTO
@@ -100,7 +101,7 @@ def router(keys: Keys, glossaries: Glossaries) -> APIRouter:
         body: schemas.GlossaryRequest, request: Request, response: Response
     ) -> schemas.GlossaryInfo:
         of = await owner(keys, native_key(request))
-        given = Entries(body.source, body.target, body.entries)
+        given = Entries(*meant(body.source, body.target, glossaries.pairs()), body.entries)
         head = await asyncio.to_thread(glossaries.create, of, body.name, [given])
         response.headers["Location"] = f"/v1/glossaries/{head.id}"
         return _info(head, head.dictionaries[0])

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from models.format.files import sentence
+from models.format.languages import canonical
 from service.cli.arguments import model_path, positive
 
 HELP = "translate a corpus: shards of JSON lines in, shards of JSON lines out"
@@ -30,8 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", default="en-de", metavar="NAME", help="name of a model, or a model directory (default: %(default)s)"
     )
     parser.add_argument("--config", metavar="NAME", help="configuration (default: the model's default)")
-    parser.add_argument("--source", metavar="CODE", help="language of the texts (default: the model's first)")
-    parser.add_argument("--target", metavar="CODE", help="language of the translations (default: the model's first)")
+    for side, of in (("source", "the texts"), ("target", "the translations")):
+        parser.add_argument(
+            f"--{side}", type=canonical, metavar="CODE", help=f"language of {of} (default: the model's first)"
+        )
     parser.add_argument(
         "--field", default="text", metavar="NAME", help="field that holds the text (default: %(default)s)"
     )

@@ -15,6 +15,7 @@ from kernels.engine import EngineError, set_threads
 from models.format import store
 from models.format.directory import ModelDirectory, open_model
 from models.format.files import sentence
+from models.format.languages import canonical
 from models.format.schema import ModelError, UnavailableConfiguration
 from service.cli.arguments import model_path
 from service.files import FileRefused, Limits, UnknownFormat, ending_of, open_file, translated_name
@@ -127,9 +128,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--config", metavar="NAME", help="configuration, such as flat-4 (default: the model's default)")
     parser.add_argument(
-        "--source", metavar="CODE", help=f"language, or {AUTO} to detect it (default: {AUTO}, if models have several)"
+        "--source",
+        type=canonical,
+        metavar="CODE",
+        help=f"language, or {AUTO} to detect it (default: {AUTO}, if models have several)",
     )
-    parser.add_argument("--target", metavar="CODE", help="language (default: that of the source's model)")
+    parser.add_argument(
+        "--target", type=canonical, metavar="CODE", help="language (default: that of the source's model)"
+    )
     parser.add_argument("--beam-size", type=int, choices=range(1, 9), help="hypotheses kept (default: the model's)")
     ways = [way for way in get_args(SplitSentences) if way != "lines"]
     parser.add_argument(
