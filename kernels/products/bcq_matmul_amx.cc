@@ -27,7 +27,7 @@ constexpr size_t kTileTokens = kTileRows / 2;  // each is two rows of a tile
 constexpr size_t kPassTiles = 3;               // of inputs
 constexpr size_t kPassTokens = kPassTiles * kTileTokens;
 
-static_assert(kPassTokens == kTileTokensAtOnce && 2 * 4 * kTileBytes == kUnpackedBytes);
+static_assert(kPassTokens == kTileTokensAtOnce && 8 * kTileBytes == kUnpackedBytes);
 
 // The inputs of one pass: row 2c of `halves` holds the h of token c, row 2c + 1 its l.
 struct Inputs {
