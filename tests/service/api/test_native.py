@@ -222,7 +222,7 @@ def test_a_client_that_waits_in_the_queue_and_leaves_gives_its_place_back(tiny_m
 
 
 # 1,000,000 characters with a beam of 8 take most of a minute
-GIANT = ["The big tree sees the old house near a river. " * 210] * 100
+GIANT = ["The big tree sees the old house near a river. " * 210] * 90
 
 
 def test_a_client_that_leaves_frees_its_places(tiny_model: Path) -> None:
