@@ -219,7 +219,7 @@ def test_each_room_says_in_one_line_what_it_is_for(package: str) -> None:
         assert len(purpose.splitlines()[0]) <= 120
 
 
-@pytest.mark.parametrize(("package", "most_entries"), [("service", 20), ("models", 12), ("kernels", 12)])
+@pytest.mark.parametrize(("package", "most_entries"), [("service", 20), ("models", 11), ("kernels", 12)])
 def test_the_house_stays_small(package: str, most_entries: int) -> None:
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", package],
@@ -228,7 +228,8 @@ def test_the_house_stays_small(package: str, most_entries: int) -> None:
         check=True,
         cwd=ROOT,
     ).stdout.split()
-    assert len({Path(name).parts[1] for name in listed} - {"__init__.py"}) <= most_entries
+    weights = {"store", "checkpoints"}  # no code
+    assert len({Path(name).parts[1] for name in listed} - {"__init__.py"} - weights) <= most_entries
     assert len(HOUSE[package]) <= 8
 
 
