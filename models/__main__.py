@@ -27,10 +27,11 @@ Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb. An error of the user or of the files is a sentence and exit code 2; Ctrl-C ends it with 130."""
-    if not sys.stderr.isatty():
+    watched = sys.stderr.isatty()
+    if not watched:
         os.environ.setdefault("TQDM_DISABLE", "1")  # a file or a pipe is no place for progress bars
     parsed = _parser().parse_args(arguments)
-    if reads := getattr(parsed, "reads", None):  # torch alone takes seconds
+    if watched and (reads := getattr(parsed, "reads", None)):  # torch alone takes seconds
         print(f"{parsed.verb}: reading {getattr(parsed, reads)}", file=sys.stderr, flush=True)
     try:
         parsed.run(parsed)
