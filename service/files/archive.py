@@ -49,6 +49,7 @@ class Archive:
 
         Raises:
             FileRefused: the data is not an archive, or is damaged, encrypted or larger than the limits.
+            MemoryError: the process has not enough.
         """
         self._members: list[tuple[zipfile.ZipInfo, bytes]] = []
         left = limits.max_bytes
@@ -69,9 +70,12 @@ class Archive:
                     self._members.append((info, content))
         except FileRefused:
             raise
+        except zlib.error as error:
+            if str(error).startswith("Error -4 "):  # Z_MEM_ERROR
+                raise MemoryError from None
+            raise FileRefused(f"The file is damaged: {str(error)[:100]}.") from None
         except (
             zipfile.BadZipFile,
-            zlib.error,
             RuntimeError,
             NotImplementedError,
             EOFError,

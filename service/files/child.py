@@ -19,6 +19,8 @@ from service.files.chunks import Collected, parts, sample
 from service.files.room import NoRoom, room_needed
 from service.text.alignment import Link
 
+TOO_LARGE = "The file is too large or nested too deeply to be taken apart; send it in parts."
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -65,7 +67,7 @@ def main() -> None:
     except NoRoom:
         _say({"has_no_room": True})
     except (MemoryError, RecursionError):
-        _say({"refused": "The file is too large or nested too deeply to be taken apart; send it in parts."})
+        _say({"refused": TOO_LARGE})
 
 
 def _limit(task: Task) -> None:

@@ -8,11 +8,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import orjson
-
 from service.files import Aligned, FileRefused, Limits
 from service.files.charsets import decoded
-from service.files.slots import Language, Slot, SlottedFile, value_slot
+from service.files.slots import Language, Slot, SlottedFile, value_slot, whole_characters
 from service.text.plurals import plural_categories
 
 _TOKEN = re.compile(r'"(?>(?:[^"\\]++|\\.)*)"|[{}\[\],:]')
@@ -40,13 +38,22 @@ def read(data: bytes, ending: str, limits: Limits) -> SlottedFile:
     """
     source = decoded(data)
     text = source.text
+    is_ascii = text.isascii() and _VISIBLE.search(text) is not None
+    return SlottedFile(_parts(text, is_ascii, _is_chrome(_parsed(text))), source.encode)
+
+
+def _parsed(text: str) -> object:
+    """Parse the text. orjson would not tell that it has no memory: it crashes, or says that this is no JSON."""
     try:
-        known = orjson.loads(text.removeprefix("\ufeff").encode())
+        return json.loads(text.removeprefix("\ufeff"), parse_int=len, parse_float=len, parse_constant=_no_number)
     except ValueError as error:
         raise FileRefused(f"The file is no JSON: {str(error)[:100]}.") from None
-    is_ascii = text.isascii() and _VISIBLE.search(text) is not None
-    chrome = _is_chrome(known)
-    return SlottedFile(_parts(text, is_ascii, chrome), source.encode)
+    except RecursionError:
+        raise FileRefused("The file is nested too deeply to be taken apart.") from None
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number")
 
 
 def _parts(text: str, is_ascii: bool, chrome: bool) -> Iterator[str | Slot]:
@@ -89,6 +96,9 @@ class _Other:
 
 
 def _slot(source: str, is_ascii: bool) -> Slot:
+    value = whole_characters(json.loads(source, strict=False))
+    if value is None:
+        raise FileRefused("The file is no JSON: a character of a string lacks its other half.")
     # what a writer has escaped for reasons of its own (< in Go, / in PHP) stays escaped
     escapes = {json.loads(f'"{escape}"'): escape for escape in _ESCAPE.findall(source)}
     table = str.maketrans({character: escape for character, escape in escapes.items() if not character.isalnum()})
@@ -98,7 +108,7 @@ def _slot(source: str, is_ascii: bool) -> Slot:
     def spell(value: str) -> str:
         return json.dumps(value, ensure_ascii=is_ascii).translate(table)
 
-    return value_slot(source, json.loads(source, strict=False), spell)
+    return value_slot(source, value, spell)
 
 
 def _strings(text: str) -> Iterator[_String]:

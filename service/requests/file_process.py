@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
@@ -12,11 +13,13 @@ from typing import Any
 import orjson
 
 from service.files import FileRefused
-from service.files.child import Task
+from service.files.child import TOO_LARGE, Task
 from service.files.room import NoRoom
 from service.text.alignment import Link
 
 _LONGEST_LINE = 1 << 20  # a part of a file has 4000 characters
+# Of a library that does not look whether it was given memory.
+_CRASHES = (-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGABRT)
 _WALL_FACTOR = 5  # seconds for a second of processor time: the machine has other work
 
 
@@ -69,6 +72,9 @@ class FileProcess:
                 raise FileRefused("The file needs more memory than the server has; send it in parts.")
             if status == -signal.SIGXCPU:
                 raise FileRefused(f"The file takes more than {seconds} s of processor time; send it in parts.")
+            if status in _CRASHES:
+                logging.getLogger("sub3").warning("the process of a file ended with signal %d", -status)
+                raise FileRefused(TOO_LARGE)
             raise RuntimeError(f"The process of a file ended with {status}.")
         said: dict[str, Any] = json.loads(line)
         if "refused" in said:
