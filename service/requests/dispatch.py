@@ -220,15 +220,18 @@ class Dispatcher:
         return done
 
     async def in_time(self, call: Call, deadline: float, work: Coroutine[Any, Any, T]) -> T:
-        """Await work for a request; cancel it at the deadline, or when the client disconnects.
+        """Await work for a request, which counts its failures; cancel it at the deadline, or when the client leaves.
 
         Raises:
             DeadlineExceeded: it took too long.
             ClientClosed: the client disconnected.
         """
-        with self._failures_counted():
+        try:
             async with self._until(deadline, call):
                 return await while_connected(call, work)
+        except (DeadlineExceeded, ClientClosed) as error:  # other failures are the work's own, which has counted them
+            self._metrics.failed(type(error).__name__)
+            raise
 
     @asynccontextmanager
     async def _until(self, deadline: float | None, call: Call) -> AsyncIterator[None]:

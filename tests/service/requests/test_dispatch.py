@@ -3,6 +3,7 @@
 import asyncio
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from service.requests.pipeline import Outcome, TranslationRequest
 from service.settings import Settings
 from service.stores.sqlite import SqliteKeys
 from service.text.markup_tokens import Markup
+from service.translation.preparing import CHARACTERS_ON_THE_LOOP, prepared
 from service.translation.results import LimitExceeded, Options, Translated
 from service.translation.scheduler import Limits, Scheduler, SchedulerClosed
 from tests.service.running import held_steps
@@ -52,8 +54,14 @@ class House(NamedTuple):
 
 
 @contextmanager
-def house(model: Path, limits: Limits = ONE_THREAD, keys: Keys | None = None) -> Iterator[House]:
-    settings = Settings(model_directory=model, threads=1, max_texts=2, max_text_characters=100)
+def house(
+    model: Path,
+    limits: Limits = ONE_THREAD,
+    keys: Keys | None = None,
+    max_texts: int = 2,
+    max_text_characters: int = 100,
+) -> Iterator[House]:
+    settings = Settings(model_directory=model, threads=1, max_texts=max_texts, max_text_characters=max_text_characters)
     registry = Registry([open_model(model)], settings.max_batch_tokens)
     registry.start()
     scheduler = Scheduler(limits)
@@ -107,6 +115,22 @@ def test_what_exceeds_a_limit_is_refused_once(
         with pytest.raises(LimitExceeded, match=words):
             asyncio.run(made.ask(call, request_))
         assert made.failures() == ['sub3_failures_total{reason="LimitExceeded"} 1.0']
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (TranslationRequest(["<b>" * 250] * 2, EN_DE, Markup("html")), "500 tags; the limit of a request is 400"),
+        (TranslationRequest(["<b>a" * 25] * 17, EN_DE), "425 tags; the limit of a request is 400"),
+        (TranslationRequest(["It. Is. " * 10] * 11, EN_DE), "more than 200 sentences"),
+    ],
+)
+def test_many_small_parts_are_refused_once(tiny_model: Path, request_: TranslationRequest, words: str) -> None:
+    with house(tiny_model, max_texts=20) as made:
+        with pytest.raises(LimitExceeded, match=words):
+            asyncio.run(made.ask(Call(), request_))
+        assert made.failures() == ['sub3_failures_total{reason="LimitExceeded"} 1.0']
+        assert made.scheduler.load().waiting_tokens == 0
 
 
 def test_empty_texts_may_come_back_as_they_are(shared: House) -> None:
@@ -256,6 +280,24 @@ def test_the_deadline_is_the_call_s(tiny_model: Path) -> None:
 
     with house(tiny_model) as made, pytest.raises(DeadlineExceeded, match=r"0\.02 s"):
         asyncio.run(late(made))
+
+
+def test_the_deadline_passes_while_texts_are_taken_apart(tiny_model: Path) -> None:
+    """Of a long text, for which there is a thread, that others' texts have."""
+    held = threading.Event()
+
+    async def late(made: House) -> None:
+        before = asyncio.create_task(prepared(CHARACTERS_ON_THE_LOOP + 1, held.wait, 60))
+        try:
+            with pytest.raises(DeadlineExceeded, match=r"0\.02 s"):
+                await made.ask(Call(timeout_ms=20), TranslationRequest(["A tree. " * 100], EN_DE))
+        finally:
+            held.set()
+        assert await before
+
+    with house(tiny_model, max_text_characters=1000) as made:
+        asyncio.run(late(made))
+        assert made.failures() == ['sub3_failures_total{reason="DeadlineExceeded"} 1.0']
 
 
 def test_a_caller_that_is_cancelled_has_not_left(shared: House) -> None:

@@ -5,6 +5,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -452,6 +453,71 @@ def test_an_error_of_the_receiver_ends_the_request(engine: Engine) -> None:
 
     with running(Limits(1)) as scheduler:
         asyncio.run(scenario(scheduler))
+
+
+def test_a_reader_gets_the_results_in_its_thread_and_the_loop_goes_on(engine: Engine) -> None:
+    """The reader is held at its first result, and the others wait for it, not the event loop nor other requests."""
+    held, reading = threading.Event(), threading.Event()
+    found: dict[int, list[object]] = {}
+    threads: set[str] = set()
+
+    def receive(index: int, result: SentenceResult) -> None:
+        reading.set()
+        assert held.wait(60)
+        found[index] = list(result.hypotheses)
+        threads.add(threading.current_thread().name)
+
+    async def scenario(scheduler: Scheduler, reader: ThreadPoolExecutor) -> None:
+        request = asyncio.create_task(scheduler.run(engine, [sentence(3), sentence(9)], receive, reader))
+        await asyncio.to_thread(reading.wait)
+        assert await translated(scheduler, engine, [sentence()]) == [alone(engine, sentence())]
+        assert not request.done()
+        held.set()
+        await request
+
+    with running(Limits(1)) as scheduler, ThreadPoolExecutor(1, "reader") as reader:
+        asyncio.run(scenario(scheduler, reader))
+    assert found == {0: alone(engine, sentence(3)), 1: alone(engine, sentence(9))}
+    assert threads == {"reader_0"}
+
+
+def test_who_is_cancelled_waits_for_the_call_of_its_reader(engine: Engine) -> None:
+    held, reading = threading.Event(), threading.Event()
+    received: list[int] = []
+
+    def receive(index: int, result: SentenceResult) -> None:
+        reading.set()
+        assert held.wait(60)
+        received.append(index)
+
+    async def scenario(scheduler: Scheduler, reader: ThreadPoolExecutor) -> None:
+        request = asyncio.create_task(scheduler.run(engine, [sentence(3)] * 9, receive, reader))
+        await asyncio.to_thread(reading.wait)
+        await until(lambda: not scheduler._jobs)  # the engine has done all of it
+        request.cancel()
+        for _ in range(9):
+            await asyncio.sleep(0)
+        assert not request.done()
+        held.set()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        assert len(received) == 1
+
+    with running(Limits(1)) as scheduler, ThreadPoolExecutor(1, "reader") as reader:
+        asyncio.run(scenario(scheduler, reader))
+
+
+def test_an_error_of_the_receiver_in_its_reader_ends_the_request(engine: Engine) -> None:
+    def receive(index: int, result: SentenceResult) -> None:
+        raise ZeroDivisionError
+
+    async def scenario(scheduler: Scheduler, reader: ThreadPoolExecutor) -> None:
+        with pytest.raises(ZeroDivisionError):
+            await scheduler.run(engine, [sentence()] * 40, receive, reader)
+        assert await translated(scheduler, engine, [sentence()]) == [alone(engine, sentence())]
+
+    with running(Limits(1)) as scheduler, ThreadPoolExecutor(1, "reader") as reader:
+        asyncio.run(scenario(scheduler, reader))
 
 
 def test_close_finishes_what_there_is_and_refuses_what_comes(engine: Engine) -> None:
