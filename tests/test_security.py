@@ -10,10 +10,16 @@ from pathlib import Path
 import pytest
 
 from service import settings as module
+from service.api import json_route, schemas
+from service.files import xml
+from service.http import protocol
+from service.requests import dispatch
 from service.settings import Settings
+from service.text import glossary
 from tests.conftest import ROOT
 
-TABLE = dict(re.findall(r"^\| `SUB3_(\w+)` \| (\d+) \|$", (ROOT / "SECURITY.md").read_text(), re.MULTILINE))
+TEXT = (ROOT / "SECURITY.md").read_text()
+TABLE = dict(re.findall(r"^\| `SUB3_(\w+)` \| (\d+) \|$", TEXT, re.MULTILINE))
 # Settings that bound something, but not what a client may do.
 NOT_OF_CLIENTS = {"MAX_BATCH_ROWS", "MAX_BATCH_TOKENS", "MAX_ENCODE_TOKENS", "MEMORY_LIMIT_BYTES"}
 
@@ -33,6 +39,22 @@ def test_every_limit_of_a_client_is_in_it() -> None:
         if re.match(r"max_|file_(?!.*name)", name) or name in ("header_seconds", "body_seconds", "write_seconds")
     }
     assert limits - NOT_OF_CLIENTS == TABLE.keys()
+
+
+def test_the_fixed_limits_are_those_of_the_code() -> None:
+    fixed = TEXT.split("These are fixed:")[1].split("\n## ")[0]
+    assert dict(re.findall(r"^\| (\w.*\w) \| (\d+) \|$", fixed, re.MULTILINE)) == {
+        "sentences of a request, for a character that a text may have": str(dispatch._SENTENCES),
+        "tags of a request, for a character that a text may have": str(dispatch._TAGS),
+        "characters of a text with its markup, for a character that a text may have": str(dispatch._MARKED_UP),
+        "items of a list or an object in JSON": str(json_route.MAX_ITEMS),
+        "fields of an object or a form": str(json_route.MAX_FIELDS),
+        "entries of a glossary in a request": str(schemas.MAX_ENTRIES),
+        "characters of a term": str(glossary.MAX_TERM_CHARACTERS),
+        "characters of a prefix": str(schemas.MAX_PREFIX_CHARACTERS),
+        "requests of a connection that wait for the one before": str(protocol._MAX_PIPELINED),
+        "namespaces of a file": str(xml.MAX_NAMESPACES),
+    }
 
 
 def test_the_server_s_list_has_what_it_needs_alone() -> None:
