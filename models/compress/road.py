@@ -252,7 +252,7 @@ def _calibrate(
     widest = max(tensor.shape[1] for tensor in checkpoint.tensors.values() if tensor.dim() == 2)
     batches = _batches(checkpoint, text, max(CALIBRATION_TOKENS, 4 * widest))
     few = _batches(checkpoint, text, PRICED_TOKENS, PRICED_BATCH_TOKENS)
-    found = prices(checkpoint, tqdm(few, desc="pricing errors", unit="batch"))
+    found = prices(checkpoint, few)
     by_planes = curves(checkpoint, found.rows)
     architecture, goal = checkpoint.architecture, options.goal
     ratio = 1.0

@@ -31,8 +31,9 @@ def sha256(path: Path) -> str:
 
 def read_json(path: Path) -> Any:
     """Read a JSON file."""
+    data = read_bytes(path)
     try:
-        return parse_json(read_bytes(path))
+        return parse_json(data)
     except ValueError as error:
         raise ModelError(f"{path}: {error}.") from None
 

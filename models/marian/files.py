@@ -15,7 +15,31 @@ from models.marian.checkpoint import CheckpointError
 VOCABULARY_FILE = "vocab.json"
 PICKLED = "pytorch_model.bin"
 LARGEST_POINTER = 1024  # bytes
+_LARGE = frozenset((".safetensors", ".bin", ".npz", ".spm", ".model", ".json"))  # what hubs store by Git LFS
 _OTHER_FRAMEWORKS = {"tf_model.h5": "TensorFlow", "flax_model.msgpack": "Flax", "rust_model.ot": "rust-bert"}
+
+
+def refuse_pointers(path: Path) -> None:
+    """Refuse a model one of whose files is a pointer of Git LFS, as a clone without it has them.
+
+    Raises:
+        CheckpointError: there is one.
+    """
+    files = [path] if path.is_file() else sorted(each for each in path.iterdir() if each.suffix in _LARGE)
+    pointers = {file.name: file for file in files if _is_pointer(file)}
+    if (path / WEIGHTS_FILE).exists() and WEIGHTS_FILE not in pointers:
+        pointers.pop(PICKLED, None)  # is not read
+    if pointers:
+        raise CheckpointError(
+            f"{min(pointers.values())}: this is a pointer of Git LFS, not the file itself; run `git lfs pull` in its "
+            "folder."
+        )
+
+
+def _is_pointer(file: Path) -> bool:
+    if not file.is_file() or file.stat().st_size > LARGEST_POINTER:
+        return False
+    return file.read_bytes().startswith(b"version https://git-lfs")
 
 
 def read_object(path: Path, name: str) -> dict[str, Any]:
@@ -80,10 +104,6 @@ def _weight_files(path: Path) -> list[Path]:
 
 
 def _read_weights(file: Path) -> dict[str, Any]:
-    if file.stat().st_size < LARGEST_POINTER and file.read_bytes().startswith(b"version https://git-lfs"):
-        raise CheckpointError(
-            f"{file}: this is a pointer of Git LFS, not the weights; run `git lfs pull` in its folder."
-        )
     try:
         if file.suffix == ".safetensors":
             with safe_open(file, framework="pt") as opened:

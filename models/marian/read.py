@@ -12,7 +12,7 @@ from models.marian.bergamot import read_bergamot, student_file
 from models.marian.checkpoint import Checkpoint, CheckpointError
 from models.marian.coded import read_coded
 from models.marian.ctranslate2 import WEIGHTS, read_ctranslate2
-from models.marian.files import read_object
+from models.marian.files import read_object, refuse_pointers
 from models.marian.imported import IMPORTED, read_imported
 from models.marian.m2m import M2M, read_m2m
 from models.marian.marian import read_marian
@@ -101,6 +101,8 @@ def _listed(path: Path, checkpoint: Checkpoint) -> Checkpoint:
 
 
 def _read(path: Path) -> Checkpoint:
+    if path.exists():
+        refuse_pointers(path)
     if path.suffix == PACKAGE and path.is_file():
         return read_argos(path)
     if fault := _not_a_checkpoint(path):
@@ -122,7 +124,7 @@ def _read(path: Path) -> Checkpoint:
 def _not_a_checkpoint(path: Path) -> str | None:
     """Say what a path is that holds no checkpoint, and what to do, without a full stop; None if it may hold one."""
     if path.is_file():
-        if path.suffix in (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz"):
+        if path.suffix in (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"):
             return "this is an archive; unpack it, and give the folder in it"
         return "this is a file; give the folder that holds config.json and the weights"
     if not path.exists():

@@ -47,6 +47,12 @@ def visible(mask: Tensor) -> Tensor:
     return torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, -math.inf)
 
 
+def visible_before(target: Tensor, begin: int = 0) -> Tensor:
+    """Return the same for target tokens [batch, length] from position `begin` on, which see those before them."""
+    length = target.shape[1]
+    return visible(torch.ones(length, begin + length, dtype=torch.bool, device=target.device).tril(begin))
+
+
 class Norm(nn.Module):
     """Layer norm with a gain and a bias."""
 
@@ -207,14 +213,27 @@ class Transformer(nn.Module):
         x = self.embed("source", source)
         bias = visible(source_mask[:, None, None])
         for n in range(self.architecture.encoder_layers):
-            layer: Any = self.encoder[str(n)]
+            x = self.encoder_layer(n, x, bias)
+        return self.ended("encoder", x)
 
-            def self_attention(y: Tensor, a: Attention = layer["self_attention"]) -> Tensor:
-                return a(y, a.split(a.key(y)), a.split(a.value(y)), bias)
+    def encoder_layer(self, n: int, x: Tensor, bias: Tensor) -> Tensor:
+        """Run one layer of the encoder.
 
-            x = self.sub_layer(x, layer["self_attention"], self_attention)
-            x = self.sub_layer(x, layer["ffn"], layer["ffn"])
-        return self.encoder["norm"](x) if "norm" in self.encoder else x
+        Args:
+            n: of the layer, from 0.
+            x: [batch, source length, d_model].
+            bias: as `visible` makes it of the sources' tokens.
+        """
+        layer: Any = self.encoder[str(n)]
+        a: Attention = layer["self_attention"]
+        x = self.sub_layer(x, a, lambda y: a(y, a.split(a.key(y)), a.split(a.value(y)), bias))
+        return self.sub_layer(x, layer["ffn"], layer["ffn"])
+
+    def ended(self, side: str, x: Tensor) -> Tensor:
+        """Return what a side gives, of what its last layer does: normed, if the norms stand before."""
+        layers: Any = getattr(self, side)
+        normed: Tensor = layers["norm"](x) if "norm" in layers else x
+        return normed
 
     def sub_layer(self, x: Tensor, part: Any, function: Callable[[Tensor], Tensor]) -> Tensor:
         """Add the residual connection around a sub-layer, with its norm before or after."""
@@ -233,40 +252,53 @@ class Transformer(nn.Module):
             begin: the position of the first target token.
         """
         x = self.embed("target", target, begin)
-        length, seen = target.shape[1], begin + target.shape[1]
-        causal = visible(torch.ones(length, seen, dtype=torch.bool, device=target.device).tril(begin))
-        source_bias = visible(source_mask[:, None, None])
+        causal = visible_before(target, begin)
+        bias = visible(source_mask[:, None, None])
         for n in range(self.architecture.decoder_layers):
-            layer: Any = self.decoder[str(n)]
-            name = str(n)
+            x = self.decoder_layer(n, x, memory, (causal, bias), cache, begin)
+        return self.ended("decoder", x)
 
-            def self_attention(y: Tensor, name: str = name, layer: Any = layer) -> Tensor:
-                a = layer["self_attention"]
-                keys, values = a.split(a.key(y)), a.split(a.value(y))
-                if begin:
-                    keys, values = torch.cat([cache[name][0], keys], 2), torch.cat([cache[name][1], values], 2)
-                cache[name] = keys, values
-                return a(y, keys, values, causal)
+    def decoder_layer(
+        self, n: int, x: Tensor, memory: Tensor, biases: tuple[Tensor, Tensor], cache: Cache, begin: int = 0
+    ) -> Tensor:
+        """Run one layer of the decoder.
 
-            def ssru(y: Tensor, name: str = name, layer: Any = layer) -> Tensor:
-                output, state = layer["ssru"](y, *cache.get(name, ()))
-                cache[name] = (state,)
-                return output
+        Args:
+            n: of the layer, from 0.
+            x: [batch, length, d_model].
+            memory: as of `decode`.
+            biases: of self-attention, as `visible_before` makes it, and of the sources' tokens.
+            cache: as of `decode`.
+            begin: as of `decode`.
+        """
+        layer: Any = self.decoder[str(n)]
+        name = str(n)
 
-            def encoder_attention(
-                y: Tensor, a: Attention = layer["encoder_attention"], name: str = f"{name}.encoder"
-            ) -> Tensor:
-                if name not in cache:
-                    cache[name] = a.split(a.key(memory)), a.split(a.value(memory))
-                return a(y, *cache[name], source_bias)
+        def self_attention(y: Tensor) -> Tensor:
+            a = layer["self_attention"]
+            keys, values = a.split(a.key(y)), a.split(a.value(y))
+            if begin:
+                keys, values = torch.cat([cache[name][0], keys], 2), torch.cat([cache[name][1], values], 2)
+            cache[name] = keys, values
+            return a(y, keys, values, biases[0])
 
-            if "ssru" in layer:
-                x = self.sub_layer(x, layer["ssru"], ssru)
-            else:
-                x = self.sub_layer(x, layer["self_attention"], self_attention)
-            x = self.sub_layer(x, layer["encoder_attention"], encoder_attention)
-            x = self.sub_layer(x, layer["ffn"], layer["ffn"])
-        return self.decoder["norm"](x) if "norm" in self.decoder else x
+        def ssru(y: Tensor) -> Tensor:
+            output, state = layer["ssru"](y, *cache.get(name, ()))
+            cache[name] = (state,)
+            return output
+
+        def encoder_attention(y: Tensor) -> Tensor:
+            a, kept = layer["encoder_attention"], f"{name}.encoder"
+            if kept not in cache:
+                cache[kept] = a.split(a.key(memory)), a.split(a.value(memory))
+            return a(y, *cache[kept], biases[1])
+
+        if "ssru" in layer:
+            x = self.sub_layer(x, layer["ssru"], ssru)
+        else:
+            x = self.sub_layer(x, layer["self_attention"], self_attention)
+        x = self.sub_layer(x, layer["encoder_attention"], encoder_attention)
+        return self.sub_layer(x, layer["ffn"], layer["ffn"])
 
     def forward(self, source: Tensor, target: Tensor, source_mask: Tensor | None = None) -> Tensor:
         """Return the logits under teacher forcing.

@@ -8,16 +8,17 @@ has two prices, as a word that is read and as a word that is predicted.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from models.format.layout import is_vocabulary, output_matrix
 from models.marian.batches import Batch, decoder_states
 from models.marian.checkpoint import Checkpoint
-from models.marian.transformer import Transformer
+from models.marian.transformer import Transformer, visible, visible_before
 from models.quantize.calibrate import DAMPING
 
 PREDICTED_ROWS, PREDICTED = 512, 1 << 23  # positions, and chances, that are held at a time
@@ -36,36 +37,92 @@ class Prices:
     states: Tensor
 
 
-def prices(checkpoint: Checkpoint, batches: Iterable[Batch], *, seed: int = 0) -> Prices:
-    """Run the fp32 model forth and back over text.
+def prices(checkpoint: Checkpoint, batches: Sequence[Batch], *, seed: int = 0) -> Prices:
+    """Run the fp32 model forth over text for the moments, then forth and back for the gradients.
 
     Args:
         checkpoint: the model.
         batches: text, some thousand tokens.
         seed: of the labels that are drawn.
     """
+    means = _Moments(checkpoint).means(batches)
     gathered = _Gathered(checkpoint)
     generator = torch.Generator().manual_seed(seed)
-    for batch in batches:
+    for batch in tqdm(batches, desc="pricing errors", unit="batch"):
         gathered.add(batch, generator)
-    found = gathered.prices()
+    found = gathered.prices(means)
     # The model's hooks and the sums refer to one another.
     gathered.close()
     return found
 
 
+class _Moments:
+    """Moments of the inputs of matrices, a layer at a time: of 240 M weights those of all layers are a gigabyte."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._architecture = checkpoint.architecture
+        self._model = Transformer.from_tensors(checkpoint.architecture, checkpoint.tensors)
+        self._totals: dict[str, Tensor] = {}
+        self._means: dict[str, float] = {}
+        self._masks: dict[str, Tensor] = {}
+        for name, module in self._model.named_modules():
+            if isinstance(module, nn.Linear) and name != "output" and _reading(name) == name:
+                module.register_forward_pre_hook(self._of(name))
+
+    @torch.no_grad()
+    def means(self, batches: Sequence[Batch]) -> dict[str, float]:
+        """Return the geometric mean of the eigenvalues, by the matrix that stands for all that read these inputs."""
+        model = self._model
+        hidden = [visible(batch.source_mask[:, None, None]) for batch in batches]
+        future = [visible_before(batch.target) for batch in batches]
+        states = [model.embed("source", batch.source) for batch in batches]
+        self._through("encoder", batches, states, lambda n, i: model.encoder_layer(n, states[i], hidden[i]))
+        memory = [model.ended("encoder", x) for x in states]
+        states = [model.embed("target", batch.target) for batch in batches]
+        self._through(
+            "decoder",
+            batches,
+            states,
+            lambda n, i: model.decoder_layer(n, states[i], memory[i], (future[i], hidden[i]), {}),
+        )
+        return self._means
+
+    def _through(
+        self, side: str, batches: Sequence[Batch], states: list[Tensor], layer: Callable[[int, int], Tensor]
+    ) -> None:
+        """Take the states through a side, all batches layer by layer; `layer` has the numbers of layer and batch."""
+        tokens = sum(batch.tokens for batch in batches)
+        layers = range(getattr(self._architecture, f"{side}_layers"))
+        for n in tqdm(layers, desc=f"inputs of the {side}", unit="layer"):
+            for i, batch in enumerate(batches):
+                self._masks = {"source": batch.source_mask, "target": batch.target_mask}
+                states[i] = layer(n, i)
+            self._means |= {name: _geometric_mean(total, tokens) for name, total in self._totals.items()}
+            self._totals.clear()
+
+    def _of(self, name: str) -> Callable[[nn.Module, tuple[Tensor]], None]:
+        of_source = name.startswith("encoder.") or name.endswith("encoder_attention.key")
+
+        def hook(_: nn.Module, inputs: tuple[Tensor]) -> None:
+            x = inputs[0][self._masks["source" if of_source else "target"]]
+            # As many inputs as predictions, so that one count serves all.
+            share = self._masks["target"].sum() / len(x)
+            self._totals[name] = self._totals.get(name, 0) + share * (x.T @ x)
+
+        return hook
+
+
 class _Gathered:
-    """Sums of squared gradients of every output, and moments of inputs, over the batches so far."""
+    """Sums of squared gradients of every output, and the moment of the output layer's inputs, over all batches."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._model = Transformer.from_tensors(checkpoint.architecture, checkpoint.tensors).requires_grad_(False)
         self._squares = {name: torch.zeros(len(t)) for name, t in checkpoint.tensors.items() if t.dim() == 2}
-        self._moments: dict[str, Tensor] = {}
-        self._tokens = 0
         architecture = checkpoint.architecture
+        self._states = torch.zeros(architecture.d_model, architecture.d_model)
+        self._tokens = 0
         self._output = output_matrix(architecture)
         self._predicted = torch.zeros(architecture.target_vocab_size)
-        self._masks: dict[str, Tensor] = {}
         for name, module in self._model.named_modules():
             if isinstance(module, nn.Linear) and name != "output":
                 module.register_forward_hook(self._of_linear(name))
@@ -74,7 +131,6 @@ class _Gathered:
 
     def add(self, batch: Batch, generator: torch.Generator) -> None:
         """Run a batch; each position's label is drawn from its prediction."""
-        self._masks = {"source": batch.source_mask, "target": batch.target_mask}
         states = decoder_states(self._model, batch)
         inputs, gradient = states.detach(), torch.empty_like(states)
         weight, bias = self._model.output.weight.detach(), self._model.output.bias
@@ -86,39 +142,32 @@ class _Gathered:
             labels = torch.multinomial(chances, 1, generator=generator)
             gradient[part] = chances.scatter_add_(1, labels, -torch.ones(len(chances), 1)) @ weight
         states.backward(gradient)
-        self._moments["output"] = self._moments.get("output", 0) + inputs.T @ inputs
+        self._states += inputs.T @ inputs
         self._tokens += len(inputs)
 
     def close(self) -> None:
         """Let go of the model."""
         del self._model
 
-    def prices(self) -> Prices:
-        """Return the prices by all batches."""
-        states = self._moments["output"].double() / self._tokens
-        means = {name: _geometric_mean(self._moments.pop(name), self._tokens) for name in list(self._moments)}
-        rows = {}
+    def prices(self, means: Mapping[str, float]) -> Prices:
+        """Return the prices by all batches.
+
+        Args:
+            means: geometric mean of the eigenvalues of the moment of each matrix's inputs.
+        """
+        rows, predicting = {}, _geometric_mean(self._states, self._tokens)
         for name, squares in self._squares.items():
             price = squares * (1.0 if is_vocabulary(name) else means[_reading(name)])
             if name == self._output:
-                price = price + self._predicted * means["output"]
+                price = price + self._predicted * predicting
             rows[name] = price / (2 * self._tokens)
-        return Prices(rows, states)
+        return Prices(rows, self._states.double() / self._tokens)
 
     def _of_linear(self, name: str) -> Callable[[nn.Module, tuple[Tensor], Tensor], None]:
-        of_source = name.startswith("encoder.") or name.endswith(("encoder_attention.key", "encoder_attention.value"))
+        def add(gradient: Tensor) -> None:
+            self._squares[name] += gradient.square().sum((0, 1))
 
         def hook(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-            mask = self._masks["source" if of_source else "target"]
-            if _reading(name) == name:
-                x = inputs[0].detach()[mask]
-                # As many inputs as predictions, so that one count serves all.
-                share = self._masks["target"].sum() / len(x)
-                self._moments[name] = self._moments.get(name, 0) + share * (x.T @ x)
-
-            def add(gradient: Tensor) -> None:
-                self._squares[name] += gradient.square().sum((0, 1))
-
             output.register_hook(add)
 
         return hook

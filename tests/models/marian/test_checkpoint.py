@@ -1,6 +1,7 @@
 """Marian directories: the same logits as transformers, and refusals by name."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -365,11 +366,31 @@ def test_a_marian_model_without_its_head_and_buffers_of_integers_are_read(tmp_pa
     assert_same_logits(tmp_path / "m", reference)
 
 
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 298763\n"
+
+
+def refusal(path: Path) -> str:
+    """Return the sentence by which a checkpoint is refused: one line that ends once, and names the path once."""
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(path)
+    told = str(caught.value)
+    assert re.fullmatch(r"[^\n\x1b]*[^.]\.", told), told
+    assert told.count(str(path)) == 1
+    return told
+
+
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda path: (path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n"), "LFS"),
-        (lambda path: (path / "model.safetensors").rename(path / "tf_model.h5"), "TensorFlow"),
+        (lambda path: (path / "model.safetensors").rename(path / "tf_model.h5"), "TensorFlow.* save_pretrained"),
+        (lambda path: (path / "model.safetensors").rename(path / "flax_model.msgpack"), "Flax.* save_pretrained"),
+        (lambda path: (path / "model.safetensors").rename(path / "rust_model.ot"), "rust-bert"),
+        (lambda path: (path / "model.safetensors").unlink(), "neither model.safetensors nor pytorch_model.bin"),
+        (lambda path: (path / "model.safetensors").write_bytes(b"\x1b[31mnonsense"), "the weights can't be read"),
+        (lambda path: torch.save(torch.nn.Linear(2, 2), unsafe(path)), r"state_dict\(\) instead"),
+        (lambda path: torch.save([torch.ones(2)], unsafe(path)), r"state_dict\(\)"),
+        (lambda path: (path / "config.json").unlink(), "config.json"),
+        (lambda path: wrap(path), "one in the folder inner"),
         (lambda path: (path / "config.json").rename(path / "model.npz"), "no .*vocab"),
         (lambda path: (path / "config.json").rename(path / "model.ende.intgemm.alphas.bin"), "no model of Bergamot"),
         (lambda path: (path / "config.json").rename(path / "model.ende.intgemm.alphas.bin.gz"), "gunzip"),
@@ -378,17 +399,59 @@ def test_a_marian_model_without_its_head_and_buffers_of_integers_are_read(tmp_pa
 )
 def test_what_other_programs_wrote_is_named(marian_dir, make, sentence):
     make(marian_dir)
-    with pytest.raises(CheckpointError, match=sentence):
-        read_checkpoint(marian_dir)
+    assert re.search(sentence, refusal(marian_dir))
 
 
-def test_a_name_of_the_hub_an_archive_and_a_file_are_named(tmp_path):
-    with pytest.raises(CheckpointError, match="huggingface-cli download Helsinki-NLP/opus-mt-en-de --local-dir"):
+def unsafe(path: Path) -> Path:
+    """Leave the place of the weights to pickled ones."""
+    (path / "model.safetensors").unlink()
+    return path / "pytorch_model.bin"
+
+
+def wrap(path: Path) -> None:
+    """Put a folder into one of its name, as archives often have it."""
+    path.rename(path.with_suffix(".moved"))
+    path.mkdir()
+    path.with_suffix(".moved").rename(path / "inner")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "source.spm", "vocab.json", "pytorch_model.bin"])
+def test_a_pointer_of_git_lfs_is_named(marian_dir, name):
+    if name == "pytorch_model.bin":
+        (marian_dir / "model.safetensors").unlink()
+    (marian_dir / name).write_text(POINTER)
+    assert re.search(f"{re.escape(name)}: this is a pointer of Git LFS.*`git lfs pull`", refusal(marian_dir))
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "tf_model.h5"])
+def test_a_pointer_that_is_not_read_is_none_of_the_model(marian_dir, name):
+    (marian_dir / name).write_text(POINTER)
+    assert read_checkpoint(marian_dir)
+
+
+def test_a_name_of_the_hub_is_one_to_download():
+    told = "huggingface-cli download Helsinki-NLP/opus-mt-en-de --local-dir opus-mt-en-de"
+    with pytest.raises(CheckpointError, match=told):
         read_checkpoint(Path("Helsinki-NLP/opus-mt-en-de"))
-    for name, sentence in (("opus-mt-en-de.zip", "archive"), ("model.safetensors", "this is a file")):
-        (tmp_path / name).write_bytes(b"x")
-        with pytest.raises(CheckpointError, match=sentence):
-            read_checkpoint(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("opus-mt-en-de.zip", "archive; unpack it"),
+        ("opus-mt-en-de.tar.gz", "archive; unpack it"),
+        ("opus-mt-en-de.tgz", "archive; unpack it"),
+        ("model.safetensors", "this is a file; give the folder"),
+        ("en_de.argosmodel", "no package of Argos"),
+    ],
+)
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path, name, sentence):
+    (tmp_path / name).write_bytes(b"x" * 2000)
+    assert sentence in refusal(tmp_path / name)
+
+
+def test_what_is_not_there_is_named(tmp_path):
+    assert "there is no such directory" in refusal(tmp_path / "opus-mt-en-de")
 
 
 @pytest.mark.parametrize("name", ["config.json", "vocab.json", "source.spm", "target.spm", "model.safetensors"])
