@@ -10,6 +10,7 @@ weight the rank of its level among the sorted sums. A row with the error e has t
 """
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,18 +39,40 @@ def compensate(code: BinaryCode, weights: Tensor, moment: Tensor, advance: Advan
         moment: H [columns, columns].
         advance: hears of so many weights more that are done.
     """
-    H = moment.to(torch.float64, copy=True)
-    H.diagonal().add_(DAMPING * H.diagonal().mean())
+    metric = _metric_of(moment)
     planes, rows, columns = code.bits.shape
     groups = code.scales[planes].shape[1]
     step = max(1, CHUNK_VALUES // max(groups << planes, planes * groups * columns))
     parts = []
     for begin in range(0, rows, step):
         some = weights[begin : begin + step]
-        parts.append(_compensate_rows(_rows(code, begin, step), some, H))
+        parts.append(_compensate_rows(_rows(code, begin, step), some, metric))
         advance(some.numel())
     scales = {k: torch.cat([part.scales[k] for part in parts], dim=2) for k in code.scales}
     return replace(code, bits=torch.cat([part.bits for part in parts], dim=1), scales=scales)
+
+
+class _Metric(NamedTuple):
+    """A moment as the sweep needs it.
+
+    Attributes:
+        H: [columns, columns], damped, float64.
+        order: of the columns, by falling H_jj.
+        factor: U [columns, columns] in that order, the upper Cholesky factor of H^-1, float32.
+    """
+
+    H: Tensor
+    order: Tensor
+    factor: Tensor
+
+
+def _metric_of(moment: Tensor) -> _Metric:
+    """Damp a moment [columns, columns] and factor it."""
+    H = moment.to(torch.float64, copy=True)
+    H.diagonal().add_(DAMPING * H.diagonal().mean())
+    order = H.diagonal().argsort(descending=True, stable=True)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(H[order][:, order]))
+    return _Metric(H, order, torch.linalg.cholesky(inverse, upper=True).float())
 
 
 def output_error(error: Tensor, H: Tensor) -> Tensor:
@@ -62,13 +85,13 @@ def _rows(code: BinaryCode, begin: int, count: int) -> BinaryCode:
     return replace(code, bits=code.bits[:, part], scales={k: s[:, :, part] for k, s in code.scales.items()})
 
 
-def _compensate_rows(code: BinaryCode, W: Tensor, H: Tensor) -> BinaryCode:
+def _compensate_rows(code: BinaryCode, W: Tensor, metric: _Metric) -> BinaryCode:
     """Sweep, fit the scales, sweep again; keep the best code of each row."""
-    planes = len(code.bits)
+    planes, H = len(code.bits), metric.H
     best = current = replace(code, scales=fit_scales(code, W, H))
     best_error = output_error(W - best.dequantize(planes), H)
     for _ in range(ROUNDS):
-        current = replace(code, bits=_gptq_sweep(current, W, H))
+        current = replace(code, bits=_gptq_sweep(current, W, metric))
         current = replace(current, scales=fit_scales(current, W, H))
         error = output_error(W - current.dequantize(planes), H)
         better, best_error = error < best_error, torch.minimum(error, best_error)
@@ -83,12 +106,12 @@ def _compensate_rows(code: BinaryCode, W: Tensor, H: Tensor) -> BinaryCode:
 # --- planes for given levels ------------------------------------------------------------------------------------------
 
 
-def _gptq_sweep(code: BinaryCode, W: Tensor, H: Tensor) -> Tensor:
+def _gptq_sweep(code: BinaryCode, W: Tensor, metric: _Metric) -> Tensor:
     """Choose planes for the levels of the code by one GPTQ sweep: bool [planes, rows, columns].
 
-    Columns are rounded by falling H_jj. U is the upper Cholesky factor of H^-1: after column j was rounded with the
-    error e, the columns to come lower the output error most by moving by -e * U_j / U_jj (Frantar et al. 2022, 4).
-    Coordinate descent then takes each column again, given all others.
+    Columns are rounded by falling H_jj. After column j was rounded with the error e, the columns to come lower the
+    output error most by moving by -e * U_j / U_jj (Frantar et al. 2022, 4). Coordinate descent then takes each column
+    again, given all others. Columns are kept as rows, so that each step reads and writes in one run.
     """
     planes, columns = len(code.bits), W.shape[1]
     patterns = sign_patterns(planes)
@@ -99,37 +122,36 @@ def _gptq_sweep(code: BinaryCode, W: Tensor, H: Tensor) -> Tensor:
     def nearest(wanted: Tensor, column: int) -> tuple[Tensor, Tensor]:
         """Rank and value of the nearest level of each row: [rows]."""
         group = column // width
-        rank = torch.searchsorted(middles[group], wanted[:, None].contiguous())
+        rank = torch.searchsorted(middles[group], wanted[:, None])
         return rank[:, 0], levels[group].gather(1, rank)[:, 0]
 
-    sweep = H.diagonal().argsort(descending=True, stable=True)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(H[sweep][:, sweep]))
-    factor = torch.linalg.cholesky(inverse, upper=True).float()
-    del inverse  # of 4,096 columns 0.13 GB
-    rest, columns_swept = W[:, sweep], sweep.tolist()
-    ranks, values = torch.empty_like(W, dtype=torch.long), torch.empty_like(W)
+    H, factor, swept = metric.H.float(), metric.factor, metric.order.tolist()
+    wanted = W.t().contiguous()
+    rest = wanted[metric.order]
+    ranks, values = torch.empty_like(wanted, dtype=torch.long), torch.empty_like(wanted)
+    diagonal = factor.diagonal().tolist()
     for begin in range(0, columns, BLOCK_COLUMNS):
         end = min(begin + BLOCK_COLUMNS, columns)
-        errors = torch.empty(len(W), end - begin)
+        errors = torch.empty(end - begin, len(W))
         for j in range(begin, end):
-            column = columns_swept[j]
-            ranks[:, column], values[:, column] = nearest(rest[:, j], column)
-            errors[:, j - begin] = (rest[:, j] - values[:, column]) / factor[j, j]
-            rest[:, j + 1 : end] -= errors[:, j - begin, None] * factor[j, j + 1 : end]
-        rest[:, end:] -= errors @ factor[begin:end, end:]
-    H = H.float()
+            column = swept[j]
+            ranks[column], values[column] = nearest(rest[j], column)
+            errors[j - begin] = (rest[j] - values[column]) / diagonal[j]
+            rest[j + 1 : end].addr_(factor[j, j + 1 : end], errors[j - begin], alpha=-1)
+        rest[end:].addmm_(factor[begin:end, end:].t(), errors, alpha=-1)
+    diagonal = H.diagonal().tolist()
     for _ in range(DESCENTS):
-        slope = (W - values) @ H
+        slope = H @ (wanted - values)
         for begin in range(0, columns, BLOCK_COLUMNS):
             end = min(begin + BLOCK_COLUMNS, columns)
-            moves = torch.empty(len(W), end - begin)
+            moves = torch.empty(end - begin, len(W))
             for j in range(begin, end):
-                old = values[:, j].clone()
-                ranks[:, j], values[:, j] = nearest(old + slope[:, j] / H[j, j], j)
-                moves[:, j - begin] = values[:, j] - old
-                slope[:, j:end] -= moves[:, j - begin, None] * H[j, j:end]
-            slope[:, end:] -= moves @ H[begin:end, end:]
-    numbers = torch.cat([order[c // width].gather(1, ranks[:, c, None]) for c in range(columns)], dim=1)
+                old = values[j].clone()
+                ranks[j], values[j] = nearest(old + slope[j] / diagonal[j], j)
+                moves[j - begin] = values[j] - old
+                slope[j:end].addr_(H[j, j:end], moves[j - begin], alpha=-1)
+            slope[end:].addmm_(H[begin:end, end:].t(), moves, alpha=-1)
+    numbers = torch.stack([order[c // width].gather(1, ranks[c, :, None])[:, 0] for c in range(columns)], dim=1)
     return torch.stack([(numbers >> i) & 1 == 1 for i in range(planes)])
 
 
