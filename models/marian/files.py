@@ -25,14 +25,13 @@ def refuse_pointers(path: Path) -> None:
     Raises:
         CheckpointError: there is one.
     """
-    files = [path] if path.is_file() else sorted(each for each in path.iterdir() if each.suffix in _LARGE)
-    pointers = {file.name: file for file in files if _is_pointer(file)}
-    if (path / WEIGHTS_FILE).exists() and WEIGHTS_FILE not in pointers:
-        pointers.pop(PICKLED, None)  # is not read
+    files = [path] if path.is_file() else [each for each in path.iterdir() if each.suffix in _LARGE]
+    pointers, weights = set(filter(_is_pointer, files)), path / WEIGHTS_FILE
+    if weights.exists() and weights not in pointers:
+        pointers.discard(path / PICKLED)  # is not read
     if pointers:
         raise CheckpointError(
-            f"{min(pointers.values())}: this is a pointer of Git LFS, not the file itself; run `git lfs pull` in its "
-            "folder."
+            f"{min(pointers)}: this is a pointer of Git LFS, not the file itself; run `git lfs pull` in its folder."
         )
 
 

@@ -379,29 +379,6 @@ def refusal(path: Path) -> str:
     return told
 
 
-@pytest.mark.parametrize(
-    ("make", "sentence"),
-    [
-        (lambda path: (path / "model.safetensors").rename(path / "tf_model.h5"), "TensorFlow.* save_pretrained"),
-        (lambda path: (path / "model.safetensors").rename(path / "flax_model.msgpack"), "Flax.* save_pretrained"),
-        (lambda path: (path / "model.safetensors").rename(path / "rust_model.ot"), "rust-bert"),
-        (lambda path: (path / "model.safetensors").unlink(), "neither model.safetensors nor pytorch_model.bin"),
-        (lambda path: (path / "model.safetensors").write_bytes(b"\x1b[31mnonsense"), "the weights can't be read"),
-        (lambda path: torch.save(torch.nn.Linear(2, 2), unsafe(path)), r"state_dict\(\) instead"),
-        (lambda path: torch.save([torch.ones(2)], unsafe(path)), r"state_dict\(\)"),
-        (lambda path: (path / "config.json").unlink(), "config.json"),
-        (lambda path: wrap(path), "one in the folder inner"),
-        (lambda path: (path / "config.json").rename(path / "model.npz"), "no .*vocab"),
-        (lambda path: (path / "config.json").rename(path / "model.ende.intgemm.alphas.bin"), "no model of Bergamot"),
-        (lambda path: (path / "config.json").rename(path / "model.ende.intgemm.alphas.bin.gz"), "gunzip"),
-        (lambda path: (path / "model.safetensors").rename(path / "model.bin"), "neither shared_vocabulary"),
-    ],
-)
-def test_what_other_programs_wrote_is_named(marian_dir, make, sentence):
-    make(marian_dir)
-    assert re.search(sentence, refusal(marian_dir))
-
-
 def unsafe(path: Path) -> Path:
     """Leave the place of the weights to pickled ones."""
     (path / "model.safetensors").unlink()
@@ -413,6 +390,29 @@ def wrap(path: Path) -> None:
     path.rename(path.with_suffix(".moved"))
     path.mkdir()
     path.with_suffix(".moved").rename(path / "inner")
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda path: (path / "model.safetensors").rename(path / "tf_model.h5"), "TensorFlow.* save_pretrained"),
+        (lambda path: (path / "model.safetensors").rename(path / "flax_model.msgpack"), "Flax.* save_pretrained"),
+        (lambda path: (path / "model.safetensors").rename(path / "rust_model.ot"), "rust-bert"),
+        (lambda path: (path / "model.safetensors").unlink(), "neither model.safetensors nor pytorch_model.bin"),
+        (lambda path: (path / "model.safetensors").write_bytes(b"\x1b[31mnonsense"), "the weights can't be read"),
+        (lambda path: torch.save(torch.nn.Linear(2, 2), unsafe(path)), r"state_dict\(\) instead"),
+        (lambda path: torch.save([torch.ones(2)], unsafe(path)), r"state_dict\(\)"),
+        (lambda path: (path / "config.json").unlink(), "config.json"),
+        (wrap, "one in the folder inner"),
+        (lambda path: (path / "config.json").rename(path / "model.npz"), "no .*vocab"),
+        (lambda path: (path / "config.json").rename(path / "model.ende.intgemm.alphas.bin"), "no model of Bergamot"),
+        (lambda path: (path / "config.json").rename(path / "model.ende.intgemm.alphas.bin.gz"), "gunzip"),
+        (lambda path: (path / "model.safetensors").rename(path / "model.bin"), "neither shared_vocabulary"),
+    ],
+)
+def test_what_other_programs_wrote_is_named(marian_dir, make, sentence):
+    make(marian_dir)
+    assert re.search(sentence, refusal(marian_dir))
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "source.spm", "vocab.json", "pytorch_model.bin"])

@@ -125,12 +125,18 @@ def test_messages_of_an_extension() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"{", b"{'a': 1}", b'{"a": NaN}', b'["a",]', b'"\\ud800"', b"// a\n{}", b"[" * 100_000, b"\xff\xfe{"]
+    "data", [b"", b"{", b"{'a': 1}", b'{"a": NaN}', b'["a",]', b'"\\ud800"', b"// a\n{}", b"\xff\xfe{"]
 )
 def test_what_is_no_json_is_refused(data: bytes) -> None:
     for ending in (".json", ".arb"):
-        with pytest.raises(FileRefused, match=r"no JSON|not text|too deeply"):
+        with pytest.raises(FileRefused, match=r"no JSON|not text"):
             open_file(f"a{ending}", data, LIMITS)
+
+
+def test_what_is_nested_too_deeply_is_refused() -> None:
+    for ending in (".json", ".arb"):
+        with pytest.raises(FileRefused, match=r"nested too deeply"):
+            open_file(f"a{ending}", b"[" * 100_000, LIMITS)
 
 
 @pytest.mark.parametrize(

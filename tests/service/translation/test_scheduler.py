@@ -442,17 +442,18 @@ def test_an_engine_that_fails_leaves_the_others_running(tiny_model: Path, monkey
         asyncio.run(scenario(scheduler))
 
 
-def test_an_error_of_the_receiver_ends_the_request(engine: Engine) -> None:
+@pytest.mark.parametrize("has_reader", [False, True])
+def test_an_error_of_the_receiver_ends_the_request(engine: Engine, has_reader: bool) -> None:
     def receive(index: int, result: SentenceResult) -> None:
         raise ZeroDivisionError
 
-    async def scenario(scheduler: Scheduler) -> None:
+    async def scenario(scheduler: Scheduler, reader: ThreadPoolExecutor | None) -> None:
         with pytest.raises(ZeroDivisionError):
-            await scheduler.run(engine, [sentence()] * 40, receive)
+            await scheduler.run(engine, [sentence()] * 40, receive, reader)
         assert await translated(scheduler, engine, [sentence()]) == [alone(engine, sentence())]
 
-    with running(Limits(1)) as scheduler:
-        asyncio.run(scenario(scheduler))
+    with running(Limits(1)) as scheduler, ThreadPoolExecutor(1) as reader:
+        asyncio.run(scenario(scheduler, reader if has_reader else None))
 
 
 def test_a_reader_gets_the_results_in_its_thread_and_the_loop_goes_on(engine: Engine) -> None:
@@ -502,19 +503,6 @@ def test_who_is_cancelled_waits_for_the_call_of_its_reader(engine: Engine) -> No
         with pytest.raises(asyncio.CancelledError):
             await request
         assert len(received) == 1
-
-    with running(Limits(1)) as scheduler, ThreadPoolExecutor(1, "reader") as reader:
-        asyncio.run(scenario(scheduler, reader))
-
-
-def test_an_error_of_the_receiver_in_its_reader_ends_the_request(engine: Engine) -> None:
-    def receive(index: int, result: SentenceResult) -> None:
-        raise ZeroDivisionError
-
-    async def scenario(scheduler: Scheduler, reader: ThreadPoolExecutor) -> None:
-        with pytest.raises(ZeroDivisionError):
-            await scheduler.run(engine, [sentence()] * 40, receive, reader)
-        assert await translated(scheduler, engine, [sentence()]) == [alone(engine, sentence())]
 
     with running(Limits(1)) as scheduler, ThreadPoolExecutor(1, "reader") as reader:
         asyncio.run(scenario(scheduler, reader))
